@@ -1,0 +1,29 @@
+"""What runs on a clock: the safety nets under a fleet that otherwise wakes itself.
+
+Every entry expires after its own period, so a fleet that was away does not find a pile of stale ticks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.queues import QUEUE_OF, TaskName
+
+
+def every(seconds: float, task: TaskName) -> dict[str, Any]:
+    """Return a schedule entry that sends ``task`` to its queue every ``seconds``."""
+    return {
+        "task": task.value,
+        "schedule": seconds,
+        "options": {"expires": seconds, "queue": QUEUE_OF[task].value},
+    }
+
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    # A run goes on without beat: submit and every written shard wake the feeder. This catches a lost wake-up.
+    "feed-open-runs": every(10.0, TaskName.TOP_UP),
+    # Shards that stopped making progress, and full shards that nobody wrote.
+    "sweep-stale-shards": every(15.0, TaskName.SWEEP),
+    # What a killed process left in the spool.
+    "reclaim-spool": every(60.0, TaskName.RECLAIM),
+}

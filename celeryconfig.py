@@ -1,0 +1,54 @@
+"""Celery's settings, each that is not Celery's default with its reason."""
+
+from __future__ import annotations
+
+import sys
+
+from beat.schedule import SCHEDULE
+from tasks.embedded import broker_url as embedded_broker_url
+from tasks.queues import Queue, route
+from tasks.settings import SettingsError, current
+from tasks.worker.transport import redis_transport_options
+
+try:
+    _settings = current()
+except SettingsError as error:
+    # Every tamis and celery command passes here first: one line and status 2, not a traceback.
+    print(f"tamis: {error}", file=sys.stderr)  # noqa: T201 -- the command's own error line
+    raise SystemExit(2) from None
+
+broker_url = (
+    embedded_broker_url(_settings.state_dir)
+    if _settings.broker_url is None
+    else _settings.broker_url.get_secret_value()
+)
+broker_transport_options = redis_transport_options(_settings.visibility_timeout_seconds, "tamis:")
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # a worker outlives its broker's restart, however long it takes
+
+include = ["tasks.feed", "tasks.download", "tasks.infer", "tasks.write", "tasks.chores"]
+task_routes = (route,)
+task_default_queue = Queue.CONTROL.value
+
+# At least once: a message is acknowledged when its work is recorded, and a dead worker's come back.
+task_acks_late = True
+task_reject_on_worker_lost = False  # loops without bound on a poison message; our attempts guard bounds it instead
+worker_prefetch_multiplier = 1  # a prefetched message waits behind a busy worker while others idle
+worker_eta_task_limit = 200  # waiting retries are held in memory: bound them
+worker_cancel_long_running_tasks_on_connection_loss = False  # the thread pool cannot cancel
+
+# Results go to the output table; the broker carries no return values.
+task_ignore_result = True
+result_backend = None
+
+# Messages come from a network: never unpickle one.
+task_serializer = "json"
+accept_content = ["json"]
+enable_utc = True
+timezone = "UTC"
+
+worker_hijack_root_logger = True
+worker_send_task_events = True  # Flower and `celery events` see what happens
+task_send_sent_event = True
+beat_schedule = SCHEDULE
+beat_max_loop_interval = 5.0

@@ -1,0 +1,1 @@
+"""Bytes of a video in, scores out. Never Celery, never storage."""

@@ -1,0 +1,67 @@
+"""What can go wrong while judging a video, and which of the two things to do about it.
+
+InferenceError
+├── Transient            retry me: another worker, or this one later, may succeed
+│   ├── PoolTimeout      no warm model became free in time
+│   └── DeviceLost       the accelerator failed under us
+├── BadVideo             record me: the file itself is the reason (see ``code``)
+└── ManifestError        tell the operator: the manifest or a checkpoint is wrong
+
+``code`` is stable: it stands in ``result_info.error.code`` and in ``tamis retry --reason``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class VideoFault(StrEnum):
+    """Why a video cannot be judged; one stable code each."""
+
+    NOT_A_VIDEO = "not_a_video"  # no container or no video stream
+    CORRUPT = "corrupt_video"  # damaged beyond the tolerated share of frames
+    NO_FRAMES = "no_frames"  # opens, but yields nothing
+    TOO_LONG = "video_too_long"  # over the limit in seconds or in decoded bytes
+    TOO_LARGE = "picture_too_large"  # over the limit in pixels
+    DECODE_TIMEOUT = "decode_timeout"  # the decoder child passed its deadline and was killed
+    DECODE_CRASHED = "decode_crashed"  # the decoder child died twice on these bytes
+    DECODE_MEMORY = "decode_out_of_memory"  # the decoder child hit its memory limit
+    SCORES_NOT_FINITE = "scores_not_finite"  # a model answered NaN or Inf
+
+
+class InferenceError(Exception):
+    """Any failure of judging."""
+
+    code: str = "inference_error"
+
+
+class Transient(InferenceError):
+    """Not the video's fault. Retry with back-off."""
+
+    code: str = "inference_unavailable"
+
+
+class PoolTimeout(Transient):
+    """No warm model became free within the timeout."""
+
+    code: str = "pool_timeout"
+
+
+class DeviceLost(Transient):
+    """The accelerator failed; the process must be restarted before it can work again."""
+
+    code: str = "device_lost"
+
+
+class BadVideo(InferenceError):
+    """The file cannot be judged, and trying again would give the same answer."""
+
+    def __init__(self, fault: VideoFault, message: str) -> None:
+        super().__init__(message)
+        self.code = fault.value
+
+
+class ManifestError(InferenceError):
+    """A manifest or checkpoint is wrong: the message names the value and the remedy."""
+
+    code: str = "manifest"

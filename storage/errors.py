@@ -1,0 +1,79 @@
+"""What can go wrong with storage, and which of the two things to do about it.
+
+StorageError
+├── Unavailable          retry me: the same call may work later
+│   └── SpoolFull        wait: the node's disk budget is taken
+├── Rejected             record me: trying again gives the same answer
+│   ├── BadRow           the row's own columns make no sense
+│   ├── ForbiddenPath    the row points outside what it may read
+│   ├── ObjectMissing    no tier holds the object
+│   ├── ObjectCorrupt    the object's bytes do not match its size or checksum
+│   └── ObjectTooLarge   the object is over the byte limit
+└── UsageError           tell the operator: a URL, table, column or setting is wrong
+
+``code`` is stable: it stands in ``result_info.error.code`` and in ``tamis retry --reason``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StorageError(Exception):
+    """Any failure of a store, a table or the ledger."""
+
+    code: ClassVar[str] = "storage_error"
+
+
+class Unavailable(StorageError):
+    """The store did not answer, or said «later». Retry with back-off."""
+
+    code: ClassVar[str] = "store_unavailable"
+
+
+class SpoolFull(Unavailable):
+    """The spool's byte budget is taken by leased files. Wait until a lease is released."""
+
+    code: ClassVar[str] = "spool_full"
+
+
+class Rejected(StorageError):
+    """A permanent answer about this row. Record it; do not retry."""
+
+    code: ClassVar[str] = "rejected"
+
+
+class BadRow(Rejected):
+    """A column of the row is missing, of the wrong type, or not valid JSON."""
+
+    code: ClassVar[str] = "bad_row"
+
+
+class ForbiddenPath(Rejected):
+    """The bucket is not on the allow-list, or the path tries to leave it."""
+
+    code: ClassVar[str] = "forbidden_path"
+
+
+class ObjectMissing(Rejected):
+    """No tier holds the object."""
+
+    code: ClassVar[str] = "object_missing"
+
+
+class ObjectCorrupt(Rejected):
+    """The bytes read do not match the size or checksum the store states."""
+
+    code: ClassVar[str] = "object_corrupt"
+
+
+class ObjectTooLarge(Rejected):
+    """The object is larger than the byte limit for one video."""
+
+    code: ClassVar[str] = "object_too_large"
+
+
+class UsageError(StorageError):
+    """An operator's mistake: the message names the value and the remedy (exit status 2)."""
+
+    code: ClassVar[str] = "usage"

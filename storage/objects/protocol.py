@@ -1,0 +1,30 @@
+"""What tamis asks of an object store, whatever stands behind it. One contract suite holds every implementation to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from storage.uri import ObjectUri
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """What a store says of an object before it is read."""
+
+    size_bytes: int
+    version: str  # changes whenever the bytes change: an ETag, or size and mtime for a file
+
+
+class ObjectStore(Protocol):
+    """Whole objects by bucket and key."""
+
+    def stat(self, uri: ObjectUri) -> ObjectStat:
+        """Raises ``ObjectMissing``, ``ForbiddenPath`` or ``Unavailable``."""
+
+    def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
+        """Stream exactly the bytes that ``stat`` describes; ``ObjectCorrupt`` when they differ in number or checksum."""
+
+    def put(self, path: Path, uri: ObjectUri) -> None:
+        """Store a file, atomically; the same bytes under the same key again have no further effect."""

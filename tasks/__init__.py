@@ -1,0 +1,8 @@
+"""What travels over the broker, and the only place where storage meets inference.
+
+``feed`` → ``download`` → ``infer`` → ledger → ``write_shard``: the story of one video is in :mod:`tasks.pipeline`.
+"""
+
+from tasks.app import app as celery
+
+__all__ = ["celery"]

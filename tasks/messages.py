@@ -1,0 +1,87 @@
+"""What one row looks like on the wire. Small, versioned JSON: a fleet in mid-upgrade reads both its own and its elder's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from storage.records import Record
+
+SCHEMA = 1
+
+
+class UnknownSchema(Exception):
+    """A message from a newer tamis: this worker must be upgraded, the message must not be lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMessage:
+    """One row on its way: who it is, and the table's raw record."""
+
+    run_id: str
+    shard_id: str
+    ordinal: int
+    record: Record
+
+    @property
+    def holder(self) -> str:
+        """The name under which this row leases a spool file."""
+        return f"{self.run_id}:{self.ordinal}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded:
+    """A row whose video lies in the spool of ``node``."""
+
+    row: RowMessage
+    node: str
+    spool_key: str
+    tier: str
+    milliseconds: float  # the download's
+
+
+def dump_row(row: RowMessage) -> dict[str, Any]:
+    """Return the message of ``feed``: JSON types only."""
+    return {"schema": SCHEMA, **asdict(row)}
+
+
+def load_row(message: Mapping[str, Any]) -> RowMessage:
+    """Parse the message of ``feed``; raises :class:`UnknownSchema`."""
+    _check_schema(message)
+    return RowMessage(
+        run_id=message["run_id"],
+        shard_id=message["shard_id"],
+        ordinal=message["ordinal"],
+        record=message["record"],
+    )
+
+
+def dump_downloaded(downloaded: Downloaded) -> dict[str, Any]:
+    """Return the message of ``download``; ``node`` in it chooses the next queue."""
+    return {
+        "schema": SCHEMA,
+        "row": dump_row(downloaded.row),
+        "node": downloaded.node,
+        "spool_key": downloaded.spool_key,
+        "tier": downloaded.tier,
+        "milliseconds": downloaded.milliseconds,
+    }
+
+
+def load_downloaded(message: Mapping[str, Any]) -> Downloaded:
+    """Parse the message of ``download``; raises :class:`UnknownSchema`."""
+    _check_schema(message)
+    return Downloaded(
+        row=load_row(message["row"]),
+        node=message["node"],
+        spool_key=message["spool_key"],
+        tier=message["tier"],
+        milliseconds=message["milliseconds"],
+    )
+
+
+def _check_schema(message: Mapping[str, Any]) -> None:
+    if message.get("schema") != SCHEMA:
+        msg = f"message schema {message.get('schema')!r}; this worker reads {SCHEMA}: upgrade it"
+        raise UnknownSchema(msg)

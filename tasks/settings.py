@@ -1,0 +1,161 @@
+"""Every setting of the fleet, read from ``TAMIS_*`` environment variables once, strictly, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+GIB = 1024**3
+PREFIX = "TAMIS_"
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; the message lists them all, each with its value and the remedy."""
+
+
+def default_node() -> str:
+    """Return the host name in the form that queue names allow."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "localhost"
+
+
+class Settings(BaseModel):
+    """The fleet's settings. A field ``spool_dir`` is read from ``TAMIS_SPOOL_DIR``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Where things are
+    state_dir: AbsolutePath = Field(default=Path(".tamis"), description="directory for the embedded broker and logs")
+    broker_url: SecretStr | None = Field(default=None, description="Redis URL; unset starts an embedded server")
+    ledger_url: SecretStr | None = Field(default=None, description="Redis URL of the ledger; default: the broker")
+    node: str = Field(default_factory=default_node, description="stable name of this machine (names its GPU queue)")
+
+    # The three tiers
+    cpfs_root: AbsolutePath | None = Field(default=None, description="CPFS mount that holds <bucket>/<key>")
+    alluxio_root: AbsolutePath | None = Field(default=None, description="Alluxio FUSE mount that holds <bucket>/<key>")
+    object_root: AbsolutePath | None = Field(
+        default=None, description="directory standing for the object store: <bucket>/<key>"
+    )
+    oss_buckets: frozenset[str] | None = Field(
+        default=None, description="comma-separated buckets that rows may name; default: any"
+    )
+
+    # Limits
+    spool_dir: AbsolutePath | None = Field(default=None, description="node-local spool; default: <state_dir>/spool")
+    disk_limit_bytes: Count = Field(default=180 * GIB, description="bytes the spool may take")
+    max_video_bytes: Count = Field(default=8 * GIB, description="bytes of the largest video that is downloaded")
+    max_queue_size: Count = Field(default=16, description="videos waiting per GPU worker before downloads pause")
+    max_concurrent_downloads: Count = Field(default=6, description="downloads at once per io worker")
+    max_concurrent_workers: Count = Field(default=6, description="videos judged at once per GPU worker")
+    shard_rows: Annotated[int, Field(ge=1, le=100_000)] = Field(default=256, description="rows per shard")
+    open_shards: Count = Field(default=8, description="shards of one run in flight at once")
+
+    # Judging
+    manifest: str = Field(default="tiny", description="filter manifest: tiny, production, or the path of a TOML file")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="device for the models")
+    model_threads: Count | None = Field(default=None, description="CPU threads for the models; default: torch's choice")
+    decoder: str = Field(default="pyav", description="decoder adapter")
+    decoder_children: Count | None = Field(default=None, description="decoder processes; default: one for each core")
+    decode_timeout_seconds: Seconds = Field(default=300.0, description="deadline of one decode")
+    decode_memory_bytes: Count = Field(default=4 * GIB, description="address space of one decoder process")
+    max_video_seconds: Seconds = Field(default=3600.0, description="length of the longest video that is decoded")
+    max_video_pixels: Count = Field(default=8192 * 4320, description="pixels of the largest frame that is decoded")
+    max_frames_bytes: Count = Field(default=2 * GIB, description="bytes of frames that one video may decode to")
+
+    # Delivery
+    visibility_timeout_seconds: Seconds = Field(
+        default=8.0, description="a dead worker's messages are delivered again after this (live workers renew)"
+    )
+    task_deadline_seconds: Seconds = Field(default=1800.0, description="a task past this takes its process down")
+    max_attempts: Count = Field(default=4, description="attempts at one step of one row before it is recorded failed")
+    retry_backoff_seconds: Seconds = Field(default=1.0, description="first wait before a retry; doubles each time")
+    retry_backoff_max_seconds: Seconds = Field(default=60.0, description="longest wait before a retry")
+    stale_shard_seconds: Seconds = Field(
+        default=120.0, description="an open shard without progress for this long has its missing rows fed again"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="log level")
+
+    @field_validator("oss_buckets", mode="before")
+    @classmethod
+    def _split_buckets(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return frozenset(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("node")
+    @classmethod
+    def _check_node(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+            msg = "takes 1 to 64 letters, digits, - and _ (it names a queue)"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("broker_url", "ledger_url")
+    @classmethod
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "unix://", "redis+socket://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            msg = f"takes a Redis URL ({', '.join(schemes)}), for example redis://localhost:6379/0"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def spool_root(self) -> Path:
+        """The spool's directory, with its default filled in."""
+        return self.spool_dir or self.state_dir / "spool"
+
+    @property
+    def uses_embedded_broker(self) -> bool:
+        """Whether `tamis up` starts the broker itself."""
+        return self.broker_url is None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Parse ``TAMIS_*`` strictly: every mistake is reported, in one :class:`SettingsError`."""
+        given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+        known = {PREFIX + field.upper(): field for field in cls.model_fields}
+        problems = [_unknown(name, known) for name in given if name not in known]
+        values = {known[name]: value for name, value in given.items() if name in known and value != ""}
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            problems += [_describe(detail) for detail in error.errors()]
+        if problems:
+            raise SettingsError("; ".join(sorted(problems)))
+        return settings
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the names there are"
+    return f"{name} is not a setting of tamis: {hint}"
+
+
+def _describe(detail: Any) -> str:
+    name = PREFIX + str(detail["loc"][0]).upper()
+    shown = "***" if name.endswith("_URL") else repr(detail["input"])
+    return f"{name}={shown}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+@cache
+def current() -> Settings:
+    """Return this process's settings, read from the environment at the first call."""
+    return Settings.from_env(os.environ)
