@@ -61,6 +61,8 @@ class Settings(BaseModel):
     disk_limit_bytes: Count = Field(default=180 * GIB, description="bytes the spool may take")
     max_video_bytes: Count = Field(default=8 * GIB, description="bytes of the largest video that is downloaded")
     max_queue_size: Count = Field(default=16, description="videos waiting per GPU worker before downloads pause")
+    typical_video_bytes: Count = Field(default=64 * 1024**2, description="free spool bytes below which downloads pause")
+    gpu_workers: Count = Field(default=1, description="GPU workers on this node; `tamis up` sets it")
     max_concurrent_downloads: Count = Field(default=6, description="downloads at once per io worker")
     max_concurrent_workers: Count = Field(default=6, description="videos judged at once per GPU worker")
     shard_rows: Annotated[int, Field(ge=1, le=100_000)] = Field(default=256, description="rows per shard")
@@ -159,3 +161,8 @@ def _describe(detail: Any) -> str:
 def current() -> Settings:
     """Return this process's settings, read from the environment at the first call."""
     return Settings.from_env(os.environ)
+
+
+def child_environ(**changes: str) -> dict[str, str]:
+    """Return this process's environment with changes, for a child process."""
+    return {**os.environ, **changes}

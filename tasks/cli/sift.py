@@ -1,0 +1,76 @@
+"""``tamis sift``: submit or resume a run, and watch it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+from celery.bin.base import CeleryCommand
+from rich.console import Console
+
+from inference.filters import load_manifest
+from storage.ledger import Counts, Ledger, Run
+from storage.tables.open import open_output
+from tasks.cli.summary import print_summary
+from tasks.cli.usage import OneLine, clear_errors, settings
+from tasks.cli.watch import watch
+from tasks.connections import ledger_client
+from tasks.submit import submit
+
+
+@click.command(cls=CeleryCommand)
+@click.option("--tables", required=True, metavar="URL", help="Input: sqlite:///FILE.db#TABLE/ds=DAY, or a .jsonl, .csv or .parquet file.")
+@click.option("--outputs", required=True, metavar="URL", help="Output: sqlite:///FILE.db#TABLE/ds=DAY; created when missing.")
+@click.option("--vfx_enable", type=click.BOOL, default=True, show_default=True, help="Judge effects (VFX).")
+@click.option("--com_enable", type=click.BOOL, default=True, show_default=True, help="Judge camera movement (SimCam): whole video, windows, windows reversed.")
+@click.option("--rov_enable", type=click.BOOL, default=True, show_default=True, help="Judge rotation (ROV).")
+@click.option("--low_quality_enable", type=click.BOOL, default=True, show_default=True, help="Judge quality, window by window.")
+@click.option("--abnormal_region_enable", type=click.BOOL, default=True, show_default=True, help="Look for logos and borders.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once.")
+@clear_errors
+def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
+    """Submit a run, or resume it, and watch it to its end.
+
+    The same input, output and switches are the same run: rows that stand in the output are not computed again.
+    """
+    enabled = frozenset(name for name, is_on in switches.items() if is_on)
+    if not enabled:
+        msg = "every filter is switched off: switch one on, for example --vfx_enable true"
+        raise OneLine(msg)
+    console = Console()
+    chosen = settings()
+    ledger = Ledger(ledger_client(chosen))
+    submission = submit(tables, outputs, enabled, load_manifest(chosen.manifest), chosen.shard_rows, ledger)
+    run = submission.run
+    console.print(_opening(run, is_new=submission.is_new), highlight=False, soft_wrap=True)
+    if not wait:
+        console.print(f"watch it with: tamis runs {run.run_id}", highlight=False, soft_wrap=True)
+        return
+    conclude(run, ledger, console)
+
+
+def conclude(run: Run, ledger: Ledger, console: Console) -> None:
+    """Watch the run to its end and print its summary; Ctrl-C stops the watching, not the run."""
+    try:
+        counts = watch(run.run_id, ledger, console)
+    except KeyboardInterrupt:
+        console.print(
+            f"\nstopped watching; run {run.run_id} is not lost. The same `tamis sift` command resumes it "
+            f"(a fleet must be up: `tamis up`); `tamis runs {run.run_id}` shows where it stands.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise SystemExit(130) from None
+    summarize(run, counts, console)
+
+
+def summarize(run: Run, counts: Counts, console: Console) -> None:
+    """Print the summary from the output table itself."""
+    with closing(open_output(run.spec.outputs)) as table:
+        print_summary(table.results(run.run_id), counts, run.spec.outputs, console)
+
+
+def _opening(run: Run, *, is_new: bool) -> str:
+    if run.is_complete:
+        return f"run {run.run_id} is complete: {run.total_rows} rows stand in the output, nothing to do"
+    return f"run {run.run_id} {'started' if is_new else 'resumed'}: {run.total_rows} rows of {run.spec.tables}"

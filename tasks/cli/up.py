@@ -1,0 +1,57 @@
+"""``tamis up``: one node, everything it needs, kept alive until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from types import FrameType
+
+import click
+from celery.bin.base import CeleryCommand
+
+from tasks.cli.usage import clear_errors, settings
+from tasks.embedded import EmbeddedBroker
+from tasks.node import node_processes, visible_gpus
+from tasks.settings import Settings
+from tasks.supervise import Supervisor
+
+
+@click.command(cls=CeleryCommand)
+@click.option("--drain-seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds that running work may take to finish after Ctrl-C.")
+@clear_errors
+def up(drain_seconds: float) -> None:
+    """Run one node: broker (unless one is set), io, one inference worker per GPU or one on the CPU, results, beat.
+
+    What dies is started again. Ctrl-C drains: running work finishes, waiting work stays for the next start.
+    """
+    chosen = settings()
+    with ExitStack() as stack:
+        if chosen.uses_embedded_broker:
+            broker = EmbeddedBroker.start(chosen.state_dir)
+            stack.callback(broker.stop)
+        gpus = visible_gpus() if chosen.device != "cpu" else []
+        supervisor = Supervisor(node_processes(chosen, gpus), chosen.state_dir / "log", click.echo)
+        _stop_on_signals(supervisor)
+        click.echo(_opening(chosen, gpus))
+        supervisor.run(drain_seconds)
+        click.echo("drained; waiting work stays in the broker and goes on with the next `tamis up`")
+
+
+def _stop_on_signals(supervisor: Supervisor) -> None:
+    """First Ctrl-C or TERM drains; a second one ends the drain at once. Unfinished work comes back either way."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if supervisor.stop.is_set():
+            supervisor.hurry.set()
+            return
+        click.echo("draining: running work finishes (again to stop at once)")
+        supervisor.stop.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _opening(chosen: Settings, gpus: list[str]) -> str:
+    broker = "embedded broker" if chosen.uses_embedded_broker else "broker of TAMIS_BROKER_URL"
+    workers = f"{len(gpus)} GPU workers" if gpus else "1 CPU inference worker"
+    return f"node {chosen.node}: {broker}, io, {workers}, results, beat; logs in {chosen.state_dir / 'log'}; Ctrl-C drains"

@@ -1,0 +1,26 @@
+"""Redis clients for the ledger, from the settings. The broker's own connections are kombu's."""
+
+from __future__ import annotations
+
+import redis
+
+from tasks.embedded import redis_url as embedded_redis_url
+from tasks.settings import Settings
+
+
+def ledger_url(settings: Settings) -> str:
+    """Return the ledger's redis-py URL: its own setting, else the broker's server, else the embedded one."""
+    secret = settings.ledger_url or settings.broker_url
+    if secret is None:
+        return embedded_redis_url(settings.state_dir)
+    return secret.get_secret_value().replace("redis+socket://", "unix://", 1)
+
+
+def ledger_client(settings: Settings) -> redis.Redis:
+    """Return a client; it connects at its first command, and pools connections for the process's threads."""
+    return redis.Redis.from_url(
+        ledger_url(settings),
+        socket_timeout=30,
+        socket_connect_timeout=5,
+        health_check_interval=25,
+    )

@@ -1,0 +1,25 @@
+"""``tasks.infer``: judge a downloaded video and record its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+
+from tasks import pipeline, runtime
+from tasks.app import app
+from tasks.attempt import record, run_step
+from tasks.messages import load_downloaded
+from tasks.queues import TaskName
+
+
+@app.task(name=TaskName.INFER.value, bind=True, max_retries=None)
+def infer(self: Task[..., Any], message: dict[str, Any]) -> None:
+    """Judge, then record; recording is the last thing done before the message is acknowledged."""
+    downloaded = load_downloaded(message)
+    rt = runtime.current()
+
+    def judge_and_record(attempt: int) -> None:
+        record(downloaded.row, pipeline.infer(downloaded, attempt, rt), rt)
+
+    run_step(self, downloaded.row, "infer", judge_and_record)

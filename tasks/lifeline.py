@@ -1,0 +1,22 @@
+"""Children that do not outlive us, even when we are killed with SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+# PR_SET_PDEATHSIG = 1: the kernel sends SIGTERM when the thread that started the child ends. A launcher and not
+# preexec_fn, since forking Python code in a process with threads can deadlock; exec keeps the setting.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def tied(argv: Sequence[str]) -> list[str]:
+    """Return a command line that runs ``argv`` (its first word an absolute path) and ends with this process."""
+    return [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *argv]

@@ -1,0 +1,73 @@
+"""The processes of one node, as data: which queues each consumes, and how many threads it has."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+from tasks.queues import Queue, gpu_queue
+from tasks.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process that `tamis up` keeps alive."""
+
+    name: str
+    argv: tuple[str, ...]
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+def node_processes(settings: Settings, gpus: list[str]) -> list[ProcessSpec]:
+    """Return io, one inference worker per GPU (one on the CPU when there is none), results and beat."""
+    shared = {"TAMIS_GPU_WORKERS": str(max(1, len(gpus))), "TAMIS_NODE": settings.node}
+    inference = [_gpu_worker(settings, index, shared | {"CUDA_VISIBLE_DEVICES": gpu}) for index, gpu in enumerate(gpus)]
+    return [
+        _worker(settings, "io", [Queue.IO.value], settings.max_concurrent_downloads, shared),
+        *(inference or [_gpu_worker(settings, 0, shared)]),
+        _worker(settings, "results", [Queue.RESULTS.value, Queue.CONTROL.value], 4, shared),
+        _beat(settings, shared),
+    ]
+
+
+def visible_gpus() -> list[str]:
+    """Return the indices of the machine's NVIDIA GPUs; empty without a driver. Asks nvidia-smi: torch is slow to ask."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    answer = subprocess.run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],  # noqa: S607 -- found on the PATH just now
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return answer.stdout.split() if answer.returncode == 0 else []
+
+
+def _gpu_worker(settings: Settings, index: int, environ: dict[str, str]) -> ProcessSpec:
+    queues = [gpu_queue(settings.node), Queue.GPU.value]  # the node's own first: their files lie here
+    return _worker(settings, f"gpu{index}", queues, settings.max_concurrent_workers, environ)
+
+
+def _worker(settings: Settings, name: str, queues: list[str], threads: int, environ: dict[str, str]) -> ProcessSpec:
+    argv = _celery(
+        "worker",
+        f"--hostname={name}@{settings.node}",
+        f"--queues={','.join(queues)}",
+        "--pool=threads",
+        f"--concurrency={threads}",
+        f"--loglevel={settings.log_level}",
+        "--without-mingle",
+    )
+    return ProcessSpec(name, argv, environ)
+
+
+def _beat(settings: Settings, environ: dict[str, str]) -> ProcessSpec:
+    schedule_file = settings.state_dir / "beat-schedule"
+    return ProcessSpec("beat", _celery("beat", f"--schedule={schedule_file}", f"--loglevel={settings.log_level}"), environ)
+
+
+def _celery(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "tasks", *arguments)

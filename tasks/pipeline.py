@@ -1,0 +1,207 @@
+"""The story of one video, in plain functions.
+
+    feed ──► download ──► infer ──► record ──► (the shard is full) ──► write
+
+Each function may run twice with one effect: deliveries are at least once. Errors leave here as they are;
+:mod:`tasks.errors` says which are retried and which are recorded. Celery appears nowhere in this file.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.errors import Unavailable
+from storage.records import Execution, Failure, Record, ResultRow, VideoRow
+from storage.uri import check_object
+from tasks.messages import Downloaded, RowMessage
+
+if TYPE_CHECKING:  # torch stays out of io, results and beat processes
+    from storage.ledger import Run, Shard
+    from storage.tiers import SpooledVideo
+    from tasks.runtime import Judging, Runtime
+
+log = logging.getLogger(__name__)
+
+
+# ── feed: the next shards of the input table, while the window has room ──────────────────────────────────────────────
+
+
+def feed(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], None]) -> int:
+    """Open and publish shards of the run until its window is full; return how many rows were published."""
+    fed_rows = 0
+    while (shard := rt.ledger.claim_shard(run_id, window=rt.settings.open_shards)) is not None:
+        run = rt.run(run_id)
+        pending = _skip_written(run, shard, rt)
+        publish(_messages(run, shard.shard_id, pending, rt))
+        fed_rows += len(pending)
+    return fed_rows
+
+
+def feed_again(run_id: str, shard_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], None]) -> int:
+    """Publish the rows of an open shard that have no result: their messages may be lost. Duplicates do no harm."""
+    missing = rt.ledger.missing(run_id, shard_id)
+    publish(_messages(rt.run(run_id), shard_id, missing, rt))
+    return len(missing)
+
+
+def _skip_written(run: Run, shard: Shard, rt: Runtime) -> Sequence[int]:
+    """Return the shard's ordinals that the output table lacks: the table is the truth, whatever Redis forgot."""
+    if shard.is_retry:
+        return shard.ordinals  # they stand in the table as failures and are to be replaced
+    outcomes = rt.output_table(run).outcomes(run.run_id, min(shard.ordinals), max(shard.ordinals) + 1)
+    written = {ordinal: outcomes[ordinal] for ordinal in shard.ordinals if ordinal in outcomes}
+    if written:
+        rt.ledger.settle(run.run_id, shard.shard_id, written)
+    return [ordinal for ordinal in shard.ordinals if ordinal not in written]
+
+
+def _messages(run: Run, shard_id: str, ordinals: Sequence[int], rt: Runtime) -> list[RowMessage]:
+    records = _read_rows(run, ordinals, rt)
+    return [
+        RowMessage(run_id=run.run_id, shard_id=shard_id, ordinal=ordinal, record=records[ordinal])
+        for ordinal in ordinals
+    ]
+
+
+def _read_rows(run: Run, ordinals: Sequence[int], rt: Runtime) -> Mapping[int, Record]:
+    """Read rows by ordinal, one table read for each run of neighbours."""
+    table = rt.input_table(run)
+    records: dict[int, Record] = {}
+    for start, count in neighbours(ordinals):
+        rows = table.read_rows(start, count)
+        if len(rows) != count:
+            msg = f"{run.spec.tables} has no rows {start + len(rows)}…{start + count - 1}: did it shrink during the run?"
+            raise Unavailable(msg)
+        records.update(enumerate(rows, start))
+    return records
+
+
+def neighbours(ordinals: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield ``(start, count)`` for each run of consecutive numbers: ``[3, 4, 5, 9]`` → ``(3, 3), (9, 1)``."""
+    start = previous = None
+    for ordinal in sorted(ordinals):
+        if start is None or previous is None:
+            start = ordinal
+        elif ordinal != previous + 1:
+            yield start, previous - start + 1
+            start = ordinal
+        previous = ordinal
+    if start is not None and previous is not None:
+        yield start, previous - start + 1
+
+
+# ── download: CPFS → Alluxio → OSS, first hit wins, into this node's spool under a lease ─────────────────────────────
+
+
+def download(row: RowMessage, rt: Runtime) -> Downloaded:
+    """Bring the row's video to this node's spool."""
+    video = _fetch(row, rt)
+    return Downloaded(
+        row=row,
+        node=rt.settings.node,
+        spool_key=video.key,
+        tier=video.tier,
+        milliseconds=video.milliseconds,
+    )
+
+
+def _fetch(row: RowMessage, rt: Runtime) -> SpooledVideo:
+    video = VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal)
+    uri = check_object(video.oss_bucket, video.video_path, allowed_buckets=rt.settings.oss_buckets)
+    return rt.tiers.download(uri, use_alluxio=video.uses_alluxio, spool=rt.spool, holder=row.holder)
+
+
+@contextmanager
+def _spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, float]]:
+    """Yield path, tier and download milliseconds of the row's video; the lease ends with the block.
+
+    The spool file is a cache, never state: when it is gone, or lies on another node, it is fetched again.
+    """
+    row = downloaded.row
+    path = rt.spool.lease(downloaded.spool_key, row.holder) if downloaded.node == rt.settings.node else None
+    tier, milliseconds = downloaded.tier, downloaded.milliseconds
+    if path is None:
+        video = _fetch(row, rt)
+        path, tier, milliseconds = video.path, video.tier, video.milliseconds
+    try:
+        yield path, tier, milliseconds
+    finally:
+        rt.spool.release_all(row.holder)
+
+
+# ── infer: one decode pass, warm models, one verdict ─────────────────────────────────────────────────────────────────
+
+
+def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
+    """Judge the row's video and return its result row."""
+    started, clock = datetime.now(UTC), time.perf_counter()
+    row, judging = downloaded.row, rt.judging_for(downloaded.row.run_id)
+    with _spooled(downloaded, rt) as (path, tier, milliseconds):
+        verdict = judging.judge(path, rt.run(row.run_id).spec.filters)
+    seconds = time.perf_counter() - clock
+    execution = Execution(
+        start_time=started,
+        end_time=datetime.now(UTC),
+        avg_cost_seconds=judging.mean_cost.add(seconds),
+        device_name=judging.models.device_name,
+        device_info=judging.models.device_info,
+        attempt=attempt,
+        tier=tier,
+        stages_milliseconds={"download": milliseconds, **verdict.milliseconds},
+        models=verdict.models,
+        is_untrained=verdict.is_untrained,
+        decoded_fraction=verdict.decoded_fraction,
+    )
+    return ResultRow.succeeded(
+        row.record, run_id=row.run_id, ordinal=row.ordinal, verdict_info=verdict.info, execution=execution
+    )
+
+
+def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:
+    """Return the result row of a video that could not be judged: a reason, never a score."""
+    now = datetime.now(UTC)
+    device: Judging | None = rt.judging
+    execution = Execution(
+        start_time=now,
+        end_time=now,
+        avg_cost_seconds=0.0,
+        device_name=device.models.device_name if device else "none",
+        device_info=device.models.device_info if device else "none",
+        attempt=failure.attempts,
+        tier=None,
+        stages_milliseconds={},
+        models={},
+        is_untrained=device.models.is_untrained if device else False,
+        decoded_fraction=None,
+    )
+    return ResultRow.failed(row.record, run_id=row.run_id, ordinal=row.ordinal, failure=failure, execution=execution)
+
+
+# ── record: the row's one result, in the ledger ──────────────────────────────────────────────────────────────────────
+
+
+def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
+    """Store the row's result, unless it has one; return whether its shard is now full and must be written."""
+    recorded = rt.ledger.record(row.run_id, row.shard_id, row.ordinal, result.to_bytes(), result.outcome)
+    if recorded.is_first:
+        log.info("row %s of run %s: %s", row.ordinal, row.run_id, result.outcome)
+    return recorded.is_full
+
+
+# ── write: exactly the shard's rows, in one batch ────────────────────────────────────────────────────────────────────
+
+
+def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
+    """Write a full shard to the output table and close it; return False when there was nothing (left) to write."""
+    results = rt.ledger.results(run_id, shard_id)
+    if results is None or rt.ledger.missing(run_id, shard_id):
+        return False  # closed by an earlier delivery, or woken too early
+    rows = [ResultRow.from_bytes(results[ordinal]) for ordinal in sorted(results)]
+    rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
+    return rt.ledger.close_shard(run_id, shard_id)

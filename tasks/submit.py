@@ -1,0 +1,66 @@
+"""Submit a run, or resume it: the same input, output and filters always give the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from inference.filters import Manifest
+from storage.ledger import Ledger, Run, RunSpec
+from storage.records import check_input_columns
+from storage.tables.open import open_input, open_output
+from storage.tables.protocol import OutputTable
+from tasks.app import app
+from tasks.queues import TaskName
+
+OUTCOME_ROWS = 10_000  # rows of the output table looked at in one query
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run that is under way, and whether it is a new one."""
+
+    run: Run
+    is_new: bool
+
+
+def submit(tables: str, outputs: str, switches: frozenset[str], manifest: Manifest, shard_rows: int, ledger: Ledger) -> Submission:
+    """Check both tables, enter the run in the ledger and wake the feeder. ``UsageError`` for what the operator must mend."""
+    with closing(open_input(tables)) as source, closing(open_output(outputs)) as sink:
+        extra_columns = check_input_columns(source.columns, source.url)
+        sink.prepare(extra_columns)
+        spec = RunSpec(
+            tables=source.url,
+            outputs=sink.url,
+            filters=tuple(sorted(switches)),
+            manifest=manifest.name,
+            manifest_digest=manifest.digest,
+        )
+        _forget_if_output_lost(spec.run_id, sink, ledger)
+        run, is_new = ledger.submit(
+            spec, total_rows=source.count_rows(), shard_rows=shard_rows, extra_columns=extra_columns
+        )
+    if not run.is_complete:
+        app.send_task(TaskName.FEED, (run.run_id,))
+    return Submission(run, is_new)
+
+
+def _forget_if_output_lost(run_id: str, sink: OutputTable, ledger: Ledger) -> None:
+    """The output table is the only truth: a run the ledger calls complete, but whose rows are gone, starts again."""
+    run = ledger.run(run_id)
+    if run is not None and run.is_complete and sink.count_results(run_id) < run.total_rows:
+        ledger.forget(run_id)
+
+
+def failed_rows(run: Run, sink: OutputTable, reason: str | None) -> Iterator[dict[int, str]]:
+    """Yield the run's failed ordinals with their codes, a bounded number at a time; ``reason`` narrows to one code."""
+    for start in range(0, run.total_rows, OUTCOME_ROWS):
+        outcomes = sink.outcomes(run.run_id, start, min(start + OUTCOME_ROWS, run.total_rows))
+        failures = {
+            ordinal: code
+            for ordinal, code in outcomes.items()
+            if code != "ok" and (reason is None or code == reason)
+        }
+        if failures:
+            yield failures

@@ -1,0 +1,161 @@
+"""The architecture is a test: who may import whom, who reads the environment, which processes load torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("tasks", "inference", "storage", "beat")
+TOP_LEVEL = {"tasks", "inference", "storage", "beat", "deploy", "tests", "docs", "bench"}
+
+# What a package must never import: the arrows of the picture in README.md, read backwards.
+FORBIDDEN = {
+    "storage": {"celery", "kombu", "torch", "transformers", "ultralytics", "inference", "tasks", "beat"},
+    "inference": {"celery", "kombu", "storage", "tasks", "beat", "redis", "oss2", "odps"},
+    "beat": {"torch", "transformers", "ultralytics", "inference", "storage"},
+    "tasks": {"torch", "transformers", "ultralytics", "decord", "oss2", "odps"},
+}
+ONLY_IMPORTER = {"ultralytics": "inference/models/detector.py"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield every absolute import in the file, late ones too, with its line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module, node.lineno
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_follow_the_arrows(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules(package)
+        for name, line in imported(path)
+        if name.split(".")[0] in FORBIDDEN[package]
+    ]
+    assert not wrong
+
+
+def test_beat_knows_of_tasks_only_the_names() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules("beat")
+        for name, line in imported(path)
+        if name.split(".")[0] == "tasks" and name != "tasks.queues"
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(("library", "adapter"), ONLY_IMPORTER.items())
+def test_a_library_behind_an_adapter_is_imported_there_alone(library: str, adapter: str) -> None:
+    importers = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in modules(package)
+        for name, _ in imported(path)
+        if name.split(".")[0] == library
+    }
+    assert importers == {adapter}
+
+
+def reads_environment(path: Path) -> Iterator[int]:
+    """Yield the lines that *read* ``os.environ`` or call ``os.getenv``; setting a variable for a library is no reading."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    written = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}:
+            is_setdefault = any(
+                isinstance(parent, ast.Attribute) and parent.value is node and parent.attr in {"setdefault", "update"}
+                for parent in ast.walk(tree)
+            )
+            if id(node) not in written and not is_setdefault:
+                yield node.lineno
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            if {alias.name for alias in node.names} & {"environ", "environb", "getenv"}:
+                yield node.lineno
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in [*(path for package in PACKAGES for path in modules(package)), ROOT / "celeryconfig.py"]
+        if path != ROOT / "tasks" / "settings.py"
+        for line in reads_environment(path)
+    }
+    assert not readers
+
+
+def test_the_top_level_holds_no_other_package() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    folders = {name.split("/")[0] for name in tracked if "/" in name and not name.startswith(".")}
+    assert folders <= TOP_LEVEL
+
+
+# ── which processes load torch ───────────────────────────────────────────────────────────────────────────────────────
+
+START_OF = {
+    # what each process imports before its first task
+    "worker for io, results or control": "import tasks; tasks.celery.loader.import_default_modules()",
+    "beat": "import tasks; tasks.celery.conf.beat_schedule; import celery.apps.beat",
+    "flower": "import tasks; tasks.celery.conf; import flower.command",
+    "command line": "import tasks.cli.sift, tasks.cli.runs, tasks.cli.retry, tasks.cli.up, tasks.cli.doctor",
+    "io runtime": (
+        "import tasks, tasks.runtime as r, tasks.settings as s, pathlib, tempfile\n"
+        "d = pathlib.Path(tempfile.mkdtemp())\n"
+        "r.open_runtime(s.Settings(state_dir=d, spool_dir=d / 'spool'), ['io', 'results', 'control']).close()"
+    ),
+    "decoder child": "import inference.decode.child",
+}
+
+
+@pytest.mark.parametrize("process", START_OF)
+def test_torch_is_loaded_only_where_videos_are_judged(process: str) -> None:
+    heavy = "{'torch', 'transformers', 'ultralytics'}"
+    program = f"{START_OF[process]}\nimport sys\nprint(sorted({heavy} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == "[]"
+
+
+# ── names that travel ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_scheduled_and_routed_task_name_is_a_registered_task() -> None:
+    program = (
+        "import tasks\n"
+        "from tasks.queues import TaskName, QUEUE_OF, route\n"
+        "from beat.schedule import SCHEDULE\n"
+        "app = tasks.celery; app.loader.import_default_modules()\n"
+        "ours = {name for name in app.tasks if name.startswith('tasks.')}\n"
+        "assert ours == {name.value for name in TaskName}, ours ^ {name.value for name in TaskName}\n"
+        "assert set(QUEUE_OF) == set(TaskName)\n"
+        "assert {entry['task'] for entry in SCHEDULE.values()} <= ours\n"
+        "assert all(route(name, [], {}, {})['queue'] for name in ours)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_every_command_of_the_package_metadata_can_be_loaded() -> None:
+    from importlib.metadata import entry_points
+
+    ours = [entry for entry in entry_points(group="celery.commands") if entry.value.startswith("tasks.")]
+    assert {entry.name for entry in ours} >= {"up", "sift", "runs", "retry", "doctor"}
+    for entry in ours:
+        assert entry.load().name == entry.name

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.messages import Downloaded, RowMessage, UnknownSchema, dump_downloaded, dump_row, load_downloaded, load_row
+
+ROW = RowMessage(run_id="r1", shard_id="0", ordinal=7, record={"video_id": "v", "info": "{}", "score": 1.5, "x": None})
+DOWNLOADED = Downloaded(row=ROW, node="n1", spool_key="ab" * 32, tier="cpfs", milliseconds=1.25)
+
+
+def test_a_row_survives_the_wire() -> None:
+    assert load_row(json.loads(json.dumps(dump_row(ROW)))) == ROW
+
+
+def test_a_download_survives_the_wire() -> None:
+    assert load_downloaded(json.loads(json.dumps(dump_downloaded(DOWNLOADED)))) == DOWNLOADED
+
+
+def test_unknown_keys_of_a_newer_release_with_the_same_schema_are_ignored() -> None:
+    assert load_row({**dump_row(ROW), "new": 1}) == ROW
+
+
+@pytest.mark.parametrize("schema", [None, 0, 2, "1"])
+def test_a_message_of_another_schema_is_refused_by_number(schema: object) -> None:
+    with pytest.raises(UnknownSchema, match=repr(schema)):
+        load_row({**dump_row(ROW), "schema": schema})
+
+
+def test_the_holder_names_the_row() -> None:
+    assert ROW.holder == "r1:7"

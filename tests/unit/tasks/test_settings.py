@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_env({"PATH": "/bin"})
+    assert settings.uses_embedded_broker
+    assert settings.shard_rows == 256
+    assert settings.disk_limit_bytes == 180 * 1024**3
+    assert (settings.max_queue_size, settings.max_concurrent_downloads, settings.max_concurrent_workers) == (16, 6, 6)
+    assert settings.spool_root == settings.state_dir / "spool"
+
+
+def test_paths_become_absolute() -> None:
+    settings = Settings.from_env({"TAMIS_STATE_DIR": "some/dir"})
+    assert settings.state_dir == Path.cwd() / "some" / "dir"
+    assert Settings.from_env({}).state_dir == Path.cwd() / ".tamis"
+
+
+def test_an_empty_value_means_unset() -> None:
+    assert Settings.from_env({"TAMIS_BROKER_URL": ""}).uses_embedded_broker
+
+
+def test_every_mistake_is_reported_at_once_with_its_value() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"TAMIS_SHARD_ROWS": "many", "TAMIS_DEVICE": "tpu", "TAMIS_SHARDROWS": "1"})
+    message = str(caught.value)
+    assert "TAMIS_SHARD_ROWS='many'" in message
+    assert "TAMIS_DEVICE='tpu'" in message
+    assert "TAMIS_SHARDROWS is not a setting of tamis: did you mean TAMIS_SHARD_ROWS?" in message
+
+
+def test_a_password_in_a_url_is_never_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"TAMIS_BROKER_URL": "http://user:hunter2@host"})
+    assert "hunter2" not in str(caught.value)
+    settings = Settings.from_env({"TAMIS_BROKER_URL": "redis://user:hunter2@host/0"})
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("node", ["", "a b", "x" * 65, "node.with.dots", "../x"])
+def test_a_node_name_that_cannot_name_a_queue_is_refused(node: str) -> None:
+    if node == "":
+        assert Settings.from_env({"TAMIS_NODE": node}).node  # unset: the host's name
+        return
+    with pytest.raises(SettingsError, match="TAMIS_NODE"):
+        Settings.from_env({"TAMIS_NODE": node})
+
+
+def test_buckets_are_split_at_commas() -> None:
+    assert Settings.from_env({"TAMIS_OSS_BUCKETS": "a1, b2,"}).oss_buckets == frozenset({"a1", "b2"})
+
+
+@pytest.mark.parametrize("name", ["TAMIS_SHARD_ROWS", "TAMIS_DISK_LIMIT_BYTES", "TAMIS_MAX_ATTEMPTS"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "nan"])
+def test_counts_must_be_positive_whole_numbers(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env({name: value})
+
+
+def test_the_settings_page_lists_every_setting_as_it_is() -> None:
+    answer = subprocess.run(
+        [sys.executable, "docs/render_settings.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
