@@ -118,6 +118,15 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """One clip's probabilities, label -> probability in the head's label order; they sum to 1."""
+
+    start_seconds: float
+    end_seconds: float
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the models say of one video, ready to be written."""
 

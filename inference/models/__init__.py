@@ -1,0 +1,1 @@
+"""The models: finished parts, composed. Importing this package alone does not import torch."""

@@ -1,0 +1,205 @@
+"""From a manifest to opened models: parts are built, loaded strictly, compared, shared and composed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import torch
+
+from inference.batcher import Batcher, Batching
+from inference.checkpoint import (
+    Part,
+    fill_from_seed,
+    load_strictly,
+    read_tensors,
+    select_part,
+    tensors_digest,
+)
+from inference.errors import ManifestError
+from inference.filters import Manifest
+from inference.manifest import BackboneSpec, HeadSpec, parse_seed
+from inference.models.backbone import DROPPABLE, Backbone, build_backbone
+from inference.models.device import choose_device, choose_dtype
+from inference.models.heads import Head, build_head
+from inference.models.scoring import Engine, Models, RegionDetector
+from inference.models.video_model import ClipScorer, VideoModel
+from inference.pool import Pool
+from inference.preprocessing import Preprocessing, read_config
+from inference.transforms import Normalise
+
+logger = logging.getLogger(__name__)
+
+# On a CPU padding is work like any other and larger batches gain nothing: run each size as it comes.
+CPU_BATCHING = Batching(buckets=(1, 2, 3, 4), max_wait_seconds=0.002, queue_clips=16)
+GPU_BATCHING = Batching()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBackbone:
+    """A backbone with its weights, and everything that must be equal for two entries to be one instance."""
+
+    model: Backbone
+    digest: str
+    identity: str
+
+
+def open_models(
+    manifest: Manifest, *, device: str = "auto", threads: int | None = None, batching: Batching | None = None
+) -> Models:
+    """Build and load every model of ``manifest`` on ``device``. The network is never used.
+
+    ``threads`` is torch's number of CPU threads, which holds for the whole process; None leaves it as it is.
+
+    Raises:
+        ManifestError: an architecture, checkpoint or device is wrong; the message names it and the remedy.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = choose_device(device)
+    backbones = _load_backbones(manifest)
+    heads = {name: _load_head(manifest, name, spec, backbones) for name, spec in manifest.spec.heads.items()}
+    detectors, detector_digests = _open_detectors(manifest, chosen)
+    digests = _head_digests(manifest, backbones, heads) | detector_digests
+    batching = batching or (GPU_BATCHING if chosen.type == "cuda" else CPU_BATCHING)
+    engines = tuple(
+        _engine(manifest, names, backbones, heads, chosen, batching) for names in _shared(manifest, backbones)
+    )
+    return Models(
+        manifest=manifest,
+        device=chosen,
+        engines=engines,
+        detectors=detectors,
+        digests=digests,
+        untrained=_untrained(manifest),
+    )
+
+
+def _load_backbones(manifest: Manifest) -> dict[str, LoadedBackbone]:
+    used = {head.backbone for head in manifest.spec.heads.values()}
+    entries = manifest.spec.backbones.items()
+    return {name: _load_backbone(manifest, name, spec) for name, spec in entries if name in used}
+
+
+def _load_backbone(manifest: Manifest, name: str, spec: BackboneSpec) -> LoadedBackbone:
+    preprocessing = manifest.preprocessing[name]
+    model = build_backbone(name, spec, preprocessing)
+    droppable = DROPPABLE.get(spec.family, ())
+    _set_weights(manifest, model.model, spec.weights, spec.sha256, Part.BACKBONE, f"backbones.{name}", droppable)
+    digest = tensors_digest(model.model.state_dict())
+    return LoadedBackbone(model, digest, _identity(digest, spec, preprocessing))
+
+
+def _load_head(
+    manifest: Manifest, name: str, spec: HeadSpec, backbones: Mapping[str, LoadedBackbone]
+) -> tuple[Head, str]:
+    """The head and the digest of its weights."""
+    _check_labels(manifest, name, spec)
+    head = build_head(name, spec, backbones[spec.backbone].model.hidden_size)
+    _set_weights(manifest, head, spec.weights, spec.sha256, Part.HEAD, f"heads.{name}", ())
+    return head, tensors_digest(head.state_dict())
+
+
+def _check_labels(manifest: Manifest, name: str, spec: HeadSpec) -> None:
+    path = manifest.weights_path(spec.weights)
+    recorded = read_config(path).get("labels") if path else None
+    if recorded is not None and list(recorded) != list(spec.labels):
+        raise ManifestError(
+            f"heads.{name}.labels = {list(spec.labels)}, but the checkpoint's classes are {recorded}; "
+            "use those, in that order"
+        )
+
+
+def _set_weights(
+    manifest: Manifest,
+    module: torch.nn.Module,
+    weights: str,
+    pin: str | None,
+    part: Part | None,
+    source: str,
+    droppable: tuple[str, ...],
+) -> None:
+    seed, path = parse_seed(weights), manifest.weights_path(weights)
+    if seed is not None:
+        fill_from_seed(module, seed)
+    elif path is not None:
+        tensors = read_tensors(path, sha256=pin)
+        own = select_part(tensors, part, str(path)) if part else tensors
+        load_strictly(module, own, source=f"{source}: {path}", droppable=droppable)
+
+
+def _identity(digest: str, spec: BackboneSpec, preprocessing: Preprocessing) -> str:
+    return json.dumps([digest, spec.family, spec.config, spec.dtype, repr(preprocessing)], sort_keys=True)
+
+
+def _shared(manifest: Manifest, backbones: Mapping[str, LoadedBackbone]) -> list[tuple[str, ...]]:
+    """Backbone names grouped into instances; the log says which entries share and which do not."""
+    groups: dict[str, list[str]] = {}
+    for name, loaded in backbones.items():
+        groups.setdefault(loaded.identity, []).append(name)
+    for names in groups.values():
+        filters = [one.name for one in manifest.filters if manifest.spec.heads[one.head].backbone in names]
+        digest = backbones[names[0]].digest
+        logger.info("one backbone pass per clip for %s: %s (%s)", ", ".join(filters), " = ".join(names), digest[:12])
+    return [tuple(names) for names in groups.values()]
+
+
+def _engine(
+    manifest: Manifest,
+    names: Sequence[str],
+    backbones: Mapping[str, LoadedBackbone],
+    heads: Mapping[str, tuple[Head, str]],
+    device: torch.device,
+    batching: Batching,
+) -> Engine:
+    preprocessing = manifest.preprocessing[names[0]]
+    dtype = choose_dtype(manifest.spec.backbones[names[0]].dtype, device)
+    own = {head: heads[head][0].to(dtype) for head, spec in manifest.spec.heads.items() if spec.backbone in names}
+    normalise = Normalise(preprocessing.mean, preprocessing.std, dtype)
+    model = VideoModel(normalise, backbones[names[0]].model.to(dtype), own).to(device).eval().requires_grad_(False)
+    batcher = Batcher(names[0], ClipScorer(model, device), batching)
+    return Engine(model, batcher, tuple(own), preprocessing)
+
+
+def _open_detectors(manifest: Manifest, device: torch.device) -> tuple[Pool[RegionDetector], dict[str, str]]:
+    """The pool of warm detectors, empty without one, and filter -> digest."""
+    spec = manifest.detector
+    if spec is None:
+        return Pool({}), {}
+    # Here, because ultralytics is AGPL-3.0 and optional: without a detector it need not be installed.
+    from inference.models.detector import Detector, build_network, prime_biases
+
+    instances: list[RegionDetector] = []
+    for _ in range(spec.instances):
+        network = build_network(spec)
+        _set_weights(manifest, network, spec.weights, spec.sha256, None, "detector", ())
+        if parse_seed(spec.weights) is not None:
+            prime_biases(network)
+        digest = tensors_digest(network.state_dict())
+        instances.append(Detector(network, spec, device, choose_dtype(spec.dtype, device)))
+    return Pool({spec.name: instances}), {spec.name: digest}
+
+
+def _head_digests(
+    manifest: Manifest, backbones: Mapping[str, LoadedBackbone], heads: Mapping[str, tuple[Head, str]]
+) -> dict[str, str]:
+    """Filter -> digest of its backbone's and its head's weights together."""
+    digests: dict[str, str] = {}
+    for one in manifest.filters:
+        backbone = backbones[manifest.spec.heads[one.head].backbone]
+        digests[one.name] = sha256((backbone.digest + heads[one.head][1]).encode()).hexdigest()
+    return digests
+
+
+def _untrained(manifest: Manifest) -> frozenset[str]:
+    spec = manifest.spec
+    sources = {
+        one.name: (spec.heads[one.head].weights, spec.backbones[spec.heads[one.head].backbone].weights)
+        for one in spec.filters
+    }
+    if spec.detector is not None:
+        sources[spec.detector.name] = (spec.detector.weights, spec.detector.weights)
+    return frozenset(name for name, weights in sources.items() if any(parse_seed(one) is not None for one in weights))

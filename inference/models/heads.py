@@ -1,0 +1,67 @@
+"""Classifiers on a backbone's tokens: ``(B, tokens, hidden_size)`` -> logits ``(B, labels)``."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers import VJEPA2Config
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
+
+from inference.errors import ManifestError
+from inference.manifest import HeadSpec
+
+
+class LinearHead(nn.Module):
+    """The mean over the tokens, then one linear layer."""
+
+    def __init__(self, hidden_size: int, num_labels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, num_labels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.linear(tokens.mean(dim=1))
+        return logits
+
+
+class AttentiveHead(nn.Module):
+    """V-JEPA's attentive probe: ``depth - 1`` self-attention blocks, a learned query's cross-attention, a linear layer.
+
+    Assran et al., "V-JEPA 2" (arXiv:2506.09985): their probes have a depth of 4.
+    """
+
+    def __init__(self, hidden_size: int, num_labels: int, *, depth: int, num_attention_heads: int) -> None:
+        super().__init__()
+        config = VJEPA2Config(
+            hidden_size=hidden_size,
+            num_attention_heads=num_attention_heads,
+            num_pooler_layers=depth - 1,
+            attn_implementation="sdpa",
+        )
+        self.pooler = VJEPA2AttentivePooler(config)
+        self.linear = nn.Linear(hidden_size, num_labels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.linear(self.pooler(tokens))
+        return logits
+
+
+Head = LinearHead | AttentiveHead
+
+
+def build_head(name: str, spec: HeadSpec, hidden_size: int) -> Head:
+    """The architecture of ``spec``, in evaluation mode, its weights not yet set.
+
+    Raises:
+        ManifestError: the attention heads do not divide the backbone's hidden size.
+    """
+    if spec.kind == "linear":
+        return LinearHead(hidden_size, len(spec.labels)).eval()
+    if hidden_size % spec.num_attention_heads:
+        raise ManifestError(
+            f"heads.{name}.num_attention_heads = {spec.num_attention_heads} does not divide "
+            f"hidden_size = {hidden_size}; choose a divisor"
+        )
+    return AttentiveHead(
+        hidden_size, len(spec.labels), depth=spec.depth, num_attention_heads=spec.num_attention_heads
+    ).eval()

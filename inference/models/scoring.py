@@ -1,0 +1,192 @@
+"""The opened models of one manifest: a decoded video in, scores and boxes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+
+from inference.batcher import Answer, BatchCounters, Batcher
+from inference.errors import Transient
+from inference.filters import Manifest, Output
+from inference.models.device import device_info, device_name
+from inference.models.video_model import VideoModel
+from inference.pool import Pool, PoolCounters
+from inference.preprocessing import Preprocessing
+from inference.transforms import gather_clip
+from inference.types import Clip, DecodedVideo, Detection, Scores
+
+
+class RegionDetector(Protocol):
+    """What finds abnormal regions; see :mod:`inference.models.detector`."""
+
+    def detect(self, decoded: DecodedVideo, clip: Clip) -> list[Detection]:
+        """Boxes in pixels of the source picture."""
+
+    def warm_up(self) -> None:
+        """Make the first real call as fast as the later ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One backbone instance, the heads on it, and the queue before it."""
+
+    model: VideoModel
+    batcher: Batcher
+    heads: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One backbone pass: which engine, which clip of the video, and in which direction."""
+
+    engine: int
+    clip: int
+    is_reversed: bool
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots: the cached property needs a dict
+class Models:
+    """Thread-safe: any number of threads may score and detect at once."""
+
+    manifest: Manifest
+    device: torch.device
+    engines: tuple[Engine, ...]
+    detectors: Pool[RegionDetector]
+    digests: Mapping[str, str]  # filter -> SHA-256 (hex) of the weights that judge
+    untrained: frozenset[str]  # filters whose weights are seeded
+    timeout_seconds: float = 300.0  # for one clip's answer, and for a detector
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether any filter's weights are seeded instead of trained."""
+        return bool(self.untrained)
+
+    @property
+    def device_name(self) -> str:
+        """The maker's name of the device."""
+        return device_name(self.device)
+
+    @property
+    def device_info(self) -> Mapping[str, str | int]:
+        """Kind, versions and size of the device."""
+        return device_info(self.device)
+
+    def warm_up(self) -> None:
+        """Run every model at every batch size it will be run at.
+
+        Raises:
+            Transient: the device's memory is full, or (DeviceLost) the device failed.
+        """
+        for engine in self.engines:
+            shape = engine.preprocessing.picture
+            clip = torch.zeros((engine.preprocessing.num_frames, shape.height, shape.width, 3), dtype=torch.uint8)
+            engine.batcher.warm_up(clip, engine.heads)
+        if self.manifest.detector is not None:
+            for detector in self.detectors.instances(self.manifest.detector.name):
+                detector.warm_up()
+
+    def score(self, decoded: DecodedVideo, enabled: frozenset[str]) -> dict[str, tuple[Scores, ...]]:
+        """Output key -> one :class:`Scores` per clip, in time order, for every enabled classifier.
+
+        Raises:
+            ManifestError: a switch is unknown.
+            BadVideo: a score of this video is not finite.
+            Transient: no place in a queue or no answer in time, or (DeviceLost) the device failed.
+        """
+        outputs = self.manifest.outputs(enabled)
+        with _cancelling() as futures:
+            for one, heads in self._passes(decoded, outputs).items():
+                futures[one] = self._submit(decoded, one, heads)
+            answers = {one: self._wait(future) for one, future in futures.items()}
+        return {output.key: self._scores(decoded, output, answers) for output in outputs}
+
+    def detect(self, decoded: DecodedVideo) -> list[Detection]:
+        """Abnormal regions on the frames decoded for the detector; none when the manifest has no detector.
+
+        Raises:
+            BadVideo: the detector's scores of this video are not finite.
+            Transient: no detector became free in time, or (DeviceLost) the device failed.
+        """
+        spec = self.manifest.detector
+        if spec is None:
+            return []
+        request = self.manifest.detection(frozenset({spec.switch}))
+        with self.detectors.acquire(spec.name, self.timeout_seconds) as detector:
+            clips = [clip for clip in decoded.clips if clip.request == request]
+            return [found for clip in clips for found in detector.detect(decoded, clip)]
+
+    def counters(self) -> Mapping[str, BatchCounters | PoolCounters]:
+        """Batcher or pool name -> its counters."""
+        return {**{one.batcher.name: one.batcher.counters() for one in self.engines}, **self.detectors.counters()}
+
+    def close(self) -> None:
+        """Answer what is queued, then end every thread."""
+        for engine in self.engines:
+            engine.batcher.close()
+
+    @cached_property
+    def _engine_of(self) -> Mapping[str, int]:
+        return {head: place for place, engine in enumerate(self.engines) for head in engine.heads}
+
+    def _passes(self, decoded: DecodedVideo, outputs: Sequence[Output]) -> dict[_Pass, list[str]]:
+        """Each pass that is needed once -> the heads that read it."""
+        passes: dict[_Pass, list[str]] = {}
+        for output in outputs:
+            for place in _clips_of(decoded, output):
+                one = _Pass(self._engine_of[output.head], place, output.is_reversed)
+                heads = passes.setdefault(one, [])
+                if output.head not in heads:
+                    heads.append(output.head)
+        return passes
+
+    def _submit(self, decoded: DecodedVideo, one: _Pass, heads: Sequence[str]) -> Future[Answer]:
+        clip = decoded.clips[one.clip]
+        if len(clip.indices) != clip.request.num_frames:  # would be scored as another clip, or spoil its batch
+            raise ValueError(f"a clip of {clip.request.num_frames} frames was decoded to {len(clip.indices)}")
+        frames = decoded.pictures[clip.request.picture].frames
+        is_pinned = self.device.type == "cuda"
+        gathered = gather_clip(frames, clip.indices, is_reversed=one.is_reversed, is_pinned=is_pinned)
+        return self.engines[one.engine].batcher.submit(gathered, heads)
+
+    def _wait(self, future: Future[Answer]) -> Answer:
+        try:
+            return future.result(self.timeout_seconds)
+        except TimeoutError as error:
+            raise Transient(f"no scores within {self.timeout_seconds} s; retry, or lower the concurrency") from error
+
+    def _scores(self, decoded: DecodedVideo, output: Output, answers: Mapping[_Pass, Answer]) -> tuple[Scores, ...]:
+        engine = self._engine_of[output.head]
+        return tuple(
+            _label(decoded.clips[place], output, answers[_Pass(engine, place, output.is_reversed)])
+            for place in _clips_of(decoded, output)
+        )
+
+
+def _clips_of(decoded: DecodedVideo, output: Output) -> list[int]:
+    places = [place for place, clip in enumerate(decoded.clips) if clip.request == output.request]
+    if not places:
+        raise ValueError(f"the video was decoded without clips for {output.key}; decode with the manifest's own plan")
+    return places
+
+
+def _label(clip: Clip, output: Output, answer: Answer) -> Scores:
+    probabilities = dict(zip(output.labels, answer[output.head].tolist(), strict=True))
+    return Scores(clip.start_seconds, clip.end_seconds, probabilities)
+
+
+@contextmanager
+def _cancelling() -> Iterator[dict[_Pass, Future[Answer]]]:
+    """Futures that are cancelled when the block ends: after a failure nobody waits for the rest."""
+    futures: dict[_Pass, Future[Answer]] = {}
+    try:
+        yield futures
+    finally:
+        for future in futures.values():
+            future.cancel()

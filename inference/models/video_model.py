@@ -1,0 +1,71 @@
+"""One backbone and every head that reads its tokens, composed from finished parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from inference.transforms import Normalise, stack_clips
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class VideoModel(nn.Module):
+    """uint8 clips in, each head's class probabilities out; the backbone runs once per batch."""
+
+    def __init__(self, normalise: Normalise, backbone: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.backbone = backbone
+        self._places = {name: place for place, name in enumerate(heads)}
+        self.heads = nn.ModuleList(heads.values())  # a list: module names may not hold the dots a head's name may
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Tokens ``(B, tokens, hidden_size)`` of uint8 clips ``(B, T, H, W, 3)`` on the model's device."""
+        tokens: Tensor = self.backbone(self.normalise(clips))
+        return tokens
+
+    def probabilities(self, head: str, tokens: Tensor) -> Tensor:
+        """Class probabilities ``(B, labels)``, float32."""
+        logits: Tensor = self.heads[self._places[head]](tokens)
+        return logits.float().softmax(dim=-1)
+
+    def forward(self, clips: Tensor, rows: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+        """Head -> probabilities ``(len(rows[head]), labels)`` of the batch's clips at ``rows[head]``."""
+        tokens = self.features(clips)
+        return {head: self.probabilities(head, _pick(tokens, wanted)) for head, wanted in rows.items()}
+
+
+class ClipScorer:
+    """Scores a batch of host clips on a device; what a :class:`~inference.batcher.Batcher` runs."""
+
+    def __init__(self, model: VideoModel, device: torch.device) -> None:
+        self.model = model
+        self.device = device
+
+    def __call__(
+        self, clips: Sequence[Tensor], heads: Sequence[Sequence[str]], size: int
+    ) -> list[dict[str, Probabilities]]:
+        """Per clip: head -> probabilities ``(labels,)``. The batch is padded to ``size`` clips."""
+        rows: dict[str, list[int]] = {}
+        for row, wanted in enumerate(heads):
+            for head in wanted:
+                rows.setdefault(head, []).append(row)
+        with torch.inference_mode():
+            answers = self.model(stack_clips(clips, size, self.device), rows)
+            on_host = {head: answer.cpu().numpy() for head, answer in answers.items()}
+        scores: list[dict[str, Probabilities]] = [{} for _ in clips]
+        for head, wanted_rows in rows.items():
+            for place, row in enumerate(wanted_rows):
+                scores[row][head] = on_host[head][place]
+        return scores
+
+
+def _pick(tokens: Tensor, rows: Sequence[int]) -> Tensor:
+    if list(rows) == list(range(len(tokens))):
+        return tokens  # every clip: no copy of the tokens
+    return tokens[torch.tensor(rows, device=tokens.device)]
