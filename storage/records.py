@@ -62,7 +62,7 @@ class VideoRow:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Scalar], *, run_id: str, ordinal: int) -> Self:
-        """Check a record; ``BadRow`` for an id, bucket or path that is not text or empty, or an info not a JSON object."""
+        """Check a record; ``BadRow`` for an empty or non-text id, bucket or path, or an info that is no JSON object."""
         return cls(
             run_id=run_id,
             ordinal=ordinal,

@@ -103,7 +103,7 @@ class TableUrl:
     location: str  # an absolute path; an ODPS project
     table: str | None = None
     partition: Partition = ()
-    is_relative: bool = field(default=False, compare=False)  # as written: the usual reason why a file is missing
+    is_relative: bool = field(default=False, compare=False)  # as written: the usual reason for a missing file
 
     @classmethod
     def parse(cls, text: str, cwd: Path | None = None) -> Self:
