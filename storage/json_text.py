@@ -12,7 +12,7 @@ MAX_DEPTH = 100  # SQLite's and others' JSON functions refuse far less than Pyth
 _INT64 = 2**63
 
 
-def read(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types
+def read(text: str) -> Any:
     """Parse; ``ValueError`` for what JSON forbids (NaN, Infinity, half a surrogate pair) or is nested too deeply."""
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)

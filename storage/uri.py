@@ -103,11 +103,11 @@ class TableUrl:
     location: str  # an absolute path; an ODPS project
     table: str | None = None
     partition: Partition = ()
-    is_relative: bool = field(default=False, compare=False)  # as written: the usual reason for a missing file
+    is_relative: bool = field(default=False, compare=False)  # as written; the usual reason for a missing file
 
     @classmethod
     def parse(cls, text: str, cwd: Path | None = None) -> Self:
-        """Read a URL or a plain path; relative paths start at ``cwd`` (default: the process's). Raises ``UsageError``."""
+        """Read a URL or a plain path, relative to ``cwd`` (default: the process's); ``UsageError`` if it is neither."""
         scheme, colon, rest = text.partition("://")
         if not colon:
             return cls(*_file(text, text, cwd))

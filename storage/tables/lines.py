@@ -1,0 +1,123 @@
+"""How rows stand in lines of text: JSON Lines and CSV, read from any line that starts a row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+from storage import json_text
+from storage.errors import UsageError
+from storage.records import Record
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a row starts: bytes from the start of the file, lines from 1."""
+
+    offset: int = 0
+    line: int = 1
+
+
+class Lines:
+    """The lines of an open file from a mark on; ``mark`` is always where the next one starts."""
+
+    def __init__(self, file: BinaryIO, mark: Mark) -> None:
+        self._file = file
+        self._name = file.name
+        self.mark = mark
+
+    def __iter__(self) -> Self:
+        """Iterate over the rest of the file."""
+        return self
+
+    def __next__(self) -> str:
+        """Decode the next line; ``UsageError`` when it is not UTF-8, or longer than any row can be."""
+        line = self._file.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            raise StopIteration
+        if len(line) > MAX_LINE_BYTES:
+            raise self.fault(self.mark.line, f"is longer than {MAX_LINE_BYTES} bytes")
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise self.fault(self.mark.line, f"is not UTF-8: {error}") from None
+        is_first = self.mark.offset == 0
+        self.mark = Mark(self.mark.offset + len(line), self.mark.line + 1)
+        return text.removeprefix(_BYTE_ORDER_MARK) if is_first else text
+
+    def fault(self, line: int, what: str) -> UsageError:
+        """Say what is wrong with a line of this file."""
+        return UsageError(f"{self._name}, line {line} {what}. Correct the line, or leave it out")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A row format. ``read_columns`` also finds where the first row starts."""
+
+    read_columns: Callable[[Lines], tuple[tuple[str, ...], Mark]]
+    read_rows: Callable[[Lines, tuple[str, ...]], Iterator[Record]]
+
+
+def _jsonl_columns(lines: Lines) -> tuple[tuple[str, ...], Mark]:
+    return next((tuple(row) for _, row in _objects(lines)), ()), Mark()
+
+
+def _jsonl_rows(lines: Lines, columns: tuple[str, ...]) -> Iterator[Record]:
+    """Absent keys are ``None``; keys the first line lacks are refused, for a table has one set of columns."""
+    for line, row in _objects(lines):
+        if unknown := row.keys() - columns:
+            names = ", ".join(sorted(unknown))
+            raise lines.fault(line, f"has {names}, which the first line lacks (null will do there)")
+        yield {column: json_text.scalar(row.get(column)) for column in columns}
+
+
+def _objects(lines: Lines) -> Iterator[tuple[int, dict[str, object]]]:
+    for text in lines:
+        line = lines.mark.line - 1
+        if text.isspace():
+            continue
+        try:
+            row = json_text.read(text)
+        except ValueError as error:
+            raise lines.fault(line, f"is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise lines.fault(line, f"is not a JSON object: {text.strip()!r:.80}")
+        yield line, row
+
+
+def _csv_columns(lines: Lines) -> tuple[tuple[str, ...], Mark]:
+    header = next((fields for _, fields in _fields(lines)), [])
+    return tuple(header), lines.mark
+
+
+def _csv_rows(lines: Lines, columns: tuple[str, ...]) -> Iterator[Record]:
+    for line, fields in _fields(lines):
+        if len(fields) != len(columns):
+            raise lines.fault(line, f"has {len(fields)} fields, the header has {len(columns)}")
+        yield dict(zip(columns, fields, strict=True))
+
+
+def _fields(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank with the line they start in; a quoted field may span lines."""
+    rows = csv.reader(lines, strict=True)
+    while True:
+        line = lines.mark.line
+        try:
+            fields = next(rows, None)
+        except csv.Error as error:
+            raise lines.fault(line, f"is not CSV: {error}") from None
+        if fields is None:
+            return
+        if fields:
+            yield line, fields
+
+
+FORMATS = {
+    ".jsonl": Format(_jsonl_columns, _jsonl_rows),
+    ".csv": Format(_csv_columns, _csv_rows),
+}
