@@ -112,6 +112,18 @@ class Manifest:
             raise ManifestError(f"no filter is enabled; turn on at least one of {', '.join(self.switches)}")
         return DecodePlan(tuple(dict.fromkeys(requests)))
 
+    def enabled_filters(self, enabled: frozenset[str]) -> tuple[str, ...]:
+        """Names of the filters the switches turn on, the detector's among them.
+
+        Raises:
+            ManifestError: a switch is unknown.
+        """
+        self.check_switches(enabled)
+        switch_of = {one.name: one.switch for one in self.filters}
+        if self.detector is not None:
+            switch_of[self.detector.name] = self.detector.switch
+        return tuple(name for name, switch in switch_of.items() if switch in enabled)
+
     def check_switches(self, enabled: Iterable[str]) -> None:
         """Raise ManifestError naming the switches this manifest does not have."""
         if unknown := sorted(set(enabled) - set(self.switches)):

@@ -1,13 +1,20 @@
-"""From scores and boxes to the output's ``info`` keys. Pure: stored scores can be judged again without a GPU."""
+"""From scores and boxes to the output's ``info`` keys. Pure: stored scores can be judged again without a GPU.
+
+:func:`judge_video` is one video's whole way, with the decoder and the models handed in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from inference.filters import Output
-from inference.types import Detection, Scores
+from inference.filters import Manifest, Output
+from inference.types import DecodedVideo, DecodePlan, Detection, Scope, Scores, Verdict
+
+T = TypeVar("T")
 
 DIGITS = 6  # of a probability
 PIXEL_DIGITS = 2
@@ -22,8 +29,63 @@ class Regions:
 
     detections: Sequence[Detection]
     frames: int  # that were looked at
-    is_acted_on: bool  # false while the detector is untrained: its boxes are shown, and no crop is made from them
+    is_acted_on: bool  # whether a crop may be made from them; never while the detector is untrained
     crop_url: str | None = None  # where the crop was uploaded to
+
+
+class Decoder(Protocol):
+    """What turns a file into frames; see :mod:`inference.decode`."""
+
+    def decode(self, path: Path, plan: DecodePlan) -> DecodedVideo:
+        """Everything the plan asks for, in one pass."""
+        ...
+
+
+class Scorer(Protocol):
+    """What judges frames; see :class:`inference.models.scoring.Models`."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Filter -> digest of its weights."""
+        ...
+
+    @property
+    def untrained(self) -> frozenset[str]:
+        """Filters whose weights are seeded."""
+        ...
+
+    def score(self, decoded: DecodedVideo, enabled: frozenset[str]) -> Mapping[str, Sequence[Scores]]:
+        """Output key -> one score per clip."""
+        ...
+
+    def detect(self, decoded: DecodedVideo) -> list[Detection]:
+        """Boxes in pixels of the source picture."""
+        ...
+
+
+def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder: Decoder, scorer: Scorer) -> Verdict:
+    """Decode once, score every clip, find boxes, and word the verdict.
+
+    Raises:
+        ManifestError: a switch is unknown, or none is on.
+        BadVideo: the file is the reason.
+        Transient: a model was not to be had, or (DeviceLost) the device failed.
+    """
+    decoded = decoder.decode(path, manifest.decode_plan(enabled))
+    milliseconds = dict(decoded.milliseconds)
+    scores = _timed("score", milliseconds, lambda: scorer.score(decoded, enabled))
+    regions = None
+    if manifest.detection(enabled) is not None:
+        detections = _timed("detect", milliseconds, lambda: scorer.detect(decoded))
+        regions = Regions(detections, _sampled_frames(decoded), is_acted_on=False)
+    judged = manifest.enabled_filters(enabled)
+    return Verdict(
+        info=verdict_info(manifest.outputs(enabled), scores, regions),
+        milliseconds=milliseconds,
+        models={name: scorer.digests[name] for name in judged},
+        is_untrained=not scorer.untrained.isdisjoint(judged),
+        decoded_fraction=decoded.decoded_fraction,
+    )
 
 
 def verdict_info(
@@ -45,6 +107,17 @@ def classify(probabilities: Mapping[str, float]) -> dict[str, Any]:
     label = max(probabilities, key=lambda name: probabilities[name])
     rounded = {name: round(float(value), DIGITS) for name, value in probabilities.items()}
     return {"result": rounded, "label": label, "prob": rounded[label]}
+
+
+def _timed(stage: str, milliseconds: dict[str, float], work: Callable[[], T]) -> T:
+    begin = time.perf_counter()
+    answer = work()
+    milliseconds[stage] = (time.perf_counter() - begin) * 1000
+    return answer
+
+
+def _sampled_frames(decoded: DecodedVideo) -> int:
+    return sum(len(clip.indices) for clip in decoded.clips if clip.request.scope is Scope.SAMPLED)
 
 
 def _region_entries(regions: Regions) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, VJEPA2Config, VJEPA2Model
 
@@ -43,7 +44,7 @@ def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) 
             return _vjepa2(spec.config, preprocessing).eval()
         config = AutoConfig.for_model(spec.family, **spec.config)
         return Backbone(AutoModel.from_config(config)).eval()
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, ImportError, KeyError, StrictDataclassError, TypeError, ValueError) as error:
         raise ManifestError(
             f"backbones.{name}: Transformers cannot build {spec.family} from {spec.config} ({error}); "
             "correct its family or config"

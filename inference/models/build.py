@@ -31,6 +31,8 @@ from inference.pool import Pool
 from inference.preprocessing import Preprocessing, read_config
 from inference.transforms import Normalise
 
+__all__ = ["Models", "open_models"]
+
 logger = logging.getLogger(__name__)
 
 # On a CPU padding is work like any other and larger batches gain nothing: run each size as it comes.

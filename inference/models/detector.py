@@ -17,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inference.decode.fit import Placement, placement
 from inference.errors import BadVideo, VideoFault
-from inference.letterbox import Letterbox
 from inference.manifest import DetectorSpec
 from inference.models.faults import device_faults
-from inference.types import Clip, DecodedVideo, Detection, Picture
+from inference.types import Clip, DecodedVideo, Detection, Picture, VideoProbe
+
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 BATCH_FRAMES = 16  # frames per forward pass
 PATIENCE_SECONDS = 60.0  # per frame: by default the suppression silently drops boxes when the machine is slow
@@ -70,11 +72,20 @@ def prime_biases(network: Any) -> None:  # a DetectionModel, which has no types
 class Detector:
     """One warm network. Not to be used by two threads at once: it caches its grid between calls."""
 
-    def __init__(self, network: nn.Module, spec: DetectorSpec, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: DetectorSpec,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        batch_frames: int = BATCH_FRAMES,
+    ) -> None:
         self._network = network.to(device=device, dtype=dtype)
         self._spec = spec
         self._device = device
         self._dtype = dtype
+        self._batch_frames = batch_frames
 
     def detect(self, decoded: DecodedVideo, clip: Clip) -> list[Detection]:
         """Boxes on the clip's frames, in pixels of the source picture, in order of frames and falling score.
@@ -85,22 +96,27 @@ class Detector:
             DeviceLost: the device failed.
         """
         picture = decoded.pictures[clip.request.picture]
-        spec = clip.request.picture
-        placement = Letterbox.of(decoded.probe.width, decoded.probe.height, spec.width, spec.height)
+        probe = decoded.probe
+        placed = placement(clip.request.picture, probe.width, probe.height)
         with device_faults(), torch.inference_mode():
-            return [found for one in self._boxes(picture, clip) for found in self._detections(one, placement)]
+            frames = list(self._boxes(picture, clip))
+        return [
+            Detection(pts_seconds, self._spec.labels[int(label)], score, to_source((x1, y1, x2, y2), placed, probe))
+            for pts_seconds, boxes in frames
+            for x1, y1, x2, y2, score, label in boxes.tolist()
+        ]
 
     def warm_up(self) -> None:
         """Run one full batch, so that no video pays for the first call."""
         side = self._spec.size
-        count = min(BATCH_FRAMES, self._spec.max_frames)
+        count = min(self._batch_frames, self._spec.max_frames)
         with device_faults(), torch.inference_mode():
             self._predict(torch.zeros((count, side, side, 3), dtype=torch.uint8))
 
     def _boxes(self, picture: Picture, clip: Clip) -> Iterator[tuple[float, Tensor]]:
         """Per frame: its time and ``(boxes, 6)``: x1, y1, x2, y2, score, class."""
-        for start in range(0, len(clip.indices), BATCH_FRAMES):
-            chosen = clip.indices[start : start + BATCH_FRAMES]
+        for start in range(0, len(clip.indices), self._batch_frames):
+            chosen = clip.indices[start : start + self._batch_frames]
             found = self._predict(torch.from_numpy(picture.frames[chosen]))
             yield from zip(picture.pts_seconds[chosen].tolist(), found, strict=True)
 
@@ -119,7 +135,10 @@ class Detector:
         )
         return [box.cpu() for box in boxes]
 
-    def _detections(self, found: tuple[float, Tensor], placement: Letterbox) -> Iterator[Detection]:
-        pts_seconds, boxes = found
-        for x1, y1, x2, y2, score, label in boxes.tolist():
-            yield Detection(pts_seconds, self._spec.labels[int(label)], score, placement.to_source((x1, y1, x2, y2)))
+
+def to_source(box: Box, placed: Placement, probe: VideoProbe) -> Box:
+    """Map a frame's ``box`` to pixels of the upright source picture, clipped to it."""
+    across, down = probe.width / placed.width, probe.height / placed.height
+    x1, x2 = (min(max((x - placed.left) * across, 0.0), float(probe.width)) for x in (box[0], box[2]))
+    y1, y2 = (min(max((y - placed.top) * down, 0.0), float(probe.height)) for y in (box[1], box[3]))
+    return x1, y1, x2, y2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -44,14 +43,12 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name()
 
 
-def device_info(device: torch.device) -> Mapping[str, str | int]:
-    """What a reader of a result needs to know of the device to repeat it."""
-    versions: dict[str, str | int] = {"kind": device.type, "torch": str(torch.__version__)}
+def device_info(device: torch.device) -> str:
+    """What a reader of a result needs to know of the device to repeat it, in one line."""
     if device.type != "cuda":
-        return versions | {"threads": torch.get_num_threads()}
-    properties = torch.cuda.get_device_properties(device)
-    memory = int(properties.total_memory)
-    return versions | {"index": device.index or 0, "memory_bytes": memory, "cuda": str(torch.version.cuda)}
+        return f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return f"{device}, {memory_gib:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
 
 
 def _processor_name() -> str:

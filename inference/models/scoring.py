@@ -15,6 +15,7 @@ from inference.batcher import Answer, BatchCounters, Batcher
 from inference.errors import Transient
 from inference.filters import Manifest, Output
 from inference.models.device import device_info, device_name
+from inference.models.faults import device_faults
 from inference.models.video_model import VideoModel
 from inference.pool import Pool, PoolCounters
 from inference.preprocessing import Preprocessing
@@ -74,8 +75,8 @@ class Models:
         return device_name(self.device)
 
     @property
-    def device_info(self) -> Mapping[str, str | int]:
-        """Kind, versions and size of the device."""
+    def device_info(self) -> str:
+        """Kind, size and versions of the device, in one line."""
         return device_info(self.device)
 
     def warm_up(self) -> None:
@@ -87,7 +88,8 @@ class Models:
         for engine in self.engines:
             shape = engine.preprocessing.picture
             clip = torch.zeros((engine.preprocessing.num_frames, shape.height, shape.width, 3), dtype=torch.uint8)
-            engine.batcher.warm_up(clip, engine.heads)
+            with device_faults():
+                engine.batcher.warm_up(clip, engine.heads)
         if self.manifest.detector is not None:
             for detector in self.detectors.instances(self.manifest.detector.name):
                 detector.warm_up()

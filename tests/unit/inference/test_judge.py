@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inference.judge import Regions, classify, judge_video, verdict_info
+from inference.types import Detection, Scores
+
+
+def scores(first: float, start: float = 0.0, end: float = 7.0, label: str = "VFX_video") -> Scores:
+    return Scores(start, end, {label: first, "normal_video": 1 - first})
+
+
+def test_a_whole_video_filter_is_written_as_result_label_and_prob(tiny):
+    info = verdict_info(tiny.outputs(frozenset({"vfx_enable"})), {"vfx_filter": [scores(0.1234567)]})
+    assert info == {
+        "vfx_filter": {
+            "result": {"VFX_video": 0.123457, "normal_video": 0.876543},
+            "label": "normal_video",
+            "prob": 0.876543,
+        }
+    }
+
+
+def test_a_segmented_filter_is_written_per_window_under_its_own_key(tiny):
+    windows = [scores(0.75, 0.0, 4.0, "low_quality_video"), scores(0.25, 3.0, 6.5004, "low_quality_video")]
+    info = verdict_info(tiny.outputs(frozenset({"low_quality_enable"})), {"seg_low_quality_filter": windows})
+    segmented = info["seg_low_quality_filter"]
+    assert list(segmented) == ["0", "1"]
+    assert segmented["0"]["duration"] == [0, 4]
+    assert json.dumps(segmented["1"]["duration"]) == "[3, 6.5]"
+    assert segmented["0"]["seg_low_quality_filter"] == {
+        "result": {"low_quality_video": 0.75, "normal_video": 0.25},
+        "label": "low_quality_video",
+        "prob": 0.75,
+    }
+
+
+def test_the_first_of_equally_probable_labels_wins():
+    assert classify({"a": 0.5, "b": 0.5})["label"] == "a"
+
+
+def test_regions_are_written_with_their_place_and_time():
+    found = Detection(1.0, "logo", 0.91234567, (10.0, 20.456, 30.0, 40.0))
+    info = verdict_info((), {}, Regions([found], frames=4, is_acted_on=False))
+    assert info == {
+        "abnormal_region_info": {
+            "boxes": [{"label": "logo", "score": 0.912346, "box": [10.0, 20.46, 30.0, 40.0], "pts_seconds": 1}],
+            "frames": 4,
+            "acted_on": False,
+        },
+        "abnormal_region_crop": None,
+    }
+
+
+def test_a_crop_is_written_as_its_url():
+    info = verdict_info((), {}, Regions([], frames=4, is_acted_on=True, crop_url="oss://bucket/crop.mp4"))
+    assert info["abnormal_region_crop"] == "oss://bucket/crop.mp4"
+
+
+def test_an_output_without_scores_is_a_bug_and_fails_loudly(tiny):
+    with pytest.raises(KeyError, match="vfx_filter"):
+        verdict_info(tiny.outputs(frozenset({"vfx_enable"})), {})
+
+
+class OneVideo:
+    """A decoder for which every path is the same video."""
+
+    def __init__(self, decoded):
+        self.decoded = decoded
+
+    def decode(self, path, plan):
+        return self.decoded
+
+
+def test_one_video_is_judged_from_file_to_verdict(tiny, tiny_models, decode, every_switch):
+    decoder = OneVideo(decode(tiny, every_switch))
+    verdict = judge_video(Path("any.mp4"), every_switch, tiny, decoder, tiny_models)
+    assert {"vfx_filter", "seg_simcam_filter", "abnormal_region_info", "abnormal_region_crop"} <= set(verdict.info)
+    assert json.loads(json.dumps(verdict.info)) == verdict.info
+    assert set(verdict.milliseconds) == {"decode", "score", "detect"}
+    assert set(verdict.models) == {"vfx", "simcam", "rov", "low_quality", "abnormal_region"}
+    assert verdict.is_untrained
+    assert verdict.info["abnormal_region_info"]["frames"] == 4
+
+
+def test_only_what_is_enabled_is_judged(tiny, tiny_models, decode):
+    enabled = frozenset({"vfx_enable"})
+    verdict = judge_video(Path("any.mp4"), enabled, tiny, OneVideo(decode(tiny, enabled)), tiny_models)
+    assert set(verdict.info) == {"vfx_filter"}
+    assert set(verdict.models) == {"vfx"}
