@@ -73,8 +73,9 @@ def _check_key(key: str) -> None:
     size_bytes = len(key.encode("utf-8", "surrogatepass"))
     if size_bytes > MAX_KEY_BYTES:
         raise ForbiddenPath(f"path of {size_bytes} bytes is over the limit of {MAX_KEY_BYTES}: {key[:80]!r}…")
-    seen, decoded = "", key
-    while decoded != seen:  # a store behind a gateway may decode once more than we do; each round shortens the text
+    seen: str | None = None
+    decoded = key
+    while decoded != seen:  # a gateway before the store may decode once more than we do; each round shortens the text
         if fault := _fault_of(decoded):
             raise ForbiddenPath(f"path {key!r} {fault}")
         seen, decoded = decoded, unquote(decoded)
