@@ -1,0 +1,1 @@
+"""Object stores: one protocol, several things behind it."""

@@ -1,0 +1,135 @@
+"""A directory as an object store: a CPFS mount, an Alluxio FUSE mount, or a plain directory standing for OSS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Unavailable
+from storage.objects import beneath
+from storage.objects.protocol import ObjectStat
+from storage.uri import ObjectUri
+
+BLOCK_BYTES = 1 << 20
+
+
+class DirectoryStore:
+    """Objects at ``root/bucket/key``. No symlink below the root is followed; the root itself may be one.
+
+    A mount that hangs makes the caller hang: the kernel gives file reads no deadline.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def stat(self, uri: ObjectUri) -> ObjectStat:
+        """Size, and a version made of size, modification time and inode."""
+        with self._read_faults(uri), self._root() as root, beneath.parent_of(root, uri) as (parent, name):
+            return _stat(beneath.check_regular(uri, beneath.look_at(name, parent)))
+
+    def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
+        """Stream the file in blocks of 1 MiB. ``Unavailable`` when another file of that size took its place."""
+        with self._read_faults(uri), self._root() as root, beneath.parent_of(root, uri) as (parent, name):
+            descriptor = beneath.open_regular(uri, name, parent)
+        with os.fdopen(descriptor, "rb", buffering=0) as source:
+            self._check_same(uri, stat, source.fileno())
+            remaining_bytes = stat.size_bytes
+            while block := self._read(uri, source.fileno()):
+                remaining_bytes -= len(block)
+                if remaining_bytes < 0:
+                    raise ObjectCorrupt(f"{uri} in {self.root} has grown over its {stat.size_bytes} bytes while read")
+                into.write(block)
+            if remaining_bytes:
+                raise ObjectCorrupt(f"{uri} in {self.root} ended {remaining_bytes} bytes short of {stat.size_bytes}")
+            self._check_same(uri, stat, source.fileno())
+
+    def put(self, path: Path, uri: ObjectUri) -> None:
+        """Copy the file to a temporary name beside its place, sync it and rename it; missing directories are made."""
+        with (
+            path.open("rb") as source,
+            self._write_faults(uri),
+            self._root() as root,
+            beneath.parent_of(root, uri, create=True) as (parent, name),
+        ):
+            if not _holds(parent, name, uri, source):
+                _replace(parent, name, source)
+
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[int]:
+        try:
+            descriptor = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unavailable(f"{self.root} is not mounted ({error.strerror}); mount it or correct the tier") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _read(self, uri: ObjectUri, descriptor: int) -> bytes:
+        with self._read_faults(uri):  # only the read: a fault of ``into`` is not this store's
+            return os.read(descriptor, BLOCK_BYTES)
+
+    def _check_same(self, uri: ObjectUri, stat: ObjectStat, descriptor: int) -> None:
+        with self._read_faults(uri):
+            now = _stat(os.fstat(descriptor))
+        if now.size_bytes != stat.size_bytes:
+            raise ObjectCorrupt(f"{uri} in {self.root} has {now.size_bytes} bytes instead of {stat.size_bytes}")
+        if now.version != stat.version:
+            raise Unavailable(f"{uri} in {self.root} was replaced while it was read; fetch it again")
+
+    @contextlib.contextmanager
+    def _read_faults(self, uri: ObjectUri) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise beneath.read_fault(error, f"{uri} in {self.root}") from error
+
+    @contextlib.contextmanager
+    def _write_faults(self, uri: ObjectUri) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise beneath.write_fault(error, f"{uri} in {self.root}") from error
+
+
+def _stat(found: os.stat_result) -> ObjectStat:
+    return ObjectStat(found.st_size, f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}")
+
+
+def _holds(parent: int, name: bytes, uri: ObjectUri, source: BinaryIO) -> bool:
+    """Whether these bytes stand there already, so that putting them again leaves the version as it is."""
+    try:
+        found = beneath.check_regular(uri, beneath.look_at(name, parent))
+    except FileNotFoundError:
+        return False
+    except ObjectMissing as error:
+        raise ForbiddenPath(f"{uri}: {error}; an object cannot take its place") from error
+    if found.st_size != os.fstat(source.fileno()).st_size:
+        return False
+    with os.fdopen(beneath.open_regular(uri, name, parent), "rb") as present:
+        is_equal = all(block == present.read(len(block)) for block in _blocks(source))
+    source.seek(0)
+    return is_equal
+
+
+def _replace(parent: int, name: bytes, source: BinaryIO) -> None:
+    part = f".{secrets.token_hex(8)}.part".encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(part, flags, 0o666, dir_fd=parent), "wb") as target, contextlib.ExitStack() as undo:
+        undo.callback(os.unlink, part, dir_fd=parent)
+        for block in _blocks(source):
+            target.write(block)
+        target.flush()
+        os.fsync(target.fileno())
+        os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
+        undo.pop_all()
+    beneath.sync_directory(parent)
+
+
+def _blocks(source: BinaryIO) -> Iterator[bytes]:
+    while block := source.read(BLOCK_BYTES):
+        yield block

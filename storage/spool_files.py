@@ -1,0 +1,133 @@
+"""The spool's files: names that are never used twice, and part files that stay locked while their writer lives.
+
+A writer is alive while the kernel holds its ``flock``. Unlike a process id that survives a recycled id, and it is
+seen from another container of the same node, where process ids mean nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.errors import ObjectCorrupt, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+KEY = re.compile(r"[0-9a-f]{32,128}")
+NAME = re.compile(r"[0-9a-f]{32,128}-[0-9]+(\.part)?")
+PART_SUFFIX = ".part"
+
+
+class SpoolUnavailable(Unavailable):
+    """The node's spool failed, not a store: its disk is full or broken, its index does not answer."""
+
+
+@contextlib.contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of the spool's own disk into ``SpoolUnavailable``."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "free space on its disk, lower the spool's byte limit, or move the spool to a healthy local disk"
+        raise SpoolUnavailable(f"spool file {path}: {error.strerror or error}; {remedy}") from error
+
+
+def open_root(root: Path) -> int:
+    """Create the directory (mode 0700) unless it is there and return its descriptor, locked against other openers."""
+    with contextlib.suppress(FileExistsError):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700)
+    try:
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        fault = f"spool {root} is a symlink or not a directory of ours ({error.strerror})"
+        raise UsageError(f"{fault}; name another path") from error
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+class PartFile(io.FileIO):
+    """A file being written: locked, unbuffered, and never longer than the bytes reserved for it."""
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self.path = path
+        self.size_bytes = size_bytes
+        with disk_faults(path):
+            path.unlink(missing_ok=True)  # left by a transaction that a crash rolled back
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            super().__init__(os.open(path, flags, 0o600), "r+b")
+            fcntl.flock(self.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def write(self, block: ReadableBuffer, /) -> int:
+        """Write the whole block, where a plain ``FileIO`` may stop half-way on a full disk."""
+        rest = memoryview(block).cast("B")
+        length = len(rest)
+        if self.tell() + length > self.size_bytes:
+            raise ObjectCorrupt(f"more bytes came than the {self.size_bytes} that the store stated")
+        with disk_faults(self.path):
+            while rest:
+                rest = rest[super().write(rest) :]
+        return length
+
+    def settle(self) -> None:
+        """Check the length and put the bytes on the disk, so that a whole name never stands on half a file."""
+        with disk_faults(self.path):
+            written_bytes = os.fstat(self.fileno()).st_size
+            if written_bytes != self.size_bytes:
+                raise ObjectCorrupt(f"{written_bytes} bytes came where the store stated {self.size_bytes}")
+            os.fsync(self.fileno())
+
+
+def is_being_written(part: Path) -> bool:
+    """Whether a living process holds this part file."""
+    with disk_faults(part):
+        try:
+            descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything stands at the path."""
+    return _look_at(path) is not None
+
+
+def is_whole(path: Path, size_bytes: int) -> bool:
+    """Whether a regular file of exactly this size stands at the path."""
+    found = _look_at(path)
+    return found is not None and stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
+
+
+def discard(path: Path) -> None:
+    """Remove a file and its part, where they exist."""
+    with disk_faults(path):
+        path.unlink(missing_ok=True)
+        part_of(path).unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """Where the file stands while it is written."""
+    return path.with_name(path.name + PART_SUFFIX)
+
+
+def _look_at(path: Path) -> os.stat_result | None:
+    with disk_faults(path):
+        try:
+            return path.lstat()
+        except FileNotFoundError:
+            return None
