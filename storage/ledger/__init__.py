@@ -1,0 +1,8 @@
+"""The work in flight: runs, shards and results in Redis. Never the truth: that is the output table."""
+
+from __future__ import annotations
+
+from storage.ledger.ledger import Ledger
+from storage.ledger.model import Counts, Node, OpenShard, Recorded, Run, RunSpec, Shard, ShardState, is_retry
+
+__all__ = ["Counts", "Ledger", "Node", "OpenShard", "Recorded", "Run", "RunSpec", "Shard", "ShardState", "is_retry"]

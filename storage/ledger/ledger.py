@@ -1,0 +1,314 @@
+"""Runs, shards and results in Redis.
+
+One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one cluster slot)::
+
+    (itself)                    hash    spec, total, shard_rows, extra_columns, submitted, cursor, ok, failed
+    :open                       zset    shard id -> time of its last progress, milliseconds
+    :queue                      list    retry shards that wait to be claimed
+    :failures                   hash    failure code -> rows
+    :failed:<code>              bitmap  ordinals that failed so and may be retried (one bit per row of the run)
+    :retries                    set     retry shards ever opened
+    :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
+    :shard:<id>:results         hash    ordinal -> payload
+    :shard:<id>:state           hash    recorded, refeeds
+    :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts
+
+A shard's keys go when it closes. Measured on Valkey 9: a run costs 1 KB; a row of an open shard 5 bytes, each attempt
+of it 16 more, and once recorded its payload and 75 bytes; a closed row costs one bit per failure code the run has seen.
+
+Any method may run twice: a client that lost the answer sends it again. A second ``claim_shard`` then leaves the first
+shard without progress, which the sweep finds; a second ``close_shard`` says ``False``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+from storage.errors import UsageError
+from storage.ledger.model import (
+    MAX_ROWS,
+    Counts,
+    Node,
+    OpenShard,
+    Recorded,
+    Run,
+    RunSpec,
+    Shard,
+    ShardState,
+    is_retry,
+    retry_shard_id,
+)
+from storage.ledger.scripts import Scripts, answering, read_at_once
+
+_SILENT_NODE_SECONDS = 7 * 24 * 3600
+
+
+class Ledger:
+    """The work in flight. Holds no truth and no state of its own: wipe the server, submit the run again, go on.
+
+    Unknown runs and shards are normal (the server may have been wiped): they read as empty and closed.
+    Raises ``Unavailable`` when the server does not answer. Safe to share between threads.
+    """
+
+    def __init__(self, client: redis.Redis, *, prefix: str = "tamis:") -> None:
+        if client.get_encoder().decode_responses:
+            raise ValueError("the ledger stores bytes: open its Redis client without decode_responses")
+        self._client = client
+        self._prefix = prefix
+        self._runs = f"{prefix}runs"
+        self._nodes = f"{prefix}nodes"
+        self._scripts = Scripts.registered_with(client)
+
+    def _run_key(self, run_id: str) -> str:
+        return f"{self._prefix}run:{{{run_id}}}"
+
+    def _call(self, script: Script, key: str, *args: str | int | bytes) -> Any:
+        with answering(self._client):
+            return script(keys=[key], args=args)
+
+    # -- runs --
+
+    def submit(
+        self, spec: RunSpec, *, total_rows: int, shard_rows: int, extra_columns: Sequence[str]
+    ) -> tuple[Run, bool]:
+        """Start the run, or find it; the flag says whether it is new. What was said first stands, except the total.
+
+        A total that has grown adds rows: they are cut from the old total on if all rows were fed, so a short last
+        shard that was fed keeps its range. A total that shrank raises ``UsageError``.
+        """
+        if not 0 <= total_rows <= MAX_ROWS or shard_rows < 1:
+            raise ValueError(
+                f"a run of {total_rows} rows in shards of {shard_rows}: 0..{MAX_ROWS} and 1.. are possible"
+            )
+        with answering(self._client):
+            self._client.sadd(self._runs, spec.run_id)  # before the run exists: a crash leaves no unlisted run
+        columns = json.dumps(list(extra_columns))
+        key = self._run_key(spec.run_id)
+        reply = self._call(self._scripts.submit, key, spec.to_json(), total_rows, shard_rows, columns)
+        is_new, rows_before, stored, open_shards, queued = reply
+        if total_rows < int(rows_before):
+            raise UsageError(
+                f"run {spec.run_id} was submitted with {int(rows_before)} rows, but {spec.tables} now has {total_rows}:"
+                " a partition may only grow; restore its rows, or write to another output"
+            )
+        return _run(spec.run_id, dict(_pairs(stored)), open_shards + queued), bool(is_new)
+
+    def runs(self) -> list[Run]:
+        """Every run, the newest submission first."""
+        known = (self.run(run_id) for run_id in self._run_ids())
+        return sorted((run for run in known if run), key=lambda run: (run.submitted_at, run.run_id), reverse=True)
+
+    def _run_ids(self) -> list[str]:
+        (members,) = read_at_once(self._client, ("SMEMBERS", self._runs))
+        return [member.decode() for member in members]
+
+    def run(self, run_id: str) -> Run | None:
+        """The run, or ``None``."""
+        key = self._run_key(run_id)
+        stored, open_shards, queued = read_at_once(
+            self._client, ("HGETALL", key), ("ZCARD", f"{key}:open"), ("LLEN", f"{key}:queue")
+        )
+        return _run(run_id, stored, open_shards + queued) if stored else None
+
+    def find(self, prefix: str) -> Run:
+        """The one run whose id starts so; ``UsageError`` naming the candidates otherwise."""
+        runs = self.runs()
+        matching = [run for run in runs if run.run_id.startswith(prefix)]
+        if len(matching) == 1:
+            return matching[0]
+        candidates = ", ".join(run.run_id for run in matching or runs) or "none at all"
+        fault = "is ambiguous" if matching else "matches no run"
+        raise UsageError(f"run id {prefix!r} {fault}; there are: {candidates}")
+
+    def counts(self, run_id: str) -> Counts | None:
+        """The run's rows at this instant, or ``None``."""
+        key = self._run_key(run_id)
+        (rows, ok, failed, cursor), failures, open_shards = read_at_once(
+            self._client,
+            ("HMGET", key, "total", "ok", "failed", "cursor"),
+            ("HGETALL", f"{key}:failures"),
+            ("ZCARD", f"{key}:open"),
+        )
+        if rows is None:
+            return None
+        by_code = {code.decode(): int(count) for code, count in sorted(failures.items()) if int(count)}
+        return Counts(int(rows), int(ok), int(failed), by_code, int(cursor), open_shards)
+
+    def forget(self, run_id: str) -> None:
+        """Remove everything of the run."""
+        self._call(self._scripts.forget, self._run_key(run_id))
+        with answering(self._client):
+            self._client.srem(self._runs, run_id)
+
+    # -- shards --
+
+    def claim_shard(self, run_id: str, *, window: int) -> Shard | None:
+        """Open the next shard, retries first; ``None`` while ``window`` are open or when nothing is left to feed."""
+        reply = self._call(self._scripts.claim, self._run_key(run_id), window)
+        return Shard(run_id, reply[0].decode(), _ordinals(reply[1])) if reply else None
+
+    def settle(self, run_id: str, shard_id: str, outcomes: Mapping[int, str]) -> ShardState:
+        """Count rows that already stand in the output table (``ordinal -> "ok"`` or code) and say what is left.
+
+        Idempotent. Closes the shard when nothing is left and no result waits to be written. Only for base shards:
+        the rows of a retry stand in the table by definition (``ValueError``).
+        """
+        if is_retry(shard_id):
+            raise ValueError(f"shard {shard_id} is a retry: settling it would drop it unworked")
+        _check_outcomes(outcomes.values())
+        reply = self._call(self._scripts.settle, self._run_key(run_id), shard_id, *_flat(outcomes))
+        if isinstance(reply, bytes):
+            raise _foreign(run_id, shard_id, int(reply))
+        return ShardState(bool(reply[0]), _ordinals(reply[1]))
+
+    def missing(self, run_id: str, shard_id: str) -> tuple[int, ...]:
+        """Ordinals of an open shard without a result."""
+        key = self._run_key(run_id)
+        progress, rows = read_at_once(
+            self._client, ("ZSCORE", f"{key}:open", shard_id), ("HGETALL", f"{key}:shard:{shard_id}:rows")
+        )
+        return _ordinals(ordinal for ordinal, outcome in rows.items() if progress is not None and not outcome)
+
+    def open_shards(self, run_id: str) -> list[OpenShard]:
+        """The shards in flight, the longest without progress first."""
+        reply = self._call(self._scripts.open_shards, self._run_key(run_id))
+        return [
+            OpenShard(shard.decode(), recorded, expected, idle / 1000, recorded == expected, refeeds)
+            for shard, recorded, expected, idle, refeeds in reply
+        ]
+
+    def note_refeed(self, run_id: str, shard_id: str) -> int:
+        """Count a re-feed and restart the idle time; the number of re-feeds so far, 0 if the shard is not open."""
+        return int(self._call(self._scripts.refeed, self._run_key(run_id), shard_id))
+
+    def close_shard(self, run_id: str, shard_id: str) -> bool:
+        """Drop a written shard. ``True`` for the one call that closed it; ``False`` also while rows are missing."""
+        return bool(self._call(self._scripts.close, self._run_key(run_id), shard_id))
+
+    def open_retry(self, run_id: str, token: str, failures: Mapping[int, str]) -> int:
+        """Take failed rows (``ordinal -> failure code``) back into flight, in shards that queue; return how many.
+
+        A row is taken only if its shard is closed and the ledger counts it under that very code: rows in flight or
+        not fed yet, and what a stale list says, are ignored. The same failures under the same token have one effect.
+        """
+        run = self.run(run_id)
+        if run is None:
+            return 0
+        _check_outcomes(failures.values())
+        ordinals = sorted(ordinal for ordinal in failures if 0 <= ordinal < run.total_rows)
+        taken = 0
+        for start in range(0, len(ordinals), run.shard_rows):  # a shard at a time: no script may keep the server long
+            chunk = ordinals[start : start + run.shard_rows]
+            rows = _flat({ordinal: failures[ordinal] for ordinal in chunk})
+            taken += self._call(self._scripts.retry, self._run_key(run_id), retry_shard_id(token, chunk), *rows)
+        return taken
+
+    # -- rows --
+
+    def record(self, run_id: str, shard_id: str, ordinal: int, payload: bytes, outcome: str) -> Recorded:
+        """Store a row's result. The first one wins and counts; ``is_full`` stays true until the shard is closed."""
+        _check_outcomes([outcome])
+        reply = self._call(self._scripts.record, self._run_key(run_id), shard_id, ordinal, payload, outcome)
+        if reply is None:
+            raise _foreign(run_id, shard_id, ordinal)
+        return Recorded(bool(reply[0]), bool(reply[1]))
+
+    def is_recorded(self, run_id: str, shard_id: str, ordinal: int) -> bool:
+        """Whether work on the row is pointless: it has a result, or its shard is closed or unknown."""
+        key = self._run_key(run_id)
+        progress, outcome = read_at_once(
+            self._client,
+            ("ZSCORE", f"{key}:open", shard_id),
+            ("HGET", f"{key}:shard:{shard_id}:rows", str(ordinal)),
+        )
+        if progress is not None and outcome is None:
+            raise _foreign(run_id, shard_id, ordinal)
+        return progress is None or bool(outcome)
+
+    def results(self, run_id: str, shard_id: str) -> dict[int, bytes] | None:
+        """Payloads of a full shard, settled rows left out. ``None``: it is not open, or not full, so do not write it.
+
+        A partial batch must never reach the table: its id would stand for the whole shard.
+        """
+        key = self._run_key(run_id)
+        part = f"{key}:shard:{shard_id}"
+        progress, rows, payloads = read_at_once(
+            self._client,
+            ("ZSCORE", f"{key}:open", shard_id),
+            ("HVALS", f"{part}:rows"),
+            ("HGETALL", f"{part}:results"),
+        )
+        if progress is None or not all(rows):
+            return None
+        return {ordinal: payloads[b"%d" % ordinal] for ordinal in _ordinals(payloads)}
+
+    def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str) -> int:
+        """Count an attempt at one step of a row; its number from 1, or 0 if the shard is not open."""
+        reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), shard_id, ordinal, step)
+        if reply is None:
+            raise _foreign(run_id, shard_id, ordinal)
+        return int(reply)
+
+    def forget_attempts(self, run_id: str, shard_id: str, ordinal: int) -> None:
+        """Start every step of the row from attempt 1 again."""
+        self._call(self._scripts.forget_attempts, self._run_key(run_id), shard_id, ordinal)
+
+    # -- nodes --
+
+    def beat_node(self, node: str, roles: Iterable[str]) -> None:
+        """Say that a worker of the node, with these roles, is alive. One role's beat says nothing of another's."""
+        roles = tuple(roles)
+        if any(" " in role for role in roles):
+            raise ValueError(f"a role is one word, not one of {roles!r}")
+        self._call(self._scripts.beat_node, self._nodes, _SILENT_NODE_SECONDS * 1000, node, *roles)
+
+    def nodes(self, max_age_seconds: float) -> list[Node]:
+        """Nodes that beat within ``max_age_seconds``, with the roles that did, by name."""
+        reply = iter(self._call(self._scripts.nodes, self._nodes, round(max_age_seconds * 1000)))
+        beats: dict[str, dict[str, float]] = {}
+        for member, age_milliseconds in zip(reply, reply, strict=True):
+            role, _, node = member.decode().partition(" ")
+            beats.setdefault(node, {})[role] = age_milliseconds / 1000
+        return [Node(name, frozenset(ages), min(ages.values())) for name, ages in sorted(beats.items())]
+
+
+def _run(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -> Run:
+    cursor, total_rows = int(stored[b"cursor"]), int(stored[b"total"])
+    return Run(
+        run_id=run_id,
+        spec=RunSpec.from_json(stored[b"spec"]),
+        total_rows=total_rows,
+        shard_rows=int(stored[b"shard_rows"]),
+        extra_columns=tuple(json.loads(stored[b"extra_columns"])),
+        submitted_at=datetime.fromtimestamp(int(stored[b"submitted"]) / 1000, tz=UTC),
+        cursor=cursor,
+        is_complete=cursor == total_rows and not unfinished_shards,
+    )
+
+
+def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _flat(outcomes: Mapping[int, str]) -> Iterable[int | str]:
+    return chain.from_iterable(outcomes.items())
+
+
+def _ordinals(members: Iterable[bytes]) -> tuple[int, ...]:
+    return tuple(sorted(map(int, members)))
+
+
+def _check_outcomes(outcomes: Iterable[str]) -> None:
+    if not all(outcomes):
+        raise ValueError('an outcome is "ok" or a failure code, not an empty text')
+
+
+def _foreign(run_id: str, shard_id: str, ordinal: int) -> ValueError:
+    return ValueError(f"row {ordinal} does not belong to shard {shard_id} of run {run_id}")

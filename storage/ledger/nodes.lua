@@ -1,0 +1,7 @@
+-- KEYS: the heartbeats. ARGV: the greatest age in milliseconds. Returns "<role> <node>" and age in milliseconds by turns.
+local now, fresh = now_milliseconds(), {}
+local beats = redis.call("ZRANGEBYSCORE", KEYS[1], now - tonumber(ARGV[1]), "+inf", "WITHSCORES")
+for i = 1, #beats, 2 do
+  fresh[i], fresh[i + 1] = beats[i], math.max(0, now - tonumber(beats[i + 1]))
+end
+return fresh

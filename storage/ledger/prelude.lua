@@ -1,0 +1,54 @@
+-- Stands in front of every script. KEYS[1] is the run's own hash; every other key of the run is named after it and so
+-- carries the same {hash tag}: one run lives in one slot of a cluster.
+local run = KEYS[1]
+local open, queue, failures, retries = run .. ":open", run .. ":queue", run .. ":failures", run .. ":retries"
+
+local function part(shard, name) return run .. ":shard:" .. shard .. ":" .. name end
+
+-- The server's clock: workers' clocks need not agree.
+local function now_milliseconds()
+  local time = redis.call("TIME")
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function is_open(shard) return redis.call("ZSCORE", open, shard) and true end
+
+local function touch(shard) redis.call("ZADD", open, now_milliseconds(), shard) end
+
+local function is_full(shard)
+  local recorded = redis.call("HGET", part(shard, "state"), "recorded") or 0
+  return tonumber(recorded) == redis.call("HLEN", part(shard, "rows"))
+end
+
+-- One row more (or, with -1, one less) of an outcome. Codes stay in the hash at zero: they name the bitmaps to forget.
+local function count(outcome, by)
+  if outcome == "ok" then
+    redis.call("HINCRBY", run, "ok", by)
+  else
+    redis.call("HINCRBY", run, "failed", by)
+    redis.call("HINCRBY", failures, outcome, by)
+  end
+end
+
+local function mark(shard, ordinal, outcome)
+  redis.call("HSET", part(shard, "rows"), ordinal, outcome)
+  redis.call("HINCRBY", part(shard, "state"), "recorded", 1)
+  count(outcome, 1)
+end
+
+local function drop(shard)
+  redis.call("UNLINK", part(shard, "rows"), part(shard, "results"), part(shard, "state"), part(shard, "attempts"))
+end
+
+-- ZREM comes first: a server at its memory limit never refuses it, and once a script has written, the rest of its
+-- writes go through too. Closing is what frees memory, so it must not need any.
+-- The bitmap of a failure code holds the rows of *closed* shards only: a set bit means the row may be retried.
+local function close(shard)
+  redis.call("ZREM", open, shard)
+  local rows = redis.call("HGETALL", part(shard, "rows"))
+  for i = 1, #rows, 2 do
+    if rows[i + 1] ~= "ok" then redis.call("SETBIT", run .. ":failed:" .. rows[i + 1], rows[i], 1) end
+  end
+  drop(shard)
+end
+

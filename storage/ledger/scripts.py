@@ -1,0 +1,84 @@
+"""The ledger's Lua scripts, one file each, and the one way of reading without a script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from typing import Any, Self
+
+import redis
+from redis import exceptions
+from redis.commands.core import Script
+
+from storage.errors import Unavailable
+
+_TRANSIENT = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+    exceptions.NoScriptError,  # flushed again between loading and calling
+)
+# A full disk, a missing replica and a running script answer with a plain ResponseError that starts so.
+_TRANSIENT_REPLIES = ("MISCONF", "NOREPLICAS", "BUSY ")
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """Every state change is one of these, hence atomic. A script that the server forgot is loaded again."""
+
+    submit: Script
+    claim: Script
+    settle: Script
+    record: Script
+    close: Script
+    refeed: Script
+    begin_attempt: Script
+    forget_attempts: Script
+    retry: Script
+    forget: Script
+    open_shards: Script
+    beat_node: Script
+    nodes: Script
+
+    @classmethod
+    def registered_with(cls, client: redis.Redis) -> Self:
+        """Bind each field's ``<field>.lua`` to the client. Sends nothing."""
+        return cls(**{field.name: client.register_script(_source(field.name)) for field in fields(cls)})
+
+
+def _source(name: str) -> str:
+    folder = files(__package__)
+    return folder.joinpath("prelude.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
+
+
+def address(client: redis.Redis) -> str:
+    """``host:port`` or the socket's path: what an error message may show. Never a password."""
+    connection = client.connection_pool.connection_kwargs
+    if "path" in connection:
+        return str(connection["path"])
+    return f"{connection.get('host', 'localhost')}:{connection.get('port', 6379)}"
+
+
+@contextmanager
+def answering(client: redis.Redis) -> Iterator[None]:
+    """Turn the client's errors that may pass into ``Unavailable``."""
+    try:
+        yield
+    except exceptions.RedisError as error:
+        if not isinstance(error, _TRANSIENT) and not str(error).startswith(_TRANSIENT_REPLIES):
+            raise
+        raise Unavailable(f"the ledger at {address(client)} cannot serve now: {error}") from error
+
+
+def read_at_once(client: redis.Redis, *commands: tuple[str, ...]) -> list[Any]:
+    """Replies to the commands, all of one instant, in one round trip."""
+    pipeline: Any  # its execute_command has no annotations
+    with answering(client), client.pipeline(transaction=True) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        return list(pipeline.execute())
