@@ -147,6 +147,19 @@ def die_at_every_line(root: Path, _count: int) -> None:
             sys.exit(f"the child failed by itself at line {line}")
 
 
+def fork(root: Path, _count: int) -> None:
+    """Use a spool that was opened before a fork, in the child."""
+    with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
+        child = os.fork()
+        if child == 0:
+            try:
+                spool.usage()
+            except RuntimeError:
+                os._exit(7)
+            os._exit(0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])} {add(spool, 'a', 'run:1').exists()}\n")
+
+
 def _use_everything(root: Path) -> None:
     with Spool(root, limit_bytes=CRASH_LIMIT_BYTES) as spool:
         add(spool, "a", "child")  # evicts c
@@ -191,6 +204,7 @@ if __name__ == "__main__":
         "hang": hang,
         "download_slowly": download_slowly,
         "compete": compete,
+        "fork": fork,
         "die_at_every_line": die_at_every_line,
     }
     roles[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from tests.unit.storage.spool_children import (
     content_of,
     key_of,
     start,
-    writer_of,
     writing,
 )
 
@@ -112,14 +110,5 @@ def test_a_process_killed_at_any_line_leaves_a_spool_that_works(root: Path) -> N
     assert int(lines) > 300
 
 
-def test_a_spool_does_not_survive_a_fork_unnoticed(root: Path) -> None:
-    with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
-        child = os.fork()
-        if child == 0:
-            try:
-                spool.usage()
-            except RuntimeError:
-                os._exit(7)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-        assert spool.add(key_of("a"), 150, "run:1", writer_of("a")).exists()
+def test_a_spool_carried_over_a_fork_refuses_the_child_and_serves_the_parent(root: Path) -> None:
+    assert start("fork", root).communicate(timeout=60)[0] == "7 True\n"
