@@ -40,10 +40,13 @@ class OutputTable(Protocol):
         """Create table and partition where missing; check the columns where not (``UsageError``). Idempotent."""
 
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
-        """Write all rows or none. The same batch again has no further effect; a new batch replaces rows of equal identity."""
+        """Write all rows or none. The same batch again has no further effect; another one replaces equal identities."""
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
         """``ordinal -> "ok" | error code`` of the run's rows already written with ``start <= ordinal < stop``."""
+
+    def count_results(self, run_id: str) -> int:
+        """Count the run's rows already written."""
 
     def results(self, run_id: str) -> Iterator[ResultRow]:
         """The run's rows in ordinal order, streamed in bounded memory."""

@@ -73,13 +73,13 @@ def _fault(path: Path, error: sqlite3.Error) -> StorageError | None:
 
 
 def quoted(name: str) -> str:
-    """Quote an identifier for SQL."""
-    return '"' + name.replace('"', '""') + '"'
+    """Quote an identifier for SQL. Not with '"': SQLite would read an absent column's quoted name as a string."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> tuple[Column, ...]:
     """Tell the table's visible columns, generated ones included."""
-    rows = connection.execute("SELECT name, hidden, \"notnull\", dflt_value, pk FROM pragma_table_xinfo(?)", (table,))
+    rows = connection.execute('SELECT name, hidden, "notnull", dflt_value, pk FROM pragma_table_xinfo(?)', (table,))
     return tuple(
         Column(name, is_required=bool(not_null) and default is None and not key and hidden == 0)
         for name, hidden, not_null, default, key in rows

@@ -15,7 +15,7 @@ from storage.tables.sqlite import BUSY_TIMEOUT_SECONDS, connect, names_of, repor
 from storage.tables.sqlite_schema import IS_WRITTEN, NOTE_WRITTEN, Schema, prepare_tables
 from storage.uri import TableUrl
 
-PAGE_ROWS = 500  # rows of one query of results(): no read transaction stays open while the caller works
+PAGE_ROWS = 256  # rows of one query of results(): no read transaction stays open while the caller works
 
 
 class SqliteOutput:
@@ -87,8 +87,8 @@ class SqliteOutput:
         with self._connected() as connection:
             columns = self._schema.result_columns(connection)
             query = self._schema.results(columns)
-            rows = connection.execute(query, (*self._schema.values, run_id, after, PAGE_ROWS)).fetchall()
-        return [ResultRow.from_record(dict(zip(columns, row, strict=True))) for row in rows]
+            rows = connection.execute(query, (*self._schema.values, run_id, after, PAGE_ROWS))
+            return [ResultRow.from_record(dict(zip(columns, row, strict=True))) for row in rows]
 
     def _holds(self, connection: sqlite3.Connection, row: ResultRow) -> bool:
         identity = (*self._schema.values, row.run_id, row.ordinal)

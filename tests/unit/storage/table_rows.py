@@ -28,7 +28,9 @@ def record_of(ordinal: int, **columns: Scalar) -> Record:
     }
 
 
-def succeeded(ordinal: int, run_id: str = "run", verdict: Mapping[str, object] = VERDICT, **columns: Scalar) -> ResultRow:
+def succeeded(
+    ordinal: int, run_id: str = "run", verdict: Mapping[str, object] = VERDICT, **columns: Scalar
+) -> ResultRow:
     """A row with a verdict."""
     record = record_of(ordinal, **columns)
     return ResultRow.succeeded(record, run_id=run_id, ordinal=ordinal, verdict_info=verdict, execution=EXECUTION)
@@ -44,12 +46,12 @@ def failed(ordinal: int, run_id: str = "run", code: str = "corrupt_video", **col
 def create_table(
     path: Path, table: str, rows: Iterable[Mapping[str, Scalar]], columns: Sequence[str] = INPUT_COLUMNS
 ) -> None:
-    """Add a table of text columns to a database, as anybody might."""
+    """Add a table to a database, as anybody might; a column may have a type or a constraint behind its name."""
     marks = ", ".join("?" * len(columns))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
         values = ([row.get(column) for column in columns] for row in rows)
-        connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
+        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
 
 
 def query(path: Path, sql: str, *parameters: object) -> list[tuple[object, ...]]:

@@ -30,7 +30,9 @@ JSON = st.recursive(
     max_leaves=8,
 )
 OBJECTS = st.dictionaries(TEXT, JSON, max_size=4)
-RECORDS = st.fixed_dictionaries({column: SCALARS for column in INPUT_COLUMNS}, optional={"title": SCALARS, "frames": SCALARS})
+RECORDS = st.fixed_dictionaries(
+    dict.fromkeys(INPUT_COLUMNS, SCALARS), optional={"title": SCALARS, "frames": SCALARS}
+)
 
 
 def video_row(**columns: str | float | bool | None) -> VideoRow:
@@ -243,7 +245,9 @@ def test_results_compress() -> None:
     assert len(succeeded(1).to_bytes()) < len(json.dumps(succeeded(1).to_record())) * 0.75
 
 
-@pytest.mark.parametrize("result_info", [None, "", "{", "[]", "{}", '{"run_id": "r"}', '{"run_id": "r", "ordinal": "x"}'])
+@pytest.mark.parametrize(
+    "result_info", [None, "", "{", "[]", "{}", '{"run_id": "r"}', '{"run_id": "r", "ordinal": "x"}']
+)
 def test_a_record_that_is_none_of_ours_is_refused(result_info: str | None) -> None:
     with pytest.raises(BadRow, match="result_info"):
         ResultRow.from_record({**succeeded(1).to_record(), "result_info": result_info})

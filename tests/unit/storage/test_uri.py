@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from storage.errors import ForbiddenPath, UsageError
 from storage.uri import MAX_KEY_BYTES, ObjectUri, TableUrl, check_object
 
-SEGMENTS = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/\\%"), min_size=1, max_size=20).filter(
-    lambda segment: segment not in {".", ".."}
-)
+SEGMENTS = st.text(
+    st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/\\%"), min_size=1, max_size=20
+).filter(lambda segment: segment not in {".", ".."})
 KEYS = st.lists(SEGMENTS, min_size=1, max_size=5).map("/".join)
 TRAPS = st.sampled_from(["..", ".", "", "\0", "\n", "a\\b", "..\\..", "\x7f", "\x85", "\ud800"])
 
@@ -31,7 +31,9 @@ def test_a_plain_path_is_its_own_key(path: str) -> None:
 
 
 @given(st.lists(SEGMENTS, max_size=3), TRAPS, st.lists(SEGMENTS, max_size=3), st.integers(0, 3))
-def test_a_trap_is_found_however_often_it_is_encoded(before: list[str], trap: str, after: list[str], times: int) -> None:
+def test_a_trap_is_found_however_often_it_is_encoded(
+    before: list[str], trap: str, after: list[str], times: int
+) -> None:
     path = "/".join([*before, trap, *after])
     for _ in range(times):
         path = quote(path, safe="/", errors="surrogatepass").replace(".", "%2e")
@@ -78,12 +80,16 @@ def test_a_forbidden_path_is_named_with_the_reason(path: str, why: str) -> None:
         check(path)
 
 
-@pytest.mark.parametrize("path", ["100%.mp4", "a b/映像.mp4", "..a/b..", "a%20b", "~root/x", "x" * MAX_KEY_BYTES, "..."])
+@pytest.mark.parametrize(
+    "path", ["100%.mp4", "a b/映像.mp4", "..a/b..", "a%20b", "~root/x", "x" * MAX_KEY_BYTES, "..."]
+)
 def test_an_odd_but_harmless_path_passes_untouched(path: str) -> None:
     assert check(path).key == path
 
 
-@pytest.mark.parametrize("bucket", ["", "ab", "A-bucket", "-abc", "abc-", "a" * 64, "a.b.c", "a/b", "..", "vidéos", "abc\n"])
+@pytest.mark.parametrize(
+    "bucket", ["", "ab", "A-bucket", "-abc", "abc-", "a" * 64, "a.b.c", "a/b", "..", "vidéos", "abc\n"]
+)
 def test_a_bucket_name_follows_the_stores_rule(bucket: str) -> None:
     with pytest.raises(ForbiddenPath, match="bucket name"):
         check("a.mp4", bucket=bucket)
@@ -101,7 +107,9 @@ def test_a_path_may_be_a_uri_of_the_rows_own_bucket() -> None:
     assert check("oss://videos/a/b.mp4") == ObjectUri("videos", "a/b.mp4")
 
 
-@pytest.mark.parametrize("path", ["oss://other/a.mp4", "oss://videos/../other/a", "oss://videos/", "oss://videos", "oss:///a"])
+@pytest.mark.parametrize(
+    "path", ["oss://other/a.mp4", "oss://videos/../other/a", "oss://videos/", "oss://videos", "oss:///a"]
+)
 def test_a_uri_that_leaves_the_bucket_is_forbidden(path: str) -> None:
     with pytest.raises(ForbiddenPath):
         check(path)
