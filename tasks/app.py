@@ -8,4 +8,4 @@ from tasks.worker.install import install
 from tasks.worker_config import worker_config
 
 app = Celery("tasks", config_source="celeryconfig")
-install(app, worker_config)
+install(app, worker_config(app))

@@ -27,13 +27,15 @@ def run_step(task: Task[..., Any], row: RowMessage, step: str, work: Callable[[i
     """
     rt = runtime.current()
     if rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
-        return _stop(task)
+        stop_chain(task)
+        return None
     attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step)
     try:
         _guard(step, attempt, rt.settings.max_attempts)
         return work(attempt)
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
-        return _settle(task, row, step, attempt, error, rt)
+        _settle(task, row, step, attempt, error, rt)
+        return None
 
 
 def record(row: RowMessage, result: ResultRow, rt: runtime.Runtime) -> None:
@@ -61,7 +63,8 @@ def _settle(
     if isinstance(decision, Record):
         record(row, pipeline.failed(row, decision.failure, rt), rt)
         rt.spool.release_all(row.holder)
-        return _stop(task)
+        stop_chain(task)
+        return
     if not decision.counts_as_attempt:
         rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)
     log.warning(
@@ -70,6 +73,6 @@ def _settle(
     raise task.retry(countdown=decision.wait_seconds)
 
 
-def _stop(task: Task[..., Any]) -> None:
+def stop_chain(task: Task[..., Any]) -> None:
     """End the row's chain here: the next step has nothing to do."""
     task.request.chain = None

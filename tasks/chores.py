@@ -32,7 +32,7 @@ def sweep() -> None:
 
 
 def is_stale(shard: OpenShard, stale_seconds: float) -> bool:
-    """Say whether the shard has waited too long; each feeding again doubles the patience (the fleet may just be slow)."""
+    """Say whether the shard has waited too long; each feeding again doubles the patience."""
     return shard.idle_seconds > stale_seconds * 2.0 ** min(shard.refeeds, 10)
 
 

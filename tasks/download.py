@@ -17,6 +17,4 @@ from tasks.queues import TaskName
 def download(self: Task[..., Any], message: dict[str, Any]) -> dict[str, Any] | None:
     """Return the message of ``infer``; its ``node`` chooses the queue. None ends the chain: the row has its result."""
     row = load_row(message)
-    return run_step(
-        self, row, "download", lambda _attempt: dump_downloaded(pipeline.download(row, runtime.current()))
-    )
+    return run_step(self, row, "download", lambda _attempt: dump_downloaded(pipeline.download(row, runtime.current())))

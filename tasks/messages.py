@@ -1,4 +1,4 @@
-"""What one row looks like on the wire. Small, versioned JSON: a fleet in mid-upgrade reads both its own and its elder's."""
+"""What one row looks like on the wire: small, versioned JSON, so that a fleet in mid-upgrade knows what it reads."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class ProcessSpec:
 
     name: str
     argv: tuple[str, ...]
-    environ: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 def node_processes(settings: Settings, gpus: list[str]) -> list[ProcessSpec]:
@@ -33,7 +33,7 @@ def node_processes(settings: Settings, gpus: list[str]) -> list[ProcessSpec]:
 
 
 def visible_gpus() -> list[str]:
-    """Return the indices of the machine's NVIDIA GPUs; empty without a driver. Asks nvidia-smi: torch is slow to ask."""
+    """Return the indices of the machine's NVIDIA GPUs; empty without a driver. nvidia-smi answers sooner than torch."""
     if shutil.which("nvidia-smi") is None:
         return []
     answer = subprocess.run(
@@ -46,12 +46,12 @@ def visible_gpus() -> list[str]:
     return answer.stdout.split() if answer.returncode == 0 else []
 
 
-def _gpu_worker(settings: Settings, index: int, environ: dict[str, str]) -> ProcessSpec:
+def _gpu_worker(settings: Settings, index: int, variables: dict[str, str]) -> ProcessSpec:
     queues = [gpu_queue(settings.node), Queue.GPU.value]  # the node's own first: their files lie here
-    return _worker(settings, f"gpu{index}", queues, settings.max_concurrent_workers, environ)
+    return _worker(settings, f"gpu{index}", queues, settings.max_concurrent_workers, variables)
 
 
-def _worker(settings: Settings, name: str, queues: list[str], threads: int, environ: dict[str, str]) -> ProcessSpec:
+def _worker(settings: Settings, name: str, queues: list[str], threads: int, variables: dict[str, str]) -> ProcessSpec:
     argv = _celery(
         "worker",
         f"--hostname={name}@{settings.node}",
@@ -61,12 +61,14 @@ def _worker(settings: Settings, name: str, queues: list[str], threads: int, envi
         f"--loglevel={settings.log_level}",
         "--without-mingle",
     )
-    return ProcessSpec(name, argv, environ)
+    return ProcessSpec(name, argv, variables)
 
 
-def _beat(settings: Settings, environ: dict[str, str]) -> ProcessSpec:
+def _beat(settings: Settings, variables: dict[str, str]) -> ProcessSpec:
     schedule_file = settings.state_dir / "beat-schedule"
-    return ProcessSpec("beat", _celery("beat", f"--schedule={schedule_file}", f"--loglevel={settings.log_level}"), environ)
+    return ProcessSpec(
+        "beat", _celery("beat", f"--schedule={schedule_file}", f"--loglevel={settings.log_level}"), variables
+    )
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:

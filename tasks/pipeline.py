@@ -76,7 +76,9 @@ def _read_rows(run: Run, ordinals: Sequence[int], rt: Runtime) -> Mapping[int, R
     for start, count in neighbours(ordinals):
         rows = table.read_rows(start, count)
         if len(rows) != count:
-            msg = f"{run.spec.tables} has no rows {start + len(rows)}…{start + count - 1}: did it shrink during the run?"
+            msg = (
+                f"{run.spec.tables} has no rows {start + len(rows)}…{start + count - 1}: did it shrink during the run?"
+            )
             raise Unavailable(msg)
         records.update(enumerate(rows, start))
     return records
@@ -114,6 +116,9 @@ def download(row: RowMessage, rt: Runtime) -> Downloaded:
 def _fetch(row: RowMessage, rt: Runtime) -> SpooledVideo:
     video = VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal)
     uri = check_object(video.oss_bucket, video.video_path, allowed_buckets=rt.settings.oss_buckets)
+    if rt.tiers is None:
+        msg = "this worker fetches no videos; it consumes neither io nor a GPU queue"
+        raise RuntimeError(msg)
     return rt.tiers.download(uri, use_alluxio=video.uses_alluxio, spool=rt.spool, holder=row.holder)
 
 

@@ -48,9 +48,7 @@ def is_gpu_queue(name: str) -> bool:
     return name == Queue.GPU or name.startswith(f"{Queue.GPU}.")
 
 
-def route(
-    name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None, **_: Any
-) -> dict[str, str] | None:
+def route(name: str, args: Any, *_: Any, **__: Any) -> dict[str, str] | None:
     """Choose the queue for a task; Celery calls it whenever a message is published, also for the next step of a chain.
 
     ``infer`` goes to the node whose spool already holds the file: the download's return value names it.

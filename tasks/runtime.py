@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.errors import Transient
+from storage.errors import UsageError
 from storage.ledger import Ledger, Run
 from storage.objects.local import DirectoryStore
 from storage.spool import Spool
@@ -19,7 +20,7 @@ from storage.tables.open import open_input, open_output
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tiers import Tier, Tiers
 from tasks.connections import ledger_client
-from tasks.queues import is_gpu_queue
+from tasks.queues import Queue, is_gpu_queue
 from tasks.settings import Settings
 
 if TYPE_CHECKING:  # only GPU workers pay for torch
@@ -29,6 +30,11 @@ if TYPE_CHECKING:  # only GPU workers pay for torch
     from inference.types import Verdict
 
 log = logging.getLogger(__name__)
+
+NO_TIER = (
+    "no storage tier is set, so no video can be fetched: set TAMIS_OBJECT_ROOT to the directory that holds "
+    "<bucket>/<key> (and TAMIS_CPFS_ROOT, TAMIS_ALLUXIO_ROOT where there are such mounts)"
+)
 
 
 class UnknownRun(Transient):
@@ -86,7 +92,7 @@ class Runtime:
     settings: Settings
     ledger: Ledger
     spool: Spool
-    tiers: Tiers
+    tiers: Tiers | None = None  # io and GPU workers only
     judging: Judging | None = None
     _runs: dict[str, Run] = field(default_factory=dict)
     _inputs: dict[str, InputTable] = field(default_factory=dict)
@@ -127,7 +133,8 @@ class Runtime:
         if self.judging.manifest.digest != spec.manifest_digest:
             msg = (
                 f"run {run_id} wants manifest {spec.manifest} ({spec.manifest_digest[:12]}), this worker holds "
-                f"{self.judging.manifest.name} ({self.judging.manifest.digest[:12]}): set TAMIS_MANIFEST alike everywhere"
+                f"{self.judging.manifest.name} ({self.judging.manifest.digest[:12]}): "
+                "set TAMIS_MANIFEST alike everywhere"
             )
             raise WrongManifest(msg)
         return self.judging
@@ -136,24 +143,29 @@ class Runtime:
         """Close everything, in reverse order of opening."""
         if self.judging is not None:
             self.judging.close()
-        for table in (*self._outputs.values(), *self._inputs.values()):
-            table.close()
+        for output in self._outputs.values():
+            output.close()
+        for source in self._inputs.values():
+            source.close()
 
 
 def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     """Open what a worker of these queues needs; models are loaded and warmed only for GPU queues."""
-    needs_models = any(is_gpu_queue(queue) for queue in queues)
+    names = set(queues)
+    needs_models = any(is_gpu_queue(queue) for queue in names)
     return Runtime(
         settings=settings,
         ledger=Ledger(ledger_client(settings)),
         spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),
-        tiers=open_tiers(settings),
+        tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judging=_open_judging(settings) if needs_models else None,
     )
 
 
 def open_tiers(settings: Settings) -> Tiers:
-    """Return the configured tiers, fastest first."""
+    """Return the configured tiers, fastest first; ``UsageError`` when there is none."""
+    if not any((settings.cpfs_root, settings.alluxio_root, settings.object_root)):
+        raise UsageError(NO_TIER)
     tiers = []
     if settings.cpfs_root is not None:
         tiers.append(Tier("cpfs", DirectoryStore(settings.cpfs_root)))
@@ -183,7 +195,9 @@ def _open_judging(settings: Settings) -> Judging:
     )
     children = settings.decoder_children or os.cpu_count() or 1
     decoder = DecoderPool(children, limits, decoder=settings.decoder)
-    log.info("models of manifest %s warm in %.1f s on %s", manifest.name, time.perf_counter() - clock, models.device_name)
+    log.info(
+        "models of manifest %s warm in %.1f s on %s", manifest.name, time.perf_counter() - clock, models.device_name
+    )
     return Judging(manifest=manifest, decoder=decoder, models=models)
 
 

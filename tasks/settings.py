@@ -38,7 +38,7 @@ def default_node() -> str:
 class Settings(BaseModel):
     """The fleet's settings. A field ``spool_dir`` is read from ``TAMIS_SPOOL_DIR``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     # Where things are
     state_dir: AbsolutePath = Field(default=Path(".tamis"), description="directory for the embedded broker and logs")
@@ -90,6 +90,10 @@ class Settings(BaseModel):
     retry_backoff_max_seconds: Seconds = Field(default=60.0, description="longest wait before a retry")
     stale_shard_seconds: Seconds = Field(
         default=120.0, description="an open shard without progress for this long has its missing rows fed again"
+    )
+    stall_seconds: Seconds = Field(
+        default=120.0,
+        description="a worker that receives nothing for this long while its queues are not empty restarts",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="log level")
 

@@ -18,6 +18,15 @@ OUTCOME_ROWS = 10_000  # rows of the output table looked at in one query
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """A run that could be: both tables were opened and fit each other."""
+
+    spec: RunSpec
+    total_rows: int
+    extra_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A run that is under way, and whether it is a new one."""
 
@@ -25,8 +34,9 @@ class Submission:
     is_new: bool
 
 
-def submit(tables: str, outputs: str, switches: frozenset[str], manifest: Manifest, shard_rows: int, ledger: Ledger) -> Submission:
-    """Check both tables, enter the run in the ledger and wake the feeder. ``UsageError`` for what the operator must mend."""
+def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manifest) -> Request:
+    """Check both tables and create the output where it is missing. ``UsageError`` for what the operator must mend."""
+    manifest.check_switches(switches)
     with closing(open_input(tables)) as source, closing(open_output(outputs)) as sink:
         extra_columns = check_input_columns(source.columns, source.url)
         sink.prepare(extra_columns)
@@ -37,20 +47,28 @@ def submit(tables: str, outputs: str, switches: frozenset[str], manifest: Manife
             manifest=manifest.name,
             manifest_digest=manifest.digest,
         )
-        _forget_if_output_lost(spec.run_id, sink, ledger)
-        run, is_new = ledger.submit(
-            spec, total_rows=source.count_rows(), shard_rows=shard_rows, extra_columns=extra_columns
-        )
+        return Request(spec, source.count_rows(), extra_columns)
+
+
+def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
+    """Enter the run in the ledger, or find it there, and wake the feeder."""
+    _forget_if_output_lost(request.spec, ledger)
+    run, is_new = ledger.submit(
+        request.spec, total_rows=request.total_rows, shard_rows=shard_rows, extra_columns=request.extra_columns
+    )
     if not run.is_complete:
         app.send_task(TaskName.FEED, (run.run_id,))
     return Submission(run, is_new)
 
 
-def _forget_if_output_lost(run_id: str, sink: OutputTable, ledger: Ledger) -> None:
+def _forget_if_output_lost(spec: RunSpec, ledger: Ledger) -> None:
     """The output table is the only truth: a run the ledger calls complete, but whose rows are gone, starts again."""
-    run = ledger.run(run_id)
-    if run is not None and run.is_complete and sink.count_results(run_id) < run.total_rows:
-        ledger.forget(run_id)
+    run = ledger.run(spec.run_id)
+    if run is None or not run.is_complete:
+        return
+    with closing(open_output(spec.outputs)) as sink:
+        if sink.count_results(spec.run_id) < run.total_rows:
+            ledger.forget(spec.run_id)
 
 
 def failed_rows(run: Run, sink: OutputTable, reason: str | None) -> Iterator[dict[int, str]]:
@@ -58,9 +76,7 @@ def failed_rows(run: Run, sink: OutputTable, reason: str | None) -> Iterator[dic
     for start in range(0, run.total_rows, OUTCOME_ROWS):
         outcomes = sink.outcomes(run.run_id, start, min(start + OUTCOME_ROWS, run.total_rows))
         failures = {
-            ordinal: code
-            for ordinal, code in outcomes.items()
-            if code != "ok" and (reason is None or code == reason)
+            ordinal: code for ordinal, code in outcomes.items() if code != "ok" and (reason is None or code == reason)
         }
         if failures:
             yield failures

@@ -39,7 +39,7 @@ class Child:
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
                 tied(self.spec.argv),
-                env=child_environ(**self.spec.environ),
+                env=child_environ(**self.spec.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -93,8 +93,8 @@ class Supervisor:
         )
         child.due_seconds, child.process = now + child.wait_seconds, None
         self.announce(
-            f"{child.spec.name} ended ({describe_exit(code)}) after {lived:.0f} s: again in {child.wait_seconds:.0f} s; "
-            f"see {child.log_path}"
+            f"{child.spec.name} ended ({describe_exit(code)}) after {lived:.0f} s: "
+            f"again in {child.wait_seconds:.0f} s; see {child.log_path}"
         )
 
     def drain(self, drain_seconds: float) -> None:

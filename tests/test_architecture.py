@@ -71,12 +71,10 @@ def test_a_library_behind_an_adapter_is_imported_there_alone(library: str, adapt
 
 
 def reads_environment(path: Path) -> Iterator[int]:
-    """Yield the lines that *read* ``os.environ`` or call ``os.getenv``; setting a variable for a library is no reading."""
+    """Yield the lines that *read* ``os.environ`` or call ``os.getenv``; setting one is no reading."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     written = {
-        id(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}:
@@ -86,9 +84,12 @@ def reads_environment(path: Path) -> Iterator[int]:
             )
             if id(node) not in written and not is_setdefault:
                 yield node.lineno
-        elif isinstance(node, ast.ImportFrom) and node.module == "os":
-            if {alias.name for alias in node.names} & {"environ", "environb", "getenv"}:
-                yield node.lineno
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {alias.name for alias in node.names} & {"environ", "environb", "getenv"}
+        ):
+            yield node.lineno
 
 
 def test_only_the_settings_read_the_environment() -> None:
@@ -118,7 +119,8 @@ START_OF = {
     "io runtime": (
         "import tasks, tasks.runtime as r, tasks.settings as s, pathlib, tempfile\n"
         "d = pathlib.Path(tempfile.mkdtemp())\n"
-        "r.open_runtime(s.Settings(state_dir=d, spool_dir=d / 'spool'), ['io', 'results', 'control']).close()"
+        "settings = s.Settings(state_dir=d, spool_dir=d / 'spool', object_root=d)\n"
+        "r.open_runtime(settings, ['io', 'results', 'control']).close()"
     ),
     "decoder child": "import inference.decode.child",
 }

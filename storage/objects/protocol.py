@@ -1,4 +1,4 @@
-"""What tamis asks of an object store, whatever stands behind it. One contract suite holds every implementation to it."""
+"""What tamis asks of an object store, whatever stands behind it; one contract suite holds every implementation to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ObjectStore(Protocol):
         """Raises ``ObjectMissing``, ``ForbiddenPath`` or ``Unavailable``."""
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
-        """Stream exactly the bytes that ``stat`` describes; ``ObjectCorrupt`` when they differ in number or checksum."""
+        """Stream the bytes that ``stat`` describes; ``ObjectCorrupt`` when they differ in number or checksum."""
 
     def put(self, path: Path, uri: ObjectUri) -> None:
         """Store a file, atomically; the same bytes under the same key again have no further effect."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import click
 from celery.bin.base import CeleryCommand
 from kombu.exceptions import OperationalError
-from rich.console import Console
 from rich.table import Table
 
 from inference.errors import InferenceError
@@ -19,7 +18,7 @@ from storage.errors import StorageError
 from storage.ledger import Ledger
 from storage.records import check_input_columns
 from storage.tables.open import open_input, open_output
-from tasks.cli.usage import NO_BROKER, clear_errors, settings
+from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
 from tasks.connections import ledger_client
 from tasks.settings import GIB, Settings
 
@@ -42,7 +41,7 @@ class Finding:
 def doctor(tables: str | None, outputs: str | None, models: bool) -> None:
     """Check settings, broker, ledger, workers, tiers, spool, disk, decoder and models; say what to fix."""
     findings: list[Finding] = []
-    console = Console()
+    console = open_console()
     with console.status("checking"):
         for subject, check in checks(settings(), tables, outputs, has_models=models):
             findings.extend(_run(subject, check))
@@ -94,7 +93,7 @@ def check_broker(chosen: Settings) -> Iterator[Finding]:
         yield Finding("broker", is_well=True, found=str(connection.as_uri()))
     client = ledger_client(chosen)
     Ledger(client).runs()
-    policy = client.info("memory").get("maxmemory_policy")  # type: ignore[union-attr]  # the sync client answers a dict
+    policy = client.info("memory").get("maxmemory_policy")
     yield Finding(
         "ledger",
         is_well=policy == "noeviction",
@@ -190,4 +189,3 @@ def _table(findings: list[Finding]) -> Table:
     for finding in findings:
         table.add_row("[green]✓[/green]" if finding.is_well else "[red]✗[/red]", finding.subject, finding.found)
     return table
-

@@ -7,28 +7,31 @@ from contextlib import closing
 
 import click
 from celery.bin.base import CeleryCommand
-from rich.console import Console
 
 from storage.ledger import Ledger, Run
 from storage.tables.open import open_output
 from tasks.app import app
-from tasks.cli.runs import known_run
 from tasks.cli.sift import conclude
-from tasks.cli.usage import OneLine, clear_errors, settings
-from tasks.connections import ledger_client
+from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.queues import TaskName
 from tasks.submit import failed_rows
 
 
 @click.command(cls=CeleryCommand)
 @click.argument("run_id")
-@click.option("--reason", metavar="CODE", help="Only rows that failed with this code, for example object_missing; default: all failed rows.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once.")
+@click.option(
+    "--reason",
+    metavar="CODE",
+    help="Only rows that failed with this code, for example object_missing; default: all failed rows.",
+)
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once."
+)
 @clear_errors
 def retry(run_id: str, reason: str | None, wait: bool) -> None:
     """Do the failed rows of a run again; their new results replace the old ones."""
-    ledger, console = Ledger(ledger_client(settings())), Console()
-    run = known_run(run_id, ledger)
+    ledger, console = open_ledger(), open_console()
+    run = ledger.find(run_id)
     rows = reopen(run, reason, ledger)
     if not rows:
         what = f"with reason {reason}" if reason else "at all"

@@ -13,34 +13,29 @@ from rich.table import Table
 from storage.ledger import Ledger, Run
 from storage.tables.export import export_results
 from storage.tables.open import open_output
-from tasks.cli.usage import OneLine, clear_errors, settings
+from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.cli.watch import failures_text, reconcile_line
-from tasks.connections import ledger_client
 
 
 @click.command(cls=CeleryCommand)
 @click.argument("run_id", required=False)
-@click.option("--export", "export_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write the run's rows to a .jsonl, .csv or .parquet file.")
+@click.option(
+    "--export",
+    "export_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the run's rows to a .jsonl, .csv or .parquet file.",
+)
 @clear_errors
 def runs(run_id: str | None, export_path: Path | None) -> None:
     """List the runs, or show one: its reconcile line and its failures by reason. RUN_ID may be shortened."""
-    ledger, console = Ledger(ledger_client(settings())), Console()
+    ledger, console = open_ledger(), open_console()
     if run_id is None:
         if export_path is not None:
             msg = "--export needs a run: tamis runs RUN_ID --export FILE"
             raise OneLine(msg)
         console.print(_list(ledger))
         return
-    _show(known_run(run_id, ledger), ledger, console, export_path)
-
-
-def known_run(run_id: str, ledger: Ledger) -> Run:
-    """Return the run with this id, or this beginning of an id."""
-    found = ledger.find(run_id)
-    if found is None:
-        msg = f"no run {run_id}: `tamis runs` lists those there are; submitting a run again makes it known again"
-        raise OneLine(msg)
-    return found
+    _show(ledger.find(run_id), ledger, console, export_path)
 
 
 def _list(ledger: Ledger) -> Table:

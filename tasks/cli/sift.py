@@ -12,21 +12,39 @@ from inference.filters import load_manifest
 from storage.ledger import Counts, Ledger, Run
 from storage.tables.open import open_output
 from tasks.cli.summary import print_summary
-from tasks.cli.usage import OneLine, clear_errors, settings
+from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings
 from tasks.cli.watch import watch
-from tasks.connections import ledger_client
-from tasks.submit import submit
+from tasks.submit import prepare, submit
 
 
 @click.command(cls=CeleryCommand)
-@click.option("--tables", required=True, metavar="URL", help="Input: sqlite:///FILE.db#TABLE/ds=DAY, or a .jsonl, .csv or .parquet file.")
-@click.option("--outputs", required=True, metavar="URL", help="Output: sqlite:///FILE.db#TABLE/ds=DAY; created when missing.")
+@click.option(
+    "--tables",
+    required=True,
+    metavar="URL",
+    help="Input: sqlite:///FILE.db#TABLE/ds=DAY, or a .jsonl, .csv or .parquet file.",
+)
+@click.option(
+    "--outputs", required=True, metavar="URL", help="Output: sqlite:///FILE.db#TABLE/ds=DAY; created when missing."
+)
 @click.option("--vfx_enable", type=click.BOOL, default=True, show_default=True, help="Judge effects (VFX).")
-@click.option("--com_enable", type=click.BOOL, default=True, show_default=True, help="Judge camera movement (SimCam): whole video, windows, windows reversed.")
+@click.option(
+    "--com_enable",
+    type=click.BOOL,
+    default=True,
+    show_default=True,
+    help="Judge camera movement (SimCam): whole video, windows, windows reversed.",
+)
 @click.option("--rov_enable", type=click.BOOL, default=True, show_default=True, help="Judge rotation (ROV).")
-@click.option("--low_quality_enable", type=click.BOOL, default=True, show_default=True, help="Judge quality, window by window.")
-@click.option("--abnormal_region_enable", type=click.BOOL, default=True, show_default=True, help="Look for logos and borders.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once.")
+@click.option(
+    "--low_quality_enable", type=click.BOOL, default=True, show_default=True, help="Judge quality, window by window."
+)
+@click.option(
+    "--abnormal_region_enable", type=click.BOOL, default=True, show_default=True, help="Look for logos and borders."
+)
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once."
+)
 @clear_errors
 def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
     """Submit a run, or resume it, and watch it to its end.
@@ -37,10 +55,11 @@ def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
     if not enabled:
         msg = "every filter is switched off: switch one on, for example --vfx_enable true"
         raise OneLine(msg)
-    console = Console()
+    console = open_console()
     chosen = settings()
-    ledger = Ledger(ledger_client(chosen))
-    submission = submit(tables, outputs, enabled, load_manifest(chosen.manifest), chosen.shard_rows, ledger)
+    request = prepare(tables, outputs, enabled, load_manifest(chosen.manifest))
+    ledger = open_ledger()
+    submission = submit(request, chosen.shard_rows, ledger)
     run = submission.run
     console.print(_opening(run, is_new=submission.is_new), highlight=False, soft_wrap=True)
     if not wait:

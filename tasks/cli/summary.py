@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -14,76 +15,92 @@ from storage.records import ResultRow
 from tasks.cli.watch import reconcile_line
 
 MOST_ROWS = 40  # up to this many rows are listed one by one
+UNBROKEN = {"#", "video", "tier", "reason", "stage", "rows"}  # columns whose words stay whole
+UNTRAINED = (
+    "warning: these verdicts come from untrained weights: they show that the flow works, and say nothing of the videos"
+)
 
 
 def print_summary(results: Iterable[ResultRow], counts: Counts, outputs: str, console: Console) -> None:
-    """Print verdicts (row by row when there are few, counted when many), failures, the reconcile line and the place."""
+    """Print verdicts and failures, row by row when there are few, counted when many; the reconcile line; the place."""
     shown: list[ResultRow] = []
     verdicts: Counter[tuple[str, str]] = Counter()
     has_untrained = False
     for result in results:
         if len(shown) <= MOST_ROWS:
             shown.append(result)
-        verdicts.update(labels(result.info))
+        verdicts.update(labels(result.info).items())
         has_untrained = has_untrained or result.result_info.get("untrained") is True
     if len(shown) <= MOST_ROWS:
-        console.print(_row_table(shown))
+        _print_rows(shown, console)
     else:
-        console.print(_count_table(verdicts))
-    if counts.failures:
-        console.print(_failure_table(counts))
+        _print_counts(verdicts, counts, console)
     if has_untrained:
-        console.print(
-            "warning: these verdicts come from untrained weights (the tiny manifest): they show the flow, not the videos",
-            style="yellow",
-        )
+        console.print(UNTRAINED, style="yellow", soft_wrap=True)
     console.print(reconcile_line(counts), highlight=False, style="bold", soft_wrap=True)
     console.print(f"output: {outputs}", highlight=False, soft_wrap=True)
 
 
-def labels(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield ``(filter, label)`` for each whole-video verdict, and ``(filter, "label in n of m windows")`` for segmented ones."""
+def labels(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return output key -> label; of a segmented output the label of most windows."""
+    found: dict[str, str] = {}
     for key, entry in info.items():
         if not isinstance(entry, Mapping):
             continue
-        if "label" in entry:
-            yield key, str(entry["label"])
-        elif "0" in entry:
-            windows = [window[key]["label"] for window in entry.values() if key in window]
-            for label, number in Counter(windows).most_common(1):
-                yield key, f"{label} {number}/{len(windows)}"
+        if isinstance(entry.get("label"), str):
+            found[key] = entry["label"]
+        elif isinstance(entry.get("0"), Mapping):
+            windows = Counter(window[key]["label"] for window in entry.values())
+            ((found[key], _),) = windows.most_common(1)
+    return found
 
 
-def _row_table(results: Iterable[ResultRow]) -> Table:
-    table = Table(title="Results", title_justify="left")
-    table.add_column("#", justify="right")
-    table.add_column("video")
-    table.add_column("tier")
-    table.add_column("verdict, or the reason for failing", overflow="fold")
-    for result in results:
-        if result.is_ok:
-            text = ", ".join(f"{key.removesuffix('_filter')}: {label}" for key, label in labels(result.info))
-        else:
-            error = result.result_info["error"]
-            text = f"[red]{error['code']}[/red] at {error['stage']}: {error['message']}"
-        table.add_row(str(result.ordinal), result.video_id, str(result.result_info.get("tier") or "–"), text)
-    return table
+def cell(key: str, info: Mapping[str, Any]) -> str:
+    """Return an output's label for a narrow column: ``normal``, or ``normal 9/10`` for nine of ten windows."""
+    label = labels(info).get(key)
+    if label is None:
+        return "–"
+    short = label.removesuffix("_video").replace("_", " ")
+    entry = info[key]
+    if "label" in entry:
+        return short
+    agreeing = sum(1 for window in entry.values() if window[key]["label"] == label)
+    return f"{short} {agreeing}/{len(entry)}"
 
 
-def _count_table(verdicts: Counter[tuple[str, str]]) -> Table:
-    table = Table(title="Verdicts", title_justify="left")
-    table.add_column("filter")
-    table.add_column("label")
-    table.add_column("rows", justify="right")
+def _print_rows(results: Sequence[ResultRow], console: Console) -> None:
+    judged = [result for result in results if result.is_ok]
+    failed = [result for result in results if not result.is_ok]
+    keys = list(dict.fromkeys(key for result in judged for key in labels(result.info)))
+    headings = [key.removesuffix("_filter").replace("_", " ") for key in keys]
+    table = _table("Verdicts", "#", "video", "tier", *headings)
+    for result in judged:
+        cells = (cell(key, result.info) for key in keys)
+        table.add_row(str(result.ordinal), result.video_id, str(result.result_info.get("tier") or "–"), *cells)
+    if judged:
+        console.print(table)
+    table = _table("Failures", "#", "video", "reason", "stage", "message")
+    for result in failed:
+        error = result.result_info["error"]
+        table.add_row(str(result.ordinal), result.video_id, error["code"], error["stage"], error["message"])
+    if failed:
+        console.print(table)
+
+
+def _print_counts(verdicts: Mapping[tuple[str, str], int], counts: Counts, console: Console) -> None:
+    table = _table("Verdicts", "output", "label", "rows")
     for (key, label), number in sorted(verdicts.items()):
         table.add_row(key, label, str(number))
-    return table
-
-
-def _failure_table(counts: Counts) -> Table:
-    table = Table(title="Failures", title_justify="left")
-    table.add_column("reason")
-    table.add_column("rows", justify="right")
+    console.print(table)
+    table = _table("Failures", "reason", "rows")
     for code, number in sorted(counts.failures.items(), key=lambda entry: (-entry[1], entry[0])):
         table.add_row(code, str(number))
+    if counts.failures:
+        console.print(table)
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading in UNBROKEN)
     return table

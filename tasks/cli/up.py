@@ -12,12 +12,19 @@ from celery.bin.base import CeleryCommand
 from tasks.cli.usage import clear_errors, settings
 from tasks.embedded import EmbeddedBroker
 from tasks.node import node_processes, visible_gpus
+from tasks.runtime import open_tiers
 from tasks.settings import Settings
 from tasks.supervise import Supervisor
 
 
 @click.command(cls=CeleryCommand)
-@click.option("--drain-seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds that running work may take to finish after Ctrl-C.")
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds that running work may take to finish after Ctrl-C.",
+)
 @clear_errors
 def up(drain_seconds: float) -> None:
     """Run one node: broker (unless one is set), io, one inference worker per GPU or one on the CPU, results, beat.
@@ -25,6 +32,7 @@ def up(drain_seconds: float) -> None:
     What dies is started again. Ctrl-C drains: running work finishes, waiting work stays for the next start.
     """
     chosen = settings()
+    open_tiers(chosen)  # a fleet without a tier would fail every row: say so before anything starts
     with ExitStack() as stack:
         if chosen.uses_embedded_broker:
             broker = EmbeddedBroker.start(chosen.state_dir)
@@ -54,4 +62,6 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
 def _opening(chosen: Settings, gpus: list[str]) -> str:
     broker = "embedded broker" if chosen.uses_embedded_broker else "broker of TAMIS_BROKER_URL"
     workers = f"{len(gpus)} GPU workers" if gpus else "1 CPU inference worker"
-    return f"node {chosen.node}: {broker}, io, {workers}, results, beat; logs in {chosen.state_dir / 'log'}; Ctrl-C drains"
+    return (
+        f"node {chosen.node}: {broker}, io, {workers}, results, beat; logs in {chosen.state_dir / 'log'}; Ctrl-C drains"
+    )

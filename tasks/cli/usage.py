@@ -8,13 +8,18 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 import click
 from kombu.exceptions import OperationalError
+from rich.console import Console
 
 from inference.errors import ManifestError
-from storage.errors import StorageError
+from storage.errors import StorageError, Unavailable
+from storage.ledger import Ledger
+from tasks.connections import ledger_client
 from tasks.settings import Settings, SettingsError, current
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+PIPE_COLUMNS = 160
 
 NO_BROKER = "start the fleet with `tamis up` in another shell, or point TAMIS_BROKER_URL at a running Redis"
 
@@ -44,6 +49,21 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+def open_ledger() -> Ledger:
+    """Return the ledger, once it answers."""
+    ledger = Ledger(ledger_client(settings()))
+    try:
+        ledger.runs()
+    except Unavailable as error:
+        raise OneLine(f"{str(error).rstrip('.')}; {NO_BROKER}") from error
+    return ledger
+
+
 def settings() -> Settings:
     """Return the settings; celeryconfig has parsed them already, so a mistake was reported before this."""
     return current()
+
+
+def open_console() -> Console:
+    """Return the console: as wide as the terminal, or wide enough for tables where there is none."""
+    return Console(width=None if Console().is_terminal else PIPE_COLUMNS)

@@ -125,6 +125,6 @@ def test_a_node_without_gpus_has_one_cpu_worker_and_one_with_two_has_two() -> No
     names = [process.name for process in node_processes(settings, [])]
     assert names == ["io", "gpu0", "results", "beat"]
     processes = {process.name: process for process in node_processes(settings, ["0", "1"])}
-    assert [processes[name].environ["CUDA_VISIBLE_DEVICES"] for name in ("gpu0", "gpu1")] == ["0", "1"]
+    assert [processes[name].variables["CUDA_VISIBLE_DEVICES"] for name in ("gpu0", "gpu1")] == ["0", "1"]
     assert "--queues=gpu.n1,gpu" in processes["gpu1"].argv
-    assert all(process.environ["TAMIS_GPU_WORKERS"] == "2" for process in processes.values())
+    assert all(process.variables["TAMIS_GPU_WORKERS"] == "2" for process in processes.values())

@@ -1,0 +1,312 @@
+"""From row to result: `tamis up` and `tamis sift`, as a user runs them, on the demo's real clips."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import redis
+
+from tasks.embedded import redis_url
+from tests.valkey import free_port
+
+ROOT = Path(__file__).parents[2]
+PRESENT_BUT_LATE = "missing"  # the demo's row whose object nobody uploaded
+
+
+def load_demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tamis_demo", ROOT / "deploy" / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tamis_demo"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class World:
+    """The demo's world in a temporary directory, and the fleet that sifts it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.demo = load_demo()
+        (root / "state").mkdir(parents=True)
+        self.demo.lay_out(root)
+        self.environ = self.demo.environment(root) | {"TAMIS_STALE_SHARD_SECONDS": "20", "TAMIS_NODE": "journey"}
+        self.tables = f"sqlite:///{root}/input.db#videos/ds=20250115"
+        self.outputs = f"sqlite:///{root}/output.db#results/ds=20250115"
+
+    def up(self) -> subprocess.Popen[str]:
+        log = (self.root / "state" / "up.log").open("a")
+        process = subprocess.Popen(
+            self.demo.tamis("up"),
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        log.close()
+        assert process.stdout is not None
+        assert "embedded broker" in process.stdout.readline(), self.log("up")
+        return process
+
+    def run(self, *arguments: str, seconds: float = 240, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.demo.tamis(*arguments),
+            env=self.environ | {"COLUMNS": "200"} | environ,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def sift(self, *extra: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        return self.run("sift", "--tables", self.tables, "--outputs", self.outputs, *extra, seconds=seconds)
+
+    def rows(self) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self.root / "output.db")) as db:
+            db.row_factory = sqlite3.Row
+            found = [dict(row) for row in db.execute("SELECT * FROM results")]
+        for row in found:
+            row["info"], row["result_info"] = json.loads(row["info"]), json.loads(row["result_info"])
+        return found
+
+    def by_video(self) -> dict[str, dict[str, Any]]:
+        return {row["video_id"]: row for row in self.rows()}
+
+    def log(self, name: str) -> str:
+        path = self.root / "state" / ("up.log" if name == "up" else f"log/{name}.log")
+        return path.read_text() if path.exists() else ""
+
+    def worker_pid(self, name: str) -> int:
+        """The pid of one of the fleet's workers, from its command line."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if f"--hostname={name}@journey".encode() in words and b"-c" not in words:
+                    return int(entry.name)
+        msg = f"no {name} worker runs"
+        raise AssertionError(msg)
+
+
+def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: never within {seconds} s"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("w"))
+    process = made.up()
+    try:
+        yield made
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=90)
+
+
+@pytest.fixture(scope="module")
+def sifted(world: World) -> subprocess.CompletedProcess[str]:
+    """The first sift of all 15 rows."""
+    return world.sift()
+
+
+def test_every_input_row_ends_as_exactly_one_result_row(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+    assert sifted.returncode == 0, sifted.stdout + sifted.stderr + world.log("gpu0")[-3000:]
+    rows = world.rows()
+    assert sorted(row["video_id"] for row in rows) == sorted(row.video_id for row in world.demo.ROWS)
+    assert sorted(row["result_info"]["ordinal"] for row in rows) == list(range(15))
+    assert "rows 15 = ok 11 + failed 4 + in flight 0" in sifted.stdout
+
+
+def test_failures_carry_code_stage_and_message(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+    failed = {
+        name: row["result_info"] for name, row in world.by_video().items() if row["result_info"]["succeed"] == "false"
+    }
+    codes = {name: result["error"]["code"] for name, result in failed.items()}
+    assert codes.pop("cut-in-half") in {"corrupt_video", "not_a_video"}
+    assert codes == {"missing": "object_missing", "really-text": "not_a_video", "path-escape": "forbidden_path"}
+    for result in failed.values():
+        assert result["error"]["stage"] in {"download", "infer"}
+        assert result["error"]["message"]
+
+
+def test_verdicts_have_the_documented_shape(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+    globe = world.by_video()["globe-30s"]
+    info, result = globe["info"], globe["result_info"]
+    assert info["use_alluxio"] is False  # the input's own key is kept
+    for key in ("vfx_filter", "simcam_filter", "rotate_vertical_filter"):
+        assert sum(info[key]["result"].values()) == pytest.approx(1, abs=1e-4)
+        assert info[key]["prob"] == info[key]["result"][info[key]["label"]]
+    for key in ("seg_simcam_filter", "inverse_seg_simcam_filter", "seg_low_quality_filter"):
+        assert [info[key][str(n)]["duration"] for n in range(2)] == [[0, 4], [3, 7]]
+        assert len(info[key]) == 10  # 30.5 s
+        assert info[key]["9"][key]["label"]
+    assert info["abnormal_region_info"]["acted_on"] is False
+    assert info["abnormal_region_crop"] is None
+    assert result["untrained"] is True
+    assert (result["succeed"], result["tier"], result["attempt"]) == ("true", "oss", 1)
+    assert {"download", "decode", "score", "detect"} <= set(result["stages"])
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in result["models"].values())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|\+00:00)", result["start_time"])
+    assert globe["video_oss_url"] == "oss://demo-videos/space/world.mp4"
+
+
+def test_the_first_tier_that_holds_a_video_serves_it(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+    tiers = {name: row["result_info"]["tier"] for name, row in world.by_video().items()}
+    assert tiers["in-all-tiers"] == "cpfs"
+    assert tiers["phone-sharp"] == "cpfs"
+    assert tiers["clip-alluxio"] == "alluxio"
+    assert tiers["bikes"] == "oss"
+
+
+def test_the_untrained_warning_and_the_place_of_the_output_are_shown_once(
+    world: World, sifted: subprocess.CompletedProcess[str]
+) -> None:
+    assert sifted.stdout.count("untrained weights") == 1
+    assert f"output: {world.outputs}" in sifted.stdout
+
+
+def test_sifting_again_computes_nothing_and_says_so(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+    before = world.rows()
+    again = world.sift(seconds=30)
+    assert again.returncode == 0
+    assert "is complete" in again.stdout
+    assert world.rows() == before
+
+
+def test_celerys_and_our_commands_work_while_the_fleet_is_up(
+    world: World, sifted: subprocess.CompletedProcess[str]
+) -> None:
+    ping = world.run("inspect", "ping")
+    assert ping.returncode == 0, ping.stdout + ping.stderr
+    assert {"io@journey", "gpu0@journey", "results@journey"} <= set(re.findall(r"\w+@journey", ping.stdout))
+    runs = world.run("runs")
+    run_id = world.rows()[0]["result_info"]["run_id"]
+    assert run_id in runs.stdout
+    one = world.run("runs", run_id[:6])
+    assert "rows 15 = ok 11 + failed 4 + in flight 0" in one.stdout
+    doctor = world.run("doctor", "--tables", world.tables, "--no-models", TAMIS_DISK_LIMIT_BYTES=str(10**9))
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    assert "all is well" in doctor.stdout
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_run_can_be_exported_and_read_again(
+    world: World, sifted: subprocess.CompletedProcess[str], suffix: str, tmp_path: Path
+) -> None:
+    run_id, path = world.rows()[0]["result_info"]["run_id"], tmp_path / f"out.{suffix}"
+    answer = world.run("runs", run_id, "--export", str(path))
+    assert "exported 15 rows" in answer.stdout, answer.stdout + answer.stderr
+    assert path.stat().st_size > 1000
+
+
+def test_a_retry_redoes_only_the_rows_of_that_reason_and_replaces_them(
+    world: World, sifted: subprocess.CompletedProcess[str]
+) -> None:
+    before = world.by_video()
+    late = world.root / "tiers" / "oss" / "demo-videos" / "broken" / "nobody-uploaded-this.mp4"
+    shutil.copyfile(world.demo.shipped("gradio", "muted_b.mp4"), late)
+    run_id = before[PRESENT_BUT_LATE]["result_info"]["run_id"]
+    answer = world.run("retry", run_id, "--reason", "object_missing")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "1 failed rows are tried again" in answer.stdout
+    assert "rows 15 = ok 12 + failed 3 + in flight 0" in answer.stdout
+    after = world.by_video()
+    assert len(world.rows()) == 15
+    assert after[PRESENT_BUT_LATE]["result_info"]["succeed"] == "true"
+    assert {name: row for name, row in after.items() if name != PRESENT_BUT_LATE} == {
+        name: row for name, row in before.items() if name != PRESENT_BUT_LATE
+    }
+    none_left = world.run("retry", run_id, "--reason", "object_missing")
+    assert none_left.returncode == 2
+    assert "forbidden_path" in none_left.stderr
+
+
+def test_a_wiped_ledger_is_rebuilt_from_the_output_without_computing_anything(
+    world: World, sifted: subprocess.CompletedProcess[str]
+) -> None:
+    before = world.rows()
+    client = redis.Redis.from_url(redis_url(world.root / "state"))
+    client.flushall()
+    client.close()
+    again = world.sift()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "in flight 0" in again.stdout
+    assert world.rows() == before
+
+
+def test_a_gpu_worker_killed_in_mid_run_loses_and_repeats_nothing(world: World) -> None:
+    outputs = f"sqlite:///{world.root}/killed.db#results"
+    arguments = ["sift", "--tables", world.tables, "--outputs", outputs, "--com_enable", "false"]
+    sift = subprocess.Popen(
+        world.demo.tamis(*arguments), env=world.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    marker = world.log("gpu0").count(": ok")
+    eventually(lambda: world.log("gpu0").count(": ok") > marker + 1, 120, "two rows judged")
+    os.kill(world.worker_pid("gpu0"), signal.SIGKILL)
+    said, _ = sift.communicate(timeout=240)
+    assert sift.returncode == 0, said
+    with closing(sqlite3.connect(world.root / "killed.db")) as db:
+        ordinals = [json.loads(text)["ordinal"] for (text,) in db.execute("SELECT result_info FROM results")]
+    assert sorted(ordinals) == list(range(15))
+
+
+def test_flower_serves_the_fleet(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+    port = free_port()
+    command = world.demo.tamis("flower", "--address=127.0.0.1", f"--port={port}")
+    flower = subprocess.Popen(command, env=world.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+
+        def answers() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=2) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+
+        eventually(answers, 60, "flower answers")
+    finally:
+        flower.terminate()
+        flower.wait(30)
+
+
+def test_ctrl_c_drains_and_leaves_no_process(tmp_path: Path) -> None:
+    world = World(tmp_path / "w2")
+    process = world.up()
+    eventually(lambda: "ready" in world.log("io"), 60, "io is ready")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=90)
+    assert process.returncode == 0
+    assert "drained" in said
+    mine = str(world.root).encode()
+    left = [entry for entry in Path("/proc").glob("[0-9]*/cmdline") if mine in read(entry)]
+    assert not left
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,122 @@
+"""Every mistake of an operator: one line that names the value and the remedy, exit status 2, no traceback."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+GOOD_COLUMNS = "video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT"
+
+
+def tamis(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+    command = [sys.executable, "-c", "import sys; from tasks.cli import main; sys.exit(main())", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=clean | environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def the_line(answer: subprocess.CompletedProcess[str]) -> str:
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stdout + answer.stderr
+    lines = answer.stderr.strip().splitlines()
+    assert len(lines) == 1, answer.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def input_url(tmp_path: Path) -> str:
+    with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
+        db.execute(f"CREATE TABLE good ({GOOD_COLUMNS}, ds TEXT)")
+        db.execute("INSERT INTO good VALUES ('v', 'b', 'k', '', '', '1')")
+        db.execute("CREATE TABLE lacking (video_id TEXT, video_path TEXT, info TEXT)")
+    return f"sqlite:///{tmp_path}/in.db"
+
+
+def sift(tables: str, tmp_path: Path, *extra: str, outputs: str = "sqlite:///out.db#r", **environ: str) -> str:
+    return the_line(tamis("sift", "--tables", tables, "--outputs", outputs, *extra, cwd=tmp_path, **environ))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://h/t", "sqlite:///x.db", "", "sqlite:///x.db#t/ds"])
+def test_a_wrong_table_url_is_named(url: str, tmp_path: Path) -> None:
+    line = sift(url, tmp_path)
+    assert repr(url) in line or url in line
+    assert "sqlite:///" in line  # an example of a right one
+
+
+def test_a_missing_file_table_or_partition_is_named_with_what_there_is(input_url: str, tmp_path: Path) -> None:
+    assert "nowhere.db" in sift("sqlite:///nowhere.db#t", tmp_path)
+    line = sift(f"{input_url}#absent", tmp_path)
+    assert "absent" in line
+    assert "good" in line
+    line = sift(f"{input_url}#good/ds=2", tmp_path)
+    assert "ds=2" in line
+    assert "ds=1" in line
+
+
+def test_missing_columns_are_all_named(input_url: str, tmp_path: Path) -> None:
+    line = sift(f"{input_url}#lacking", tmp_path)
+    assert all(name in line for name in ("oss_bucket", "video_tag"))
+
+
+def test_a_file_as_output_names_the_remedy(input_url: str, tmp_path: Path) -> None:
+    assert "--export" in sift(f"{input_url}#good/ds=1", tmp_path, outputs="out.jsonl")
+
+
+def test_no_broker_says_how_to_start_one(input_url: str, tmp_path: Path) -> None:
+    assert "tamis up" in sift(f"{input_url}#good/ds=1", tmp_path)
+    line = sift(f"{input_url}#good/ds=1", tmp_path, TAMIS_BROKER_URL="redis://u:hunter2@127.0.0.1:1/0")
+    assert "127.0.0.1:1" in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["retry", "abc"]])
+def test_other_commands_without_a_broker_say_the_same(arguments: list[str], tmp_path: Path) -> None:
+    assert "tamis up" in the_line(tamis(*arguments, cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "command", [["sift", "--tables", "a", "--outputs", "b"], ["worker"], ["inspect", "ping"], ["beat"]]
+)
+def test_an_unknown_setting_stops_every_command(command: list[str], tmp_path: Path) -> None:
+    line = the_line(tamis(*command, cwd=tmp_path, TAMIS_SHARDROWS="5"))
+    assert "TAMIS_SHARDROWS" in line
+    assert "TAMIS_SHARD_ROWS" in line
+
+
+def test_a_manifest_that_is_not_there_is_named(input_url: str, tmp_path: Path) -> None:
+    assert "huge" in sift(f"{input_url}#good/ds=1", tmp_path, TAMIS_MANIFEST="huge")
+
+
+def test_switching_every_filter_off_is_refused(input_url: str, tmp_path: Path) -> None:
+    switches = ["vfx_enable", "com_enable", "rov_enable", "low_quality_enable", "abnormal_region_enable"]
+    off = [word for switch in switches for word in (f"--{switch}", "false")]
+    assert "--vfx_enable true" in sift(f"{input_url}#good/ds=1", tmp_path, *off)
+
+
+@pytest.mark.parametrize("command", ["up", "sift", "runs", "retry", "doctor"])
+def test_every_option_has_help_with_its_default(command: str, tmp_path: Path) -> None:
+    answer = tamis(command, "--help", cwd=tmp_path)
+    assert answer.returncode == 0
+    assert "Usage: tamis" in answer.stdout
+
+
+def test_the_command_list_shows_ours_beside_celerys(tmp_path: Path) -> None:
+    listed = tamis("--help", cwd=tmp_path).stdout
+    assert all(
+        name in listed for name in ("sift", "runs", "retry", "doctor", "up", "worker", "beat", "flower", "inspect")
+    )
+
+
+def test_doctor_without_a_fleet_says_what_to_fix(tmp_path: Path) -> None:
+    answer = tamis("doctor", "--no-models", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert "tamis up" in answer.stdout
+    assert "TAMIS_OBJECT_ROOT" in answer.stdout
+    assert "Traceback" not in answer.stdout + answer.stderr

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from storage.ledger import Counts
+from tasks.cli.watch import RATE_SECONDS, Rate, clock, failures_text, reconcile_line, speed
+
+
+def counts(ok: int = 0, failures: dict[str, int] | None = None, rows: int = 15) -> Counts:
+    failures = failures or {}
+    return Counts(rows=rows, ok=ok, failed=sum(failures.values()), failures=failures, fed=rows, open_shards=0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.4, "0:59"), (61, "1:01"), (3600, "1:00:00"), (7325, "2:02:05")]
+)
+def test_times_read_like_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_the_reconcile_line_adds_up() -> None:
+    assert (
+        reconcile_line(counts(11, {"object_missing": 1, "not_a_video": 3}))
+        == "rows 15 = ok 11 + failed 4 + in flight 0"
+    )
+    assert reconcile_line(counts(5, rows=20)) == "rows 20 = ok 5 + failed 0 + in flight 15"
+
+
+def test_failures_are_told_by_reason_the_commonest_first() -> None:
+    assert failures_text(counts(1, {"a": 1, "b": 2})) == "3 failed: 2 b, 1 a"
+    assert failures_text(counts(1)) == ""
+
+
+def test_the_rate_is_that_of_the_last_minute() -> None:
+    rate = Rate()
+    rate.observe(0.0, 0)
+    assert rate.rows_per_second == 0.0
+    rate.observe(10.0, 20)
+    assert rate.rows_per_second == pytest.approx(2.0)
+    rate.observe(10.0 + RATE_SECONDS, 20)
+    rate.observe(20.0 + RATE_SECONDS, 30)
+    assert rate.rows_per_second == pytest.approx(1.0)
+
+
+def test_the_time_left_is_unknown_while_nothing_moves() -> None:
+    rate = Rate()
+    rate.observe(0.0, 3)
+    rate.observe(5.0, 3)
+    assert speed(rate, 10) == "0.0 rows/s, time left unknown"
+    rate.observe(10.0, 13)
+    assert speed(rate, 10) == "1.0 rows/s, 0:10 left"
