@@ -1,0 +1,81 @@
+"""What one video may cost, and the checks made before and while it is decoded."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.errors import BadVideo, VideoFault
+from inference.types import Indices, PictureSpec
+
+MEBIBYTE = 1 << 20
+RGB_BYTES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeLimits:
+    """Ceilings for one video. Past one of them the video ends as :class:`BadVideo`; it is never cut short silently.
+
+    The default ``max_frames_bytes`` holds ten minutes of 48-frame windows at 256 x 256. ``min_decoded_fraction``
+    tolerates a damaged tail or a few broken frames; a file cut in half is well below it.
+    """
+
+    max_bytes: int = 4096 * MEBIBYTE  # of the file
+    max_pixels: int = 8192 * 4352  # of one source frame
+    max_seconds: float = 600.0  # of presented video
+    max_frames_bytes: int = 2048 * MEBIBYTE  # of the frames handed over
+    memory_bytes: int = 2048 * MEBIBYTE  # address space of the decoder, the frames handed over not counted
+    timeout_seconds: float = 300.0  # wall clock of one decode, waiting for a free decoder not counted
+    min_decoded_fraction: float = 0.9
+
+
+def check_file(path: Path, limits: DecodeLimits) -> int:
+    """Return the size in bytes. Raises OSError if it cannot be read (fetch it again), else :class:`BadVideo`."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BadVideo(VideoFault.NOT_A_VIDEO, f"{path.name} is not a regular file")
+    if status.st_size == 0:
+        raise BadVideo(VideoFault.NOT_A_VIDEO, f"{path.name} is empty")
+    if status.st_size > limits.max_bytes:
+        raise BadVideo(VideoFault.TOO_LONG, f"{status.st_size} bytes, over the limit of {limits.max_bytes}")
+    return status.st_size
+
+
+def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
+    """Refuse pictures that are too large to decode."""
+    if width * height > limits.max_pixels:
+        raise BadVideo(VideoFault.TOO_LARGE, f"{width} x {height} pixels, over the limit of {limits.max_pixels}")
+
+
+def check_duration(duration_seconds: float, limits: DecodeLimits) -> None:
+    """Refuse videos that are too long."""
+    if duration_seconds > limits.max_seconds:
+        raise BadVideo(
+            VideoFault.TOO_LONG, f"{duration_seconds:.1f} s long, over the limit of {limits.max_seconds:g} s"
+        )
+
+
+def check_frames_bytes(wanted: Mapping[PictureSpec, Indices], limits: DecodeLimits) -> None:
+    """Refuse plans whose frames would not fit."""
+    total = sum(frame_bytes(spec) * len(indices) for spec, indices in wanted.items())
+    if total > limits.max_frames_bytes:
+        frames = sum(len(indices) for indices in wanted.values())
+        raise BadVideo(
+            VideoFault.TOO_LONG, f"{frames} frames of {total} bytes wanted, over the limit of {limits.max_frames_bytes}"
+        )
+
+
+def check_fraction(decoded_fraction: float, limits: DecodeLimits) -> None:
+    """Refuse videos too damaged to judge."""
+    if decoded_fraction < limits.min_decoded_fraction:
+        raise BadVideo(
+            VideoFault.CORRUPT,
+            f"{decoded_fraction:.1%} of the frames could be read, below the {limits.min_decoded_fraction:.0%} required",
+        )
+
+
+def frame_bytes(spec: PictureSpec) -> int:
+    """Bytes of one uint8 RGB frame."""
+    return spec.height * spec.width * RGB_BYTES

@@ -1,0 +1,70 @@
+"""One video from file to frames: probe, check, select, decode once. Runs inside the child."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from inference.decode import shared_frames
+from inference.decode.adapter import VideoDecoder
+from inference.decode.limits import DecodeLimits, check_duration, check_fraction, check_frames_bytes, check_pixels
+from inference.decode.selection import select
+from inference.types import Clip, DecodePlan, PictureSpec, Seconds, VideoProbe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yield:
+    """A decoded video whose frames still lie behind a file descriptor, in the order of ``pts_seconds``."""
+
+    probe: VideoProbe
+    pts_seconds: dict[PictureSpec, Seconds]
+    clips: tuple[Clip, ...]
+    decoded_fraction: float
+    milliseconds: dict[str, float]
+
+    @property
+    def layout(self) -> shared_frames.Layout:
+        """Order and numbers of the frames in memory."""
+        return tuple((spec, len(pts)) for spec, pts in self.pts_seconds.items())
+
+
+def decode_once(
+    decoder: VideoDecoder, path: str, size_bytes: int, plan: DecodePlan, limits: DecodeLimits
+) -> tuple[Yield, int]:
+    """Decode what the plan wants; the caller closes the descriptor. Raises :class:`BadVideo`, MemoryError."""
+    started = time.perf_counter()
+    timeline = decoder.probe(path, limits)
+    check_pixels(timeline.width, timeline.height, limits)
+    check_duration(timeline.duration_seconds, limits)
+    check_fraction(timeline.readable_fraction, limits)
+    selection = select(plan, timeline)
+    check_frames_bytes(selection.wanted, limits)
+    probed = time.perf_counter()
+
+    layout = tuple((spec, len(indices)) for spec, indices in selection.wanted.items())
+    descriptor = shared_frames.create(layout)
+    try:
+        pictures = shared_frames.map_pictures(descriptor, layout)
+        reading = decoder.read(path, timeline, selection.wanted, pictures, limits)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    probe = VideoProbe(
+        container=timeline.container,
+        codec=timeline.codec,
+        width=reading.width,
+        height=reading.height,
+        rotation_degrees=reading.rotation_degrees,
+        frame_count=len(timeline.pts_seconds),
+        duration_seconds=timeline.duration_seconds,
+        size_bytes=size_bytes,
+    )
+    decoded = Yield(
+        probe=probe,
+        pts_seconds={spec: timeline.pts_seconds[indices] for spec, indices in selection.wanted.items()},
+        clips=selection.clips,
+        decoded_fraction=reading.decoded_fraction,
+        milliseconds={"probe": (probed - started) * 1e3, "decode": (time.perf_counter() - probed) * 1e3},
+    )
+    return decoded, descriptor

@@ -1,0 +1,197 @@
+"""A few decoder children that any thread may borrow: one poison video costs one child, never the worker."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from inference.decode import shared_frames, spawn, wire
+from inference.decode.limits import DecodeLimits, check_file
+from inference.errors import BadVideo, Transient, VideoFault
+from inference.types import DecodedVideo, DecodePlan, Picture
+
+_START_SECONDS = 60.0  # importing NumPy and PyAV on a cold, busy disk
+_LAST_WORDS_SECONDS = 5.0  # a child that hung up is dying: the kernel may still be unmapping its memory
+
+
+@dataclass(slots=True)
+class _Slot:
+    child: spawn.Child | None = None
+
+
+class DecoderPool:
+    """Decodes videos in ``size`` killable processes, which start when first needed.
+
+    Thread-safe. Every child is replaced after ``videos_per_child`` videos, so that a leak in a decoding
+    library stays small. ``decoder`` names an adapter (:mod:`inference.decode.adapter`).
+    """
+
+    def __init__(
+        self, size: int, limits: DecodeLimits | None = None, decoder: str = "pyav", *, videos_per_child: int = 500
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"a pool of {size} decoders cannot decode: use at least 1")
+        self.limits = limits or DecodeLimits()
+        self._decoder = decoder
+        self._videos_per_child = videos_per_child
+        self._slots = tuple(_Slot() for _ in range(size))
+        self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()  # the warmest child first
+        for slot in self._slots:
+            self._idle.put(slot)
+        self._lock = threading.Lock()  # guards is_closed and the start of children
+        self._is_closed = False
+        # Children die with the thread that started them, so all are started by one that lives as long as the pool.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder-starter")
+
+    def __enter__(self) -> Self:
+        """Return the pool."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the pool."""
+        self.close()
+
+    def decode(self, path: Path, plan: DecodePlan, *, timeout_seconds: float | None = None) -> DecodedVideo:
+        """Decode what the plan wants of a local file; waits for a free child.
+
+        The timeout (default: the limits') does not include that wait. Raises :class:`BadVideo`;
+        :class:`Transient` when no child can be started or the pool is closed; OSError when the file cannot be read.
+        """
+        queued = time.perf_counter()
+        request = {
+            "path": str(path.resolve()),
+            "size_bytes": check_file(path, self.limits),
+            "plan": wire.plan_to_json(plan),
+        }
+        with self._borrowed() as slot:
+            self._live_child(slot)
+            queue_milliseconds = (time.perf_counter() - queued) * 1e3
+            reply, descriptor = self._reply(slot, request, timeout_seconds or self.limits.timeout_seconds)
+        if descriptor is None:
+            raise _refusal(reply, path)
+        return _decoded_video(reply, descriptor, plan, queue_milliseconds)
+
+    def warm_up(self) -> None:
+        """Start every idle child now."""
+        with ExitStack() as borrowed:
+            for _ in self._slots:
+                with suppress(queue.Empty):  # a busy one is warm already
+                    self._live_child(borrowed.enter_context(self._borrowed(wait=False)))
+
+    def children(self) -> tuple[int, ...]:
+        """Process ids of the live children."""
+        return tuple(child.pid for child in (slot.child for slot in self._slots) if child and child.is_alive)
+
+    def close(self) -> None:
+        """Kill and reap every child; those decoding or waiting get :class:`Transient`."""
+        with self._lock:
+            was_closed, self._is_closed = self._is_closed, True
+            busy_or_idle = [slot.child for slot in self._slots]
+        if was_closed:
+            return
+        for child in busy_or_idle:
+            if child:
+                child.running.kill()
+        slots = [self._idle.get() for _ in self._slots]  # the busy ones come back at once: their child is dead
+        for slot in slots:
+            _end(slot)
+            self._idle.put(slot)  # wakes who waits, to be told that the pool is closed
+        self._starter.shutdown()
+
+    @contextmanager
+    def _borrowed(self, *, wait: bool = True) -> Iterator[_Slot]:
+        slot = self._idle.get(block=wait)
+        try:
+            self._check_open()
+            yield slot
+        finally:
+            self._idle.put(slot)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Transient("the decoder pool is closed: this process is shutting down")
+
+    def _live_child(self, slot: _Slot) -> spawn.Child:
+        """Return the slot's child, starting one if there is none or it died while idle."""
+        if slot.child and slot.child.is_alive:
+            return slot.child
+        _end(slot)
+        with self._lock:
+            self._check_open()
+            slot.child = self._starter.submit(spawn.start, self._decoder, self.limits).result()
+        try:
+            spawn.await_reply(slot.child, _START_SECONDS)
+        except (wire.PeerGoneError, wire.DeadlineError) as error:
+            ending = _end(slot, _LAST_WORDS_SECONDS)
+            self._check_open()
+            raise Transient(f"the decoder child did not start: {ending}") from error
+        return slot.child
+
+    def _reply(
+        self, slot: _Slot, request: Mapping[str, Any], timeout_seconds: float
+    ) -> tuple[dict[str, Any], int | None]:
+        """Ask; if the child dies over it, ask a fresh one once more: it may have been an accident."""
+        for _ in range(2):
+            child = self._live_child(slot)
+            try:
+                reply = spawn.ask(child, request, timeout_seconds)
+            except wire.PeerGoneError:
+                ending = _end(slot, _LAST_WORDS_SECONDS)
+                self._check_open()
+            except wire.DeadlineError as error:
+                _end(slot)
+                raise BadVideo(
+                    VideoFault.DECODE_TIMEOUT, f"the decoder was killed after {timeout_seconds:g} s"
+                ) from error
+            except BaseException:  # not mid-conversation back into the pool
+                _end(slot)
+                raise
+            else:
+                if child.videos_served >= self._videos_per_child or _left_it_short_of_memory(reply[0]):
+                    _end(slot)
+                return reply
+        raise BadVideo(VideoFault.DECODE_CRASHED, f"the decoder died twice over it: {ending}")
+
+
+def _end(slot: _Slot, grace_seconds: float = 0.0) -> str:
+    child, slot.child = slot.child, None
+    return spawn.end(child, grace_seconds) if child else ""
+
+
+def _left_it_short_of_memory(reply: Mapping[str, Any]) -> bool:
+    return reply.get("fault") == VideoFault.DECODE_MEMORY
+
+
+def _refusal(reply: Mapping[str, Any], path: Path) -> Exception:
+    if "errno" in reply:
+        return OSError(reply["errno"], reply["message"], str(path))
+    return BadVideo(VideoFault(reply["fault"]), reply["message"])
+
+
+def _decoded_video(
+    reply: Mapping[str, Any], descriptor: int, plan: DecodePlan, queue_milliseconds: float
+) -> DecodedVideo:
+    decoded = wire.yield_from_json(reply, plan)
+    try:
+        shared_frames.forbid_shrinking(descriptor)
+        frames = shared_frames.map_pictures(descriptor, decoded.layout)
+    finally:
+        os.close(descriptor)
+    return DecodedVideo(
+        probe=decoded.probe,
+        pictures={spec: Picture(frames[spec], pts) for spec, pts in decoded.pts_seconds.items()},
+        clips=decoded.clips,
+        decoded_fraction=decoded.decoded_fraction,
+        milliseconds={"queue": queue_milliseconds, **decoded.milliseconds},
+    )

@@ -1,0 +1,83 @@
+"""When each frame of a video is presented, worked out from its packets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from inference.types import Indices, Seconds
+
+_JUMP_BACK_SECONDS = 5.0  # no codec reorders frames further than this: the clock was set back
+_FALLBACK_RATE = Fraction(25)  # elementary streams may declare no rate at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Every presented frame of a video, in presentation order, as demuxing alone tells it."""
+
+    container: str
+    codec: str
+    width: int  # pixels, before rotation
+    height: int
+    pts_seconds: Seconds  # shape (frames,), ascending from 0
+    duration_seconds: float
+    ticks: Indices | None  # shape (frames,): the pts by which to recognise a frame; None: count the frames
+    readable_fraction: float  # of the frames that the container promises
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """The times of a :class:`Timeline`."""
+
+    pts_seconds: Seconds
+    duration_seconds: float
+    ticks: Indices | None
+
+
+def present(
+    pts: Sequence[int | None],
+    dts: Sequence[int | None],
+    *,
+    time_base: Fraction,
+    rate: Fraction | None,
+    has_true_pts: bool = True,
+) -> Presentation:
+    """Order the presented packets' timestamps.
+
+    Frames are recognised by pts where every pts is there, unique and never set back by seconds. Otherwise
+    they are counted as the decoder emits them, at the times of the dts, or at a constant rate.
+
+    >>> shown = present([0, 3, 1, 2], [0, 1, 2, 3], time_base=Fraction(1, 25), rate=None)
+    >>> shown.ticks.tolist(), shown.pts_seconds.tolist(), shown.duration_seconds
+    ([0, 1, 2, 3], [0.0, 0.04, 0.08, 0.12], 0.16)
+    """
+    ticks = _trusted(pts, time_base) if has_true_pts else None
+    clock = ticks if ticks is not None else _trusted(dts, time_base)
+    pts_seconds = _at_constant_rate(len(pts), rate) if clock is None else (clock - clock[0]) * float(time_base)
+    return Presentation(pts_seconds, float(pts_seconds[-1]) + _frame_seconds(pts_seconds, rate), ticks)
+
+
+def _trusted(stamps: Sequence[int | None], time_base: Fraction) -> Indices | None:
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) < len(stamps):
+        return None
+    in_file = np.array(known, dtype=np.int64)
+    set_back = np.maximum.accumulate(in_file) - in_file
+    ordered = np.unique(in_file)
+    if len(ordered) < len(in_file) or set_back.max() * time_base > _JUMP_BACK_SECONDS:
+        return None
+    return ordered
+
+
+def _at_constant_rate(count: int, rate: Fraction | None) -> Seconds:
+    return np.arange(count, dtype=np.float64) / float(rate or _FALLBACK_RATE)
+
+
+def _frame_seconds(pts_seconds: Seconds, rate: Fraction | None) -> float:
+    """How long the last frame stays: as long as most do."""
+    if len(pts_seconds) > 1:
+        return float(np.median(np.diff(pts_seconds)))
+    return float(1 / (rate or _FALLBACK_RATE))

@@ -1,0 +1,95 @@
+"""Which frames a clip takes: pure index arithmetic over the times at which frames are presented.
+
+Reading a clip backwards is ``indices[::-1]``; there is no function for it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inference.types import Indices, Seconds
+
+_DRIFT_SECONDS = 1e-6  # pts are rationals rounded to float64: 0.3 may be stored as 0.30000000000000004
+
+
+def uniform(num_available: int, num_frames: int) -> Indices:
+    """Spread ``num_frames`` evenly over ``num_available`` frames, both ends included, rounding down.
+
+    Too few frames are repeated rather than refused.
+
+    >>> uniform(10, 4).tolist()
+    [0, 3, 6, 9]
+    >>> uniform(3, 6).tolist()
+    [0, 0, 0, 1, 1, 2]
+    """
+    if num_available < 1 or num_frames < 1:
+        raise ValueError(f"cannot take {num_frames} of {num_available} frames: both must be at least 1")
+    return np.linspace(0, num_available - 1, num_frames).astype(np.int64)
+
+
+def windows(
+    duration_seconds: float, window_seconds: float = 4.0, overlap_seconds: float = 1.0
+) -> list[tuple[float, float]]:
+    """Slide windows over a video, as (start, end) seconds; the last one is cut at the end of the video.
+
+    A window must bring more than the overlap that its predecessor already covered. The first always exists.
+
+    >>> windows(10)
+    [(0.0, 4.0), (3.0, 7.0), (6.0, 10.0)]
+    >>> windows(2)
+    [(0.0, 2.0)]
+    >>> len(windows(60))
+    20
+    """
+    stride_seconds = window_seconds - overlap_seconds
+    if overlap_seconds < 0 or stride_seconds <= 0:
+        raise ValueError(f"windows of {window_seconds} s cannot overlap by {overlap_seconds} s: 0 <= overlap < window")
+    new_seconds = max(0.0, duration_seconds - overlap_seconds - _DRIFT_SECONDS)
+    count = max(1, int(np.ceil(new_seconds / stride_seconds)))
+    starts = [n * stride_seconds for n in range(count)]
+    return [(float(start), float(min(start + window_seconds, duration_seconds))) for start in starts]
+
+
+def within(pts_seconds: Seconds, start_seconds: float, end_seconds: float) -> Indices:
+    """Take every frame presented in ``[start, end)``, or the one nearest to its middle when there is none.
+
+    >>> within(np.array([0.0, 0.5, 1.0, 1.5]), 0.5, 1.5).tolist()
+    [1, 2]
+    >>> within(np.array([0.0, 9.0]), 3.0, 7.0).tolist()
+    [1]
+    """
+    first, stop = np.searchsorted(pts_seconds, (start_seconds - _DRIFT_SECONDS, end_seconds - _DRIFT_SECONDS))
+    if first < stop:
+        return np.arange(first, stop, dtype=np.int64)
+    middle_seconds = (start_seconds + end_seconds) / 2
+    return np.array([np.abs(pts_seconds - middle_seconds).argmin()], dtype=np.int64)
+
+
+def window_frames(pts_seconds: Seconds, start_seconds: float, end_seconds: float, num_frames: int) -> Indices:
+    """Spread ``num_frames`` evenly over the frames of a window.
+
+    >>> window_frames(np.arange(100) / 25, 1.0, 2.0, 5).tolist()
+    [25, 31, 37, 43, 49]
+    """
+    inside = within(pts_seconds, start_seconds, end_seconds)
+    return inside[uniform(len(inside), num_frames)]
+
+
+def sampled(pts_seconds: Seconds, interval_seconds: float, max_frames: int) -> Indices:
+    """Take the frame on screen at 0, interval, 2 x interval, …; over ``max_frames`` the moments are thinned evenly.
+
+    No frame is taken twice: a still shown for five seconds is one frame.
+
+    >>> sampled(np.arange(100) / 25, 1.0, 16).tolist()
+    [0, 25, 50, 75]
+    >>> sampled(np.arange(100) / 25, 0.04, 3).tolist()
+    [0, 49, 99]
+    >>> sampled(np.array([0.0, 5.0]), 1.0, 16).tolist()
+    [0, 1]
+    """
+    if interval_seconds <= 0:
+        raise ValueError(f"interval_seconds is {interval_seconds}: it must be above 0")
+    count = 1 + int(np.floor((pts_seconds[-1] + _DRIFT_SECONDS) / interval_seconds))
+    chosen = uniform(count, min(count, max_frames))
+    on_screen = np.searchsorted(pts_seconds, chosen * interval_seconds + _DRIFT_SECONDS, side="right") - 1
+    return np.unique(np.maximum(on_screen, 0)).astype(np.int64)

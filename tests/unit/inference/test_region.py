@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference import region
+from inference.region import Crop, persistent_boxes, safe_crop
+from inference.types import Detection
+
+LOGO = (500.0, 10.0, 620.0, 60.0)
+
+
+def seen(box, *times, label="logo", score=0.9):
+    return [Detection(float(time), label, score, box) for time in times]
+
+
+def test_the_worked_examples_in_the_docstrings_hold():
+    assert doctest.testmod(region).failed == 0
+
+
+def test_what_stays_is_persistent_and_what_flashes_is_not():
+    detections = seen(LOGO, *range(9)) + seen((0, 0, 200, 200), 3, 4)
+    assert persistent_boxes(detections, 10) == [LOGO]
+
+
+def test_exactly_half_of_the_frames_is_not_most():
+    assert persistent_boxes(seen(LOGO, *range(5)), 10) == []
+    assert persistent_boxes(seen(LOGO, *range(6)), 10) == [LOGO]
+
+
+def test_trembling_sightings_are_one_box_and_the_hull_holds_them_all():
+    detections = [Detection(t, "logo", 0.9, (500 + t % 3, 10, 620 + t % 3, 60)) for t in range(10)]
+    assert persistent_boxes(detections, 10) == [(500, 10, 622, 60)]
+
+
+def test_what_walks_through_the_picture_is_content():
+    walker = [Detection(t, "person", 0.9, (t * 40, 100, t * 40 + 100, 300)) for t in range(12)]
+    assert persistent_boxes(walker, 12) == []
+
+
+def test_a_box_whose_label_wavers_is_still_one_box():
+    assert persistent_boxes(seen(LOGO, 0, 2, 4, label="text") + seen(LOGO, 1, 3, 5, label="logo"), 8) == [LOGO]
+
+
+def test_two_boxes_on_every_frame_are_two_boxes():
+    other = (0.0, 300.0, 100.0, 340.0)
+    assert persistent_boxes(seen(LOGO, *range(6)) + seen(other, *range(6)), 6) == [LOGO, other]
+
+
+def test_two_sightings_on_one_frame_count_once():
+    assert persistent_boxes(seen(LOGO, 0, 0, 0, 1, 1), 4) == []
+
+
+def test_no_detections_mean_nothing_persistent():
+    assert persistent_boxes([], 0) == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ([], Crop(0, 0, 640, 360)),
+        ([(0, 0, 640, 45), (0, 315, 640, 360)], Crop(0, 46, 640, 268)),  # black bars, odd edges rounded outwards
+        ([(500, 10, 620, 60)], Crop(0, 60, 640, 300)),
+        ([(-50, -50, 20, 400)], Crop(20, 0, 620, 360)),  # a box may stick out of the picture
+        ([(700, 0, 800, 100)], Crop(0, 0, 640, 360)),
+        ([(30, 30, 30, 90)], Crop(0, 0, 640, 360)),  # a box without area blocks nothing
+    ],
+)
+def test_the_crop_keeps_what_is_free(boxes, expected):
+    assert safe_crop(640, 360, boxes, 0.1) == expected
+
+
+def test_no_crop_when_too_little_would_be_left():
+    centre = [(200, 100, 440, 260)]
+    assert safe_crop(640, 360, centre, 0.3) is not None
+    assert safe_crop(640, 360, centre, 0.5) is None
+    assert safe_crop(640, 360, [(0, 0, 640, 360)], 0.0) is None
+
+
+def test_an_odd_picture_is_cropped_to_even_sides():
+    assert safe_crop(641, 361, [], 0.9) == Crop(0, 0, 640, 360)
+
+
+def largest_by_brute_force(width, height, boxes):
+    free = np.ones((height, width), dtype=int)
+    for x1, y1, x2, y2 in boxes:
+        free[y1:y2, x1:x2] = 0
+    best = 0
+    for top in range(0, height, 2):
+        for bottom in range(top + 2, height + 1, 2):
+            rows_free = free[top:bottom].all(axis=0)
+            for left in range(0, width, 2):
+                for right in range(left + 2, width + 1, 2):
+                    if rows_free[left:right].all():
+                        best = max(best, (right - left) * (bottom - top))
+    return best
+
+
+small_boxes = st.tuples(st.integers(0, 15), st.integers(0, 13), st.integers(1, 9), st.integers(1, 9)).map(
+    lambda b: (b[0], b[1], min(16, b[0] + b[2]), min(14, b[1] + b[3]))
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(boxes=st.lists(small_boxes, max_size=5))
+def test_the_crop_is_the_largest_there_is(boxes):
+    crop = safe_crop(16, 14, boxes, 0.0)
+    expected = largest_by_brute_force(16, 14, boxes)
+    assert (crop.width * crop.height if crop else 0) == expected
+    if crop is not None:
+        assert all(side % 2 == 0 for side in (crop.left, crop.top, crop.width, crop.height))
+        kept = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
+        assert all(region.iou(kept, box) == 0 for box in boxes)
