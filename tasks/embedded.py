@@ -26,7 +26,7 @@ SOCKET_PATH_BYTES = 100
 SHORT_ROOT = Path("/tmp")  # noqa: S108 - short by design; the directory in it is private and its owner is checked
 URL_SAFE_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 LOG_TAIL_BYTES = 2000
-LOCK_WAIT_SECONDS = 3.0
+LOCK_WAIT_SECONDS = 2.0
 """How long a start waits for a predecessor that is just ending."""
 POLL_SECONDS = 0.02
 
@@ -66,7 +66,7 @@ def _private_short_directory(state_dir: Path) -> Path:
 
 def socket_path(state_dir: Path) -> Path:
     """Return where the broker of ``state_dir`` listens: in it, unless its path is too long or unfit for a URL."""
-    state_dir = state_dir.absolute()
+    state_dir = state_dir.resolve()
     path = state_dir / "broker.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES and URL_SAFE_PATH.fullmatch(str(path)):
         return path
@@ -169,7 +169,7 @@ class EmbeddedBroker:
         BrokerError names the pid of a server that already serves ``state_dir``, or shows the end of the log of one
         that does not come up.
         """
-        state_dir = state_dir.absolute()
+        state_dir = state_dir.resolve()
         directory, socket = state_dir / "broker", socket_path(state_dir)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if socket.parent != state_dir:

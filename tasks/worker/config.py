@@ -1,0 +1,88 @@
+"""What the worker's bootsteps are told, and what they tell each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Limits and hooks of one worker process.
+
+    ``hard_deadline_seconds`` maps any task name to the seconds after which it counts as hung.
+    ``open_runtime`` gets the names of the consumed queues and runs before the first message is taken;
+    ``close_runtime`` runs once after the last task, also when opening failed.
+    ``is_room`` is asked about four times a second on the event loop, so it must answer at once.
+    """
+
+    visibility_timeout_seconds: float
+    hard_deadline_seconds: Callable[[str], float]
+    open_runtime: Callable[[frozenset[str]], None] | None = None
+    close_runtime: Callable[[], None] | None = None
+    is_room: Callable[[], bool] | None = None
+    gated_queues: frozenset[str] = frozenset()
+    health_file: Path | None = None
+    stall_seconds: float = 120.0
+    frozen_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("visibility_timeout_seconds", "stall_seconds", "frozen_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"WorkerConfig.{name} is {getattr(self, name)!r}: it must be more than 0")
+
+
+class Phase(StrEnum):
+    """What a worker process is doing."""
+
+    STARTING = "starting"  # opening its runtime
+    CONNECTING = "connecting"  # without a broker connection
+    CONSUMING = "consuming"  # its event loop runs
+    DRAINING = "draining"  # finishing what runs, taking nothing new
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What the event loop last did; written there, read by the watching threads. Times are monotonic seconds."""
+
+    phase: Phase = Phase.STARTING
+    is_gate_open: bool = True
+    looped_at: float = field(default_factory=time.monotonic)
+    received_at: float = field(default_factory=time.monotonic)
+    last_task_at: datetime | None = None
+
+
+@dataclass
+class Wiring:
+    """One app's configuration, made on first use, and the state its bootsteps share."""
+
+    make_config: Callable[[], WorkerConfig]
+    pulse: Pulse = field(default_factory=Pulse)
+
+    @cached_property
+    def config(self) -> WorkerConfig:
+        """The configuration; only a worker process asks for it."""
+        return self.make_config()
+
+
+_wirings: WeakKeyDictionary[Celery, Wiring] = WeakKeyDictionary()
+
+
+def wire(app: Celery, make_config: Callable[[], WorkerConfig]) -> None:
+    """Remember how to configure the workers of ``app``."""
+    _wirings[app] = Wiring(make_config)
+
+
+def wiring_of(app: Celery) -> Wiring:
+    """Return what ``install`` was given for ``app``. KeyError if it was never called."""
+    return _wirings[app]

@@ -1,0 +1,36 @@
+"""Puts our bootsteps into a Celery app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tasks.worker.config import WorkerConfig, wire
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+WORKER_STEPS = (
+    "tasks.worker.drain:Drain",
+    "tasks.worker.warmup:WarmUp",
+    "tasks.worker.lease:LeaseRenewer",
+    "tasks.worker.watchdog:Watchdog",
+    "tasks.worker.stall:StallDetector",
+    "tasks.worker.health:Heartbeat",
+)
+CONSUMER_STEPS = (
+    "tasks.worker.reconnect:Handover",
+    "tasks.worker.gate:Gate",
+    "tasks.worker.health:PulseKeeper",
+)
+
+
+def install(app: Celery, config_factory: Callable[[], WorkerConfig]) -> None:
+    """Add the worker's bootsteps to ``app``.
+
+    ``config_factory`` is called once, in a worker process only; beat, clients and commands never call it, nor
+    import the steps: they are named as strings.
+    """
+    wire(app, config_factory)
+    app.steps["worker"].update(WORKER_STEPS)
+    app.steps["consumer"].update(CONSUMER_STEPS)

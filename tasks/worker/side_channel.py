@@ -1,0 +1,43 @@
+"""A broker channel of its own for a watching thread.
+
+The consumer's channel belongs to the event loop and disappears on every reconnect.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kombu.exceptions import OperationalError
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from kombu import Connection
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class SideChannel:
+    """Opens on first use and again after a connection error. For one thread."""
+
+    app: Celery
+    _connection: Connection | None = None
+
+    def attempt(self, act: Callable[[Any], None], purpose: str) -> None:
+        """Call ``act(channel)``; while the broker cannot be reached, log why and leave it to the next tick."""
+        connection = self._connection = self._connection or self.app.connection_for_write()
+        errors: Any = (*connection.connection_errors, *connection.channel_errors, OperationalError)
+        try:
+            connection.connect()
+            act(connection.default_channel)
+        except errors as error:
+            logger.warning("%s: the broker does not answer well, trying again soon: %s", purpose, error)
+            self._forget()
+
+    def _forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
