@@ -159,7 +159,7 @@ def _counters(tally: _Tally) -> TierCounters:
 
 
 def _failure(uri: ObjectUri, misses: Mapping[str, Miss]) -> Miss:
-    asked = "; ".join(f"{name}: {miss}" for name, miss in misses.items())
+    asked = "; ".join(f"{name}: {str(miss).removeprefix(f'{uri} ')}" for name, miss in misses.items())
     kinds: tuple[type[Miss], ...] = (Unavailable, ObjectCorrupt)
     kind = next((kind for kind in kinds if any(isinstance(miss, kind) for miss in misses.values())), ObjectMissing)
     return kind(f"no tier serves {uri} ({asked})")

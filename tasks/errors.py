@@ -4,6 +4,7 @@
 |---|---|---|
 | ``storage.SpoolFull`` | wait: the attempt is not counted | – |
 | ``storage.Unavailable``, ``inference.Transient`` | retry with back-off, then record | the error's |
+| ``OSError`` (the spool file vanished, the disk failed) | retry with back-off, then record | ``node_io_error`` |
 | ``storage.Rejected``, ``inference.BadVideo`` | record at once | the error's |
 | anything else: a bug | logged with its traceback, retried, then recorded | ``internal_error`` |
 | more deliveries than attempts (the process died under it) | record at once | ``attempts_exhausted`` |
@@ -69,7 +70,7 @@ def code_of(error: Exception) -> str:
     """Return the stable code of an error; ``internal_error`` for one that is a bug."""
     if isinstance(error, Rejected | Unavailable | BadVideo | Transient | AttemptsExhausted):
         return error.code
-    return "internal_error"
+    return "node_io_error" if isinstance(error, OSError) else "internal_error"
 
 
 def is_bug(error: Exception) -> bool:

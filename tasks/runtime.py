@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +94,8 @@ class Runtime:
     spool: Spool
     tiers: Tiers | None = None  # io and GPU workers only
     judging: Judging | None = None
+    open_input: Callable[[str], InputTable] = open_input
+    open_output: Callable[[str], OutputTable] = open_output
     _runs: dict[str, Run] = field(default_factory=dict)
     _inputs: dict[str, InputTable] = field(default_factory=dict)
     _outputs: dict[str, OutputTable] = field(default_factory=dict)
@@ -112,14 +114,14 @@ class Runtime:
         """Return the run's input, opened once."""
         with self._lock:
             if run.spec.tables not in self._inputs:
-                self._inputs[run.spec.tables] = open_input(run.spec.tables)
+                self._inputs[run.spec.tables] = self.open_input(run.spec.tables)
             return self._inputs[run.spec.tables]
 
     def output_table(self, run: Run) -> OutputTable:
         """Return the run's output, opened and prepared once."""
         with self._lock:
             if run.spec.outputs not in self._outputs:
-                table = open_output(run.spec.outputs)
+                table = self.open_output(run.spec.outputs)
                 table.prepare(run.extra_columns)
                 self._outputs[run.spec.outputs] = table
             return self._outputs[run.spec.outputs]
@@ -158,7 +160,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         ledger=Ledger(ledger_client(settings)),
         spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
-        judging=_open_judging(settings) if needs_models else None,
+        judging=open_judging(settings) if needs_models else None,
     )
 
 
@@ -176,7 +178,8 @@ def open_tiers(settings: Settings) -> Tiers:
     return Tiers(tiers, max_object_bytes=settings.max_video_bytes)
 
 
-def _open_judging(settings: Settings) -> Judging:
+def open_judging(settings: Settings) -> Judging:
+    """Load and warm the manifest's models, and get the decoder ready."""
     from inference.decode import DecodeLimits, DecoderPool
     from inference.filters import load_manifest
     from inference.models.build import open_models
@@ -204,6 +207,9 @@ def _open_judging(settings: Settings) -> Judging:
 # ── this process's runtime ───────────────────────────────────────────────────────────────────────────────────────────
 
 _current: Runtime | None = None
+
+opener: Callable[[Settings, Iterable[str]], Runtime] = open_runtime
+"""How workers of this process open their runtime; the fault drill puts a lighter one here."""
 
 
 def current() -> Runtime:

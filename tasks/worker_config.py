@@ -37,7 +37,7 @@ def open_for_queues(queues: Iterable[str]) -> None:
     """Open this process's runtime: models too, when it consumes a GPU queue."""
     from tasks import runtime
 
-    runtime.set_current(runtime.open_runtime(current(), queues))
+    runtime.set_current(runtime.opener(current(), queues))
 
 
 def close() -> None:

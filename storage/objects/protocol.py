@@ -1,4 +1,4 @@
-"""What tamis asks of an object store, whatever stands behind it; one contract suite holds every implementation to it."""
+"""What tamis asks of an object store, whatever stands behind it; one contract suite holds them all to it."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ TRANSIENT = [
     (Unavailable("x"), "store_unavailable"),
     (PoolTimeout("x"), "pool_timeout"),
     (DeviceLost("x"), "device_lost"),
+    (FileNotFoundError("gone"), "node_io_error"),
     (KeyError("a bug"), "internal_error"),
 ]
 
