@@ -4,75 +4,111 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from celery import Task
 
 from storage.records import ResultRow
 from tasks import pipeline, runtime
+from tasks.alone import Floor
+from tasks.app import app
 from tasks.errors import AttemptsExhausted, Backoff, Record, decide, is_bug
 from tasks.messages import RowMessage
 from tasks.queues import TaskName
+from tasks.retry import later
+from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SUSPECT_AFTER = 2
+"""Attempts at a step that began and never ended, before the row is thought to kill its process and is tried alone.
 
-def run_step(task: Task[..., Any], row: RowMessage, step: str, work: Callable[[int], T]) -> T | None:
+One is no suspicion: a killed process takes all its rows with it. A row that dies again alone is a culprit.
+"""
+
+FLOOR = Floor()  # this process's
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of one row: which task with which message, and under which name its attempts are counted."""
+
+    task: TaskName
+    message: dict[str, Any]
+    row: RowMessage
+
+    @property
+    def name(self) -> str:
+        """The stage in ``result_info.error``: ``download`` or ``infer``."""
+        return self.task.value.removeprefix("tasks.")
+
+    def __str__(self) -> str:
+        return f"{self.name} of row {self.row.ordinal} of run {self.row.run_id}"
+
+
+def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | None:
     """Run ``work(attempt)`` for the row, unless the row has its result already.
 
-    Returns the work's value, or None when the row has ended here (recorded, now or before): the chain then stops.
-    Raises Celery's ``Retry`` when the step is to be tried again.
+    Returns the work's value, or None when this message has nothing more to do: the row has its result, or the step
+    will be tried again by another message. The chain then stops here.
     """
-    rt = runtime.current()
-    if rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
-        stop_chain(task)
-        return None
-    attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step)
-    try:
-        _guard(step, attempt, rt.settings.max_attempts)
-        return work(attempt)
-    except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
-        _settle(task, row, step, attempt, error, rt)
-        return None
+    rt, row = runtime.current(), step.row
+    if not rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
+        with _floor(step, rt):
+            answer = _attempt(step, rt, work)
+        if answer is not None:
+            return answer
+    task.request.chain = None
+    return None
 
 
-def record(row: RowMessage, result: ResultRow, rt: runtime.Runtime) -> None:
+def record(row: RowMessage, result: ResultRow, rt: Runtime) -> None:
     """Record the row's result; whoever fills a shard has it written."""
     if pipeline.record(row, result, rt):
-        from tasks.app import app
-
         app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
 
 
-def _guard(step: str, attempt: int, max_attempts: int) -> None:
-    if attempt > max_attempts:
-        msg = f"{step} was begun {attempt - 1} times and never ended: its worker process died each time"
-        raise AttemptsExhausted(msg)
+def _floor(step: Step, rt: Runtime) -> AbstractContextManager[None]:
+    """Beside the process's other tasks; alone for a row under which processes died, lest neighbours die with it."""
+    row = step.row
+    unended = rt.ledger.unended_attempts(row.run_id, row.shard_id, row.ordinal, step.name)
+    if unended < SUSPECT_AFTER:
+        return FLOOR.together()
+    log.warning("%s: %d attempts never ended; trying it alone", step, unended)
+    return FLOOR.alone()
 
 
-def _settle(
-    task: Task[..., Any], row: RowMessage, step: str, attempt: int, error: Exception, rt: runtime.Runtime
-) -> None:
-    settings = rt.settings
+def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | None:
+    row = step.row
+    attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step.name)
+    try:
+        if attempt.unended_before >= rt.settings.max_attempts:
+            msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
+            raise AttemptsExhausted(msg)
+        answer = work(attempt.number)
+    except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
+        _settle(step, attempt.number, error, rt)
+        answer = None
+    rt.ledger.end_attempt(row.run_id, row.shard_id, row.ordinal, step.name)
+    return answer
+
+
+def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> None:
+    """Record the row as failed, or have the step tried again later."""
+    settings, row = rt.settings, step.row
     backoff = Backoff(settings.retry_backoff_seconds, settings.retry_backoff_max_seconds)
     if is_bug(error):
-        log.error("%s of row %s of run %s: unexpected error", step, row.ordinal, row.run_id, exc_info=error)
-    decision = decide(error, stage=step, attempt=attempt, max_attempts=settings.max_attempts, backoff=backoff)
+        log.error("%s: unexpected error", step, exc_info=error)
+    decision = decide(error, stage=step.name, attempt=attempt, max_attempts=settings.max_attempts, backoff=backoff)
+    rt.spool.release_all(row.holder)
     if isinstance(decision, Record):
         record(row, pipeline.failed(row, decision.failure, rt), rt)
-        rt.spool.release_all(row.holder)
-        stop_chain(task)
         return
     if not decision.counts_as_attempt:
         rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)
-    log.warning(
-        "%s of row %s of run %s: %s; again in %.1f s", step, row.ordinal, row.run_id, error, decision.wait_seconds
-    )
-    raise task.retry(countdown=decision.wait_seconds)
-
-
-def stop_chain(task: Task[..., Any]) -> None:
-    """End the row's chain here: the next step has nothing to do."""
-    task.request.chain = None
+    later(rt.deferred, step.task, (step.message,), decision.wait_seconds)
+    log.warning("%s: %s; again in %.1f s", step, error, decision.wait_seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storage.errors import Unavailable
 from tasks import runtime
@@ -22,30 +22,31 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 
 
-def watch_room(app: Celery, settings: Settings) -> Callable[[], bool]:
-    """Start looking; the returned function says whether there was room at the last look.
+def room_watcher(app: Celery, settings: Settings) -> Callable[[], bool]:
+    """Return a function that says whether there was room at the last look; its first call starts the looking.
 
     There is room while the spool can take one more typical video and the node's GPU workers keep up. No answer from
     the spool or the broker counts as no room: waiting loses nothing, a full disk might.
     """
+    seen: list[bool] = []
+
+    def is_room() -> bool:
+        if not seen:
+            seen.append(False)
+            start_ticker("back-pressure", LOOK_SECONDS, look)
+        return seen[0]
+
     channel = SideChannel(app)
     queue, most_waiting = gpu_queue(settings.node), settings.max_queue_size * settings.gpu_workers
-    has_room = False
 
     def look() -> None:
-        nonlocal has_room
-        answer: list[bool] = []
+        keeps_up: list[bool] = []
         channel.attempt(
-            lambda open_channel: answer.append(_waiting(open_channel, queue) < most_waiting), "back-pressure"
+            lambda broker: keeps_up.append(waiting_messages(broker, [queue]) < most_waiting), "back-pressure"
         )
-        has_room = bool(answer and answer[0] and _spool_has_room(settings.typical_video_bytes))
+        seen[0] = keeps_up == [True] and _spool_has_room(settings.typical_video_bytes)
 
-    start_ticker("back-pressure", LOOK_SECONDS, look)
-    return lambda: has_room
-
-
-def _waiting(channel: Any, queue: str) -> int:
-    return waiting_messages(channel, [queue])
+    return is_room
 
 
 def _spool_has_room(size_bytes: int) -> bool:

@@ -8,13 +8,14 @@ from celery import Task
 
 from tasks import pipeline, runtime
 from tasks.app import app
-from tasks.attempt import run_step
+from tasks.attempt import Step, run_step
 from tasks.messages import dump_downloaded, load_row
 from tasks.queues import TaskName
 
 
-@app.task(name=TaskName.DOWNLOAD.value, bind=True, max_retries=None)
+@app.task(name=TaskName.DOWNLOAD.value, bind=True)
 def download(self: Task[..., Any], message: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the message of ``infer``; its ``node`` chooses the queue. None ends the chain: the row has its result."""
+    """Return the message of ``infer``; its ``node`` chooses the queue. None ends the chain: see :func:`run_step`."""
     row = load_row(message)
-    return run_step(self, row, "download", lambda _attempt: dump_downloaded(pipeline.download(row, runtime.current())))
+    step = Step(TaskName.DOWNLOAD, message, row)
+    return run_step(self, step, lambda _attempt: dump_downloaded(pipeline.download(row, runtime.current())))

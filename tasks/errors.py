@@ -37,7 +37,7 @@ class Backoff:
 
     def wait_seconds(self, attempt: int) -> float:
         """Return the wait after failed attempt number ``attempt`` (from 1): 1×, 2×, 4× … the first wait."""
-        ceiling = min(self.longest_seconds, self.first_seconds * 2.0 ** (attempt - 1))
+        ceiling = min(self.longest_seconds, self.first_seconds * 2.0 ** min(attempt - 1, 60))
         return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads retries, guards no secret
 
 

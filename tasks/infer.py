@@ -8,12 +8,12 @@ from celery import Task
 
 from tasks import pipeline, runtime
 from tasks.app import app
-from tasks.attempt import record, run_step
+from tasks.attempt import Step, record, run_step
 from tasks.messages import load_downloaded
 from tasks.queues import TaskName
 
 
-@app.task(name=TaskName.INFER.value, bind=True, max_retries=None)
+@app.task(name=TaskName.INFER.value, bind=True)
 def infer(self: Task[..., Any], message: dict[str, Any]) -> None:
     """Judge, then record; recording is the last thing done before the message is acknowledged."""
     downloaded = load_downloaded(message)
@@ -22,4 +22,4 @@ def infer(self: Task[..., Any], message: dict[str, Any]) -> None:
     def judge_and_record(attempt: int) -> None:
         record(downloaded.row, pipeline.infer(downloaded, attempt, rt), rt)
 
-    run_step(self, downloaded.row, "infer", judge_and_record)
+    run_step(self, Step(TaskName.INFER, message, downloaded.row), judge_and_record)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from inference.errors import Transient
 from storage.errors import UsageError
-from storage.ledger import Ledger, Run
+from storage.ledger import Deferred, Ledger, Run
 from storage.objects.local import DirectoryStore
 from storage.spool import Spool
 from storage.tables.open import open_input, open_output
@@ -91,6 +91,7 @@ class Runtime:
 
     settings: Settings
     ledger: Ledger
+    deferred: Deferred
     spool: Spool
     tiers: Tiers | None = None  # io and GPU workers only
     judging: Judging | None = None
@@ -155,9 +156,11 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     """Open what a worker of these queues needs; models are loaded and warmed only for GPU queues."""
     names = set(queues)
     needs_models = any(is_gpu_queue(queue) for queue in names)
+    client = ledger_client(settings)
     return Runtime(
         settings=settings,
-        ledger=Ledger(ledger_client(settings)),
+        ledger=Ledger(client),
+        deferred=Deferred(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judging=open_judging(settings) if needs_models else None,

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from storage.ledger.deferred import Deferred
 from storage.ledger.ledger import Ledger
-from storage.ledger.model import Counts, Node, OpenShard, Recorded, Run, RunSpec, Shard, ShardState, is_retry
+from storage.ledger.model import (
+    Attempt,
+    Counts,
+    Node,
+    OpenShard,
+    Recorded,
+    Run,
+    RunSpec,
+    Shard,
+    ShardState,
+    is_retry,
+)
 
-__all__ = ["Counts", "Ledger", "Node", "OpenShard", "Recorded", "Run", "RunSpec", "Shard", "ShardState", "is_retry"]
+__all__ = [
+    "Attempt",
+    "Counts",
+    "Deferred",
+    "Ledger",
+    "Node",
+    "OpenShard",
+    "Recorded",
+    "Run",
+    "RunSpec",
+    "Shard",
+    "ShardState",
+    "is_retry",
+]

@@ -11,7 +11,7 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
     :shard:<id>:state           hash    recorded, refeeds
-    :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts
+    :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> those that never ended
 
 A shard's keys go when it closes. Measured on Valkey 9: a run costs 1 KB; a row of an open shard 5 bytes, each attempt
 of it 16 more, and once recorded its payload and 75 bytes; a closed row costs one bit per failure code the run has seen.
@@ -34,6 +34,7 @@ from redis.commands.core import Script
 from storage.errors import UsageError
 from storage.ledger.model import (
     MAX_ROWS,
+    Attempt,
     Counts,
     Node,
     OpenShard,
@@ -249,12 +250,23 @@ class Ledger:
             return None
         return {ordinal: payloads[b"%d" % ordinal] for ordinal in _ordinals(payloads)}
 
-    def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str) -> int:
-        """Count an attempt at one step of a row; its number from 1, or 0 if the shard is not open."""
+    def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str) -> Attempt:
+        """Count an attempt at one step of a row; number 0 if the shard is not open."""
         reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), shard_id, ordinal, step)
         if reply is None:
             raise _foreign(run_id, shard_id, ordinal)
-        return int(reply)
+        number, unended = map(int, reply)
+        return Attempt(number, unended)
+
+    def end_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str) -> None:
+        """Say that an attempt ended in order, with whatever answer: the process did not die under it."""
+        self._call(self._scripts.end_attempt, self._run_key(run_id), shard_id, ordinal, step)
+
+    def unended_attempts(self, run_id: str, shard_id: str, ordinal: int, step: str) -> int:
+        """How many attempts at the step began and did not end: running elsewhere, or died with their process."""
+        attempts = f"{self._run_key(run_id)}:shard:{shard_id}:attempts"
+        (count,) = read_at_once(self._client, ("HGET", attempts, f"{ordinal}:{step}:unended"))
+        return int(count or 0)
 
     def forget_attempts(self, run_id: str, shard_id: str, ordinal: int) -> None:
         """Start every step of the row from attempt 1 again."""

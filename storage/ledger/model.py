@@ -89,6 +89,14 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a step: its number from 1 (0: the shard is not open), and how many before it never ended."""
+
+    number: int
+    unended_before: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardState:
     """What is left of a shard. An unknown shard reads like a closed one."""
 

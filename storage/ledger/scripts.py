@@ -38,12 +38,15 @@ class Scripts:
     close: Script
     refeed: Script
     begin_attempt: Script
+    end_attempt: Script
     forget_attempts: Script
     retry: Script
     forget: Script
     open_shards: Script
     beat_node: Script
     nodes: Script
+    defer: Script
+    take_due: Script
 
     @classmethod
     def registered_with(cls, client: redis.Redis) -> Self:

@@ -51,7 +51,7 @@ def assert_reads_as_empty(ledger: Ledger, run_id: str, shard_id: str) -> None:
     assert not ledger.close_shard(run_id, shard_id)
     assert ledger.open_shards(run_id) == []
     assert ledger.note_refeed(run_id, shard_id) == 0
-    assert ledger.begin_attempt(run_id, shard_id, 0, "infer") == 0
+    assert ledger.begin_attempt(run_id, shard_id, 0, "infer").number == 0
     ledger.forget_attempts(run_id, shard_id, 0)
     assert ledger.open_retry(run_id, "t", {0: "bad_row"}) == 0
     ledger.forget(run_id)

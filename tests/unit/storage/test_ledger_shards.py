@@ -215,10 +215,37 @@ def test_a_shard_is_idle_since_its_last_progress(ledger: Ledger, client: redis.R
 def test_attempts_are_counted_per_row_and_step_until_forgotten(ledger: Ledger) -> None:
     submit(ledger, 20, shard_rows=20)
     shard = claim(ledger).shard_id
-    assert [ledger.begin_attempt(RUN, shard, 1, "infer") for _ in range(3)] == [1, 2, 3]
-    assert ledger.begin_attempt(RUN, shard, 1, "download") == 1
-    assert ledger.begin_attempt(RUN, shard, 11, "infer") == 1
+    assert [ledger.begin_attempt(RUN, shard, 1, "infer").number for _ in range(3)] == [1, 2, 3]
+    assert ledger.begin_attempt(RUN, shard, 1, "download").number == 1
+    assert ledger.begin_attempt(RUN, shard, 11, "infer").number == 1
     ledger.forget_attempts(RUN, shard, 1)
-    assert ledger.begin_attempt(RUN, shard, 1, "infer") == 1
-    assert ledger.begin_attempt(RUN, shard, 1, "download") == 1
-    assert ledger.begin_attempt(RUN, shard, 11, "infer") == 2
+    assert ledger.begin_attempt(RUN, shard, 1, "infer").number == 1
+    assert ledger.begin_attempt(RUN, shard, 1, "download").number == 1
+    assert ledger.begin_attempt(RUN, shard, 11, "infer").number == 2
+
+
+def test_an_attempt_that_never_ended_is_told_from_one_that_failed_in_order(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger).shard_id
+    assert ledger.begin_attempt(RUN, shard, 1, "infer").unended_before == 0
+    ledger.end_attempt(RUN, shard, 1, "infer")
+    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 0
+    assert ledger.begin_attempt(RUN, shard, 1, "infer").unended_before == 0  # the process dies under this one
+    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 1
+    assert ledger.begin_attempt(RUN, shard, 1, "infer").unended_before == 1
+    assert ledger.unended_attempts(RUN, shard, 1, "download") == 0
+    assert ledger.unended_attempts(RUN, shard, 2, "infer") == 0
+    for _ in range(5):
+        ledger.end_attempt(RUN, shard, 1, "infer")  # a duplicate's end counts no attempt away that never was
+    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 0
+    ledger.forget_attempts(RUN, shard, 1)
+    assert ledger.begin_attempt(RUN, shard, 1, "infer").number == 1
+
+
+def test_attempts_at_a_closed_shard_are_number_zero(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger)
+    finish(ledger, shard)
+    attempt = ledger.begin_attempt(RUN, shard.shard_id, 1, "infer")
+    assert (attempt.number, attempt.unended_before) == (0, 0)
+    assert ledger.unended_attempts("unknown", "0-4", 1, "infer") == 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import hypothesis.strategies as st
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from storage.errors import UsageError
@@ -19,6 +19,7 @@ from tests.valkey import valkey_server
 SPEC = RunSpec("in", "out", ("vfx",), "starter", "d1")
 RUN = SPEC.run_id
 OUTCOMES = st.sampled_from(["ok", "corrupt_video", "object_missing"])
+FAILURES = OUTCOMES.filter(lambda outcome: outcome != "ok")
 TOKENS = st.sampled_from("ab")
 
 
@@ -52,6 +53,10 @@ class Model:
         ok = done.pop("ok", 0)
         return Counts(self.total, ok, done.total(), dict(done), self.cursor, len(self.open))
 
+    @property
+    def failures(self) -> dict[int, str]:
+        return {ordinal: code for ordinal, code in self.closed.items() if code != "ok"}
+
     def close(self, shard_id: str) -> None:
         outcomes = self.open.pop(shard_id).outcomes
         self.closed |= {ordinal: outcome for ordinal, outcome in outcomes.items() if outcome}
@@ -65,6 +70,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.client.flushall()
         self.ledger = Ledger(self.client)
         self.model: Model | None = None
+        self.last_retry: tuple[Model, dict[int, str], str] | None = None
         self.submit(total, shard_rows)
 
     # -- the run --
@@ -84,7 +90,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert run == self.ledger.run(RUN)
         assert (run.total_rows, run.shard_rows) == (total, self.model.shard_rows)
 
-    @rule(how=st.sampled_from(["wipe", "forget", "flush scripts"]))
+    @rule(how=st.sampled_from(["wipe", "forget", *["flush scripts"] * 4]))
     def lose(self, how: str) -> None:
         if how == "flush scripts":
             self.client.script_flush()
@@ -93,7 +99,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.client.flushall()
         self.ledger.forget(RUN)
         assert self.client.dbsize() == 0
-        self.model = None
+        self.model = self.last_retry = None
 
     # -- shards --
 
@@ -119,7 +125,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def draw_shard(self, draw: st.DataObject) -> tuple[str, ModelShard | None]:
         """One of the open shards, or one that is not."""
         shards = self.model.open if self.model else {}
-        shard_id = draw.draw(st.sampled_from([*shards, "900-904"]))
+        shard_id = draw.draw(st.sampled_from([*[*shards] * 4, "900-904"]))
         return shard_id, shards.get(shard_id)
 
     def draw_row(self, draw: st.DataObject) -> tuple[str, ModelShard | None, int]:
@@ -157,7 +163,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if shard_id.startswith("retry-"):
             return
         rows = sorted(shard.outcomes) if shard else [900]
-        outcomes = draw.draw(st.dictionaries(st.sampled_from(rows), OUTCOMES))
+        chosen = rows if draw.draw(st.booleans()) else draw.draw(st.sets(st.sampled_from(rows)))
+        outcomes = {ordinal: draw.draw(OUTCOMES) for ordinal in chosen}
         state = self.ledger.settle(RUN, shard_id, outcomes)
         if shard is None:
             assert state == ShardState(is_open=False, missing=())
@@ -188,7 +195,7 @@ class LedgerMachine(RuleBasedStateMachine):
         shard_id, shard, ordinal = self.draw_row(draw)
         if is_forgotten:
             self.ledger.forget_attempts(RUN, shard_id, ordinal)
-        number = self.ledger.begin_attempt(RUN, shard_id, ordinal, step)
+        number = self.ledger.begin_attempt(RUN, shard_id, ordinal, step).number
         if shard is None:
             assert number == 0
             return
@@ -200,17 +207,35 @@ class LedgerMachine(RuleBasedStateMachine):
     # -- retries --
 
     @precondition(lambda self: self.model is not None)
-    @rule(draw=st.data(), token=TOKENS)
-    def retry(self, draw: st.DataObject, token: str) -> None:
-        """Any rows, under right or wrong codes: only those that failed so, in closed shards, are taken."""
+    @rule(wanted=st.dictionaries(st.integers(-1, 18), FAILURES), token=TOKENS)
+    def retry_anything(self, wanted: dict[int, str], token: str) -> None:
+        """Any rows under any codes: only those that failed so, in closed shards, are taken."""
         assert self.model is not None
-        wanted = draw.draw(st.dictionaries(st.integers(0, 18), OUTCOMES.filter(lambda code: code != "ok")))
+        self.retry(self.model, wanted, token)
+
+    @precondition(lambda self: self.model is not None and self.model.failures)
+    @rule(draw=st.data(), token=TOKENS, is_repeated=st.booleans())
+    def retry_failures(self, draw: st.DataObject, token: str, is_repeated: bool) -> None:
+        assert self.model is not None
+        wanted = self.model.failures
         if draw.draw(st.booleans()):
-            wanted = {ordinal: code for ordinal, code in self.model.closed.items() if code != "ok"}
-        rows, size = sorted(row for row in wanted if row < self.model.total), self.model.shard_rows
+            wanted = {ordinal: wanted[ordinal] for ordinal in draw.draw(st.sets(st.sampled_from(sorted(wanted))))}
+        for _ in range(1 + is_repeated):
+            self.retry(self.model, wanted, token)
+
+    @precondition(lambda self: self.last_retry is not None)
+    @rule()
+    def retry_the_same_again(self) -> None:
+        """A redelivered request, with what has become stale since."""
+        assert self.last_retry is not None
+        self.retry(*self.last_retry)
+
+    def retry(self, model: Model, wanted: dict[int, str], token: str) -> None:
+        self.last_retry = (model, wanted, token)
+        rows, size = sorted(row for row in wanted if 0 <= row < model.total), model.shard_rows
         chunks = [{row: wanted[row] for row in rows[at : at + size]} for at in range(0, len(rows), size)]
         taken = self.ledger.open_retry(RUN, token, wanted)
-        assert taken == sum(self._retry_chunk(self.model, token, chunk) for chunk in chunks)
+        assert taken == sum(self._retry_chunk(model, token, chunk) for chunk in chunks)
 
     @staticmethod
     def _retry_chunk(model: Model, token: str, chunk: dict[int, str]) -> int:
@@ -271,10 +296,11 @@ def test_the_ledger_behaves_like_its_model() -> None:
         LedgerMachine.client = stack.enter_context(server.client())
         machine = LedgerMachine.TestCase
         machine.settings = settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=80,
+            stateful_step_count=50,
             deadline=None,
             database=None,
+            phases=[Phase.generate],  # shrinking takes minutes: add it to look into a failure
             suppress_health_check=list(HealthCheck),  # a slow machine is no fault
         )
         machine().runTest()

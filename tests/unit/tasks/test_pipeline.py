@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import ForbiddenPath, ObjectMissing, Unavailable
-from storage.ledger import Ledger, Run, RunSpec
+from storage.ledger import Deferred, Ledger, Run, RunSpec
 from storage.objects.local import DirectoryStore
 from storage.records import Failure
 from storage.spool import Spool
@@ -49,7 +49,11 @@ def rt(tmp_path: Path, client: redis.Redis) -> Iterator[Runtime]:
     (tmp_path / "oss" / "bucket").mkdir(parents=True)
     (tmp_path / "oss" / "bucket" / "a.mp4").write_bytes(b"video")
     runtime = Runtime(
-        settings=settings, ledger=Ledger(client), spool=Spool(tmp_path / "spool", limit_bytes=10_000), tiers=tiers
+        settings=settings,
+        ledger=Ledger(client),
+        deferred=Deferred(client),
+        spool=Spool(tmp_path / "spool", limit_bytes=10_000),
+        tiers=tiers,
     )
     yield runtime
     runtime.close()

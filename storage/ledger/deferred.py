@@ -1,0 +1,48 @@
+"""Messages that wait for their time in Redis, so that a retry holds no worker's slot and no worker's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import redis
+
+from storage.ledger.scripts import Scripts, answering, read_at_once
+
+UNTOLD_SECONDS = 30.0  # a message taken by somebody who then died is due again after this
+
+
+class Deferred:
+    """A set of messages, each with the time (the server's) when it is due. Any number of processes may take from it.
+
+    Raises ``Unavailable`` when the server does not answer. Safe to share between threads.
+    """
+
+    def __init__(self, client: redis.Redis, *, prefix: str = "tamis:") -> None:
+        self._client = client
+        self._key = f"{prefix}deferred"
+        self._scripts = Scripts.registered_with(client)
+
+    def add(self, message: str, wait_seconds: float) -> None:
+        """Keep a message until it is due. Equal messages are one, due at the later word's time."""
+        with answering(self._client):
+            self._scripts.defer(keys=[self._key], args=[message, round(wait_seconds * 1000)])
+
+    def take_due(self, most: int) -> list[str]:
+        """Return messages that are due, for the caller to send and then :meth:`forget`.
+
+        They stay until they are forgotten: one whose taker died is due again after ``UNTOLD_SECONDS``.
+        """
+        with answering(self._client):
+            reply = self._scripts.take_due(keys=[self._key], args=[most, round(UNTOLD_SECONDS * 1000)])
+        return [message.decode() for message in reply]
+
+    def forget(self, messages: Sequence[str]) -> None:
+        """These were sent."""
+        if messages:
+            with answering(self._client):
+                self._client.zrem(self._key, *messages)
+
+    def __len__(self) -> int:
+        """How many messages wait, due or not."""
+        (count,) = read_at_once(self._client, ("ZCARD", self._key))
+        return int(count)
