@@ -78,7 +78,7 @@ class ParquetInput:
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the system's; Arrow's own OSErrors are about the content
+                raise Unavailable(f"{self._url}: {error}") from error
             raise UsageError(f"{self._url} is not a Parquet file, or damaged: {error}. Write it again") from error
-        except OSError as error:
-            raise Unavailable(f"{self._url}: {error}") from error

@@ -3,8 +3,10 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier, Timer
 
 import pytest
 
@@ -257,6 +259,32 @@ def test_preparing_waits_for_a_lock_and_then_is_to_be_tried_again(database: Path
         other.execute("BEGIN EXCLUSIVE")
         with closing(opened(database, timeout_seconds=0.1)) as sink, pytest.raises(Unavailable, match="locked"):
             sink.prepare(())
+
+
+def test_preparing_waits_for_somebody_who_is_writing(database: Path) -> None:
+    create_table(database, "videos", [])
+    with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")  # SQLite refuses to switch to WAL beside this at once, without any timeout
+        release = Timer(0.2, other.execute, ("COMMIT",))
+        release.start()
+        with closing(opened(database)) as sink:
+            sink.prepare(())
+        release.join()
+    assert query(database, "PRAGMA journal_mode") == [("wal",)]
+
+
+@pytest.mark.parametrize("round_number", range(5))
+def test_many_may_prepare_a_new_database_at_the_same_moment(database: Path, round_number: int) -> None:
+    together = Barrier(6)
+
+    def prepare() -> None:
+        with closing(opened(database)) as sink:
+            together.wait()
+            sink.prepare(())
+
+    with ThreadPoolExecutor(6) as threads:
+        for prepared in [threads.submit(prepare) for _ in range(6)]:
+            prepared.result()
 
 
 def test_a_database_that_cannot_grow_is_to_be_tried_again_and_nothing_is_half_written(
