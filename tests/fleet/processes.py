@@ -95,13 +95,16 @@ class Fleet:
     broker_url: str
     directory: Path
     visibility_timeout_seconds: float = 5.0
+    keyprefix: str = KEYPREFIX
     workers: list[WorkerProcess] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.events_path.touch()
         self.app = Celery("fleet-client", broker=self.broker_url, set_as_current=False)
-        self.app.conf.broker_transport_options = redis_transport_options(self.visibility_timeout_seconds, KEYPREFIX)
+        self.app.conf.broker_transport_options = redis_transport_options(
+            self.visibility_timeout_seconds, self.keyprefix
+        )
         self.app.conf.task_ignore_result = True
 
     @property
@@ -123,7 +126,7 @@ class Fleet:
         log_path = self.directory / f"{name}.log"
         settings = {
             "visibility_timeout_seconds": self.visibility_timeout_seconds,
-            "keyprefix": KEYPREFIX,
+            "keyprefix": self.keyprefix,
             "events": str(self.events_path),
             "worker": name,
             **config,

@@ -23,7 +23,7 @@ def test_a_deaf_worker_ends_itself_while_busy_gated_and_idle_ones_live_on(make_f
         worker.wait_until_ready()
     fleet.send("nap", "long", 600.0, queue="busy")
     fleet.wait_for_events(event="start", name="long")
-    time.sleep(2.5)  # now it is deaf
+    time.sleep(1.5)  # now it is deaf
     for queue in ("deaf", "busy", "gated"):
         fleet.send("nap", "unheard", 0.0, queue=queue)
 

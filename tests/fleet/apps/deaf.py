@@ -1,4 +1,4 @@
-"""The standard app, which goes deaf two seconds after it is ready: alive and connected, it asks for nothing more."""
+"""The standard app, which goes deaf a second after it is ready: alive and connected, it asks for nothing more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.fleet.apps.standard import app
 
 __all__ = ["app"]
 
-DEAF_AFTER_SECONDS = 2.0
+DEAF_AFTER_SECONDS = 1.0
 
 
 @worker_ready.connect
