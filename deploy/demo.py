@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent / ".demo"
 BUCKET = "demo-videos"
 DAY = "20250115"
+INTERRUPTED = 130  # the exit status after Ctrl-C
 SCHEMA = "CREATE TABLE videos (video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT, ds TEXT)"
 
 
@@ -132,9 +133,27 @@ def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait()
+        drain(process)
+
+
+def drain(process: subprocess.Popen[bytes]) -> None:
+    """Ask `tamis up` to drain and wait for it; a further Ctrl-C has it stop at once."""
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            print("demo: stopping at once")
+
+
+def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
+    """Run a command and return its status. A terminal's Ctrl-C reaches the command too: it answers, we wait."""
+    child = subprocess.Popen(command, env=environ)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -157,10 +176,12 @@ def main() -> int:
     try:
         with fleet(environ, log) as process:
             wait_until_up(process, log)
-            return subprocess.run(command, env=environ, check=False).returncode
+            status = run_to_its_end(command, environ)
     except KeyboardInterrupt:
+        status = INTERRUPTED
+    if status == INTERRUPTED:
         print("demo: drained; run `make demo` again to go on where it stopped")
-        return 130
+    return status
 
 
 if __name__ == "__main__":

@@ -62,11 +62,11 @@ class VideoRow:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Scalar], *, run_id: str, ordinal: int) -> Self:
-        """Check a record; ``BadRow`` for an empty or non-text id, bucket or path, or an info that is no JSON object."""
+        """Check a record; ``BadRow`` for an empty id, a bucket or path that is no text, or an info that is no JSON object."""
         return cls(
             run_id=run_id,
             ordinal=ordinal,
-            video_id=_required(record, "video_id"),
+            video_id=_identifier(record, "video_id"),
             oss_bucket=_required(record, "oss_bucket"),
             video_path=_required(record, "video_path"),
             video_tag=json_text.text_of(record.get("video_tag")),
@@ -236,6 +236,13 @@ class ResultRow:
     def from_bytes(cls, compressed: bytes) -> Self:
         """Read back what :meth:`to_bytes` wrote."""
         return cls.from_record(json_text.read(zlib.decompress(compressed).decode()))
+
+
+def _identifier(record: Mapping[str, Scalar], column: str) -> str:
+    """A name; many tables hold whole numbers there."""
+    value = record.get(column)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else _required(record, column)
 
 
 def _required(record: Mapping[str, Scalar], column: str) -> str:

@@ -35,7 +35,9 @@ class Finding:
 
 @click.command(cls=CeleryCommand)
 @click.option("--tables", metavar="URL", help="Also check this input table.")
-@click.option("--outputs", metavar="URL", help="Also check this output table (creates it when missing).")
+@click.option(
+    "--outputs", metavar="URL", help="Also check this output table; with --tables it is created when missing."
+)
 @click.option("--models/--no-models", default=True, show_default=True, help="Load the models and judge an empty clip.")
 @clear_errors
 def doctor(tables: str | None, outputs: str | None, models: bool) -> None:
@@ -66,7 +68,7 @@ def checks(
     if tables is not None:
         yield "input table", lambda: check_input(tables)
     if outputs is not None:
-        yield "output table", lambda: check_output(outputs)
+        yield "output table", lambda: check_output(outputs, tables)
     if has_models:
         yield "models", lambda: check_models(chosen)
 
@@ -158,10 +160,12 @@ def check_input(url: str) -> Iterator[Finding]:
         yield Finding("input table", is_well=True, found=f"{table.count_rows()} rows in {table.url}")
 
 
-def check_output(url: str) -> Iterator[Finding]:
-    """The output can be written."""
+def check_output(url: str, tables: str | None) -> Iterator[Finding]:
+    """The output can be written; with the input at hand, it is made ready for its further columns."""
     with closing(open_output(url)) as table:
-        table.prepare(())
+        if tables is not None:
+            with closing(open_input(tables)) as source:
+                table.prepare(check_input_columns(source.columns, source.url))
         yield Finding("output table", is_well=True, found=table.url)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
 from storage.ledger import Counts, Ledger
@@ -32,6 +32,8 @@ class Rate:
     @property
     def rows_per_second(self) -> float:
         """The rate, 0.0 until there are two observations."""
+        if not self._seen:
+            return 0.0
         (first_seconds, first_done), (last_seconds, last_done) = self._seen[0], self._seen[-1]
         elapsed = last_seconds - first_seconds
         return (last_done - first_done) / elapsed if elapsed > 0 else 0.0
@@ -112,7 +114,7 @@ def _show_bar(observations: Iterator[Counts], console: Console) -> Counts:
     columns = (
         SpinnerColumn(),
         BarColumn(bar_width=30),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),
         RateColumn(rate),
         TextColumn("[red]{task.fields[failures]}"),
     )

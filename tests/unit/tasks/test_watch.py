@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from storage.ledger import Counts
-from tasks.cli.watch import RATE_SECONDS, Rate, clock, failures_text, reconcile_line, speed
+from tasks.cli.watch import (
+    RATE_SECONDS,
+    Rate,
+    _show_bar,
+    _show_lines,
+    clock,
+    failures_text,
+    reconcile_line,
+    speed,
+)
 
 
 def counts(ok: int = 0, failures: dict[str, int] | None = None, rows: int = 15) -> Counts:
@@ -49,3 +61,14 @@ def test_the_time_left_is_unknown_while_nothing_moves() -> None:
     assert speed(rate, 10) == "0.0 rows/s, time left unknown"
     rate.observe(10.0, 13)
     assert speed(rate, 10) == "1.0 rows/s, 0:10 left"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_progress_shows_done_total_and_failures_on_a_terminal_and_in_a_pipe(is_terminal: bool) -> None:
+    said = io.StringIO()
+    console = Console(file=said, force_terminal=is_terminal, width=120)
+    show = _show_bar if is_terminal else _show_lines
+    last = show(iter([counts(0), counts(3, {"object_missing": 1}), counts(14, {"object_missing": 1})]), console)
+    assert last.ok == 14
+    assert "15/15" in said.getvalue()
+    assert "1 failed: 1 object_missing" in said.getvalue()
