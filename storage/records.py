@@ -62,7 +62,7 @@ class VideoRow:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Scalar], *, run_id: str, ordinal: int) -> Self:
-        """Check a record; ``BadRow`` for an empty id, a bucket or path that is no text, or an info that is no JSON object."""
+        """Check a record; ``BadRow`` for an empty id, a bucket or path that is no text, an info that is no object."""
         return cls(
             run_id=run_id,
             ordinal=ordinal,

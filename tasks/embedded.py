@@ -11,7 +11,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,8 @@ from typing import IO
 
 import redis
 
+from tasks.lifeline import tied
+
 SOCKET_PATH_BYTES = 100
 """Linux allows 107 bytes in a unix socket's address."""
 SHORT_ROOT = Path("/tmp")  # noqa: S108 - short by design; the directory in it is private and its owner is checked
@@ -29,16 +30,6 @@ LOG_TAIL_BYTES = 2000
 LOCK_WAIT_SECONDS = 2.0
 """How long a start waits for a predecessor that is just ending."""
 POLL_SECONDS = 0.02
-
-# Runs before the server does. PR_SET_PDEATHSIG = 1: SIGTERM for the server when the thread that started it ends.
-# A launcher and not preexec_fn: forking Python code in a process with threads can deadlock.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 _CONFIG = """
 port 0
@@ -141,7 +132,7 @@ def _launch(directory: Path, socket: Path, lock: IO[str]) -> subprocess.Popen[by
     )
     with logfile.open("ab") as log:
         server = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(_binary()), str(config)],
+            tied([str(_binary()), str(config)]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

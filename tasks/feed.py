@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from celery import chain
+from kombu import Producer
+from kombu.exceptions import BatchPublishError
 
 from tasks import pipeline, runtime
 from tasks.app import app
@@ -15,6 +16,8 @@ from tasks.messages import RowMessage, dump_row
 from tasks.queues import TaskName
 
 log = logging.getLogger(__name__)
+
+BATCH_COMMANDS = 500  # sent in one go; a message is two: itself, and the event that it was sent
 
 
 @app.task(name=TaskName.FEED.value)
@@ -30,5 +33,22 @@ def publish(rows: Sequence[RowMessage]) -> None:
     A broken connection half-way leaves an open shard with missing rows: the sweep feeds those again.
     """
     with app.producer_pool.acquire(block=True) as producer:
-        for row in rows:
-            chain(download.s(dump_row(row)), infer.s()).apply_async(producer=producer)
+        send(rows, producer)
+
+
+def send(rows: Sequence[RowMessage], producer: Producer) -> None:
+    """Send the rows in batches where the transport has them (Redis), else one by one."""
+    try:
+        with producer.batch(max_size=BATCH_COMMANDS):
+            send_each(rows, producer)
+    except BatchPublishError as error:
+        # Nobody knows what arrived. A row that arrives twice does no harm: its first result counts.
+        log.warning("%s: sending %d rows again, one by one", error, len(rows))
+        send_each(rows, producer)
+
+
+def send_each(rows: Sequence[RowMessage], producer: Producer) -> None:
+    """Send the rows; outside a batch each is tried again over a new connection when the old one breaks."""
+    for row in rows:
+        # Not chain(…).apply_async: it drops the producer and takes one from the pool for every message.
+        download.apply_async((dump_row(row),), chain=[infer.s()], producer=producer)

@@ -19,4 +19,4 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 def tied(argv: Sequence[str]) -> list[str]:
     """Return a command line that runs ``argv`` (its first word an absolute path) and ends with this process."""
-    return [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *argv]
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *argv]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from storage.ledger import Counts, Ledger
@@ -43,7 +44,7 @@ class RateColumn(ProgressColumn):
     """Rate and time left, in our units."""
 
     def __init__(self, rate: Rate) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self._rate = rate
 
     def render(self, task: Task) -> Text:
@@ -113,7 +114,7 @@ def _show_bar(observations: Iterator[Counts], console: Console) -> Counts:
     rate = Rate()
     columns = (
         SpinnerColumn(),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         RateColumn(rate),
         TextColumn("[red]{task.fields[failures]}"),
