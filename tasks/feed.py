@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from kombu import Producer
-from kombu.exceptions import BatchPublishError
+from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined] -- celery-types knows kombu 5.4
 
 from tasks import pipeline, runtime
 from tasks.app import app
@@ -39,7 +39,7 @@ def publish(rows: Sequence[RowMessage]) -> None:
 def send(rows: Sequence[RowMessage], producer: Producer) -> None:
     """Send the rows in batches where the transport has them (Redis), else one by one."""
     try:
-        with producer.batch(max_size=BATCH_COMMANDS):
+        with producer.batch(max_size=BATCH_COMMANDS):  # type: ignore[attr-defined] -- likewise
             send_each(rows, producer)
     except BatchPublishError as error:
         # Nobody knows what arrived. A row that arrives twice does no harm: its first result counts.
@@ -51,4 +51,5 @@ def send_each(rows: Sequence[RowMessage], producer: Producer) -> None:
     """Send the rows; outside a batch each is tried again over a new connection when the old one breaks."""
     for row in rows:
         # Not chain(…).apply_async: it drops the producer and takes one from the pool for every message.
-        download.apply_async((dump_row(row),), chain=[infer.s()], producer=producer)
+        options = {"chain": [infer.s()], "producer": producer}
+        download.apply_async((dump_row(row),), **options)

@@ -14,6 +14,7 @@ from inference.errors import ManifestError
 from storage.errors import StorageError, Unavailable
 from storage.ledger import Ledger
 from tasks.connections import ledger_client
+from tasks.embedded import BrokerError
 from tasks.settings import Settings, SettingsError, current
 
 P = ParamSpec("P")
@@ -41,7 +42,7 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (SettingsError, ManifestError, StorageError) as error:
+        except (SettingsError, ManifestError, StorageError, BrokerError) as error:
             raise OneLine(str(error)) from error
         except OperationalError as error:
             raise OneLine(f"cannot reach the broker: {error}; {NO_BROKER}") from error

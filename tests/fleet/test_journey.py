@@ -212,6 +212,13 @@ def test_celerys_and_our_commands_work_while_the_fleet_is_up(
     assert "all is well" in doctor.stdout
 
 
+def test_a_second_fleet_on_the_same_state_is_refused_in_one_line(world: World) -> None:
+    second = world.run("up", seconds=30)
+    assert second.returncode == 2
+    assert "Traceback" not in second.stderr
+    assert "state" in second.stderr
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_a_run_can_be_exported_and_read_again(
     world: World, sifted: subprocess.CompletedProcess[str], suffix: str, tmp_path: Path
