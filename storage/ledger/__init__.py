@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.ledger.deferred import Deferred
-from storage.ledger.ledger import Ledger
+from storage.ledger.ledger import KNOWN_NODE_SECONDS, Ledger
 from storage.ledger.model import (
     Attempt,
     Counts,
@@ -14,10 +14,12 @@ from storage.ledger.model import (
     RunSpec,
     Shard,
     ShardState,
+    Trouble,
     is_retry,
 )
 
 __all__ = [
+    "KNOWN_NODE_SECONDS",
     "Attempt",
     "Counts",
     "Deferred",
@@ -29,5 +31,6 @@ __all__ = [
     "RunSpec",
     "Shard",
     "ShardState",
+    "Trouble",
     "is_retry",
 ]

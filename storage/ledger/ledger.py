@@ -4,10 +4,11 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
 
     (itself)                    hash    spec, total, shard_rows, extra_columns, submitted, cursor, ok, failed
     :open                       zset    shard id -> time of its last progress, milliseconds
-    :queue                      list    retry shards that wait to be claimed
+    :queue                      list    shards that wait to be claimed: given back, or retries
     :failures                   hash    failure code -> rows
     :failed:<code>              bitmap  ordinals that failed so and may be retried (one bit per row of the run)
     :retries                    set     retry shards ever opened
+    :troubles                   hash    step -> time in milliseconds, and why it did not go on then
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
     :shard:<id>:state           hash    recorded, refeeds
@@ -24,8 +25,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 import redis
@@ -43,12 +42,15 @@ from storage.ledger.model import (
     RunSpec,
     Shard,
     ShardState,
+    Trouble,
     is_retry,
     retry_shard_id,
 )
+from storage.ledger.replies import check_outcomes, flat, foreign, latest_trouble, ordinals, pairs, run_of
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
-_SILENT_NODE_SECONDS = 7 * 24 * 3600
+KNOWN_NODE_SECONDS = 7 * 24 * 3600.0  # a node that was silent for longer is forgotten
+TROUBLE_CHARACTERS = 500
 
 
 class Ledger:
@@ -99,7 +101,7 @@ class Ledger:
                 f"run {spec.run_id} was submitted with {int(rows_before)} rows, but {spec.tables} now has {total_rows}:"
                 " a partition may only grow; restore its rows, or write to another output"
             )
-        return _run(spec.run_id, dict(_pairs(stored)), open_shards + queued), bool(is_new)
+        return run_of(spec.run_id, dict(pairs(stored)), open_shards + queued), bool(is_new)
 
     def runs(self) -> list[Run]:
         """Every run, the newest submission first."""
@@ -116,7 +118,7 @@ class Ledger:
         stored, open_shards, queued = read_at_once(
             self._client, ("HGETALL", key), ("ZCARD", f"{key}:open"), ("LLEN", f"{key}:queue")
         )
-        return _run(run_id, stored, open_shards + queued) if stored else None
+        return run_of(run_id, stored, open_shards + queued) if stored else None
 
     def find(self, prefix: str) -> Run:
         """The one run whose id starts so; ``UsageError`` naming the candidates otherwise."""
@@ -148,12 +150,30 @@ class Ledger:
         with answering(self._client):
             self._client.srem(self._runs, run_id)
 
+    def note_trouble(self, run_id: str, text: str, *, step: str) -> None:
+        """Keep why the run does not go on at this step, in place of what was kept before. For whoever watches it."""
+        self._call(self._scripts.note_trouble, self._run_key(run_id), step, text[:TROUBLE_CHARACTERS])
+
+    def clear_trouble(self, run_id: str, *, step: str) -> None:
+        """The step went well."""
+        with answering(self._client):
+            self._client.hdel(f"{self._run_key(run_id)}:troubles", step)
+
+    def trouble(self, run_id: str) -> Trouble | None:
+        """The youngest trouble that no success of its step has cleared."""
+        (troubles,) = read_at_once(self._client, ("HGETALL", f"{self._run_key(run_id)}:troubles"))
+        return latest_trouble(troubles)
+
     # -- shards --
 
     def claim_shard(self, run_id: str, *, window: int) -> Shard | None:
-        """Open the next shard, retries first; ``None`` while ``window`` are open or when nothing is left to feed."""
+        """Open the next shard, a queued one first; ``None`` while ``window`` are open or nothing is left to feed."""
         reply = self._call(self._scripts.claim, self._run_key(run_id), window)
-        return Shard(run_id, reply[0].decode(), _ordinals(reply[1])) if reply else None
+        return Shard(run_id, reply[0].decode(), ordinals(reply[1])) if reply else None
+
+    def give_back(self, run_id: str, shard_id: str) -> bool:
+        """Undo a claim: the shard is claimed again before any other. Not if a row of it was recorded since."""
+        return bool(self._call(self._scripts.give_back, self._run_key(run_id), shard_id))
 
     def settle(self, run_id: str, shard_id: str, outcomes: Mapping[int, str]) -> ShardState:
         """Count rows that already stand in the output table (``ordinal -> "ok"`` or code) and say what is left.
@@ -163,11 +183,11 @@ class Ledger:
         """
         if is_retry(shard_id):
             raise ValueError(f"shard {shard_id} is a retry: settling it would drop it unworked")
-        _check_outcomes(outcomes.values())
-        reply = self._call(self._scripts.settle, self._run_key(run_id), shard_id, *_flat(outcomes))
+        check_outcomes(outcomes.values())
+        reply = self._call(self._scripts.settle, self._run_key(run_id), shard_id, *flat(outcomes))
         if isinstance(reply, bytes):
-            raise _foreign(run_id, shard_id, int(reply))
-        return ShardState(bool(reply[0]), _ordinals(reply[1]))
+            raise foreign(run_id, shard_id, int(reply))
+        return ShardState(bool(reply[0]), ordinals(reply[1]))
 
     def missing(self, run_id: str, shard_id: str) -> tuple[int, ...]:
         """Ordinals of an open shard without a result."""
@@ -175,7 +195,7 @@ class Ledger:
         progress, rows = read_at_once(
             self._client, ("ZSCORE", f"{key}:open", shard_id), ("HGETALL", f"{key}:shard:{shard_id}:rows")
         )
-        return _ordinals(ordinal for ordinal, outcome in rows.items() if progress is not None and not outcome)
+        return ordinals(ordinal for ordinal, outcome in rows.items() if progress is not None and not outcome)
 
     def open_shards(self, run_id: str) -> list[OpenShard]:
         """The shards in flight, the longest without progress first."""
@@ -202,12 +222,12 @@ class Ledger:
         run = self.run(run_id)
         if run is None:
             return 0
-        _check_outcomes(failures.values())
+        check_outcomes(failures.values())
         ordinals = sorted(ordinal for ordinal in failures if 0 <= ordinal < run.total_rows)
         taken = 0
         for start in range(0, len(ordinals), run.shard_rows):  # a shard at a time: no script may keep the server long
             chunk = ordinals[start : start + run.shard_rows]
-            rows = _flat({ordinal: failures[ordinal] for ordinal in chunk})
+            rows = flat({ordinal: failures[ordinal] for ordinal in chunk})
             taken += self._call(self._scripts.retry, self._run_key(run_id), retry_shard_id(token, chunk), *rows)
         return taken
 
@@ -215,10 +235,10 @@ class Ledger:
 
     def record(self, run_id: str, shard_id: str, ordinal: int, payload: bytes, outcome: str) -> Recorded:
         """Store a row's result. The first one wins and counts; ``is_full`` stays true until the shard is closed."""
-        _check_outcomes([outcome])
+        check_outcomes([outcome])
         reply = self._call(self._scripts.record, self._run_key(run_id), shard_id, ordinal, payload, outcome)
         if reply is None:
-            raise _foreign(run_id, shard_id, ordinal)
+            raise foreign(run_id, shard_id, ordinal)
         return Recorded(bool(reply[0]), bool(reply[1]))
 
     def is_recorded(self, run_id: str, shard_id: str, ordinal: int) -> bool:
@@ -230,7 +250,7 @@ class Ledger:
             ("HGET", f"{key}:shard:{shard_id}:rows", str(ordinal)),
         )
         if progress is not None and outcome is None:
-            raise _foreign(run_id, shard_id, ordinal)
+            raise foreign(run_id, shard_id, ordinal)
         return progress is None or bool(outcome)
 
     def results(self, run_id: str, shard_id: str) -> dict[int, bytes] | None:
@@ -248,13 +268,13 @@ class Ledger:
         )
         if progress is None or not all(rows):
             return None
-        return {ordinal: payloads[b"%d" % ordinal] for ordinal in _ordinals(payloads)}
+        return {ordinal: payloads[b"%d" % ordinal] for ordinal in ordinals(payloads)}
 
     def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str) -> Attempt:
         """Count an attempt at one step of a row; number 0 if the shard is not open."""
         reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), shard_id, ordinal, step)
         if reply is None:
-            raise _foreign(run_id, shard_id, ordinal)
+            raise foreign(run_id, shard_id, ordinal)
         number, unended = map(int, reply)
         return Attempt(number, unended)
 
@@ -268,6 +288,13 @@ class Ledger:
         (count,) = read_at_once(self._client, ("HGET", attempts, f"{ordinal}:{step}:unended"))
         return int(count or 0)
 
+    def unended(self, run_id: str, shard_id: str) -> frozenset[int]:
+        """Ordinals with an attempt at any step that began and did not end: in a worker's hands, or it died so."""
+        attempts = f"{self._run_key(run_id)}:shard:{shard_id}:attempts"
+        (counts,) = read_at_once(self._client, ("HGETALL", attempts))
+        fields = (field.decode().split(":") for field, count in counts.items() if int(count) > 0)
+        return frozenset(int(field[0]) for field in fields if field[-1] == "unended")
+
     def forget_attempts(self, run_id: str, shard_id: str, ordinal: int) -> None:
         """Start every step of the row from attempt 1 again."""
         self._call(self._scripts.forget_attempts, self._run_key(run_id), shard_id, ordinal)
@@ -279,7 +306,7 @@ class Ledger:
         roles = tuple(roles)
         if any(" " in role for role in roles):
             raise ValueError(f"a role is one word, not one of {roles!r}")
-        self._call(self._scripts.beat_node, self._nodes, _SILENT_NODE_SECONDS * 1000, node, *roles)
+        self._call(self._scripts.beat_node, self._nodes, round(KNOWN_NODE_SECONDS * 1000), node, *roles)
 
     def nodes(self, max_age_seconds: float) -> list[Node]:
         """Nodes that beat within ``max_age_seconds``, with the roles that did, by name."""
@@ -289,38 +316,3 @@ class Ledger:
             role, _, node = member.decode().partition(" ")
             beats.setdefault(node, {})[role] = age_milliseconds / 1000
         return [Node(name, frozenset(ages), min(ages.values())) for name, ages in sorted(beats.items())]
-
-
-def _run(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -> Run:
-    cursor, total_rows = int(stored[b"cursor"]), int(stored[b"total"])
-    return Run(
-        run_id=run_id,
-        spec=RunSpec.from_json(stored[b"spec"]),
-        total_rows=total_rows,
-        shard_rows=int(stored[b"shard_rows"]),
-        extra_columns=tuple(json.loads(stored[b"extra_columns"])),
-        submitted_at=datetime.fromtimestamp(int(stored[b"submitted"]) / 1000, tz=UTC),
-        cursor=cursor,
-        is_complete=cursor == total_rows and not unfinished_shards,
-    )
-
-
-def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-    return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _flat(outcomes: Mapping[int, str]) -> Iterable[int | str]:
-    return chain.from_iterable(outcomes.items())
-
-
-def _ordinals(members: Iterable[bytes]) -> tuple[int, ...]:
-    return tuple(sorted(map(int, members)))
-
-
-def _check_outcomes(outcomes: Iterable[str]) -> None:
-    if not all(outcomes):
-        raise ValueError('an outcome is "ok" or a failure code, not an empty text')
-
-
-def _foreign(run_id: str, shard_id: str, ordinal: int) -> ValueError:
-    return ValueError(f"row {ordinal} does not belong to shard {shard_id} of run {run_id}")

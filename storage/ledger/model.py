@@ -158,3 +158,12 @@ class Node:
     name: str
     roles: frozenset[str]
     age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a run did not go on when a step was last tried; nothing is lost by it."""
+
+    step: str
+    text: str
+    noted_at: datetime

@@ -33,6 +33,7 @@ class Scripts:
 
     submit: Script
     claim: Script
+    give_back: Script
     settle: Script
     record: Script
     close: Script
@@ -42,6 +43,7 @@ class Scripts:
     forget_attempts: Script
     retry: Script
     forget: Script
+    note_trouble: Script
     open_shards: Script
     beat_node: Script
     nodes: Script

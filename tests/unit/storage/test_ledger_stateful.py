@@ -48,7 +48,7 @@ class Model:
     @property
     def counts(self) -> Counts:
         done = Counter(self.closed.values())
-        for shard in self.open.values():
+        for shard in (*self.open.values(), *self.queue):
             done.update(outcome for outcome in shard.outcomes.values() if outcome)
         ok = done.pop("ok", 0)
         return Counts(self.total, ok, done.total(), dict(done), self.cursor, len(self.open))
@@ -118,9 +118,17 @@ class LedgerMachine(RuleBasedStateMachine):
             assert shard.shard_id == f"{model.cursor}-{stop}"
             claimed = ModelShard(dict.fromkeys(range(model.cursor, stop)))
             model.cursor = stop
-        assert shard.ordinals == claimed.missing
+        assert shard.ordinals == tuple(sorted(claimed.outcomes))
         assert shard.shard_id not in model.open
         model.open[shard.shard_id] = claimed
+
+    @rule(draw=st.data())
+    def give_back(self, draw: st.DataObject) -> None:
+        shard_id, shard = self.draw_shard(draw)
+        is_possible = shard is not None and not shard.payloads
+        assert self.ledger.give_back(RUN, shard_id) == is_possible
+        if is_possible and self.model:
+            self.model.queue.insert(0, self.model.open.pop(shard_id))
 
     def draw_shard(self, draw: st.DataObject) -> tuple[str, ModelShard | None]:
         """One of the open shards, or one that is not."""

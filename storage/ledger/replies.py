@@ -1,0 +1,60 @@
+"""What the server's replies mean, and how our arguments are laid out for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+
+from storage.ledger.model import Run, RunSpec, Trouble
+
+
+def run_of(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -> Run:
+    """The run, from its hash."""
+    cursor, total_rows = int(stored[b"cursor"]), int(stored[b"total"])
+    return Run(
+        run_id=run_id,
+        spec=RunSpec.from_json(stored[b"spec"]),
+        total_rows=total_rows,
+        shard_rows=int(stored[b"shard_rows"]),
+        extra_columns=tuple(json.loads(stored[b"extra_columns"])),
+        submitted_at=datetime.fromtimestamp(int(stored[b"submitted"]) / 1000, tz=UTC),
+        cursor=cursor,
+        is_complete=cursor == total_rows and not unfinished_shards,
+    )
+
+
+def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    """A reply of fields and values by turns."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def flat(outcomes: Mapping[int, str]) -> Iterable[int | str]:
+    """Ordinals and outcomes by turns."""
+    return chain.from_iterable(outcomes.items())
+
+
+def ordinals(members: Iterable[bytes]) -> tuple[int, ...]:
+    """Sorted numbers."""
+    return tuple(sorted(map(int, members)))
+
+
+def check_outcomes(outcomes: Iterable[str]) -> None:
+    """Refuse an empty outcome: it means «none yet»."""
+    if not all(outcomes):
+        raise ValueError('an outcome is "ok" or a failure code, not an empty text')
+
+
+def foreign(run_id: str, shard_id: str, ordinal: int) -> ValueError:
+    """The error for a row that the shard does not hold."""
+    return ValueError(f"row {ordinal} does not belong to shard {shard_id} of run {run_id}")
+
+
+def latest_trouble(stored: Mapping[bytes, bytes]) -> Trouble | None:
+    """The youngest of a run's troubles, ``step -> "<milliseconds> <text>"``."""
+    troubles = []
+    for step, noted in stored.items():
+        milliseconds, _, text = noted.decode().partition(" ")
+        troubles.append(Trouble(step.decode(), text, datetime.fromtimestamp(int(milliseconds) / 1000, tz=UTC)))
+    return max(troubles, key=lambda trouble: trouble.noted_at, default=None)
