@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -105,17 +106,27 @@ def place(row: DemoRow, bucket: Path) -> None:
             os.truncate(target, target.stat().st_size // 2)
 
 
-def environment(root: Path) -> dict[str, str]:
-    """Return the environment of a fleet of its own: the caller's TAMIS_* settings play no part in the demo."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+def settings(root: Path) -> dict[str, str]:
+    """Return the demo's own settings."""
     tiers = root / "tiers"
-    return environ | {
+    return {
         "TAMIS_STATE_DIR": str(root / "state"),
         "TAMIS_CPFS_ROOT": str(tiers / "cpfs"),
         "TAMIS_ALLUXIO_ROOT": str(tiers / "alluxio"),
         "TAMIS_OBJECT_ROOT": str(tiers / "oss"),
         "TAMIS_OSS_BUCKETS": BUCKET,
     }
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Return the environment of a fleet of its own: the caller's TAMIS_* settings play no part in the demo."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")} | settings(root)
+
+
+def write_environment(root: Path) -> None:
+    """Write the settings for a second shell: `. .demo/env`, then `tamis runs` or `tamis doctor`."""
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings(root).items())
+    (root / "env").write_text("".join(lines), encoding="utf-8")
 
 
 def tamis(*arguments: str) -> list[str]:
@@ -170,6 +181,7 @@ def main() -> int:
     root = HERE
     (root / "state").mkdir(parents=True, exist_ok=True)
     lay_out(root)
+    write_environment(root)
     environ, log = environment(root), root / "state" / "up.log"
     tables, outputs = f"sqlite:///{root}/input.db#videos/ds={DAY}", f"sqlite:///{root}/output.db#results/ds={DAY}"
     command = tamis("sift", "--tables", tables, "--outputs", outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from shutil import disk_usage
 from typing import TYPE_CHECKING
 
 from storage.errors import Unavailable
@@ -54,7 +55,8 @@ def _spool_has_room(size_bytes: int) -> bool:
     if opened is None:
         return False
     try:
-        return opened.spool.has_room(size_bytes)
-    except Unavailable as error:
+        # The disk may be smaller than the spool's limit, or fill up with other things: stop before it is full.
+        return opened.spool.has_room(size_bytes) and disk_usage(opened.settings.spool_root).free > size_bytes
+    except (Unavailable, OSError) as error:
         log.warning("no downloads while the spool does not answer: %s", error)
         return False
