@@ -118,6 +118,15 @@ def test_ffmpeg_itself_is_held_to_the_memory_limit(tmp_path):
         assert fault_of(pool, path).code == VideoFault.DECODE_MEMORY
 
 
+def test_memory_does_not_grow_with_the_number_of_wanted_frames(tmp_path):
+    picture_bytes, count = 2560 * 1440 * 3 // 2, 60
+    path = write_clip(tmp_path / "large.mp4", count, paint=lambda _: np.zeros((1440, 2560, 3), np.uint8))
+    limits = DecodeLimits(memory_bytes=count * picture_bytes // 2, max_frames_bytes=1 << 20)
+    with DecoderPool(1, limits) as pool:
+        decoded = pool.decode(path, DecodePlan((ClipRequest(Scope.WHOLE, SMALL, count),)))
+    assert len(decoded.pictures[SMALL].frames) == count
+
+
 def test_a_poison_video_does_not_touch_its_neighbours(video, hostile):
     poison = [hostile(order) for order in (decoders.CRASH, decoders.HANG, decoders.BOMB, decoders.EXIT)]
     with DecoderPool(2, decoder=HOSTILE) as pool, ThreadPoolExecutor(8) as threads:
