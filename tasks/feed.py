@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 
 from kombu import Producer
-from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined] -- celery-types knows kombu 5.4
+from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # celery-types knows kombu 5.4
 
+from storage.errors import Unavailable, UsageError
 from tasks import pipeline, runtime
 from tasks.app import app
 from tasks.download import download
@@ -22,8 +23,17 @@ BATCH_COMMANDS = 500  # sent in one go; a message is two: itself, and the event 
 
 @app.task(name=TaskName.FEED.value)
 def feed(run_id: str) -> None:
-    """Fill the run's window. Woken by submit, by every written shard, and by beat."""
-    if rows := pipeline.feed(run_id, runtime.current(), publish):
+    """Fill the run's window. Woken by submit, by every written shard, and by beat.
+
+    A table that cannot be read is waited for: the next to wake us tries the same shard again. ``tamis sift`` and
+    ``tamis runs`` show why nothing moves.
+    """
+    try:
+        rows = pipeline.feed(run_id, runtime.current(), publish)
+    except (Unavailable, UsageError) as error:
+        log.warning("run %s was not fed: %s", run_id, error)
+        return
+    if rows:
         log.info("run %s: fed %d rows", run_id, rows)
 
 
@@ -39,7 +49,7 @@ def publish(rows: Sequence[RowMessage]) -> None:
 def send(rows: Sequence[RowMessage], producer: Producer) -> None:
     """Send the rows in batches where the transport has them (Redis), else one by one."""
     try:
-        with producer.batch(max_size=BATCH_COMMANDS):  # type: ignore[attr-defined] -- likewise
+        with producer.batch(max_size=BATCH_COMMANDS):  # type: ignore[attr-defined]  # likewise
             send_each(rows, producer)
     except BatchPublishError as error:
         # Nobody knows what arrived. A row that arrives twice does no harm: its first result counts.
@@ -51,5 +61,5 @@ def send_each(rows: Sequence[RowMessage], producer: Producer) -> None:
     """Send the rows; outside a batch each is tried again over a new connection when the old one breaks."""
     for row in rows:
         # Not chain(…).apply_async: it drops the producer and takes one from the pool for every message.
-        options = {"chain": [infer.s()], "producer": producer}
-        download.apply_async((dump_row(row),), **options)
+        steps = [infer.s()]
+        download.apply_async((dump_row(row),), chain=steps, producer=producer)  # type: ignore[call-arg]  # likewise
