@@ -24,6 +24,6 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "feed-open-runs": every(10.0, TaskName.TOP_UP),
     # Shards that stopped making progress, and full shards that nobody wrote.
     "sweep-stale-shards": every(15.0, TaskName.SWEEP),
-    # What a killed process left in the spool.
-    "reclaim-spool": every(60.0, TaskName.RECLAIM),
+    # Messages for the GPU workers of a node that has none any more.
+    "rescue-dead-nodes": every(10.0, TaskName.RESCUE),
 }

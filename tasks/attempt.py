@@ -15,7 +15,7 @@ from tasks import pipeline, runtime
 from tasks.alone import Floor
 from tasks.app import app
 from tasks.errors import AttemptsExhausted, Backoff, Record, decide, is_bug
-from tasks.messages import RowMessage
+from tasks.messages import RowMessage, for_any_node
 from tasks.queues import TaskName
 from tasks.retry import later
 from tasks.runtime import Runtime
@@ -110,5 +110,6 @@ def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> None:
         return
     if not decision.counts_as_attempt:
         rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)
-    later(rt.deferred, step.task, (step.message,), decision.wait_seconds)
+    # Not back to this node: it may be gone by then, its device sick, or its manifest another one.
+    later(rt.deferred, step.task, (for_any_node(step.message),), decision.wait_seconds)
     log.warning("%s: %s; again in %.1f s", step, error, decision.wait_seconds)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 
-from storage.ledger import OpenShard
-from tasks import pipeline, runtime
+from tasks import runtime
+from tasks import sweep as sweeping
 from tasks.app import app
 from tasks.feed import publish
-from tasks.queues import TaskName
+from tasks.queues import Queue, TaskName
+from tasks.rescue import drain, forsaken_queues
+from tasks.waiting import is_quiet
 
 log = logging.getLogger(__name__)
 
@@ -23,30 +26,16 @@ def top_up() -> None:
 
 @app.task(name=TaskName.SWEEP.value)
 def sweep() -> None:
-    """Look after shards without progress: write the full ones again, feed the missing rows of the others again."""
+    """Do again what was lost."""
     rt = runtime.current()
-    for run in rt.ledger.runs():
-        for shard in rt.ledger.open_shards(run.run_id):
-            if is_stale(shard, rt.settings.stale_shard_seconds):
-                _revive(run.run_id, shard, rt)
+    send = sweeping.Sender(publish, lambda run_id, shard_id: app.send_task(TaskName.WRITE_SHARD, (run_id, shard_id)))
+    sweeping.sweep(rt, send, cache(lambda: is_quiet(rt.ledger, rt.deferred, app)))
 
 
-def is_stale(shard: OpenShard, stale_seconds: float) -> bool:
-    """Say whether the shard has waited too long; each feeding again doubles the patience."""
-    return shard.idle_seconds > stale_seconds * 2.0 ** min(shard.refeeds, 10)
-
-
-def _revive(run_id: str, shard: OpenShard, rt: runtime.Runtime) -> None:
-    rt.ledger.note_refeed(run_id, shard.shard_id)
-    if shard.is_full:
-        app.send_task(TaskName.WRITE_SHARD, (run_id, shard.shard_id))
-        log.warning("run %s: shard %s was full but not written: writing it again", run_id, shard.shard_id)
-        return
-    rows = pipeline.feed_again(run_id, shard.shard_id, rt, publish)
-    log.warning("run %s: shard %s made no progress: fed %d rows again", run_id, shard.shard_id, rows)
-
-
-@app.task(name=TaskName.RECLAIM.value)
-def reclaim() -> None:
-    """Take back what killed processes left in this node's spool."""
-    log.info("spool reclaimed: %s", runtime.current().spool.reclaim())
+@app.task(name=TaskName.RESCUE.value)
+def rescue() -> None:
+    """Give what waits for the GPU workers of a dead node to those of the living."""
+    rt = runtime.current()
+    for queue in forsaken_queues(rt.ledger, rt.settings.node_silence_seconds):
+        if sent := drain(queue, app):
+            log.warning("nobody serves %s any more: %d messages sent to %s", queue, sent, Queue.GPU.value)

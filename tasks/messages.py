@@ -32,7 +32,7 @@ class RowMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded:
-    """A row whose video lies in the spool of ``node``."""
+    """A row whose video lies in the spool of ``node``; an empty one means that any GPU worker may judge it."""
 
     row: RowMessage
     node: str
@@ -79,6 +79,14 @@ def load_downloaded(message: Mapping[str, Any]) -> Downloaded:
         tier=message["tier"],
         milliseconds=message["milliseconds"],
     )
+
+
+def for_any_node(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the message of ``infer`` for whichever GPU worker is free; other messages name no node anyway.
+
+    The file it speaks of is a cache: who lacks it fetches it again.
+    """
+    return {**message, "node": ""} if "node" in message else dict(message)
 
 
 def _check_schema(message: Mapping[str, Any]) -> None:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.errors import Unavailable
+from storage.errors import Unavailable, UsageError
+from storage.ledger import Run, Shard, is_retry
 from storage.records import Execution, Failure, Record, ResultRow, VideoRow
 from storage.uri import check_object
 from tasks.messages import Downloaded, RowMessage
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
-    from storage.ledger import Run, Shard
     from storage.tiers import SpooledVideo
     from tasks.runtime import Judging, Runtime
 
@@ -36,29 +36,60 @@ def feed(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], Non
     """Open and publish shards of the run until its window is full; return how many rows were published."""
     fed_rows = 0
     while (shard := rt.ledger.claim_shard(run_id, window=rt.settings.open_shards)) is not None:
-        run = rt.run(run_id)
-        pending = _skip_written(run, shard, rt)
-        publish(_messages(run, shard.shard_id, pending, rt))
+        with _undone_on_error(shard, rt), _telling(run_id, "feed", rt):
+            run = rt.run(run_id)
+            pending = _skip_written(run, shard.shard_id, shard.ordinals, rt)
+            publish(_messages(run, shard.shard_id, pending, rt))
         fed_rows += len(pending)
     return fed_rows
 
 
-def feed_again(run_id: str, shard_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], None]) -> int:
-    """Publish the rows of an open shard that have no result: their messages may be lost. Duplicates do no harm."""
-    missing = rt.ledger.missing(run_id, shard_id)
-    publish(_messages(rt.run(run_id), shard_id, missing, rt))
-    return len(missing)
+def feed_again(
+    run_id: str,
+    shard_id: str,
+    ordinals: Iterable[int],
+    rt: Runtime,
+    publish: Callable[[Sequence[RowMessage]], None],
+) -> int:
+    """Publish those rows of an open shard again that have no result anywhere. Duplicates do no harm."""
+    with _telling(run_id, "feed", rt):
+        run = rt.run(run_id)
+        unwritten = set(_skip_written(run, shard_id, rt.ledger.missing(run_id, shard_id), rt))
+        lost = sorted(unwritten.intersection(ordinals))
+        publish(_messages(run, shard_id, lost, rt))
+    return len(lost)
 
 
-def _skip_written(run: Run, shard: Shard, rt: Runtime) -> Sequence[int]:
-    """Return the shard's ordinals that the output table lacks: the table is the truth, whatever Redis forgot."""
-    if shard.is_retry:
-        return shard.ordinals  # they stand in the table as failures and are to be replaced
-    outcomes = rt.output_table(run).outcomes(run.run_id, min(shard.ordinals), max(shard.ordinals) + 1)
-    written = {ordinal: outcomes[ordinal] for ordinal in shard.ordinals if ordinal in outcomes}
+@contextmanager
+def _undone_on_error(shard: Shard, rt: Runtime) -> Iterator[None]:
+    """Give a shard back that could not be fed: it must not take up the window, and is tried first the next time."""
+    try:
+        yield
+    except Exception:
+        rt.ledger.give_back(shard.run_id, shard.shard_id)
+        raise
+
+
+@contextmanager
+def _telling(run_id: str, step: str, rt: Runtime) -> Iterator[None]:
+    """Let the ledger know why the run does not go on, for whoever watches it; success takes it back."""
+    try:
+        yield
+    except (Unavailable, UsageError) as error:
+        rt.ledger.note_trouble(run_id, str(error), step=step)
+        raise
+    rt.ledger.clear_trouble(run_id, step=step)
+
+
+def _skip_written(run: Run, shard_id: str, ordinals: Sequence[int], rt: Runtime) -> Sequence[int]:
+    """Return those of a shard's ordinals that the output table lacks: it is the truth, whatever Redis forgot."""
+    if is_retry(shard_id) or not ordinals:
+        return ordinals  # a retry's rows stand in the table as failures and are to be replaced
+    outcomes = rt.output_table(run).outcomes(run.run_id, min(ordinals), max(ordinals) + 1)
+    written = {ordinal: outcomes[ordinal] for ordinal in ordinals if ordinal in outcomes}
     if written:
-        rt.ledger.settle(run.run_id, shard.shard_id, written)
-    return [ordinal for ordinal in shard.ordinals if ordinal not in written]
+        rt.ledger.settle(run.run_id, shard_id, written)
+    return [ordinal for ordinal in ordinals if ordinal not in written]
 
 
 def _messages(run: Run, shard_id: str, ordinals: Sequence[int], rt: Runtime) -> list[RowMessage]:
@@ -126,10 +157,11 @@ def _fetch(row: RowMessage, rt: Runtime) -> SpooledVideo:
 def _spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, float]]:
     """Yield path, tier and download milliseconds of the row's video; the lease ends with the block.
 
-    The spool file is a cache, never state: when it is gone, or lies on another node, it is fetched again.
+    The spool file is a cache, never state: when it is gone, or lies on another node, it is fetched again. Its key
+    stands for its content, so it is looked for here whatever node the message names.
     """
     row = downloaded.row
-    path = rt.spool.lease(downloaded.spool_key, row.holder) if downloaded.node == rt.settings.node else None
+    path = rt.spool.lease(downloaded.spool_key, row.holder)
     tier, milliseconds = downloaded.tier, downloaded.milliseconds
     if path is None:
         video = _fetch(row, rt)
@@ -208,5 +240,6 @@ def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
     if results is None or rt.ledger.missing(run_id, shard_id):
         return False  # closed by an earlier delivery, or woken too early
     rows = [ResultRow.from_bytes(results[ordinal]) for ordinal in sorted(results)]
-    rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
+    with _telling(run_id, "write", rt):
+        rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
     return rt.ledger.close_shard(run_id, shard_id)

@@ -24,7 +24,7 @@ class TaskName(StrEnum):
     WRITE_SHARD = "tasks.write_shard"
     TOP_UP = "tasks.chores.top_up"
     SWEEP = "tasks.chores.sweep"
-    RECLAIM = "tasks.chores.reclaim"
+    RESCUE = "tasks.chores.rescue"
 
 
 QUEUE_OF: dict[TaskName, Queue] = {
@@ -34,7 +34,7 @@ QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.WRITE_SHARD: Queue.RESULTS,
     TaskName.TOP_UP: Queue.CONTROL,
     TaskName.SWEEP: Queue.CONTROL,
-    TaskName.RECLAIM: Queue.IO,
+    TaskName.RESCUE: Queue.CONTROL,
 }
 
 

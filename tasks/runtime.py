@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.errors import Transient
-from storage.errors import UsageError
+from storage.errors import Unavailable, UsageError
 from storage.ledger import Deferred, Ledger, Run
 from storage.objects.local import DirectoryStore
 from storage.spool import Spool
@@ -165,6 +165,17 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judging=open_judging(settings) if needs_models else None,
     )
+
+
+def reclaim_quietly(spool: Spool) -> None:
+    """Drop what killed processes left in the spool; one that does not answer is asked again at the next tick."""
+    try:
+        dropped = spool.reclaim()
+    except Unavailable as error:
+        log.warning("the spool was not reclaimed: %s", error)
+        return
+    if dropped:
+        log.info("spool reclaimed: %d leftovers dropped", dropped)
 
 
 def open_tiers(settings: Settings) -> Tiers:

@@ -89,7 +89,13 @@ class Settings(BaseModel):
     retry_backoff_seconds: Seconds = Field(default=1.0, description="first wait before a retry; doubles each time")
     retry_backoff_max_seconds: Seconds = Field(default=60.0, description="longest wait before a retry")
     stale_shard_seconds: Seconds = Field(
-        default=120.0, description="an open shard without progress for this long has its missing rows fed again"
+        default=120.0,
+        description="an open shard without progress for this long has its lost rows fed again (8 times as long while "
+        "messages still wait)",
+    )
+    node_silence_seconds: Seconds = Field(
+        default=30.0,
+        description="a node whose GPU workers were silent for this long has its queue drained to the others",
     )
     stall_seconds: Seconds = Field(
         default=120.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from storage.errors import Unavailable
+from storage.errors import Unavailable, UsageError
 from tasks import pipeline, runtime
 from tasks.app import app
 from tasks.errors import Backoff
@@ -18,12 +18,13 @@ log = logging.getLogger(__name__)
 def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
     """Write and close the shard, then wake the feeder: there is room for another.
 
-    A table that refuses writes is waited for as long as it takes; the window keeps the waiting shards few.
+    A table that refuses writes, or was changed so that it cannot take them, is waited for as long as it takes: somebody
+    will mend it, and the window keeps the waiting shards few.
     """
     rt = runtime.current()
     try:
         was_written = pipeline.write_shard(run_id, shard_id, rt)
-    except Unavailable as error:
+    except (Unavailable, UsageError) as error:
         backoff = Backoff(rt.settings.retry_backoff_seconds, rt.settings.retry_backoff_max_seconds)
         wait_seconds = backoff.wait_seconds(refusals + 1)
         later(rt.deferred, TaskName.WRITE_SHARD, (run_id, shard_id, refusals + 1), wait_seconds)

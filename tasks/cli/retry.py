@@ -32,22 +32,35 @@ def retry(run_id: str, reason: str | None, wait: bool) -> None:
     """Do the failed rows of a run again; their new results replace the old ones."""
     ledger, console = open_ledger(), open_console()
     run = ledger.find(run_id)
-    rows = reopen(run, reason, ledger)
-    if not rows:
-        what = f"with reason {reason}" if reason else "at all"
-        counts = ledger.counts(run.run_id)
-        reasons = ", ".join(sorted(counts.failures)) if counts and counts.failures else "none"
-        raise OneLine(f"no row of run {run.run_id} failed {what}; reasons there are: {reasons}")
+    found, taken = reopen(run, reason, ledger)
+    if not taken:
+        raise OneLine(why_none(run, reason, found, ledger))
     app.send_task(TaskName.FEED, (run.run_id,))
-    console.print(f"run {run.run_id}: {rows} failed rows are tried again", highlight=False, soft_wrap=True)
+    console.print(f"run {run.run_id}: {taken} failed rows are tried again", highlight=False, soft_wrap=True)
+    if found > taken:
+        rest = f"{found - taken} more failed rows are still in flight, or not seen again since Redis was wiped"
+        console.print(f"{rest}: retry when the run is complete", style="yellow", highlight=False, soft_wrap=True)
     if wait:
         conclude(run, ledger, console)
 
 
-def reopen(run: Run, reason: str | None, ledger: Ledger) -> int:
-    """Take the failed rows back into flight; return how many."""
-    rows = 0
+def reopen(run: Run, reason: str | None, ledger: Ledger) -> tuple[int, int]:
+    """Take the failed rows back into flight; return how many the table holds, and how many of them were taken."""
+    found = taken = 0
     with closing(open_output(run.spec.outputs)) as table:
         for failures in failed_rows(run, table, reason):
-            rows += ledger.open_retry(run.run_id, secrets.token_hex(4), failures)
-    return rows
+            found += len(failures)
+            taken += ledger.open_retry(run.run_id, secrets.token_hex(4), failures)
+    return found, taken
+
+
+def why_none(run: Run, reason: str | None, found: int, ledger: Ledger) -> str:
+    """Say why no row was taken: none failed so, or the ledger has not come by those that did."""
+    what = f"with reason {reason}" if reason else "at all"
+    counts = ledger.counts(run.run_id)
+    if counts is not None and not run.is_complete:
+        has_failed = f"{found} of its rows failed" if found else f"no row has failed {what} yet"
+        stand = f"{counts.fed} of {counts.rows} rows fed, {counts.in_flight} in flight"
+        return f"run {run.run_id} is still being fed ({stand}): {has_failed}; retry when it is complete"
+    reasons = ", ".join(sorted(counts.failures)) if counts and counts.failures else "none"
+    return f"no row of run {run.run_id} failed {what}; reasons there are: {reasons}"

@@ -10,11 +10,11 @@ from celery.bin.base import CeleryCommand
 from rich.console import Console
 from rich.table import Table
 
-from storage.ledger import Ledger, Run
+from storage.ledger import Ledger, Run, Trouble
 from storage.tables.export import export_results
 from storage.tables.open import open_output
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
-from tasks.cli.watch import failures_text, reconcile_line
+from tasks.cli.watch import failures_text, reconcile_line, trouble_text
 
 
 @click.command(cls=CeleryCommand)
@@ -57,6 +57,11 @@ def _list(ledger: Ledger) -> Table:
     return table
 
 
+def trouble_line(trouble: Trouble | None) -> str:
+    """Return the run's last trouble with its time; empty when there is none."""
+    return f"{trouble_text(trouble)} ({trouble.noted_at:%Y-%m-%d %H:%M:%S} UTC)" if trouble else ""
+
+
 def _show(run: Run, ledger: Ledger, console: Console, export_path: Path | None) -> None:
     counts = ledger.counts(run.run_id)
     if counts is None:
@@ -69,9 +74,10 @@ def _show(run: Run, ledger: Ledger, console: Console, export_path: Path | None) 
         f"filters: {', '.join(run.spec.filters)} ({run.spec.manifest} manifest)",
         reconcile_line(counts),
         failures_text(counts),
+        trouble_line(ledger.trouble(run.run_id)),
     ):
         if line:
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
     if export_path is not None:
         with closing(open_output(run.spec.outputs)) as table:
             rows = export_results(table, run.run_id, export_path)

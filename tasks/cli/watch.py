@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
-from storage.ledger import Counts, Ledger
+from storage.ledger import Counts, Ledger, Trouble
 from tasks.app import app
 
 POLL_SECONDS = 0.5
@@ -86,8 +86,8 @@ def watch(run_id: str, ledger: Ledger, console: Console) -> Counts:
 
 
 def _observations(run_id: str, ledger: Ledger, console: Console) -> Iterator[Counts]:
-    """Yield the run's counts until it is complete; ask after the workers when nothing moves."""
-    last_done, moved_seconds, is_asked = -1, time.monotonic(), False
+    """Yield the run's counts until it is complete; tell its troubles, ask after the workers when nothing moves."""
+    last_done, moved_seconds, is_asked, told = -1, time.monotonic(), False, ""
     while True:
         run, counts = ledger.run(run_id), ledger.counts(run_id)
         if run is None or counts is None:
@@ -96,6 +96,7 @@ def _observations(run_id: str, ledger: Ledger, console: Console) -> Iterator[Cou
         yield counts
         if run.is_complete:
             return
+        told = _tell_trouble(trouble_text(ledger.trouble(run_id)), told, console)
         done = counts.ok + counts.failed
         if done != last_done:
             last_done, moved_seconds, is_asked = done, time.monotonic(), False
@@ -103,6 +104,19 @@ def _observations(run_id: str, ledger: Ledger, console: Console) -> Iterator[Cou
             is_asked = True
             _ask_after_workers(console)
         time.sleep(POLL_SECONDS)
+
+
+def trouble_text(trouble: Trouble | None) -> str:
+    """Return why the run does not go on at a step; empty when it does."""
+    return f"{trouble.step} waits: {trouble.text}" if trouble else ""
+
+
+def _tell_trouble(text: str, told: str, console: Console) -> str:
+    """Print a trouble once, and once that it is over; return what is told now."""
+    if text != told:
+        line = f"{text}\nthe run goes on by itself when that is mended" if text else "mended: the run goes on"
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return text
 
 
 def _ask_after_workers(console: Console) -> None:

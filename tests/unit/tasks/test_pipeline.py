@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,82 +11,15 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from kombu.exceptions import OperationalError
 
-from storage.errors import ForbiddenPath, ObjectMissing, Unavailable
-from storage.ledger import Deferred, Ledger, Run, RunSpec
-from storage.objects.local import DirectoryStore
+from storage.errors import ForbiddenPath, ObjectMissing, Unavailable, UsageError
+from storage.ledger import Run
 from storage.records import Failure
-from storage.spool import Spool
-from storage.tables.open import open_input, open_output
-from storage.tiers import Tier, Tiers
 from tasks import pipeline
 from tasks.messages import RowMessage
 from tasks.runtime import Runtime, UnknownRun
-from tasks.settings import Settings
-from tests.valkey import ValkeyServer, valkey_server
-
-ROWS = 10
-SHARD_ROWS = 4
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ValkeyServer) -> redis.Redis:
-    client = redis.Redis.from_url(server.url)
-    client.flushall()
-    return client
-
-
-@pytest.fixture
-def rt(tmp_path: Path, client: redis.Redis) -> Iterator[Runtime]:
-    settings = Settings(state_dir=tmp_path, shard_rows=SHARD_ROWS, open_shards=2, node="n1")
-    tiers = Tiers([Tier("oss", DirectoryStore(tmp_path / "oss"))], max_object_bytes=1000)
-    (tmp_path / "oss" / "bucket").mkdir(parents=True)
-    (tmp_path / "oss" / "bucket" / "a.mp4").write_bytes(b"video")
-    runtime = Runtime(
-        settings=settings,
-        ledger=Ledger(client),
-        deferred=Deferred(client),
-        spool=Spool(tmp_path / "spool", limit_bytes=10_000),
-        tiers=tiers,
-    )
-    yield runtime
-    runtime.close()
-
-
-@pytest.fixture
-def run(tmp_path: Path, rt: Runtime) -> Run:
-    with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
-        db.execute(
-            "CREATE TABLE v (video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT, extra TEXT)"
-        )
-        db.executemany(
-            "INSERT INTO v VALUES (?, 'bucket', 'a.mp4', 't', '', ?)", [(f"video{n}", f"x{n}") for n in range(ROWS)]
-        )
-    with (
-        closing(open_input(f"sqlite:///{tmp_path}/in.db#v")) as table,
-        closing(open_output(f"sqlite:///{tmp_path}/out.db#r")) as out,
-    ):
-        spec = RunSpec(tables=table.url, outputs=out.url, filters=("vfx_enable",), manifest="m", manifest_digest="d")
-    return rt.ledger.submit(spec, total_rows=ROWS, shard_rows=SHARD_ROWS, extra_columns=("extra",))[0]
-
-
-class Published(list[RowMessage]):
-    """What feed sent on its way."""
-
-    def __call__(self, rows: Sequence[RowMessage]) -> None:
-        self.extend(rows)
-
-
-def finish(rows: Sequence[RowMessage], rt: Runtime) -> set[str]:
-    """Record a failure for every row; return the shards that became full."""
-    failure = Failure(code="not_a_video", stage="infer", message="m", attempts=1)
-    return {row.shard_id for row in rows if pipeline.record(row, pipeline.failed(row, failure, rt), rt)}
+from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 
 
 def complete(run: Run, rt: Runtime) -> None:
@@ -141,9 +74,43 @@ def test_lost_rows_of_an_open_shard_are_fed_again_and_the_recorded_ones_are_not(
     shard_id = published[0].shard_id
     finish(published[:1], rt)
     again = Published()
-    assert pipeline.feed_again(run.run_id, shard_id, rt, again) == SHARD_ROWS - 1
+    assert pipeline.feed_again(run.run_id, shard_id, range(ROWS), rt, again) == SHARD_ROWS - 1
     assert [row.ordinal for row in again] == [1, 2, 3]
     assert again[0] == published[1]
+
+
+def test_only_the_rows_asked_for_are_fed_again(run: Run, rt: Runtime) -> None:
+    published, again = Published(), Published()
+    pipeline.feed(run.run_id, rt, published)
+    assert pipeline.feed_again(run.run_id, published[0].shard_id, {0, 2}, rt, again) == 2
+    assert [row.ordinal for row in again] == [0, 2]
+
+
+def test_feeding_again_first_settles_what_the_output_holds(run: Run, rt: Runtime, client: redis.Redis) -> None:
+    """The ledger was wiped, and the next feeder died between its claim and its look at the output."""
+    published = Published()
+    pipeline.feed(run.run_id, rt, published)
+    for shard_id in finish(published[:SHARD_ROWS], rt):
+        pipeline.write_shard(run.run_id, shard_id, rt)
+    client.flushall()
+    rt.ledger.submit(run.spec, total_rows=ROWS, shard_rows=SHARD_ROWS, extra_columns=("extra",))
+    shard = rt.ledger.claim_shard(run.run_id, window=1)
+    assert shard is not None
+    again = Published()
+    assert pipeline.feed_again(run.run_id, shard.shard_id, shard.ordinals, rt, again) == 0
+    assert not again
+    assert rt.ledger.open_shards(run.run_id) == []
+    counts = rt.ledger.counts(run.run_id)
+    assert counts is not None
+    assert counts.failed == SHARD_ROWS
+
+
+def test_a_retry_is_fed_again_although_the_output_holds_its_rows(run: Run, rt: Runtime) -> None:
+    complete(run, rt)
+    rt.ledger.open_retry(run.run_id, "token", {1: "not_a_video", 2: "not_a_video"})
+    published, again = Published(), Published()
+    assert pipeline.feed(run.run_id, rt, published) == 2
+    assert pipeline.feed_again(run.run_id, published[0].shard_id, (1, 2), rt, again) == 2
 
 
 def test_writing_twice_or_too_early_has_no_effect(run: Run, rt: Runtime) -> None:
@@ -162,6 +129,64 @@ def test_an_input_that_shrank_is_an_error_that_names_the_rows(run: Run, rt: Runt
         db.execute("DELETE FROM v WHERE rowid > 6")
     with pytest.raises(Unavailable, match="no rows 6…7"):
         pipeline.feed(run.run_id, rt, Published())
+
+
+def test_a_shard_that_could_not_be_fed_takes_no_room_and_is_tried_first(run: Run, rt: Runtime, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
+        db.execute("ALTER TABLE v RENAME TO gone")
+    for _ in range(5):
+        with pytest.raises(UsageError):
+            pipeline.feed(run.run_id, rt, Published())
+    assert rt.ledger.open_shards(run.run_id) == []
+    with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
+        db.execute("ALTER TABLE gone RENAME TO v")
+    published = Published()
+    assert pipeline.feed(run.run_id, rt, published) == 2 * SHARD_ROWS
+    assert published[0].ordinal == 0
+
+
+def test_a_broker_that_takes_no_rows_leaves_no_shard_open(run: Run, rt: Runtime) -> None:
+    def refuse(rows: Sequence[RowMessage]) -> None:
+        raise OperationalError(f"{len(rows)} rows refused")
+
+    with pytest.raises(OperationalError):
+        pipeline.feed(run.run_id, rt, refuse)
+    assert rt.ledger.open_shards(run.run_id) == []
+    assert pipeline.feed(run.run_id, rt, Published()) == 2 * SHARD_ROWS
+
+
+def test_an_input_that_cannot_be_read_is_told_until_it_can(run: Run, rt: Runtime, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
+        db.execute("ALTER TABLE v RENAME TO gone")
+    with pytest.raises(UsageError):
+        pipeline.feed(run.run_id, rt, Published())
+    trouble = rt.ledger.trouble(run.run_id)
+    assert trouble is not None
+    assert trouble.step == "feed"
+    assert "in.db" in trouble.text
+    with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
+        db.execute("ALTER TABLE gone RENAME TO v")
+    pipeline.feed(run.run_id, rt, Published())
+    assert rt.ledger.trouble(run.run_id) is None
+
+
+def test_an_output_that_cannot_be_written_is_told_until_it_can(run: Run, rt: Runtime, tmp_path: Path) -> None:
+    published = Published()
+    pipeline.feed(run.run_id, rt, published)
+    (shard_id,) = finish(published[:SHARD_ROWS], rt)
+    with closing(sqlite3.connect(tmp_path / "out.db")) as db, db:
+        db.execute("ALTER TABLE r RENAME TO gone")
+    with pytest.raises(UsageError):
+        pipeline.write_shard(run.run_id, shard_id, rt)
+    trouble = rt.ledger.trouble(run.run_id)
+    assert trouble is not None
+    assert trouble.step == "write"
+    pipeline.feed(run.run_id, rt, Published())  # feeding goes well, which mends no output
+    assert rt.ledger.trouble(run.run_id) == trouble
+    with closing(sqlite3.connect(tmp_path / "out.db")) as db, db:
+        db.execute("ALTER TABLE gone RENAME TO r")
+    assert pipeline.write_shard(run.run_id, shard_id, rt)
+    assert rt.ledger.trouble(run.run_id) is None
 
 
 def row(**changes: str) -> RowMessage:

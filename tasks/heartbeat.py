@@ -1,0 +1,30 @@
+"""Every worker process tells the ledger that its node lives, and which queues are served there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+
+from storage.errors import Unavailable
+from storage.ledger import Ledger
+from tasks.settings import Settings
+from tasks.worker.ticker import start_ticker
+
+log = logging.getLogger(__name__)
+
+BEATS_PER_SILENCE = 6
+
+
+def start_heartbeat(ledger: Ledger, settings: Settings, queues: Iterable[str]) -> threading.Event:
+    """Beat now and then every few seconds, until the returned event is set. The roles are the queues' names."""
+    roles = frozenset(queues)
+
+    def beat() -> None:
+        try:
+            ledger.beat_node(settings.node, roles)
+        except Unavailable as error:
+            log.warning("node %s could not say that it lives: %s", settings.node, error)
+
+    beat()
+    return start_ticker("node", settings.node_silence_seconds / BEATS_PER_SILENCE, beat)
