@@ -2,7 +2,7 @@
 
 StorageError
 ├── Unavailable          retry me: the same call may work later
-│   └── SpoolFull        wait: the node's disk budget is taken
+│   └── SpoolFull        wait: the node's disk, or its budget, is taken
 ├── Rejected             record me: trying again gives the same answer
 │   ├── BadRow           the row's own columns make no sense
 │   ├── ForbiddenPath    the row points outside what it may read
@@ -32,7 +32,7 @@ class Unavailable(StorageError):
 
 
 class SpoolFull(Unavailable):
-    """The spool's byte budget is taken by leased files. Wait until a lease is released."""
+    """The spool's byte budget is taken by leased files, or its disk is full. Wait until there is room."""
 
     code: ClassVar[str] = "spool_full"
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from storage import spool_index as index
-from storage.errors import ObjectTooLarge, SpoolFull
+from storage.errors import ObjectTooLarge, SpoolFull, Unavailable
 from storage.spool_files import (
     KEY,
     NAME,
@@ -75,9 +75,9 @@ class Spool:
     ) -> Path:
         """Lease the key's file to the holder; where it is not there whole, have ``write`` fill it first.
 
-        Waits up to ``timeout_seconds`` for another download of the same key. Raises ``SpoolFull`` when leased and
-        reserved bytes leave no room, ``ObjectTooLarge`` when an empty spool would not, ``ObjectCorrupt`` when
-        ``write`` gives another number of bytes, ``Unavailable`` for the disk; whatever ``write`` raises passes through.
+        Waits up to ``timeout_seconds`` for another download of the same key. Raises ``SpoolFull`` when the disk, or
+        leased and reserved bytes, leave no room, ``ObjectTooLarge`` when an empty spool would not, ``ObjectCorrupt``
+        when ``write`` gives another number of bytes, ``Unavailable`` for the disk; what ``write`` raises passes through.
         """
         _check_key(key)
         deadline = time.monotonic() + timeout_seconds
@@ -110,6 +110,11 @@ class Spool:
         with self._index.transaction() as connection:
             index.end_leases(connection, holder, self._clock())
             self._drop_doomed(connection)
+
+    def holders(self) -> list[str]:
+        """Everybody who has a lease: one that was killed releases none, and its work may have gone elsewhere."""
+        with self._index.transaction() as connection:
+            return index.holders(connection)
 
     def remove(self, key: str) -> None:
         """Forget a file found corrupt: the next ``add`` fetches anew. Those who lease it may finish."""
@@ -193,7 +198,7 @@ class Spool:
 
     def _abandon(self, entry: Entry) -> None:
         # Should the index not answer, closing the part ends its lock, and the next one short of room drops it.
-        with contextlib.suppress(SpoolUnavailable), self._index.transaction() as connection:
+        with contextlib.suppress(Unavailable), self._index.transaction() as connection:
             if index.is_writing(connection, entry):
                 self._drop(connection, entry)
 

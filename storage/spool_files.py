@@ -7,6 +7,7 @@ seen from another container of the same node, where process ids mean nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.errors import ObjectCorrupt, Unavailable, UsageError
+from storage.errors import ObjectCorrupt, SpoolFull, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -24,20 +25,22 @@ if TYPE_CHECKING:
 KEY = re.compile(r"[0-9a-f]{32,128}")
 NAME = re.compile(r"[0-9a-f]{32,128}-[0-9]+(\.part)?")
 PART_SUFFIX = ".part"
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class SpoolUnavailable(Unavailable):
-    """The node's spool failed, not a store: its disk is full or broken, its index does not answer."""
+    """The node's spool failed, not a store: its disk is broken, its index does not answer."""
 
 
 @contextlib.contextmanager
 def disk_faults(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` of the spool's own disk into ``SpoolUnavailable``."""
+    """Turn an ``OSError`` of the spool's own disk into ``SpoolFull`` when it is full, else ``SpoolUnavailable``."""
     try:
         yield
     except OSError as error:
         remedy = "free space on its disk, lower the spool's byte limit, or move the spool to a healthy local disk"
-        raise SpoolUnavailable(f"spool file {path}: {error.strerror or error}; {remedy}") from error
+        fault = SpoolFull if error.errno in FULL else SpoolUnavailable
+        raise fault(f"spool file {path}: {error.strerror or error}; {remedy}") from error
 
 
 def open_root(root: Path) -> int:

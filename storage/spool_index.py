@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from storage.errors import SpoolFull
 from storage.spool_files import SpoolUnavailable
 
 WRITING: Final = "writing"  # its bytes are reserved
@@ -115,7 +116,9 @@ class SpoolIndex:
             raise  # ours: a bug
         except sqlite3.DatabaseError as error:
             remedy = f"free its disk, or stop this node's workers and delete {self.path.parent} (it is a cache)"
-            raise SpoolUnavailable(f"spool index {self.path}: {error}; {remedy}") from error
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # absent where Python complains
+            fault = SpoolFull if is_full else SpoolUnavailable
+            raise fault(f"spool index {self.path}: {error}; {remedy}") from error
 
 
 def current(connection: sqlite3.Connection, key: str) -> Entry | None:
@@ -199,6 +202,11 @@ def end_leases(connection: sqlite3.Connection, holder: str, now: float, key: str
     values = {"holder": holder, "key": key or "*", "now": now}
     connection.execute(f"UPDATE files SET used_at = :now WHERE state = 'whole' AND id IN ({held})", values)  # noqa: S608 - a constant
     connection.execute(f"DELETE FROM leases WHERE holder = :holder AND file_id IN ({held})", values)  # noqa: S608 - a constant
+
+
+def holders(connection: sqlite3.Connection) -> list[str]:
+    """Everybody who has a lease, expired or not."""
+    return [holder for (holder,) in connection.execute("SELECT DISTINCT holder FROM leases")]
 
 
 def end_expired_leases(connection: sqlite3.Connection, now: float) -> int:

@@ -105,6 +105,15 @@ def test_release_ends_one_lease_and_release_all_every_lease_of_the_holder(spool:
     assert spool.usage().leases == 1
 
 
+def test_everybody_who_has_a_lease_is_named_once(spool: Spool) -> None:
+    add(spool, "a", "run:1")
+    add(spool, "b", "run:1")
+    spool.lease(key_of("a"), "run:2")
+    assert sorted(spool.holders()) == ["run:1", "run:2"]
+    spool.release_all("run:1")
+    assert spool.holders() == ["run:2"]
+
+
 def test_another_size_under_the_same_key_is_fetched_anew(spool: Spool) -> None:
     old = add(spool, "a", "run:1")
     new = spool.add(key_of("a"), 3, "run:2", writing(b"new"))

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from storage.errors import ObjectCorrupt
+from storage.errors import ObjectCorrupt, SpoolFull
 from storage.spool import INDEX_NAME, Spool, SpoolUsage
 from storage.spool_files import PartFile, SpoolUnavailable
 from tests.unit.storage.spool_children import LIMIT_BYTES, add, bytes_on_disk, content_of, key_of, writer_of, writing
@@ -48,6 +48,16 @@ def test_another_number_of_bytes_than_stated_is_corrupt(spool: Spool, length: in
     assert bytes_on_disk(spool.root) == 0
 
 
+def test_an_index_without_room_to_grow_is_a_full_spool(spool: Spool) -> None:
+    spool.add(key_of("a"), 150, "run:1", writer_of("a"))
+    pages = spool._index._connection.execute("PRAGMA page_count").fetchone()[0]
+    spool._index._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(SpoolFull, match=r"index-1\.sqlite3: database or disk is full; free its disk"):
+        spool.lease(key_of("a"), "x" * 1_000_000)
+    spool._index._connection.execute("PRAGMA max_page_count = 100000")
+    assert spool.lease(key_of("a"), "run:again") is not None
+
+
 def test_a_writer_may_begin_again(spool: Spool) -> None:
     def write(into: BinaryIO) -> None:
         into.write(b"x" * 150)
@@ -61,12 +71,12 @@ def test_a_writer_may_begin_again(spool: Spool) -> None:
 # ── faults of the disk ──────────────────────────────────────────────────────
 
 
-def test_a_full_disk_is_unavailable_and_names_path_and_remedy(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_full_spool_and_names_path_and_remedy(tmp_path: Path) -> None:
     with PartFile(tmp_path / "file.part", 150) as part:
         full = os.open("/dev/full", os.O_WRONLY)
         os.dup2(full, part.fileno())  # from here on every write meets ENOSPC
         os.close(full)
-        with pytest.raises(SpoolUnavailable, match=r"file\.part: No space left on device; free space on its disk"):
+        with pytest.raises(SpoolFull, match=r"file\.part: No space left on device; free space on its disk"):
             part.write(b"x")
 
 
@@ -77,7 +87,7 @@ def test_a_full_disk_leaves_no_reservation(spool: Spool) -> None:
         os.close(full)
         into.write(b"x")
 
-    with pytest.raises(SpoolUnavailable, match="No space left on device"):
+    with pytest.raises(SpoolFull, match="No space left on device"):
         spool.add(key_of("a"), 150, "run:1", write)
     assert spool.usage() == SpoolUsage(0, 0, LIMIT_BYTES, files=0, leases=0)
     assert bytes_on_disk(spool.root) == 0
