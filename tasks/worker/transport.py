@@ -8,6 +8,9 @@ from __future__ import annotations
 SWEEP_SECONDS = 1
 """How often each worker looks for lapsed leases. kombu's own default (10 s, every 10th time) finds them after 100 s."""
 
+SWEEP_LOCK_SECONDS = 2
+"""How long a worker that was killed while it looked keeps the others from looking. kombu's own default is 5 minutes."""
+
 SOCKET_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 5
 HEALTH_CHECK_SECONDS = 25
@@ -26,6 +29,7 @@ def redis_transport_options(visibility_timeout_seconds: float, keyprefix: str) -
         "visibility_timeout": visibility_timeout_seconds,
         "unacked_restore_interval": SWEEP_SECONDS,
         "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": SWEEP_LOCK_SECONDS,
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,  # kombu drops this and keep-alive for unix sockets
         "socket_keepalive": True,
