@@ -62,6 +62,8 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
             answer = _attempt(step, rt, work)
         if answer is not None:
             return answer
+    else:
+        pipeline.release(row, rt)  # a second copy of its message may have leased the file again
     task.request.chain = None
     return None
 
@@ -104,7 +106,7 @@ def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> None:
     if is_bug(error):
         log.error("%s: unexpected error", step, exc_info=error)
     decision = decide(error, stage=step.name, attempt=attempt, max_attempts=settings.max_attempts, backoff=backoff)
-    rt.spool.release_all(row.holder)
+    pipeline.release(row, rt)
     if isinstance(decision, Record):
         record(row, pipeline.failed(row, decision.failure, rt), rt)
         return

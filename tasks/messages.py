@@ -26,8 +26,14 @@ class RowMessage:
 
     @property
     def holder(self) -> str:
-        """The name under which this row leases a spool file."""
-        return f"{self.run_id}:{self.ordinal}"
+        """The name under which this row leases a spool file; see :func:`row_of`."""
+        return f"{self.run_id}:{self.shard_id}:{self.ordinal}"
+
+
+def row_of(holder: str) -> tuple[str, str, int]:
+    """Return run, shard and ordinal of the row that leases a spool file under this name."""
+    run_id, shard_id, ordinal = holder.split(":")
+    return run_id, shard_id, int(ordinal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,7 +169,15 @@ def _spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, f
     try:
         yield path, tier, milliseconds
     finally:
+        release(row, rt)
+
+
+def release(row: RowMessage, rt: Runtime) -> None:
+    """End the row's lease. On a disk so full that it cannot be ended, a later reclaim does: no verdict is lost for it."""
+    try:
         rt.spool.release_all(row.holder)
+    except Unavailable as error:
+        log.warning("row %s of run %s keeps its lease for now: %s", row.ordinal, row.run_id, error)
 
 
 # ── infer: one decode pass, warm models, one verdict ─────────────────────────────────────────────────────────────────

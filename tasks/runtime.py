@@ -20,6 +20,7 @@ from storage.tables.open import open_input, open_output
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tiers import Tier, Tiers
 from tasks.connections import ledger_client
+from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
 from tasks.settings import Settings
 
@@ -167,15 +168,26 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     )
 
 
-def reclaim_quietly(spool: Spool) -> None:
-    """Drop what killed processes left in the spool; one that does not answer is asked again at the next tick."""
+def reclaim_quietly(rt: Runtime) -> None:
+    """Drop what was left behind in the spool; a spool or ledger that does not answer is asked again at the next tick."""
     try:
-        dropped = spool.reclaim()
+        ended, dropped = _end_idle_leases(rt), rt.spool.reclaim()
     except Unavailable as error:
         log.warning("the spool was not reclaimed: %s", error)
         return
-    if dropped:
-        log.info("spool reclaimed: %d leftovers dropped", dropped)
+    if ended or dropped:
+        log.info("spool reclaimed: leases of %d rows ended, %d leftovers dropped", ended, dropped)
+
+
+def _end_idle_leases(rt: Runtime) -> int:
+    """End the leases of rows that need no work any more; return of how many.
+
+    A killed process releases nothing, and when its row is then judged on another node nobody here ever would.
+    """
+    idle = [holder for holder in rt.spool.holders() if rt.ledger.is_recorded(*row_of(holder))]
+    for holder in idle:
+        rt.spool.release_all(holder)
+    return len(idle)
 
 
 def open_tiers(settings: Settings) -> Tiers:

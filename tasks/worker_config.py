@@ -53,7 +53,7 @@ def open_for_queues(queues: frozenset[str]) -> None:
     runtime.set_current(opened)
     _tickers.append(start_heartbeat(opened.ledger, opened.settings, queues))
     if opened.tiers is not None:  # it spools, so it tidies: each node its own spool
-        _tickers.append(start_ticker("reclaim", RECLAIM_SECONDS, lambda: runtime.reclaim_quietly(opened.spool)))
+        _tickers.append(start_ticker("reclaim", RECLAIM_SECONDS, lambda: runtime.reclaim_quietly(opened)))
     if Queue.CONTROL in queues:
         _tickers.append(start_ticker("retries", RETRY_SECONDS, lambda: send_due_quietly(opened.deferred)))
 

@@ -187,3 +187,46 @@ def test_deaths_of_the_process_do_not_use_up_attempts_at_a_store_that_is_away(ro
     die_under(row, rt, 1)
     attempt(row, Unavailable("503"))
     assert outcome(row, rt) is None
+
+
+# ── leases on the spool ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lease(row: RowMessage, rt: Runtime) -> None:
+    rt.spool.add("ab" * 32, 5, row.holder, lambda into: into.write(b"video"))
+
+
+def record_elsewhere(row: RowMessage, rt: Runtime) -> None:
+    rt.ledger.record(row.run_id, row.shard_id, row.ordinal, b"result", "ok")
+
+
+def test_a_second_copy_of_a_recorded_rows_message_leaves_no_lease(row: RowMessage, rt: Runtime) -> None:
+    lease(row, rt)
+    record_elsewhere(row, rt)
+    assert attempt(row) is None
+    assert rt.spool.usage().leases == 0
+
+
+def test_the_lease_of_a_killed_process_ends_when_its_row_is_recorded_elsewhere(row: RowMessage, rt: Runtime) -> None:
+    lease(row, rt)
+    runtime.reclaim_quietly(rt)
+    assert rt.spool.usage().leases == 1  # its message will come back to it
+    record_elsewhere(row, rt)
+    runtime.reclaim_quietly(rt)
+    assert rt.spool.usage().leases == 0
+
+
+def test_leases_end_with_a_run_that_was_wiped(row: RowMessage, rt: Runtime) -> None:
+    lease(row, rt)
+    rt.ledger.forget(row.run_id)
+    runtime.reclaim_quietly(rt)
+    assert rt.spool.usage().leases == 0
+
+
+def test_a_full_disk_is_waited_for_and_costs_no_attempt(row: RowMessage, rt: Runtime) -> None:
+    lease(row, rt)
+    rt.spool._index._connection.execute("PRAGMA query_only = ON")  # the lease cannot be ended: nothing can be written
+    for _ in range(5):
+        assert attempt(row, SpoolFull("no space left on device")) is None
+    assert outcome(row, rt) is None
+    assert len(rt.deferred) == 1

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from tasks.messages import Downloaded, RowMessage, UnknownSchema, dump_downloaded, dump_row, load_downloaded, load_row
+from tasks.messages import (
+    Downloaded,
+    RowMessage,
+    UnknownSchema,
+    dump_downloaded,
+    dump_row,
+    load_downloaded,
+    load_row,
+    row_of,
+)
 
 ROW = RowMessage(run_id="r1", shard_id="0", ordinal=7, record={"video_id": "v", "info": "{}", "score": 1.5, "x": None})
 DOWNLOADED = Downloaded(row=ROW, node="n1", spool_key="ab" * 32, tier="cpfs", milliseconds=1.25)
@@ -29,4 +38,4 @@ def test_a_message_of_another_schema_is_refused_by_number(schema: object) -> Non
 
 
 def test_the_holder_names_the_row() -> None:
-    assert ROW.holder == "r1:7"
+    assert row_of(ROW.holder) == ("r1", ROW.shard_id, 7)
