@@ -60,6 +60,7 @@ class Supervisor:
     specs: list[ProcessSpec]
     log_dir: Path
     announce: Callable[[str], None]
+    longest_restart_seconds: float = LONGEST_RESTART_SECONDS
     children: list[Child] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     hurry: threading.Event = field(default_factory=threading.Event)
@@ -89,12 +90,14 @@ class Supervisor:
         lived = now - child.started_seconds
         code = child.process.returncode if child.process else None
         child.wait_seconds = (
-            FIRST_RESTART_SECONDS if lived > STEADY_SECONDS else min(LONGEST_RESTART_SECONDS, child.wait_seconds * 2)
+            FIRST_RESTART_SECONDS
+            if lived > STEADY_SECONDS
+            else min(self.longest_restart_seconds, child.wait_seconds * 2)
         )
         child.due_seconds, child.process = now + child.wait_seconds, None
         self.announce(
             f"{child.spec.name} ended ({describe_exit(code)}) after {lived:.0f} s: "
-            f"again in {child.wait_seconds:.0f} s; see {child.log_path}"
+            f"again in {child.wait_seconds:g} s; see {child.log_path}"
         )
 
     def drain(self, drain_seconds: float) -> None:
