@@ -1,0 +1,57 @@
+"""The real tasks on the real runtime, but for the models: judging takes no time, or waits while the test says so."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import tasks.runtime
+from inference.types import Verdict
+from tasks.app import app
+from tasks.queues import Queue, is_gpu_queue
+from tasks.runtime import MeanCost, Runtime, open_runtime
+from tasks.settings import Settings
+
+__all__ = ["app"]
+
+MANIFEST_DIGEST = "light"
+
+
+@dataclass(frozen=True, slots=True)
+class LightJudging:
+    """What :class:`tasks.runtime.Judging` offers. ``judge`` waits while the file ``hold`` is there."""
+
+    hold: Path
+    manifest: Any = field(default_factory=lambda: SimpleNamespace(name="light", digest=MANIFEST_DIGEST))
+    models: Any = field(
+        default_factory=lambda: SimpleNamespace(device_name="none", device_info="none", is_untrained=True)
+    )
+    mean_cost: MeanCost = field(default_factory=MeanCost)
+
+    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
+        """Say where the file lay and what stood in it."""
+        while self.hold.exists():
+            time.sleep(0.02)
+        info = {"spool": str(path.parent), "content": path.read_text(encoding="utf-8")}
+        return Verdict(info=info, milliseconds={}, models={}, is_untrained=True, decoded_fraction=1.0)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def open_light(settings: Settings, queues: Iterable[str]) -> Runtime:
+    """Open all but the models."""
+    names = set(queues)
+    judges = any(is_gpu_queue(queue) for queue in names)
+    opened = open_runtime(settings, {Queue.IO.value} if judges else names)
+    if judges:
+        opened.judging = LightJudging(Path(os.environ["LIGHT_HOLD"]))  # type: ignore[assignment]  # the same shape
+    return opened
+
+
+tasks.runtime.opener = open_light
