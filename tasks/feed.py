@@ -40,7 +40,7 @@ def feed(run_id: str) -> None:
 def publish(rows: Sequence[RowMessage]) -> None:
     """Send one ``download → infer`` chain per row, all over one connection.
 
-    A broken connection half-way leaves an open shard with missing rows: the sweep feeds those again.
+    After a broken connection the shard is given back and fed again: rows that were sent already do no harm.
     """
     with app.producer_pool.acquire(block=True) as producer:
         send(rows, producer)

@@ -1,0 +1,154 @@
+"""Tasks called in this process, as a worker's thread would: what they leave behind when something does not work."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from storage.errors import Unavailable
+from storage.ledger import Run
+from tasks import pipeline, runtime, worker_config
+from tasks.download import download
+from tasks.feed import feed
+from tasks.infer import infer
+from tasks.messages import Downloaded, dump_downloaded, dump_row
+from tasks.queues import Queue, TaskName, gpu_queue, route
+from tasks.runtime import Runtime, reclaim_quietly
+from tasks.write import write_shard
+from tests.fleet.processes import wait_until
+from tests.unit.tasks.small_run import SHARD_ROWS, Published, finish
+
+
+@pytest.fixture
+def current(rt: Runtime) -> Iterator[Runtime]:
+    runtime.set_current(rt)
+    yield rt
+    runtime.set_current(None)
+
+
+@pytest.fixture
+def fed(run: Run, rt: Runtime) -> Published:
+    published = Published()
+    pipeline.feed(run.run_id, rt, published)
+    return published
+
+
+def deferred(client: redis.Redis) -> list[Any]:
+    """What waits for its time: ``[task, args]``."""
+    return [json.loads(message) for message in client.zrange("tamis:deferred", 0, -1)]
+
+
+def rename(database: Path, table: str, to: str) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute(f"ALTER TABLE {table} RENAME TO {to}")
+
+
+def test_a_judgement_to_be_tried_again_goes_to_any_node(current: Runtime, fed: Published, client: redis.Redis) -> None:
+    """Its own node may be gone by then; and a node without the right manifest would only refuse it again."""
+    downloaded = Downloaded(row=fed[0], node="n1", spool_key="0" * 32, tier="oss", milliseconds=1.0)
+    infer(dump_downloaded(downloaded))  # this process has no models: another worker may
+    ((name, args),) = deferred(client)
+    assert name == TaskName.INFER
+    assert args[0] == dump_downloaded(downloaded) | {"node": ""}
+    assert route(name, args) == {"queue": Queue.GPU.value}
+
+
+def test_a_download_to_be_tried_again_stays_as_it_is(current: Runtime, fed: Published, client: redis.Redis) -> None:
+    current.tiers = None  # so the download fails, and not for good
+    download(dump_row(fed[0]))
+    ((name, args),) = deferred(client)
+    assert (name, args) == (TaskName.DOWNLOAD, [dump_row(fed[0])])
+
+
+def test_a_file_in_this_nodes_spool_is_used_whatever_node_the_message_names(rt: Runtime, fed: Published) -> None:
+    downloaded = pipeline.download(fed[0], rt)
+    rt.tiers = None  # nothing could be fetched
+    for node in ("n1", "another", ""):
+        elsewhere = Downloaded(row=fed[0], node=node, spool_key=downloaded.spool_key, tier="oss", milliseconds=1.0)
+        with pipeline._spooled(elsewhere, rt) as (path, tier, _milliseconds):
+            assert (path.read_bytes(), tier) == (b"video", "oss")
+
+
+def test_an_input_table_dropped_in_mid_run_is_a_line_in_the_log_and_a_trouble_of_the_run(
+    current: Runtime, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rename(tmp_path / "in.db", "v", "elsewhere")
+    with caplog.at_level(logging.WARNING):
+        feed(run.run_id)
+    assert "was not fed" in caplog.text
+    assert current.ledger.trouble(run.run_id) is not None
+    assert current.ledger.open_shards(run.run_id) == []
+
+
+@pytest.mark.parametrize("refusal", ["dropped", "moved away"])
+def test_a_shard_whose_table_cannot_take_it_is_written_later(
+    refusal: str, current: Runtime, run: Run, fed: Published, client: redis.Redis, tmp_path: Path
+) -> None:
+    (shard_id,) = finish(fed[:SHARD_ROWS], current)
+    current.output_table(run)  # prepared, as after the first shard
+    if refusal == "dropped":
+        rename(tmp_path / "out.db", "r", "elsewhere")
+    else:
+        (tmp_path / "out.db").rename(tmp_path / "away.db")
+    write_shard(run.run_id, shard_id)
+    assert deferred(client) == [[TaskName.WRITE_SHARD, [run.run_id, shard_id, 1]]]
+    trouble = current.ledger.trouble(run.run_id)
+    assert trouble is not None
+    assert "out.db" in trouble.text
+
+
+def test_a_worker_that_spools_tidies_its_own_nodes_spool_and_every_worker_says_that_it_lives(
+    rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No task for it: a message would be taken by one node only."""
+    monkeypatch.setattr(runtime, "opener", lambda _settings, _queues: rt)
+    monkeypatch.setattr(worker_config, "RECLAIM_SECONDS", 0.02)
+    stray = rt.spool.root / f"{'0' * 64}-1"
+    try:
+        worker_config.open_for_queues(frozenset({"io"}))
+        (node,) = rt.ledger.nodes(60)
+        assert (node.name, node.roles) == ("n1", {"io"})
+        stray.write_bytes(b"left by a crash")
+        wait_until(lambda: not stray.exists(), "the stray file is dropped")
+    finally:
+        worker_config.close()
+    wait_until(lambda: not {"tamis-node", "tamis-reclaim"} & {t.name for t in threading.enumerate()}, "tickers end")
+
+
+def test_a_worker_that_spools_nothing_tidies_nothing(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    rt.tiers = None
+    monkeypatch.setattr(runtime, "opener", lambda _settings, _queues: rt)
+    worker_config.open_for_queues(frozenset({"results", "control", gpu_queue("n1")}))
+    try:
+        assert "tamis-reclaim" not in {thread.name for thread in threading.enumerate()}
+        (node,) = rt.ledger.nodes(60)
+        assert node.roles == {"results", "control", gpu_queue("n1")}
+    finally:
+        worker_config.close()
+
+
+def test_a_spool_that_does_not_answer_is_a_line_in_the_log(rt: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.rmtree(rt.spool.root)
+    with pytest.raises(Unavailable):
+        rt.spool.reclaim()
+    reclaim_quietly(rt)
+    assert "was not reclaimed" in caplog.text
+
+
+def test_the_leases_of_a_row_that_was_judged_elsewhere_end_with_the_next_tidying(rt: Runtime, fed: Published) -> None:
+    pipeline.download(fed[0], rt)
+    reclaim_quietly(rt)
+    assert rt.spool.usage().leases == 1
+    finish(fed[:1], rt)
+    reclaim_quietly(rt)
+    assert rt.spool.usage().leases == 0
