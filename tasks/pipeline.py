@@ -173,7 +173,7 @@ def _spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, f
 
 
 def release(row: RowMessage, rt: Runtime) -> None:
-    """End the row's lease. On a disk so full that it cannot be ended, a later reclaim does: no verdict is lost for it."""
+    """End the row's lease. Where a full disk refuses even that, a later reclaim does it: no verdict is lost."""
     try:
         rt.spool.release_all(row.holder)
     except Unavailable as error:

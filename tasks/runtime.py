@@ -169,7 +169,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
 
 
 def reclaim_quietly(rt: Runtime) -> None:
-    """Drop what was left behind in the spool; a spool or ledger that does not answer is asked again at the next tick."""
+    """Drop what was left behind in the spool; a spool or ledger that is away is asked again at the next tick."""
     try:
         ended, dropped = _end_idle_leases(rt), rt.spool.reclaim()
     except Unavailable as error:
