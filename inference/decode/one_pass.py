@@ -10,6 +10,7 @@ from inference.decode import shared_frames
 from inference.decode.adapter import VideoDecoder
 from inference.decode.limits import DecodeLimits, check_duration, check_fraction, check_frames_bytes, check_pixels
 from inference.decode.selection import select
+from inference.decode.timeline import Timeline
 from inference.types import Clip, DecodePlan, PictureSpec, Seconds, VideoProbe
 
 
@@ -34,10 +35,7 @@ def decode_once(
 ) -> tuple[Yield, int]:
     """Decode what the plan wants; the caller closes the descriptor. Raises :class:`BadVideo`, MemoryError."""
     started = time.perf_counter()
-    timeline = decoder.probe(path, limits)
-    check_pixels(timeline.width, timeline.height, limits)
-    check_duration(timeline.duration_seconds, limits)
-    check_fraction(timeline.readable_fraction, limits)
+    timeline = checked_timeline(decoder, path, limits)
     selection = select(plan, timeline)
     check_frames_bytes(selection.wanted, limits)
     probed = time.perf_counter()
@@ -68,3 +66,12 @@ def decode_once(
         milliseconds={"probe": (probed - started) * 1e3, "decode": (time.perf_counter() - probed) * 1e3},
     )
     return decoded, descriptor
+
+
+def checked_timeline(decoder: VideoDecoder, path: str, limits: DecodeLimits) -> Timeline:
+    """Find every presented frame. Raises :class:`BadVideo` for a video that is damaged, too large or too long."""
+    timeline = decoder.probe(path, limits)
+    check_pixels(timeline.width, timeline.height, limits)
+    check_duration(timeline.duration_seconds, limits)
+    check_fraction(timeline.readable_fraction, limits)
+    return timeline

@@ -48,10 +48,10 @@ class PyAv:
 
     def probe(self, path: str, limits: DecodeLimits) -> Timeline:
         """Demux the whole file."""
-        with _opened(path, limits) as (container, stream):
+        with opened(path, limits) as (container, stream):
             check_pixels(stream.codec_context.width, stream.codec_context.height, limits)
             tally = PacketTally(container, stream)
-            for packet in _packets(container):
+            for packet in packets(container):
                 tally.count(packet)
             return tally.timeline()
 
@@ -66,7 +66,7 @@ class PyAv:
         """Decode from the start up to the last wanted frame."""
         picker = Picker(timeline, wanted.values(), limits)
         writer = FrameWriter(wanted, frames)
-        with _opened(path, limits) as (container, stream):
+        with opened(path, limits) as (container, stream):
             for other in container.streams:
                 other.discard = Discard.default if other is stream else Discard.all
             _read(container, stream, picker, writer, is_counted=timeline.ticks is None)
@@ -83,7 +83,7 @@ def _read(
     context = stream.codec_context
     may_spare = context.codec.canonical_name in SPARING_CODECS and not is_counted
     emitted = count()
-    for packet in chain(_packets(container, stream), (None,)):  # None drains the decoder
+    for packet in chain(packets(container, stream), (None,)):  # None drains the decoder
         if may_spare and packet is not None:
             context.skip_frame = "DEFAULT" if picker.wants(packet.pts) else "NONREF"
         try:
@@ -91,7 +91,7 @@ def _read(
         except av.error.MemoryError as error:
             raise MemoryError(str(error)) from error
         except av.FFmpegError:
-            _check_headroom(stream)
+            check_headroom(stream)
             if is_counted:
                 picker.broke(next(emitted))
             elif packet is not None and packet.pts is not None:
@@ -99,7 +99,7 @@ def _read(
             continue
         for frame in decoded:
             if frame.is_corrupt:
-                _check_headroom(stream)
+                check_headroom(stream)
             _pick(frame, next(emitted) if is_counted else frame.pts, picker, writer)
         if picker.is_done:
             return
@@ -114,7 +114,7 @@ def _pick(frame: VideoFrame, key: int | None, picker: Picker, writer: FrameWrite
         writer.write(frame, positions)
 
 
-def _check_headroom(stream: VideoStream) -> None:
+def check_headroom(stream: VideoStream) -> None:
     """Raise MemoryError if no more pictures can be allocated: FFmpeg reports that as invalid data, too."""
     wanted = _HEADROOM_BYTES_PER_PIXEL * max(1, stream.codec_context.width * stream.codec_context.height)
     try:
@@ -124,7 +124,7 @@ def _check_headroom(stream: VideoStream) -> None:
 
 
 @contextmanager
-def _opened(path: str, limits: DecodeLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: str, limits: DecodeLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a local file and find its moving picture. Raises :class:`BadVideo` if there is none."""
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "threads": "1"}
     try:
@@ -154,7 +154,7 @@ def _moving_picture(container: InputContainer) -> VideoStream:
     return best
 
 
-def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet[Any]]:
+def packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet[Any]]:
     """Yield the packets of the streams (default: all), going on after errors."""
     errors_in_row = 0
     while errors_in_row < _MAX_READ_ERRORS:
