@@ -1,62 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import redis
 
 from storage.errors import UsageError
-from storage.ledger import Counts, Ledger, RunSpec, Shard, ShardState
-from tests.valkey import valkey_server
-
-SPEC = RunSpec("sqlite:////in.db#videos", "sqlite:////out.db#results", ("com", "vfx"), "starter", "d1")
-RUN = SPEC.run_id
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[redis.Redis]:
-    with valkey_server() as server, server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(client: redis.Redis) -> Ledger:
-    client.flushall()
-    return Ledger(client)
-
-
-def submit(ledger: Ledger, total_rows: int, shard_rows: int = 4, spec: RunSpec = SPEC) -> None:
-    ledger.submit(spec, total_rows=total_rows, shard_rows=shard_rows, extra_columns=("lang",))
-
-
-def claim(ledger: Ledger, window: int = 100) -> Shard:
-    shard = ledger.claim_shard(RUN, window=window)
-    assert shard is not None
-    return shard
-
-
-def record_all(ledger: Ledger, shard: Shard, outcome: str = "ok") -> None:
-    for ordinal in shard.ordinals:
-        ledger.record(RUN, shard.shard_id, ordinal, b"payload", outcome)
-
-
-def finish(ledger: Ledger, shard: Shard, outcome: str = "ok") -> None:
-    record_all(ledger, shard, outcome)
-    assert ledger.close_shard(RUN, shard.shard_id)
-
-
-def counts(ledger: Ledger) -> Counts:
-    found = ledger.counts(RUN)
-    assert found is not None
-    return found
-
-
-def is_complete(ledger: Ledger) -> bool:
-    run = ledger.run(RUN)
-    assert run is not None
-    return run.is_complete
-
+from storage.ledger import Ledger, ShardState
+from tests.unit.storage.ledger_steps import RUN, SPEC, claim, counts, finish, is_complete, record_all, submit
 
 # -- runs --
 

@@ -1,60 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 
-from storage.ledger import Counts, Ledger, Recorded, RunSpec, Shard, ShardState
-from tests.valkey import valkey_server
-
-SPEC = RunSpec("sqlite:////in.db#videos", "sqlite:////out.db#results", ("com", "vfx"), "starter", "d1")
-RUN = SPEC.run_id
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[redis.Redis]:
-    with valkey_server() as server, server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(client: redis.Redis) -> Ledger:
-    client.flushall()
-    return Ledger(client)
-
-
-def submit(ledger: Ledger, total_rows: int, shard_rows: int = 4, spec: RunSpec = SPEC) -> None:
-    ledger.submit(spec, total_rows=total_rows, shard_rows=shard_rows, extra_columns=("lang",))
-
-
-def claim(ledger: Ledger, window: int = 100) -> Shard:
-    shard = ledger.claim_shard(RUN, window=window)
-    assert shard is not None
-    return shard
-
-
-def record_all(ledger: Ledger, shard: Shard, outcome: str = "ok") -> None:
-    for ordinal in shard.ordinals:
-        ledger.record(RUN, shard.shard_id, ordinal, b"payload", outcome)
-
-
-def finish(ledger: Ledger, shard: Shard, outcome: str = "ok") -> None:
-    record_all(ledger, shard, outcome)
-    assert ledger.close_shard(RUN, shard.shard_id)
-
-
-def counts(ledger: Ledger) -> Counts:
-    found = ledger.counts(RUN)
-    assert found is not None
-    return found
-
-
-def is_complete(ledger: Ledger) -> bool:
-    run = ledger.run(RUN)
-    assert run is not None
-    return run.is_complete
-
+from storage.ledger import Counts, Ledger, Recorded, ShardState
+from tests.unit.storage.ledger_steps import RUN, claim, counts, finish, is_complete, record_all, submit
 
 # -- settling --
 
@@ -116,6 +66,7 @@ def test_the_first_result_wins_and_only_the_first_counts(ledger: Ledger) -> None
     assert ledger.record(RUN, shard.shard_id, 0, b"first", "ok") == Recorded(is_first=True, is_full=False)
     assert ledger.record(RUN, shard.shard_id, 0, b"second", "corrupt_video") == Recorded(is_first=False, is_full=False)
     assert counts(ledger) == Counts(2, 1, 0, {}, 2, 1)
+    assert not ledger.is_full(RUN, shard.shard_id)
     assert ledger.record(RUN, shard.shard_id, 1, b"other", "ok") == Recorded(is_first=True, is_full=True)
     assert ledger.results(RUN, shard.shard_id) == {0: b"first", 1: b"other"}
 
@@ -125,8 +76,10 @@ def test_a_repeated_recorder_learns_that_the_shard_still_waits_to_be_written(led
     shard = claim(ledger)
     record_all(ledger, shard)
     assert ledger.record(RUN, shard.shard_id, 2, b"late", "ok") == Recorded(is_first=False, is_full=True)
+    assert ledger.is_full(RUN, shard.shard_id)
     assert ledger.close_shard(RUN, shard.shard_id)
     assert ledger.record(RUN, shard.shard_id, 2, b"late", "ok") == Recorded(is_first=False, is_full=False)
+    assert not ledger.is_full(RUN, shard.shard_id)
     assert counts(ledger).ok == 4
 
 

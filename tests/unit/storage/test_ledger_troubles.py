@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 
 from storage.ledger import Ledger, RunSpec, Shard
 from storage.ledger.ledger import TROUBLE_CHARACTERS
-from tests.valkey import valkey_server
 
 SPEC = RunSpec("in", "out", ("vfx",), "starter", "d1")
 RUN = SPEC.run_id
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[redis.Redis]:
-    with valkey_server() as server, server.client() as client:
-        yield client
 
 
 @pytest.fixture
