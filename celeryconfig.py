@@ -25,6 +25,9 @@ broker_url = (
 broker_transport_options = redis_transport_options(_settings.visibility_timeout_seconds, "tamis:")
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker outlives its broker's restart, however long it takes
+# A step whose successor cannot be sent is acknowledged all the same, and its row lost until the sweep: wait ten minutes
+# for the broker, and not 0.6 s. (None would mean three times: Celery 5.7 caps what chains send.)
+task_publish_retry_policy = {"max_retries": 600, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
 include = ["tasks.feed", "tasks.download", "tasks.infer", "tasks.write", "tasks.chores"]
 task_routes = (route,)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from celery import Task
+from celery.exceptions import Reject
 
+from storage.errors import Unavailable
 from storage.records import ResultRow
 from tasks import pipeline, runtime
 from tasks.alone import Floor
@@ -56,15 +58,25 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     Returns the work's value, or None when this message has nothing more to do: the row has its result, or the step
     will be tried again by another message. The chain then stops here.
     """
-    rt, row = runtime.current(), step.row
+    try:
+        answer = _unless_recorded(step, runtime.current(), work)
+    except Unavailable as error:  # the ledger's: every other one was settled
+        msg = f"{step} goes back to its queue: {error}"
+        raise Reject(msg, requeue=True) from error
+    if answer is None:
+        task.request.chain = None
+    return answer
+
+
+def _unless_recorded(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | None:
+    row = step.row
     if not rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
         with _floor(step, rt):
-            answer = _attempt(step, rt, work)
-        if answer is not None:
-            return answer
-    else:
-        pipeline.release(row, rt)  # a second copy of its message may have leased the file again
-    task.request.chain = None
+            return _attempt(step, rt, work)
+    # Whoever recorded it may have died before it did what comes after.
+    pipeline.release(row, rt)
+    if rt.ledger.is_full(row.run_id, row.shard_id):
+        app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
     return None
 
 

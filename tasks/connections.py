@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from tasks.embedded import redis_url as embedded_redis_url
 from tasks.settings import Settings
+
+
+LONGEST_PAUSE_SECONDS = 0.5  # between attempts to reach the ledger
+
+WORKER_PATIENCE_SECONDS = 600.0
+"""A worker without its ledger can only wait: what it gives up on comes back later, and costs its row an attempt."""
 
 
 def ledger_url(settings: Settings) -> str:
@@ -16,11 +24,17 @@ def ledger_url(settings: Settings) -> str:
     return secret.get_secret_value().replace("redis+socket://", "unix://", 1)
 
 
-def ledger_client(settings: Settings) -> redis.Redis:
-    """Return a client; it connects at its first command, and pools connections for the process's threads."""
+def ledger_client(settings: Settings, *, patience_seconds: float = 3.0) -> redis.Redis:
+    """Return a client; it connects at its first command, and pools connections for the process's threads.
+
+    A command waits for a server that refuses connections (one that restarts, say) for about ``patience_seconds``.
+    """
     return redis.Redis.from_url(
         ledger_url(settings),
         socket_timeout=30,
         socket_connect_timeout=5,
         health_check_interval=25,
+        retry=Retry(
+            ExponentialBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.02), round(patience_seconds / LONGEST_PAUSE_SECONDS)
+        ),
     )

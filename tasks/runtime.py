@@ -19,7 +19,7 @@ from storage.spool import Spool
 from storage.tables.open import open_input, open_output
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tiers import Tier, Tiers
-from tasks.connections import ledger_client
+from tasks.connections import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
 from tasks.settings import Settings
@@ -157,7 +157,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     """Open what a worker of these queues needs; models are loaded and warmed only for GPU queues."""
     names = set(queues)
     needs_models = any(is_gpu_queue(queue) for queue in names)
-    client = ledger_client(settings)
+    client = ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
     return Runtime(
         settings=settings,
         ledger=Ledger(client),

@@ -253,6 +253,14 @@ class Ledger:
             raise foreign(run_id, shard_id, ordinal)
         return progress is None or bool(outcome)
 
+    def is_full(self, run_id: str, shard_id: str) -> bool:
+        """Whether the shard waits to be written: open, with every row recorded."""
+        key = self._run_key(run_id)
+        progress, rows = read_at_once(
+            self._client, ("ZSCORE", f"{key}:open", shard_id), ("HVALS", f"{key}:shard:{shard_id}:rows")
+        )
+        return progress is not None and all(rows)
+
     def results(self, run_id: str, shard_id: str) -> dict[int, bytes] | None:
         """Payloads of a full shard, settled rows left out. ``None``: it is not open, or not full, so do not write it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
+from celery.exceptions import Reject
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from inference.errors import BadVideo, DeviceLost, VideoFault
 from storage.errors import ObjectMissing, SpoolFull, Unavailable
@@ -187,6 +192,18 @@ def test_deaths_of_the_process_do_not_use_up_attempts_at_a_store_that_is_away(ro
     die_under(row, rt, 1)
     attempt(row, Unavailable("503"))
     assert outcome(row, rt) is None
+
+
+def test_without_the_ledger_a_message_goes_back_to_its_queue_and_is_not_acknowledged(
+    row: RowMessage, rt: Runtime
+) -> None:
+    with valkey_server() as short_lived:
+        away = redis.Redis.from_url(short_lived.url, retry=Retry(NoBackoff(), 0))
+        short_lived.kill()
+        runtime.set_current(dataclasses.replace(rt, ledger=Ledger(away)))
+        with pytest.raises(Reject) as raised:
+            attempt(row)
+        assert raised.value.requeue
 
 
 # ── leases on the spool ──────────────────────────────────────────────────────────────────────────────────────────────
