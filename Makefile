@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check clean
@@ -21,7 +22,15 @@ $(READY): pyproject.toml
 demo: $(READY) ## sift 15 real clips on this machine, watch it, read the verdicts
 	@$(BIN)/python deploy/demo.py
 
-test: $(READY) ## run every test (real broker, real workers, real videos)
+# The tests start nodes of their own from it; it need not, and does not, run as a service.
+$(RABBITMQ):
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { echo "the tests need RabbitMQ, and only root can install it here: sudo apt-get install rabbitmq-server"; exit 1; }
+	@echo "installing Debian's rabbitmq-server for the tests (once)"
+	@apt-get update -qq
+	@RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rabbitmq-server >/dev/null
+	@test ! -d /run/systemd/system || systemctl --quiet disable --now rabbitmq-server
+
+test: $(READY) $(RABBITMQ) ## run every test (real broker, real workers, real videos)
 	@$(BIN)/python -m pytest
 
 check: $(READY) ## ruff, mypy and the architecture test

@@ -7,6 +7,7 @@ import sys
 from beat.schedule import SCHEDULE
 from tasks.embedded import broker_url as embedded_broker_url
 from tasks.queues import Queue, route
+from tasks.quorum import rabbitmq_settings
 from tasks.settings import SettingsError, current
 from tasks.worker.transport import redis_transport_options
 
@@ -22,7 +23,10 @@ broker_url = (
     if _settings.broker_url is None
     else _settings.broker_url.get_secret_value()
 )
-broker_transport_options = redis_transport_options(_settings.visibility_timeout_seconds, "tamis:")
+if _settings.uses_rabbitmq:
+    globals().update(rabbitmq_settings(Queue.CONTROL.value))  # docs/brokers.md
+else:
+    broker_transport_options = redis_transport_options(_settings.visibility_timeout_seconds, "tamis:")
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker outlives its broker's restart, however long it takes
 # A step whose successor cannot be sent is acknowledged all the same, and its row lost until the sweep: wait ten minutes

@@ -7,5 +7,5 @@ from celery import Celery
 from tasks.worker.install import install
 from tasks.worker_config import worker_config
 
-app = Celery("tasks", config_source="celeryconfig")
+app = Celery("tasks", config_source="celeryconfig", amqp="tasks.quorum:QuorumAmqp")
 install(app, worker_config(app))

@@ -17,8 +17,8 @@ WORKER_PATIENCE_SECONDS = 600.0
 
 
 def ledger_url(settings: Settings) -> str:
-    """Return the ledger's redis-py URL: its own setting, else the broker's server, else the embedded one."""
-    secret = settings.ledger_url or settings.broker_url
+    """Return the ledger's redis-py URL: its own setting, else a broker that is a Redis, else the embedded server."""
+    secret = settings.ledger_url or (None if settings.uses_rabbitmq else settings.broker_url)
     if secret is None:
         return embedded_redis_url(settings.state_dir)
     return secret.get_secret_value().replace("redis+socket://", "unix://", 1)

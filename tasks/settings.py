@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 GIB = 1024**3
 PREFIX = "TAMIS_"
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+socket://")
+RABBITMQ_SCHEMES = ("amqp://", "amqps://")
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -42,8 +44,13 @@ class Settings(BaseModel):
 
     # Where things are
     state_dir: AbsolutePath = Field(default=Path(".tamis"), description="directory for the embedded broker and logs")
-    broker_url: SecretStr | None = Field(default=None, description="Redis URL; unset starts an embedded server")
-    ledger_url: SecretStr | None = Field(default=None, description="Redis URL of the ledger; default: the broker")
+    broker_url: SecretStr | None = Field(
+        default=None, description="Redis or RabbitMQ (amqp://) URL; unset starts an embedded server"
+    )
+    ledger_url: SecretStr | None = Field(
+        default=None,
+        description="Redis URL of the ledger; default: the broker, or an embedded server where that is RabbitMQ",
+    )
     node: str = Field(default_factory=default_node, description="stable name of this machine (names its GPU queue)")
 
     # The three tiers
@@ -82,7 +89,8 @@ class Settings(BaseModel):
 
     # Delivery
     visibility_timeout_seconds: Seconds = Field(
-        default=8.0, description="a dead worker's messages are delivered again after this (live workers renew)"
+        default=8.0,
+        description="Redis: a dead worker's messages are delivered again after this (live workers renew)",
     )
     task_deadline_seconds: Seconds = Field(default=1800.0, description="a task past this takes its process down")
     max_attempts: Count = Field(default=4, description="attempts at one step of one row before it is recorded failed")
@@ -118,12 +126,20 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return value
 
-    @field_validator("broker_url", "ledger_url")
+    @field_validator("broker_url")
     @classmethod
-    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
-        schemes = ("redis://", "rediss://", "unix://", "redis+socket://")
-        if value is not None and not value.get_secret_value().startswith(schemes):
-            msg = f"takes a Redis URL ({', '.join(schemes)}), for example redis://localhost:6379/0"
+    def _check_broker_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith((*REDIS_SCHEMES, *RABBITMQ_SCHEMES)):
+            schemes = ", ".join((*REDIS_SCHEMES, *RABBITMQ_SCHEMES))
+            msg = f"takes a Redis or RabbitMQ URL ({schemes}), for example redis://localhost:6379/0"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("ledger_url")
+    @classmethod
+    def _check_ledger_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
+            msg = f"takes a Redis URL ({', '.join(REDIS_SCHEMES)}), for example redis://localhost:6379/0"
             raise ValueError(msg)
         return value
 
@@ -136,6 +152,16 @@ class Settings(BaseModel):
     def uses_embedded_broker(self) -> bool:
         """Whether `tamis up` starts the broker itself."""
         return self.broker_url is None
+
+    @property
+    def uses_rabbitmq(self) -> bool:
+        """Whether messages travel over RabbitMQ; the ledger is in Redis all the same."""
+        return self.broker_url is not None and self.broker_url.get_secret_value().startswith(RABBITMQ_SCHEMES)
+
+    @property
+    def uses_embedded_server(self) -> bool:
+        """Whether `tamis up` starts a Redis server: for the broker and the ledger, or for the ledger alone."""
+        return self.uses_embedded_broker or (self.uses_rabbitmq and self.ledger_url is None)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

@@ -34,7 +34,7 @@ def up(drain_seconds: float) -> None:
     chosen = settings()
     open_tiers(chosen)  # a fleet without a tier would fail every row: say so before anything starts
     with ExitStack() as stack:
-        if chosen.uses_embedded_broker:
+        if chosen.uses_embedded_server:
             broker = EmbeddedBroker.start(chosen.state_dir)
             stack.callback(broker.stop)
         gpus = visible_gpus() if chosen.device != "cpu" else []
@@ -61,6 +61,8 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
 
 def _opening(chosen: Settings, gpus: list[str]) -> str:
     broker = "embedded broker" if chosen.uses_embedded_broker else "broker of TAMIS_BROKER_URL"
+    if chosen.uses_embedded_server and not chosen.uses_embedded_broker:
+        broker += ", embedded server for the ledger"
     workers = f"{len(gpus)} GPU workers" if gpus else "1 CPU inference worker"
     return (
         f"node {chosen.node}: {broker}, io, {workers}, results, beat; logs in {chosen.state_dir / 'log'}; Ctrl-C drains"

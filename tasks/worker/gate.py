@@ -48,6 +48,21 @@ def gate_channel(channel: Any, is_open: Callable[[], bool]) -> None:
     channel.qos.can_consume = can_consume
 
 
+def gate_consumer(consumer: Any, is_open: Callable[[], bool]) -> None:
+    """Let ``consumer`` subscribe to its queues only while ``is_open()``: for brokers that push, RabbitMQ.
+
+    What was pushed before is run: it is no more than the worker has threads. Celery itself subscribes at every
+    connect, hence the gate on ``consume`` as well.
+    """
+    subscribe = consumer.consume
+
+    def consume(no_ack: bool | None = None) -> None:
+        if is_open():
+            subscribe(no_ack=no_ack)
+
+    consumer.consume = consume
+
+
 class Gate(bootsteps.StartStopStep):
     """Watches ``is_room`` on the event loop and gates each new channel, so also after a reconnect."""
 
@@ -64,31 +79,40 @@ class Gate(bootsteps.StartStopStep):
         return self.wiring.config
 
     def include_if(self, parent: Any) -> bool:
-        """Only for workers of gated queues, and only where the transport counts credit on our side."""
+        """Only for workers of gated queues."""
         if self.config.is_room is None:
             return False
         return check_queues(frozenset(parent.app.amqp.queues.consume_from), self.config.gated_queues)
 
     def start(self, parent: Any) -> None:
         """Gate the new channel."""
-        channel = parent.task_consumer.channel
-        if not hasattr(channel, "qos") or not hasattr(channel.qos, "can_consume"):
-            driver = parent.connection.transport.driver_type
-            logger.error(
-                "back-pressure is not built for the %s transport: this worker takes work without limit", driver
-            )
-            return
         self._look()
-        gate_channel(channel, lambda: self.wiring.pulse.is_gate_open)
-        self.timer_entry = parent.timer.call_repeatedly(POLL_SECONDS, self._look)
+        consumer, pulse = parent.task_consumer, self.wiring.pulse
+        if parent.connection.transport.driver_type == "amqp":
+            gate_consumer(consumer, lambda: pulse.is_gate_open)
+        else:
+            gate_channel(consumer.channel, lambda: pulse.is_gate_open)
+        self.timer_entry = parent.timer.call_repeatedly(POLL_SECONDS, self._follow, (parent,))
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Stop watching; the channel is about to go."""
         if self.timer_entry is not None:
             self.timer_entry.cancel()
 
-    def _look(self) -> None:
+    def _follow(self, parent: Any) -> None:
+        if not self._look() or parent.connection.transport.driver_type != "amqp":
+            return
+        consumer = parent.task_consumer
+        try:
+            consumer.consume() if self.wiring.pulse.is_gate_open else consumer.cancel()
+        except parent.connection_errors as error:  # the event loop finds the same, and connects again
+            logger.debug("the connection was lost while consuming was being switched: %s", error)
+
+    def _look(self) -> bool:
+        """Ask whether there is room; return whether the answer is a new one."""
         is_open = self.config.is_room is None or bool(self.config.is_room())
-        if is_open is not self.wiring.pulse.is_gate_open:
+        is_new = is_open is not self.wiring.pulse.is_gate_open
+        if is_new:
             self.wiring.pulse.is_gate_open = is_open
             logger.info("there is room again: consuming" if is_open else "no room: consuming stops until there is")
+        return is_new

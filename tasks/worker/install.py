@@ -17,11 +17,14 @@ WORKER_STEPS = (
     "tasks.worker.watchdog:Watchdog",
     "tasks.worker.stall:StallDetector",
     "tasks.worker.health:Heartbeat",
+    "tasks.worker.quorum:DrainHeartbeat",
 )
 CONSUMER_STEPS = (
     "tasks.worker.reconnect:Handover",
     "tasks.worker.gate:Gate",
     "tasks.worker.health:PulseKeeper",
+    "tasks.worker.quorum:DeadLetters",
+    "tasks.worker.quorum:NoDelayedDelivery",
 )
 
 

@@ -1,13 +1,16 @@
-"""One private broker per test module, one fleet of worker processes per test."""
+"""Private brokers, and one fleet of worker processes per test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 
 from tests.fleet.processes import Fleet
+from tests.rabbitmq import RabbitNode, rabbit_node
 from tests.valkey import ValkeyServer, valkey_server
 
 
@@ -39,3 +42,25 @@ def make_fleet(valkey: ValkeyServer, tmp_path: Path) -> Iterator[Callable[..., F
 def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
     """A fleet with a visibility timeout of five seconds."""
     return make_fleet()
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[RabbitNode]:
+    """A real node on free loopback ports; it takes seconds to start, so all tests share it."""
+    with rabbit_node() as node:
+        yield node
+
+
+@pytest.fixture
+def rabbit_fleet(rabbit: RabbitNode, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet on RabbitMQ; its workers are killed and its queues emptied afterwards.
+
+    Not deleted: a publisher that has declared a queue does not do so again, and would send to nobody.
+    """
+    fleet = Fleet(rabbit.url, tmp_path / "fleet")
+    yield fleet
+    fleet.close()
+    with Connection(rabbit.url) as connection:
+        for queue in ("work", "other"):
+            with suppress(*connection.channel_errors):  # not every test declares both
+                connection.default_channel.queue_purge(queue)

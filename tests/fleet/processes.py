@@ -18,7 +18,7 @@ from typing import Any
 from celery import Celery
 
 from tasks.worker.depth import waiting_messages
-from tasks.worker.transport import redis_transport_options
+from tests.fleet.brokers import broker_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEYPREFIX = "fleet:"
@@ -101,10 +101,8 @@ class Fleet:
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.events_path.touch()
-        self.app = Celery("fleet-client", broker=self.broker_url, set_as_current=False)
-        self.app.conf.broker_transport_options = redis_transport_options(
-            self.visibility_timeout_seconds, self.keyprefix
-        )
+        self.app = Celery("fleet-client", broker=self.broker_url, amqp="tasks.quorum:QuorumAmqp", set_as_current=False)
+        self.app.conf.update(broker_settings(self.broker_url, self.visibility_timeout_seconds, self.keyprefix))
         self.app.conf.task_ignore_result = True
 
     @property
@@ -125,6 +123,7 @@ class Fleet:
         """Start ``tests/fleet/apps/<app>.py`` on the threads pool; ``config`` is what that app reads."""
         log_path = self.directory / f"{name}.log"
         settings = {
+            "broker_url": self.broker_url,
             "visibility_timeout_seconds": self.visibility_timeout_seconds,
             "keyprefix": self.keyprefix,
             "events": str(self.events_path),
@@ -179,7 +178,7 @@ class Fleet:
             return waiting_messages(connection.default_channel, [queue])
 
     def unacked(self) -> int:
-        """Return how many delivered messages are not acknowledged."""
+        """Return how many delivered messages are not acknowledged. Redis only."""
         with self.app.connection_for_read() as connection:
             channel: Any = connection.default_channel
             return int(channel.client.hlen(channel.unacked_key))

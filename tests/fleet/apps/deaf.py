@@ -15,5 +15,6 @@ DEAF_AFTER_SECONDS = 1.0
 
 @worker_ready.connect
 def go_deaf(sender: Any, **_: object) -> None:
-    """Stop sending BRPOP."""
-    sender.timer.call_after(DEAF_AFTER_SECONDS, sender.hub.on_tick.clear)
+    """Stop sending BRPOP, or unsubscribe."""
+    is_redis = sender.connection.transport.driver_type == "redis"
+    sender.timer.call_after(DEAF_AFTER_SECONDS, sender.hub.on_tick.clear if is_redis else sender.task_consumer.cancel)

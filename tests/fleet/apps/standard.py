@@ -12,18 +12,19 @@ from pathlib import Path
 from celery import Celery, Task
 
 from tasks.worker import WorkerConfig, install
-from tasks.worker.transport import redis_transport_options
+from tests.fleet.brokers import broker_settings
 
 TOLD = json.loads(os.environ["FLEET_TEST"])
 
-app = Celery("standard", set_as_current=False)
+app = Celery("standard", amqp="tasks.quorum:QuorumAmqp", set_as_current=False)
 app.conf.update(
-    broker_transport_options=redis_transport_options(TOLD["visibility_timeout_seconds"], TOLD["keyprefix"]),
+    broker_settings(TOLD["broker_url"], TOLD["visibility_timeout_seconds"], TOLD["keyprefix"]),
     broker_connection_retry_on_startup=True,
     task_acks_late=True,
     task_ignore_result=True,
     worker_prefetch_multiplier=TOLD.get("prefetch_multiplier", 1),
     worker_cancel_long_running_tasks_on_connection_loss=False,
+    **TOLD.get("celery", {}),
 )
 
 

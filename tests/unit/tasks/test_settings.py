@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.connections import ledger_url
 from tasks.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +46,28 @@ def test_a_password_in_a_url_is_never_shown() -> None:
     assert "hunter2" not in str(caught.value)
     settings = Settings.from_env({"TAMIS_BROKER_URL": "redis://user:hunter2@host/0"})
     assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("broker", "ledger", "expected"),
+    [
+        ("", "", (False, True, "unix:///state/broker.sock")),
+        ("redis://host/0", "", (False, False, "redis://host/0")),
+        ("redis+socket:///run/redis.sock", "", (False, False, "unix:///run/redis.sock")),
+        ("amqp://user:pass@host:5672/tamis", "", (True, True, "unix:///state/broker.sock")),
+        ("amqps://user:pass@host:5671/tamis", "redis://host/1", (True, False, "redis://host/1")),
+    ],
+)
+def test_the_broker_is_what_its_url_says_and_the_ledger_is_always_a_redis(
+    broker: str, ledger: str, expected: tuple[bool, bool, str]
+) -> None:
+    settings = Settings.from_env({"TAMIS_BROKER_URL": broker, "TAMIS_LEDGER_URL": ledger, "TAMIS_STATE_DIR": "/state"})
+    assert (settings.uses_rabbitmq, settings.uses_embedded_server, ledger_url(settings)) == expected
+
+
+def test_a_rabbitmq_ledger_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"TAMIS_LEDGER_URL.*takes a Redis URL"):
+        Settings.from_env({"TAMIS_LEDGER_URL": "amqp://host/"})
 
 
 @pytest.mark.parametrize("node", ["", "a b", "x" * 65, "node.with.dots", "../x"])

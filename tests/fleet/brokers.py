@@ -1,0 +1,13 @@
+"""Celery's settings for the broker of a test, Redis or RabbitMQ, as its URL says."""
+
+from __future__ import annotations
+
+from tasks.quorum import rabbitmq_settings
+from tasks.worker.transport import redis_transport_options
+
+
+def broker_settings(url: str, visibility_timeout_seconds: float, keyprefix: str) -> dict[str, object]:
+    """Return what the production configuration sets for such a broker; the last two are for Redis."""
+    if url.startswith("amqp://"):
+        return rabbitmq_settings("work")
+    return {"broker_transport_options": redis_transport_options(visibility_timeout_seconds, keyprefix)}
