@@ -26,6 +26,8 @@ class VideoFault(StrEnum):
     DECODE_TIMEOUT = "decode_timeout"  # the decoder child passed its deadline and was killed
     DECODE_CRASHED = "decode_crashed"  # the decoder child died twice on these bytes
     DECODE_MEMORY = "decode_out_of_memory"  # the decoder child hit its memory limit
+    CROP_FAILED = "crop_failed"  # the crop could not be encoded
+    CROP_TIMEOUT = "crop_timeout"  # the child passed the crop's deadline and was killed
     SCORES_NOT_FINITE = "scores_not_finite"  # a model answered NaN or Inf
 
 

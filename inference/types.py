@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +119,53 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class Crop:
+    """A part of the picture in pixels of the upright source; all four are even, as 4:2:0 video needs."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+class Audio(StrEnum):
+    """What became of a video's sound in its crop."""
+
+    COPIED = "copied"  # packet by packet, without decoding
+    DROPPED = "dropped"  # MP4 does not hold that codec
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedCrop:
+    """A cropped video in a file without a name: it is gone when closed, or with the process.
+
+    Equal ``digest``, equal video: it covers the source's bytes, the part of the picture and the encoder.
+    """
+
+    file: BinaryIO
+    crop: Crop
+    digest: str  # SHA-256 (hex)
+    sha256: str  # of the file's bytes (hex)
+    size_bytes: int
+    num_frames: int
+    audio: Audio
+
+    @property
+    def path(self) -> Path:
+        """A path under which this process can open the file while it is not closed."""
+        return Path(f"/proc/self/fd/{self.file.fileno()}")
+
+
+@dataclass(frozen=True, slots=True)
+class CroppedVideo:
+    """What the second pass over a video yields: the encoded crop, and the crop's frames."""
+
+    decoded: DecodedVideo
+    encoded: EncodedCrop
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """One clip's probabilities, label -> probability in the head's label order; they sum to 1."""
 
@@ -135,3 +183,4 @@ class Verdict:
     models: Mapping[str, str]  # filter -> digest of the weights that judged
     is_untrained: bool
     decoded_fraction: float
+    crop: EncodedCrop | None = None  # to be stored, then closed

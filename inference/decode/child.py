@@ -1,6 +1,7 @@
 """The decoder child: ``python -m inference.decode.child FD PARENT_PID DECODER LIMITS_JSON``.
 
-It dies with its parent, decodes one video at a time under a memory limit, and may be killed at any moment.
+It dies with its parent, decodes one video at a time under a memory limit, and may be killed at any moment. Crops are
+encoded here, too: the encoder is fed by hostile files as much as the decoder.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from inference.crop import crop_once
 from inference.decode import wire
 from inference.decode.adapter import VideoDecoder, open_decoder
 from inference.decode.limits import DecodeLimits
 from inference.decode.one_pass import decode_once
 from inference.errors import BadVideo, VideoFault
+from inference.types import Crop
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _NICENESS = 5  # the model's own threads come first
@@ -41,17 +47,28 @@ def main(arguments: list[str]) -> None:
         try:
             wire.send(connection, {"ready": True})
             while True:
-                request, _ = wire.receive(connection)
-                _answer(connection, request, decoder, limits)
+                request, target = wire.receive(connection)
+                with _closing(target):
+                    _answer(connection, request, target, decoder, limits)
                 gc.collect()  # PyAV's containers and streams refer to each other, and hold decoded pictures
         except wire.PeerGoneError:
             return
 
 
-def _answer(connection: socket.socket, request: dict[str, Any], decoder: VideoDecoder, limits: DecodeLimits) -> None:
+def _answer(
+    connection: socket.socket, request: dict[str, Any], target: int | None, decoder: VideoDecoder, limits: DecodeLimits
+) -> None:
+    """Decode; with a file to write to, encode the crop as well."""
     plan = wire.plan_from_json(request["plan"])
+    path, size_bytes = request["path"], request["size_bytes"]
+    encoded: dict[str, Any] = {}
     try:
-        decoded, descriptor = decode_once(decoder, request["path"], request["size_bytes"], plan, limits)
+        if target is None:
+            decoded, descriptor = decode_once(decoder, path, size_bytes, plan, limits)
+        else:
+            crop = Crop(**request["crop"])
+            decoded, written, descriptor = crop_once(path, size_bytes, plan, crop, target, limits)
+            encoded = {"encoded": asdict(written)}
     except BadVideo as error:
         wire.send(connection, {"fault": error.code, "message": str(error)})
     except MemoryError as error:
@@ -63,8 +80,17 @@ def _answer(connection: socket.socket, request: dict[str, Any], decoder: VideoDe
             wire.send(connection, {"errno": error.errno, "message": error.strerror or str(error)})
     else:
         try:
-            wire.send(connection, wire.yield_to_json(decoded, plan), descriptor)
+            wire.send(connection, {**wire.yield_to_json(decoded, plan), **encoded}, descriptor)
         finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _closing(descriptor: int | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if descriptor is not None:
             os.close(descriptor)
 
 

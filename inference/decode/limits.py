@@ -22,12 +22,13 @@ class DecodeLimits:
     tolerates a damaged tail or a few broken frames; a file cut in half is well below it.
     """
 
-    max_bytes: int = 4096 * MEBIBYTE  # of the file
+    max_bytes: int = 4096 * MEBIBYTE  # of the file, and of a crop of it
     max_pixels: int = 8192 * 4352  # of one source frame
     max_seconds: float = 600.0  # of presented video
     max_frames_bytes: int = 2048 * MEBIBYTE  # of the frames handed over
     memory_bytes: int = 2048 * MEBIBYTE  # address space of the decoder, the frames handed over not counted
     timeout_seconds: float = 300.0  # wall clock of one decode, waiting for a free decoder not counted
+    crop_timeout_seconds: float = 900.0  # the same of encoding a crop: it costs several times as much
     min_decoded_fraction: float = 0.9
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import queue
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from inference.decode import shared_frames, spawn, wire
 from inference.decode.limits import DecodeLimits, check_file
 from inference.errors import BadVideo, Transient, VideoFault
-from inference.types import DecodedVideo, DecodePlan, Picture
+from inference.types import Audio, Crop, CroppedVideo, DecodedVideo, DecodePlan, EncodedCrop, Picture
 
 _START_SECONDS = 60.0  # importing NumPy and PyAV on a cold, busy disk
 _LAST_WORDS_SECONDS = 5.0  # a child that hung up is dying: the kernel may still be unmapping its memory
@@ -28,21 +29,40 @@ class _Slot:
     child: spawn.Child | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What is asked of a child, and what it means when it does not answer."""
+
+    request: Mapping[str, Any]
+    timeout_seconds: float
+    target: int | None = None  # the file that a crop is written to
+    too_slow: VideoFault = VideoFault.DECODE_TIMEOUT
+    deadly: VideoFault = VideoFault.DECODE_CRASHED
+
+
 class DecoderPool:
     """Decodes videos in ``size`` killable processes, which start when first needed.
 
     Thread-safe. Every child is replaced after ``videos_per_child`` videos, so that a leak in a decoding
-    library stays small. ``decoder`` names an adapter (:mod:`inference.decode.adapter`).
+    library stays small. ``decoder`` names an adapter (:mod:`inference.decode.adapter`). Crops are written below
+    ``scratch`` (default: the system's temporary directory), to files without names.
     """
 
     def __init__(
-        self, size: int, limits: DecodeLimits | None = None, decoder: str = "pyav", *, videos_per_child: int = 500
+        self,
+        size: int,
+        limits: DecodeLimits | None = None,
+        decoder: str = "pyav",
+        *,
+        videos_per_child: int = 500,
+        scratch: Path | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"a pool of {size} decoders cannot decode: use at least 1")
         self.limits = limits or DecodeLimits()
         self._decoder = decoder
         self._videos_per_child = videos_per_child
+        self._scratch = scratch
         self._slots = tuple(_Slot() for _ in range(size))
         self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()  # the warmest child first
         for slot in self._slots:
@@ -68,19 +88,24 @@ class DecoderPool:
         The timeout (default: the limits') does not include that wait. Raises :class:`BadVideo`;
         :class:`Transient` when no child can be started or the pool is closed; OSError when the file cannot be read.
         """
-        queued = time.perf_counter()
-        request = {
-            "path": str(path.resolve()),
-            "size_bytes": check_file(path, self.limits),
-            "plan": wire.plan_to_json(plan),
-        }
-        with self._borrowed() as slot:
-            self._live_child(slot)
-            queue_milliseconds = (time.perf_counter() - queued) * 1e3
-            reply, descriptor = self._reply(slot, request, timeout_seconds or self.limits.timeout_seconds)
-        if descriptor is None:
-            raise _refusal(reply, path)
-        return _decoded_video(reply, descriptor, plan, queue_milliseconds)
+        order = self._order(path, plan, timeout_seconds or self.limits.timeout_seconds)
+        reply, descriptor, queue_milliseconds = self._carry_out(order, path)
+        return _decoded_video(reply, descriptor, plan, {"queue": queue_milliseconds})
+
+    def crop(self, path: Path, plan: DecodePlan, crop: Crop, *, timeout_seconds: float | None = None) -> CroppedVideo:
+        """Encode the crop of a local file, and decode what the plan wants of that crop, in one pass.
+
+        The caller closes the encoded file, which nobody else can see. Raises as :meth:`decode` does.
+        """
+        order = self._order(path, plan, timeout_seconds or self.limits.crop_timeout_seconds, crop)
+        with ExitStack() as undo:
+            target = undo.enter_context(tempfile.TemporaryFile(buffering=0, prefix="tamis-crop-", dir=self._scratch))
+            order = replace(order, target=target.fileno())
+            reply, descriptor, queue_milliseconds = self._carry_out(order, path)
+            decoded = _decoded_video(reply, descriptor, plan, {"crop_queue": queue_milliseconds})
+            encoded = _encoded_crop(reply, crop, target)
+            undo.pop_all()
+        return CroppedVideo(decoded, encoded)
 
     def warm_up(self) -> None:
         """Start every idle child now."""
@@ -138,22 +163,44 @@ class DecoderPool:
             raise Transient(f"the decoder child did not start: {ending}") from error
         return slot.child
 
-    def _reply(
-        self, slot: _Slot, request: Mapping[str, Any], timeout_seconds: float
-    ) -> tuple[dict[str, Any], int | None]:
+    def _order(self, path: Path, plan: DecodePlan, timeout_seconds: float, crop: Crop | None = None) -> _Order:
+        request = {
+            "path": str(path.resolve()),
+            "size_bytes": check_file(path, self.limits),
+            "plan": wire.plan_to_json(plan),
+        }
+        if crop is None:
+            return _Order(request=request, timeout_seconds=timeout_seconds)
+        return _Order(
+            request={**request, "crop": asdict(crop)},
+            timeout_seconds=timeout_seconds,
+            too_slow=VideoFault.CROP_TIMEOUT,
+            deadly=VideoFault.CROP_FAILED,
+        )
+
+    def _carry_out(self, order: _Order, path: Path) -> tuple[dict[str, Any], int, float]:
+        """Return the reply, the descriptor of the frames, and the milliseconds waited for a child."""
+        queued = time.perf_counter()
+        with self._borrowed() as slot:
+            self._live_child(slot)
+            queue_milliseconds = (time.perf_counter() - queued) * 1e3
+            reply, descriptor = self._reply(slot, order)
+        if descriptor is None:
+            raise _refusal(reply, path)
+        return reply, descriptor, queue_milliseconds
+
+    def _reply(self, slot: _Slot, order: _Order) -> tuple[dict[str, Any], int | None]:
         """Ask; if the child dies over it, ask a fresh one once more: it may have been an accident."""
         for _ in range(2):
             child = self._live_child(slot)
             try:
-                reply = spawn.ask(child, request, timeout_seconds)
+                reply = spawn.ask(child, order.request, order.timeout_seconds, order.target)
             except wire.PeerGoneError:
                 ending = _end(slot, _LAST_WORDS_SECONDS)
                 self._check_open()
             except wire.DeadlineError as error:
                 _end(slot)
-                raise BadVideo(
-                    VideoFault.DECODE_TIMEOUT, f"the decoder was killed after {timeout_seconds:g} s"
-                ) from error
+                raise BadVideo(order.too_slow, f"the decoder was killed after {order.timeout_seconds:g} s") from error
             except BaseException:  # not mid-conversation back into the pool
                 _end(slot)
                 raise
@@ -161,7 +208,7 @@ class DecoderPool:
                 if child.videos_served >= self._videos_per_child or _left_it_short_of_memory(reply[0]):
                     _end(slot)
                 return reply
-        raise BadVideo(VideoFault.DECODE_CRASHED, f"the decoder died twice over it: {ending}")
+        raise BadVideo(order.deadly, f"the decoder died twice over it: {ending}")
 
 
 def _end(slot: _Slot, grace_seconds: float = 0.0) -> str:
@@ -180,7 +227,7 @@ def _refusal(reply: Mapping[str, Any], path: Path) -> Exception:
 
 
 def _decoded_video(
-    reply: Mapping[str, Any], descriptor: int, plan: DecodePlan, queue_milliseconds: float
+    reply: Mapping[str, Any], descriptor: int, plan: DecodePlan, milliseconds: Mapping[str, float]
 ) -> DecodedVideo:
     decoded = wire.yield_from_json(reply, plan)
     try:
@@ -193,5 +240,10 @@ def _decoded_video(
         pictures={spec: Picture(frames[spec], pts) for spec, pts in decoded.pts_seconds.items()},
         clips=decoded.clips,
         decoded_fraction=decoded.decoded_fraction,
-        milliseconds={"queue": queue_milliseconds, **decoded.milliseconds},
+        milliseconds={**milliseconds, **decoded.milliseconds},
     )
+
+
+def _encoded_crop(reply: Mapping[str, Any], crop: Crop, file: BinaryIO) -> EncodedCrop:
+    encoded = reply["encoded"]
+    return EncodedCrop(file=file, crop=crop, **{**encoded, "audio": Audio(encoded["audio"])})

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import av.error
 import av.logging
 from av.container import InputContainer
-from av.stream import Discard, Disposition
+from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -40,6 +40,13 @@ _MAX_READ_ERRORS = 32  # in a row: a demuxer that only fails has nothing more to
 _HEADROOM_BYTES_PER_PIXEL = 16  # two pictures of the widest format
 
 av.logging.set_libav_level(av.logging.FATAL)  # a damaged file can say thousands of lines; its error says enough
+
+
+class FrameSink(Protocol):
+    """Where frames go."""
+
+    def write(self, frame: VideoFrame, positions: Sequence[int]) -> None:
+        """Take a frame for those positions of the timeline, which ascend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class PyAv:
         with opened(path, limits) as (container, stream):
             for other in container.streams:
                 other.discard = Discard.default if other is stream else Discard.all
-            _read(container, stream, picker, writer, is_counted=timeline.ticks is None)
+            read_frames(container, stream, picker, writer, is_counted=timeline.ticks is None)
         decoded_fraction = picker.decoded_fraction()
         if writer.upright_size is None:
             raise BadVideo(VideoFault.CORRUPT, f"no {timeline.codec} frame could be decoded")
@@ -77,41 +84,58 @@ class PyAv:
         return Reading(*writer.upright_size, writer.rotation_degrees, decoded_fraction)
 
 
-def _read(
-    container: InputContainer, stream: VideoStream, picker: Picker, writer: FrameWriter, *, is_counted: bool
+def read_frames(
+    container: InputContainer,
+    stream: VideoStream,
+    picker: Picker,
+    sink: FrameSink,
+    *,
+    is_counted: bool,
+    companions: Sequence[Stream] = (),
+    take: Callable[[av.Packet[Any]], None] | None = None,
 ) -> None:
+    """Decode until every wanted frame has come; with companions to the end, so that ``take`` has all their packets."""
     context = stream.codec_context
     may_spare = context.codec.canonical_name in SPARING_CODECS and not is_counted
     emitted = count()
-    for packet in chain(packets(container, stream), (None,)):  # None drains the decoder
+    for packet in chain(packets(container, stream, *companions), (None,)):  # None drains the decoder
+        if take and packet is not None and packet.stream_index != stream.index:
+            take(packet)
+            continue
         if may_spare and packet is not None:
             context.skip_frame = "DEFAULT" if picker.wants(packet.pts) else "NONREF"
-        try:
-            decoded = context.decode(packet)
-        except av.error.MemoryError as error:
-            raise MemoryError(str(error)) from error
-        except av.FFmpegError:
-            check_headroom(stream)
-            if is_counted:
-                picker.broke(next(emitted))
-            elif packet is not None and packet.pts is not None:
-                picker.broke(packet.pts)
-            continue
-        for frame in decoded:
+        for frame in _decoded(stream, packet, picker, emitted if is_counted else None):
             if frame.is_corrupt:
                 check_headroom(stream)
-            _pick(frame, next(emitted) if is_counted else frame.pts, picker, writer)
-        if picker.is_done:
+            _pick(frame, next(emitted) if is_counted else frame.pts, picker, sink)
+        if picker.is_done and not companions:
             return
 
 
-def _pick(frame: VideoFrame, key: int | None, picker: Picker, writer: FrameWriter) -> None:
+def _decoded(
+    stream: VideoStream, packet: av.Packet[Any] | None, picker: Picker, counter: Iterator[int] | None
+) -> Sequence[VideoFrame]:
+    """The frames that come out when the packet goes in; none where it is broken."""
+    try:
+        return stream.codec_context.decode(packet)
+    except av.error.MemoryError as error:
+        raise MemoryError(str(error)) from error
+    except av.FFmpegError:
+        check_headroom(stream)
+        if counter is not None:
+            picker.broke(next(counter))
+        elif packet is not None and packet.pts is not None:
+            picker.broke(packet.pts)
+        return ()
+
+
+def _pick(frame: VideoFrame, key: int | None, picker: Picker, sink: FrameSink) -> None:
     if key is None:
         return
     if frame.is_corrupt:
         picker.broke(key)
     if positions := picker.arrived(key):
-        writer.write(frame, positions)
+        sink.write(frame, positions)
 
 
 def check_headroom(stream: VideoStream) -> None:
@@ -154,7 +178,7 @@ def _moving_picture(container: InputContainer) -> VideoStream:
     return best
 
 
-def packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet[Any]]:
+def packets(container: InputContainer, *streams: Stream) -> Iterator[av.Packet[Any]]:
     """Yield the packets of the streams (default: all), going on after errors."""
     errors_in_row = 0
     while errors_in_row < _MAX_READ_ERRORS:

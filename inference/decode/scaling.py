@@ -16,7 +16,7 @@ from inference.decode.orientation import UPRIGHT, Orientation, orientation
 from inference.types import Frames, Indices, PictureSpec
 
 # What decord's resize does, so that scores carry over; bit-exact on every CPU.
-_INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 class PictureWriter:
@@ -48,7 +48,7 @@ class PictureWriter:
 
     def _scaled(self, frame: VideoFrame, width: int, height: int) -> Frames:
         scaled = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=_INTERPOLATION, threads=1
+            frame, width=width, height=height, format="rgb24", interpolation=INTERPOLATION, threads=1
         )
         plane = scaled.planes[0]
         rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(height, plane.line_size)
@@ -70,7 +70,7 @@ class FrameWriter:
 
     def write(self, frame: VideoFrame, positions: Sequence[int]) -> None:
         """Write one frame wherever it is wanted."""
-        self._orientation = orientation(_display_matrix(frame))
+        self._orientation = orientation(display_matrix(frame))
         self.upright_size = self.upright_size or self._orientation.upright_size(frame.width, frame.height)
         for writer in self._writers:
             writer.write(frame, self._orientation, positions)
@@ -81,7 +81,8 @@ class FrameWriter:
             writer.fill_gaps()
 
 
-def _display_matrix(frame: VideoFrame) -> bytes | None:
+def display_matrix(frame: VideoFrame) -> bytes | None:
+    """How a frame says it is to be turned; None: not at all."""
     # Not frame.side_data, which the frame keeps while it refers back to the frame: then every picture stays in memory
     # until the next cyclic garbage collection, hundreds of megabytes in a 1080p video.
     side_data = SideDataContainer(frame)  # type: ignore[call-arg]  # missing in PyAV's stubs

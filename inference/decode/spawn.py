@@ -79,12 +79,17 @@ def start(decoder: str, limits: DecodeLimits) -> Child:
     return Child(running, ours, stderr_descriptor)
 
 
-def ask(child: Child, request: Mapping[str, Any], timeout_seconds: float) -> tuple[dict[str, Any], int | None]:
-    """Put one request and wait for its reply. Raises ``PeerGoneError``, ``DeadlineError``."""
+def ask(
+    child: Child, request: Mapping[str, Any], timeout_seconds: float, descriptor: int | None = None
+) -> tuple[dict[str, Any], int | None]:
+    """Put one request, with a file to write to if need be, and wait for its reply.
+
+    Raises ``PeerGoneError``, ``DeadlineError``.
+    """
     child.videos_served += 1
     os.ftruncate(child.stderr_descriptor, 0)  # what it says from now on is about this video
     os.lseek(child.stderr_descriptor, 0, os.SEEK_SET)
-    wire.send(child.connection, request)
+    wire.send(child.connection, request, descriptor)
     return await_reply(child, timeout_seconds)
 
 
