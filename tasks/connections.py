@@ -9,7 +9,6 @@ from redis.retry import Retry
 from tasks.embedded import redis_url as embedded_redis_url
 from tasks.settings import Settings
 
-
 LONGEST_PAUSE_SECONDS = 0.5  # between attempts to reach the ledger
 
 WORKER_PATIENCE_SECONDS = 600.0
