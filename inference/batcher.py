@@ -1,23 +1,30 @@
 """Clips of any video, window and thread, batched for one backbone.
 
-One bounded queue, one thread that forms batches, one thread that runs them. Callers get futures.
+One bounded queue, one thread that forms batches, one thread that runs them. Callers get futures. A batch that does not
+fit into the device's memory is run in halves, and later ones are smaller (:class:`~inference.batch_limit.BatchLimit`).
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from inference.batch_limit import BatchLimit
 from inference.errors import BadVideo, DeviceLost, Transient, VideoFault
-from inference.models.faults import device_fault
+from inference.models.faults import device_fault, is_memory_full
 from inference.models.video_model import Probabilities
+
+logger = logging.getLogger(__name__)
 
 Answer = Mapping[str, Probabilities]  # head -> probabilities (labels,)
 Score = Callable[[Sequence[Tensor], Sequence[Sequence[str]], int], Sequence[Answer]]
@@ -31,6 +38,7 @@ class Batching:
     max_wait_seconds: float = 0.005  # how long a clip waits for company
     queue_clips: int = 64  # at this depth submitting waits
     timeout_seconds: float = 300.0  # for a place in the queue, and for an answer
+    recovery_batches: int = 1000  # after a full memory: smaller batches that are run before a larger one is tried again
 
     def __post_init__(self) -> None:
         if not self.buckets or list(self.buckets) != sorted(set(self.buckets)) or self.buckets[0] < 1:
@@ -57,6 +65,8 @@ class BatchCounters:
     padding: int = 0  # clips that were run only to fill a bucket
     failures: int = 0  # clips that were answered with an error
     queued: int = 0  # clips waiting now
+    memory_full: int = 0  # batches that did not fit and were run in halves
+    max_batch: int = 0  # the most clips in a batch now: less than the largest bucket after a full memory
 
 
 @dataclass(eq=False, slots=True)
@@ -79,6 +89,7 @@ class Batcher:
         self._is_closed = False
         self._lost: DeviceLost | None = None
         self._counters = BatchCounters()
+        self._limit = BatchLimit(batching.buckets, batching.recovery_batches)
         # An executor, because its futures carry whatever the model raises without our catching everything.
         self._device = ThreadPoolExecutor(1, thread_name_prefix=f"device-{name}")
         self._gatherer = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
@@ -106,15 +117,21 @@ class Batcher:
         return job.future
 
     def warm_up(self, clip: Tensor, heads: Sequence[str]) -> None:
-        """Run one batch of every bucket size, so that no video pays for a first call."""
+        """Run one batch of every bucket size that fits, so that no video pays for a first call; log what each cost."""
         for size in self._batching.buckets:
-            self._device.submit(self._score, [clip] * size, [tuple(heads)] * size, size).result()
+            started = time.monotonic()
+            outcome = self._device.submit(self._score, [clip] * size, [tuple(heads)] * size, size)
+            if size > self._batching.buckets[0] and is_memory_full(outcome.exception()):
+                self._shrink(size, outcome.exception())
+                return
+            outcome.result()
+            logger.info("%s: the first batch of %d took %.2f s", self.name, size, time.monotonic() - started)
 
     def counters(self) -> BatchCounters:
         """The counters now."""
         with self._changed:
             done = self._counters
-            return BatchCounters(done.batches, done.clips, done.padding, done.failures, len(self._jobs))
+            return replace(done, queued=len(self._jobs), max_batch=self._limit.clips)
 
     def close(self) -> None:
         """Take no more clips, answer those queued, end the threads. Calling it again does nothing."""
@@ -141,12 +158,12 @@ class Batcher:
                 return None
             patience = self._jobs[0].submitted + self._batching.max_wait_seconds - time.monotonic()
             self._changed.wait_for(self._is_full, max(0.0, patience))
-            jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._batching.max_batch))]
+            jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._limit.clips))]
             self._changed.notify_all()
         return jobs
 
     def _is_full(self) -> bool:
-        return len(self._jobs) >= min(self._batching.max_batch, self._batching.queue_clips) or self._is_closed
+        return len(self._jobs) >= min(self._limit.clips, self._batching.queue_clips) or self._is_closed
 
     def _run(self, jobs: Sequence[_Job]) -> None:
         size = self._batching.bucket(len(jobs))
@@ -157,11 +174,32 @@ class Batcher:
         error = outcome.exception()
         if error is None:
             self._deliver(jobs, outcome.result(), size)
+        elif len(jobs) > 1 and is_memory_full(error):
+            self._halve(jobs, size, error)
         else:
             self._recover(jobs, error)
 
+    def _halve(self, jobs: Sequence[_Job], size: int, error: BaseException) -> None:
+        self._shrink(size, error)
+        half = (len(jobs) + 1) // 2
+        self._run(jobs[:half])
+        self._run(jobs[half:])
+
+    def _shrink(self, size: int, error: BaseException | None) -> None:
+        self._limit.lower(size)
+        self._count(memory_full=1)
+        logger.warning(
+            "%s: a batch of %d clips does not fit into memory; batches of at most %d from now on (%s)",
+            *(self.name, size, self._limit.clips, error),
+        )
+        if error is not None:
+            traceback.clear_frames(error.__traceback__)  # they hold the failed batch's tensors
+        torch.cuda.empty_cache()  # pieces too small for one batch may be one piece that fits the next
+
     def _deliver(self, jobs: Sequence[_Job], answers: Sequence[Answer], size: int) -> None:
         self._count(batches=1, clips=len(jobs), padding=size - len(jobs))
+        if self._limit.fitted():
+            logger.info("%s: batches of up to %d clips are tried again", self.name, self._limit.clips)
         for job, answer in zip(jobs, answers, strict=True):
             if unfit := [head for head, scores in answer.items() if not np.isfinite(scores).all()]:
                 message = f"the scores of {', '.join(unfit)} are not finite on this video"
@@ -186,9 +224,7 @@ class Batcher:
         for job in jobs:
             job.future.set_exception(error)
 
-    def _count(self, *, batches: int = 0, clips: int = 0, padding: int = 0, failures: int = 0) -> None:
+    def _count(self, **more: int) -> None:
         with self._changed:
             old = self._counters
-            self._counters = BatchCounters(
-                old.batches + batches, old.clips + clips, old.padding + padding, old.failures + failures
-            )
+            self._counters = replace(old, **{name: getattr(old, name) + count for name, count in more.items()})

@@ -61,8 +61,10 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the canonical content: comments, order of tables and spelling of defaults do not count."""
-        canonical = json.dumps(self.spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """SHA-256 (hex) of the canonical content: comments, order, spelled-out defaults and speed do not count."""
+        canonical = json.dumps(
+            self.spec.model_dump(mode="json", exclude={"compute"}), sort_keys=True, separators=(",", ":")
+        )
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @cached_property

@@ -51,7 +51,7 @@ Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 Weights = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_check_weights)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
+DtypeName = Literal["auto", "float32", "tf32", "float16", "bfloat16"]  # tf32: float32, multiplied less exactly on a GPU
 Channels = tuple[float, float, float]
 Divisors = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -149,6 +149,21 @@ class DetectorSpec(BaseModel):
     interval_seconds: Annotated[float, Field(gt=0)] = 1.0
     max_frames: Annotated[int, Field(ge=1, le=1024)] = 64
     instances: Annotated[int, Field(ge=1, le=16)] = 1  # warm copies lent to threads
+    is_record_only: bool = False  # boxes are recorded, and never acted on
+    min_frames: FrameCount = 3  # that must have been looked at before a crop is made
+    min_presence: Share = 0.6  # a region stays when more than this share of the frames shows it
+    min_crop_share: Share = 0.5  # of the picture: less is never kept
+
+
+class ComputeSpec(BaseModel):
+    """How the models are run: speed, not what they say. No part of the manifest's digest."""
+
+    model_config = STRICT
+
+    attention: Literal["auto", "cudnn", "flash", "efficient", "math"] = "auto"  # GPU kernel tried first
+    is_compiled: bool = False  # torch.compile of each layer, at start
+    uses_cuda_graphs: bool = False  # one per batch size, recorded at start
+    empty_cache_videos: Annotated[int, Field(ge=0)] = 0  # videos after which unused GPU memory is given back; 0: never
 
 
 class ManifestSpec(BaseModel):
@@ -161,11 +176,24 @@ class ManifestSpec(BaseModel):
     heads: dict[Name, HeadSpec] = Field(default_factory=dict)
     filters: tuple[FilterSpec, ...] = ()
     detector: DetectorSpec | None = None
+    compute: ComputeSpec = ComputeSpec()
+
+    @property
+    def dtypes(self) -> frozenset[str]:
+        """Every dtype that a model declares."""
+        detectors = [self.detector.dtype] if self.detector else []
+        return frozenset([*(one.dtype for one in self.backbones.values()), *detectors])
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
         _check_known("head", {name: head.backbone for name, head in self.heads.items()}, "backbones", self.backbones)
         _check_known("filter", {one.name: one.head for one in self.filters}, "heads", self.heads)
+        return self
+
+    @model_validator(mode="after")
+    def _float32_is_one_thing(self) -> Self:
+        if {"float32", "tf32"} <= self.dtypes:
+            raise ValueError("dtype float32 and tf32 are one switch of the whole process; choose one for all models")
         return self
 
     @model_validator(mode="after")

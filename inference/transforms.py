@@ -45,12 +45,27 @@ def gather_clip(frames: Frames, indices: Indices, *, is_reversed: bool = False, 
     return clip
 
 
-def stack_clips(clips: Sequence[Tensor], count: int, device: torch.device) -> Tensor:
-    """``count`` clips ``(count, T, H, W, 3)`` on ``device``: the given ones, then black ones."""
-    batch = torch.zeros((count, *clips[0].shape), dtype=torch.uint8, device=device)
-    for place, clip in zip(batch, clips, strict=False):
-        place.copy_(clip, non_blocking=True)
-    return batch
+class Upload:
+    """Puts host clips side by side on ``device``, in memory that is taken once for the largest batch.
+
+    Every batch size starts at the same address, as replayed CUDA graphs need it. Clips in pinned memory are copied
+    while the host goes on; PyTorch keeps that memory, and gives it to the next clip once it was copied.
+    """
+
+    def __init__(self, device: torch.device, max_batch: int = 1) -> None:
+        self._device = device
+        self._max_batch = max_batch
+        self._room: Tensor | None = None
+
+    def __call__(self, clips: Sequence[Tensor], count: int) -> Tensor:
+        """The given clips, then what lay there, ``(count, T, H, W, 3)``; until it is called again."""
+        if self._room is None or count > len(self._room) or self._room.shape[1:] != clips[0].shape:
+            shape = (max(count, self._max_batch), *clips[0].shape)
+            self._room = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        batch = self._room[:count]
+        for place, clip in zip(batch, clips, strict=False):
+            place.copy_(clip, non_blocking=True)
+        return batch
 
 
 def _fits(indices: Indices, count: int) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, VJEPA2Config, VJEPA2Model
 
 from inference.errors import ManifestError
-from inference.manifest import BackboneSpec
-from inference.preprocessing import Preprocessing
+
+if TYPE_CHECKING:  # this module runs without pydantic
+    from inference.manifest import BackboneSpec
+    from inference.preprocessing import Preprocessing
 
 VJEPA2 = "vjepa2"
 DROPPABLE = {VJEPA2: ("predictor.",)}  # family -> key prefixes a checkpoint may have that judging does not need

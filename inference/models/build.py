@@ -21,12 +21,16 @@ from inference.checkpoint import (
 )
 from inference.errors import ManifestError
 from inference.filters import Manifest
-from inference.manifest import BackboneSpec, HeadSpec, parse_seed
-from inference.models.backbone import DROPPABLE, Backbone, build_backbone
+from inference.manifest import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
+from inference.models.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
 from inference.models.device import choose_device, choose_dtype
+from inference.models.graphs import CudaCapture, GraphedFeatures
 from inference.models.heads import Head, build_head
+from inference.models.layers import compile_layers
+from inference.models.rope import cache_rope
 from inference.models.scoring import Engine, Models, RegionDetector
-from inference.models.video_model import ClipScorer, VideoModel
+from inference.models.torch_settings import hold_settings
+from inference.models.video_model import ClipScorer, Features, VideoModel
 from inference.pool import Pool
 from inference.preprocessing import Preprocessing, read_config
 from inference.transforms import Normalise
@@ -54,7 +58,8 @@ def open_models(
 ) -> Models:
     """Build and load every model of ``manifest`` on ``device``. The network is never used.
 
-    ``threads`` is torch's number of CPU threads, which holds for the whole process; None leaves it as it is.
+    ``threads`` is torch's number of CPU threads, which holds for the whole process; None leaves it as it is. So do the
+    manifest's attention kernels and float32 precision, until the models are closed.
 
     Raises:
         ManifestError: an architecture, checkpoint or device is wrong; the message names it and the remedy.
@@ -68,7 +73,7 @@ def open_models(
     digests = _head_digests(manifest, backbones, heads) | detector_digests
     batching = batching or (GPU_BATCHING if chosen.type == "cuda" else CPU_BATCHING)
     engines = tuple(
-        _engine(manifest, names, backbones, heads, chosen, batching) for names in _shared(manifest, backbones)
+        _engine(manifest, instance, backbones, heads, chosen, batching) for instance in _shared(manifest, backbones)
     )
     return Models(
         manifest=manifest,
@@ -77,6 +82,7 @@ def open_models(
         detectors=detectors,
         digests=digests,
         untrained=_untrained(manifest),
+        settings=hold_settings(manifest.spec.compute.attention, manifest.spec.dtypes, chosen),
     )
 
 
@@ -91,6 +97,8 @@ def _load_backbone(manifest: Manifest, name: str, spec: BackboneSpec) -> LoadedB
     model = build_backbone(name, spec, preprocessing)
     droppable = DROPPABLE.get(spec.family, ())
     _set_weights(manifest, model.model, spec.weights, spec.sha256, Part.BACKBONE, f"backbones.{name}", droppable)
+    if spec.family == VJEPA2:
+        cache_rope(model.model, f"backbones.{name}")
     digest = tensors_digest(model.model.state_dict())
     return LoadedBackbone(model, digest, _identity(digest, spec, preprocessing))
 
@@ -137,33 +145,64 @@ def _identity(digest: str, spec: BackboneSpec, preprocessing: Preprocessing) -> 
     return json.dumps([digest, spec.family, spec.config, spec.dtype, repr(preprocessing)], sort_keys=True)
 
 
-def _shared(manifest: Manifest, backbones: Mapping[str, LoadedBackbone]) -> list[tuple[str, ...]]:
-    """Backbone names grouped into instances; the log says which entries share and which do not."""
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    """Backbone entries that are one instance, and the filters that read it."""
+
+    names: tuple[str, ...]
+    filters: tuple[str, ...]
+
+
+def _shared(manifest: Manifest, backbones: Mapping[str, LoadedBackbone]) -> list[_Instance]:
+    """Backbone entries grouped into instances; the log says which entries share and which do not."""
     groups: dict[str, list[str]] = {}
     for name, loaded in backbones.items():
         groups.setdefault(loaded.identity, []).append(name)
-    for names in groups.values():
-        filters = [one.name for one in manifest.filters if manifest.spec.heads[one.head].backbone in names]
-        digest = backbones[names[0]].digest
-        logger.info("one backbone pass per clip for %s: %s (%s)", ", ".join(filters), " = ".join(names), digest[:12])
-    return [tuple(names) for names in groups.values()]
+    instances = [_Instance(tuple(names), _readers(manifest, names)) for names in groups.values()]
+    for one in instances:
+        digest = backbones[one.names[0]].digest
+        logger.info(
+            "one backbone pass per clip for %s: %s (%s)", ", ".join(one.filters), " = ".join(one.names), digest[:12]
+        )
+    return instances
+
+
+def _readers(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(one.name for one in manifest.filters if manifest.spec.heads[one.head].backbone in names)
 
 
 def _engine(
     manifest: Manifest,
-    names: Sequence[str],
+    instance: _Instance,
     backbones: Mapping[str, LoadedBackbone],
     heads: Mapping[str, tuple[Head, str]],
     device: torch.device,
     batching: Batching,
 ) -> Engine:
-    preprocessing = manifest.preprocessing[names[0]]
-    dtype = choose_dtype(manifest.spec.backbones[names[0]].dtype, device)
-    own = {head: heads[head][0].to(dtype) for head, spec in manifest.spec.heads.items() if spec.backbone in names}
+    name = instance.names[0]
+    preprocessing = manifest.preprocessing[name]
+    dtype = choose_dtype(manifest.spec.backbones[name].dtype, device)
+    specs = manifest.spec.heads.items()
+    own = {head: heads[head][0].to(dtype) for head, spec in specs if spec.backbone in instance.names}
     normalise = Normalise(preprocessing.mean, preprocessing.std, dtype)
-    model = VideoModel(normalise, backbones[names[0]].model.to(dtype), own).to(device).eval().requires_grad_(False)
-    batcher = Batcher(names[0], ClipScorer(model, device), batching)
-    return Engine(model, batcher, tuple(own), preprocessing)
+    model = VideoModel(normalise, backbones[name].model.to(dtype), own).to(device).eval().requires_grad_(False)
+    features = _accelerate(manifest.spec.compute, model, device, batching)
+    batcher = Batcher(name, ClipScorer(model, device, features=features, max_batch=batching.max_batch), batching)
+    return Engine(model, batcher, tuple(own), preprocessing, " = ".join(instance.names), instance.filters)
+
+
+def _accelerate(compute: ComputeSpec, model: VideoModel, device: torch.device, batching: Batching) -> Features:
+    """The model's features, compiled and recorded as the manifest asks: both happen when a batch size first runs."""
+    if compute.is_compiled:
+        layers = compile_layers(model.backbone, len(batching.buckets))
+        logger.info(
+            "%d layers are compiled at their first run with each of the batch sizes %s", layers, batching.buckets
+        )
+    if compute.uses_cuda_graphs and device.type == "cuda":
+        return GraphedFeatures(model.features, CudaCapture())
+    if compute.uses_cuda_graphs:
+        logger.warning("uses_cuda_graphs = true does nothing on a %s", device.type)
+    return model.features
 
 
 def _open_detectors(manifest: Manifest, device: torch.device) -> tuple[Pool[RegionDetector], dict[str, str]]:

@@ -21,11 +21,18 @@ def device_fault(error: BaseException) -> Transient | None:
     if not isinstance(error, RuntimeError):
         return None
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in FULL):
+    if is_memory_full(error):
         return Transient(f"the device's memory is full ({_first_line(text)}); lower the batch size or the concurrency")
     if isinstance(error, torch.AcceleratorError) or any(sign in text for sign in LOST):
         return DeviceLost(f"the device failed ({_first_line(text)}); restart this worker")
     return None
+
+
+def is_memory_full(error: BaseException | None) -> bool:
+    """Whether the device, or the host, had no memory left: less work at a time may fit."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in FULL)
 
 
 @contextmanager

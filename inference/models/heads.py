@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
 from inference.errors import ManifestError
-from inference.manifest import HeadSpec
+
+if TYPE_CHECKING:  # this module runs without pydantic
+    from inference.manifest import HeadSpec
 
 
 class LinearHead(nn.Module):

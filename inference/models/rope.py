@@ -183,5 +183,5 @@ def _noise(*shape: int) -> Tensor:
 
 
 def _rotate(features: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    even, odd = features.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = features.view(*features.shape[:-1], -1, 2).unbind(-1)
     return torch.addcmul(features * cosines, torch.stack((odd, even), dim=-1).flatten(-2), sines)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Protocol
 
 import torch
@@ -21,6 +24,8 @@ from inference.pool import Pool, PoolCounters
 from inference.preprocessing import Preprocessing
 from inference.transforms import gather_clip
 from inference.types import Clip, DecodedVideo, Detection, Scores
+
+logger = logging.getLogger(__name__)
 
 
 class RegionDetector(Protocol):
@@ -41,6 +46,8 @@ class Engine:
     batcher: Batcher
     heads: tuple[str, ...]
     preprocessing: Preprocessing
+    instance: str  # the backbone entries that are this one instance
+    filters: tuple[str, ...]  # that read it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,10 @@ class Models:
     detectors: Pool[RegionDetector]
     digests: Mapping[str, str]  # filter -> SHA-256 (hex) of the weights that judge
     untrained: frozenset[str]  # filters whose weights are seeded
+    settings: ExitStack = field(default_factory=ExitStack)  # of the process, taken back when the models are closed
+    give_back_memory: Callable[[], None] = torch.cuda.empty_cache  # does nothing without a GPU
     timeout_seconds: float = 300.0  # for one clip's answer, and for a detector
+    _scored: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
 
     @property
     def is_untrained(self) -> bool:
@@ -79,12 +89,18 @@ class Models:
         """Kind, size and versions of the device, in one line."""
         return device_info(self.device)
 
+    @property
+    def shared(self) -> Mapping[str, tuple[str, ...]]:
+        """Backbone instance, named by the manifest's entries that it serves -> filters that share its pass per clip."""
+        return {engine.instance: engine.filters for engine in self.engines}
+
     def warm_up(self) -> None:
-        """Run every model at every batch size it will be run at.
+        """Run every model at every batch size it will be run at; the log says how long that took.
 
         Raises:
             Transient: the device's memory is full, or (DeviceLost) the device failed.
         """
+        started = time.monotonic()
         for engine in self.engines:
             shape = engine.preprocessing.picture
             clip = torch.zeros((engine.preprocessing.num_frames, shape.height, shape.width, 3), dtype=torch.uint8)
@@ -93,6 +109,7 @@ class Models:
         if self.manifest.detector is not None:
             for detector in self.detectors.instances(self.manifest.detector.name):
                 detector.warm_up()
+        logger.info("the models are warm after %.1f s", time.monotonic() - started)
 
     def score(self, decoded: DecodedVideo, enabled: frozenset[str]) -> dict[str, tuple[Scores, ...]]:
         """Output key -> one :class:`Scores` per clip, in time order, for every enabled classifier.
@@ -107,6 +124,7 @@ class Models:
             for one, heads in self._passes(decoded, outputs).items():
                 futures[one] = self._submit(decoded, one, heads)
             answers = {one: self._wait(future) for one, future in futures.items()}
+        self._spare_memory()
         return {output.key: self._scores(decoded, output, answers) for output in outputs}
 
     def detect(self, decoded: DecodedVideo) -> list[Detection]:
@@ -132,6 +150,7 @@ class Models:
         """Answer what is queued, then end every thread."""
         for engine in self.engines:
             engine.batcher.close()
+        self.settings.close()
 
     @cached_property
     def _engine_of(self) -> Mapping[str, int]:
@@ -156,6 +175,11 @@ class Models:
         is_pinned = self.device.type == "cuda"
         gathered = gather_clip(frames, clip.indices, is_reversed=one.is_reversed, is_pinned=is_pinned)
         return self.engines[one.engine].batcher.submit(gathered, heads)
+
+    def _spare_memory(self) -> None:
+        every = self.manifest.spec.compute.empty_cache_videos
+        if every and next(self._scored) % every == 0:
+            self.give_back_memory()
 
     def _wait(self, future: Future[Answer]) -> Answer:
         try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from inference.transforms import Normalise, stack_clips
+from inference.transforms import Normalise, Upload
 
 Probabilities = npt.NDArray[np.float32]
+Features = Callable[[Tensor], Tensor]
+"""uint8 clips ``(B, T, H, W, 3)`` on the device -> tokens ``(B, tokens, hidden_size)``."""
 
 
 class VideoModel(nn.Module):
@@ -34,18 +36,25 @@ class VideoModel(nn.Module):
         logits: Tensor = self.heads[self._places[head]](tokens)
         return logits.float().softmax(dim=-1)
 
-    def forward(self, clips: Tensor, rows: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    def classify(self, tokens: Tensor, rows: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
         """Head -> probabilities ``(len(rows[head]), labels)`` of the batch's clips at ``rows[head]``."""
-        tokens = self.features(clips)
         return {head: self.probabilities(head, _pick(tokens, wanted)) for head, wanted in rows.items()}
+
+    def forward(self, clips: Tensor, rows: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+        """As :meth:`classify`, of clips."""
+        return self.classify(self.features(clips), rows)
 
 
 class ClipScorer:
     """Scores a batch of host clips on a device; what a :class:`~inference.batcher.Batcher` runs."""
 
-    def __init__(self, model: VideoModel, device: torch.device) -> None:
+    def __init__(
+        self, model: VideoModel, device: torch.device, *, features: Features | None = None, max_batch: int = 1
+    ) -> None:
         self.model = model
         self.device = device
+        self._features = features or model.features
+        self._upload = Upload(device, max_batch)
 
     def __call__(
         self, clips: Sequence[Tensor], heads: Sequence[Sequence[str]], size: int
@@ -56,7 +65,7 @@ class ClipScorer:
             for head in wanted:
                 rows.setdefault(head, []).append(row)
         with torch.inference_mode():
-            answers = self.model(stack_clips(clips, size, self.device), rows)
+            answers = self.model.classify(self._features(self._upload(clips, size)), rows)
             on_host = {head: answer.cpu().numpy() for head, answer in answers.items()}
         scores: list[dict[str, Probabilities]] = [{} for _ in clips]
         for head, wanted_rows in rows.items():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.transforms import Normalise, gather_clip, stack_clips
+from inference.transforms import Normalise, Upload, gather_clip
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -46,7 +46,23 @@ def test_an_index_outside_the_frames_is_refused(index):
         gather_clip(clips(1)[0].numpy(), np.array([0, index]))
 
 
-def test_a_batch_is_padded_with_black_clips():
-    batch = stack_clips(list(clips(2)), 4, torch.device("cpu"))
+# ── upload ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_batch_is_padded_to_its_size():
+    batch = Upload(torch.device("cpu"))(list(clips(2)), 4)
     assert torch.equal(batch[:2], clips(2))
-    assert not batch[2:].any()
+    assert batch.shape == (4, *clips(1).shape[1:])
+
+
+def test_batches_of_every_size_lie_in_memory_that_is_taken_once():
+    upload = Upload(torch.device("cpu"), max_batch=4)
+    addresses = {upload(list(clips(count)), size).data_ptr() for count, size in ((1, 1), (3, 4), (2, 2), (4, 4))}
+    assert len(addresses) == 1
+
+
+def test_a_batch_beyond_the_largest_and_clips_of_another_shape_get_memory_of_their_own():
+    upload = Upload(torch.device("cpu"), max_batch=1)
+    assert torch.equal(upload(list(clips(3)), 3), clips(3))
+    small = [clip[:, :2] for clip in clips(2)]
+    assert torch.equal(upload(small, 2), torch.stack(small))

@@ -1,0 +1,78 @@
+"""CUDA graphs: a backbone's kernels recorded once per batch size, then launched together.
+
+A ViT-B launches hundreds of kernels; at small batches a GPU waits for the host to launch them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference.models.video_model import Features
+
+Replay = Callable[[], Tensor]
+Capture = Callable[[Features, Tensor], Replay]
+"""Records features of one batch; the replay reads that batch's memory, and its tokens last until the next replay."""
+
+EAGER_RUNS = 3  # before recording: libraries choose algorithms and allocate their workspaces in the first runs
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    batch: Tensor
+    replay: Replay
+
+
+class GraphedFeatures:
+    """``features``, recorded at each batch size's first call: warm up with every size before work comes.
+
+    For one thread. The tokens are valid until the next call.
+    """
+
+    def __init__(self, features: Features, capture: Capture) -> None:
+        self._features = features
+        self._capture = capture
+        self._recorded: dict[tuple[int, ...], _Recorded] = {}
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Tokens of a batch on the device."""
+        recorded = self._recorded.get(tuple(batch.shape))
+        if recorded is None:
+            recorded = _Recorded(batch, self._capture(self._features, batch))
+            self._recorded[tuple(batch.shape)] = recorded
+        elif recorded.batch.data_ptr() != batch.data_ptr():
+            recorded.batch.copy_(batch)
+        return recorded.replay()
+
+
+class CudaCapture:
+    """Records on a CUDA device. The recordings share memory: only one's tokens are valid at a time."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, features: Features, batch: Tensor) -> Replay:
+        """Run ``features`` a few times, then record it."""
+        current, side = torch.cuda.current_stream(batch.device), _side_stream(batch.device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            for _ in range(EAGER_RUNS):
+                features(batch)
+        current.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: other threads may pin memory and run their own models meanwhile
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            tokens = features(batch)
+
+        def replay() -> Tensor:
+            graph.replay()
+            return tokens
+
+        return replay
+
+
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves its signature untyped
