@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 PIPE_COLUMNS = 160
 
-NO_BROKER = "start the fleet with `tamis up` in another shell, or point TAMIS_BROKER_URL at a running Redis"
+NO_BROKER = "start the fleet with `tamis up` in another shell, or point TAMIS_BROKER_URL at a running broker"
 
 
 class OneLine(click.ClickException):
