@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from inference.filters import Manifest, Output
-from inference.types import DecodedVideo, DecodePlan, Detection, Scope, Scores, Verdict
+from inference.region import CropDecision, CropRule, NoCrop, Region, decide_crop
+from inference.types import (
+    ClipRequest,
+    Crop,
+    CroppedVideo,
+    DecodedVideo,
+    DecodePlan,
+    Detection,
+    EncodedCrop,
+    Scores,
+    Verdict,
+)
 
 T = TypeVar("T")
 
@@ -25,12 +37,11 @@ CROP_KEY = "abnormal_region_crop"
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """What the detector said of one video."""
+    """What the detector said of one video, and what was decided on it."""
 
     detections: Sequence[Detection]
-    frames: int  # that were looked at
-    is_acted_on: bool  # whether a crop may be made from them; never while the detector is untrained
-    crop_url: str | None = None  # where the crop was uploaded to
+    frame_seconds: Sequence[float]  # the times of the frames that were looked at
+    decision: CropDecision
 
 
 class Decoder(Protocol):
@@ -38,6 +49,10 @@ class Decoder(Protocol):
 
     def decode(self, path: Path, plan: DecodePlan) -> DecodedVideo:
         """Everything the plan asks for, in one pass."""
+        ...
+
+    def crop(self, path: Path, plan: DecodePlan, crop: Crop) -> CroppedVideo:
+        """The same of a part of the picture, and that part encoded."""
         ...
 
 
@@ -64,20 +79,29 @@ class Scorer(Protocol):
 
 
 def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder: Decoder, scorer: Scorer) -> Verdict:
-    """Decode once, score every clip, find boxes, and word the verdict.
+    """Decode once and look for abnormal regions; judge the crop without them if there is one, else what was decoded.
+
+    A crop is encoded and judged in a second pass over the file. The caller closes the verdict's crop.
 
     Raises:
         ManifestError: a switch is unknown, or none is on.
         BadVideo: the file is the reason.
         Transient: a model was not to be had, or (DeviceLost) the device failed.
     """
-    decoded = decoder.decode(path, manifest.decode_plan(enabled))
+    plan = manifest.decode_plan(enabled)
+    decoded = decoder.decode(path, plan)
     milliseconds = dict(decoded.milliseconds)
-    scores = _timed("score", milliseconds, lambda: scorer.score(decoded, enabled))
-    regions = None
-    if manifest.detection(enabled) is not None:
-        detections = _timed("detect", milliseconds, lambda: scorer.detect(decoded))
-        regions = Regions(detections, _sampled_frames(decoded), is_acted_on=False)
+    regions, encoded = None, None
+    with ExitStack() as undo:
+        if (request := manifest.detection(enabled)) is not None:
+            regions = _look(decoded, request, manifest, scorer, milliseconds)
+        if regions is not None and (crop := regions.decision.made) is not None:
+            del decoded  # else its frames stay in memory beside the crop's
+            cropped = decoder.crop(path, DecodePlan(tuple(one for one in plan.requests if one != request)), crop)
+            decoded, encoded = cropped.decoded, undo.enter_context(closing(cropped.encoded))
+            milliseconds |= decoded.milliseconds
+        scores = _timed("score", milliseconds, lambda: scorer.score(decoded, enabled))
+        undo.pop_all()
     judged = manifest.enabled_filters(enabled)
     return Verdict(
         info=verdict_info(manifest.outputs(enabled), scores, regions),
@@ -85,6 +109,7 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
         models={name: scorer.digests[name] for name in judged},
         is_untrained=not scorer.untrained.isdisjoint(judged),
         decoded_fraction=decoded.decoded_fraction,
+        crop=encoded,
     )
 
 
@@ -93,6 +118,8 @@ def verdict_info(
 ) -> dict[str, Any]:
     """The output's ``info`` keys: an entry per output, and the two of the abnormal regions unless those are None.
 
+    The crop's own entry stays null until it is stored: :func:`with_crop`.
+
     An entry is one verdict, or for a segmented output one per window under ``"0"``, ``"1"``, ….
 
     Raises:
@@ -100,6 +127,24 @@ def verdict_info(
     """
     verdicts = {output.key: _entry(output, scores[output.key]) for output in outputs}
     return verdicts if regions is None else verdicts | _region_entries(regions)
+
+
+def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: float) -> Verdict:
+    """The verdict with its crop's entry, now that the crop is stored at ``url``."""
+    entry = {
+        "url": url,
+        "rect": list(astuple(encoded.crop)),
+        "frames": encoded.num_frames,
+        "audio": encoded.audio,
+        "size_bytes": encoded.size_bytes,
+        "sha256": encoded.sha256,
+    }
+    return replace(
+        verdict,
+        info={**verdict.info, CROP_KEY: entry},
+        milliseconds={**verdict.milliseconds, "upload": milliseconds},
+        crop=None,
+    )
 
 
 def classify(probabilities: Mapping[str, float]) -> dict[str, Any]:
@@ -116,14 +161,52 @@ def _timed(stage: str, milliseconds: dict[str, float], work: Callable[[], T]) ->
     return answer
 
 
-def _sampled_frames(decoded: DecodedVideo) -> int:
-    return sum(len(clip.indices) for clip in decoded.clips if clip.request.scope is Scope.SAMPLED)
+def _look(
+    decoded: DecodedVideo, request: ClipRequest, manifest: Manifest, scorer: Scorer, milliseconds: dict[str, float]
+) -> Regions:
+    detections = _timed("detect", milliseconds, lambda: scorer.detect(decoded))
+    (clip,) = (clip for clip in decoded.clips if clip.request == request)
+    frame_seconds = decoded.pictures[request.picture].pts_seconds[clip.indices].tolist()
+    rule, probe = _crop_rule(manifest, scorer), decoded.probe
+    return Regions(
+        detections, frame_seconds, decide_crop(detections, len(frame_seconds), probe.width, probe.height, rule)
+    )
+
+
+def _crop_rule(manifest: Manifest, scorer: Scorer) -> CropRule:
+    spec = manifest.detector
+    if spec is None:
+        raise ValueError("a manifest without a detector asks for no frames to be looked at")
+    refusal = NoCrop.UNTRAINED if spec.name in scorer.untrained else None
+    if spec.is_record_only:
+        refusal = NoCrop.RECORD_ONLY
+    return CropRule(
+        min_presence=spec.min_presence, min_share=spec.min_crop_share, min_frames=spec.min_frames, refusal=refusal
+    )
 
 
 def _region_entries(regions: Regions) -> dict[str, Any]:
-    boxes = [_box(one) for one in regions.detections]
-    found = {"boxes": boxes, "frames": regions.frames, "acted_on": regions.is_acted_on}
-    return {REGION_KEY: found, CROP_KEY: regions.crop_url}
+    decision = regions.decision
+    crop = decision.crop
+    found = {
+        "boxes": [_box(one) for one in regions.detections],
+        "frames": len(regions.frame_seconds),
+        "frame_seconds": [_seconds(moment) for moment in regions.frame_seconds],
+        "regions": [_region(one) for one in decision.regions],
+        "acted_on": decision.made is not None,
+        "reason": decision.refusal,
+        "crop": crop and {"rect": list(astuple(crop)), "share": round(decision.share, DIGITS)},
+    }
+    return {REGION_KEY: found, CROP_KEY: None}
+
+
+def _region(one: Region) -> dict[str, Any]:
+    return {
+        "label": one.label,
+        "score": round(one.score, DIGITS),
+        "box": [round(side, PIXEL_DIGITS) for side in one.box],
+        "presence": round(one.presence, DIGITS),
+    }
 
 
 def _entry(output: Output, scores: Sequence[Scores]) -> dict[str, Any]:

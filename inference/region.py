@@ -6,23 +6,63 @@ it is there in most sampled frames, and the crop is the largest rectangle that t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import ceil, floor
 
-from inference.types import Detection
+from inference.types import Crop, Detection
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
+MIN_IOU = 0.5  # of sightings that belong together
+_BAND_HEIGHT, _BAND_WIDTH = 0.7, 0.9  # shares that bands must have in common: lines of a caption differ in length
+
+
+class NoCrop(StrEnum):
+    """Why no crop is made; one stable code each."""
+
+    UNTRAINED = "untrained"  # seeded weights see nothing
+    RECORD_ONLY = "record_only"  # the manifest says so
+    TOO_FEW_FRAMES = "too_few_frames"  # were looked at to tell what stays
+    NO_LASTING_REGION = "no_lasting_region"  # nothing stays, or nothing that stays lies inside the picture
+    TOO_LITTLE_LEFT = "too_little_left"  # the largest crop keeps less than the stated share
+
 
 @dataclass(frozen=True, slots=True)
-class Crop:
-    """A part of the picture in pixels; all four are even, as 4:2:0 video needs."""
+class Region:
+    """One thing that stays where it is."""
 
-    left: int
-    top: int
-    width: int
-    height: int
+    label: str  # that most of its sightings have
+    box: Box  # around all of them
+    presence: float  # share of the sampled frames that show it
+    score: float  # mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropRule:
+    """When a crop is made. Shares are from 0 to 1."""
+
+    min_presence: float = 0.6  # share of the sampled frames that must be exceeded
+    min_share: float = 0.5  # of the picture that must be kept
+    min_frames: int = 3  # that must have been looked at
+    refusal: NoCrop | None = None  # why none is made whatever is seen
+
+
+@dataclass(frozen=True, slots=True)
+class CropDecision:
+    """What stays, the largest crop without it, and why that crop is not made (None: it is)."""
+
+    regions: tuple[Region, ...]
+    crop: Crop | None
+    share: float  # of the picture that the crop keeps
+    refusal: NoCrop | None
+
+    @property
+    def made(self) -> Crop | None:
+        """The crop that is to be made."""
+        return self.crop if self.refusal is None else None
 
 
 @dataclass(slots=True)
@@ -32,21 +72,51 @@ class _Track:
     hull: Box  # around all of them
     mean: Box
     times: set[float] = field(default_factory=set)
+    labels: Counter[str] = field(default_factory=Counter)
+    scores: float = 0.0  # their sum
 
     def see(self, sighting: Detection) -> None:
         seen = len(self.times)
         self.mean = _mixed(self.mean, seen, sighting.box)
         self.hull = _hull(self.hull, sighting.box)
         self.times.add(sighting.pts_seconds)
+        self.labels[sighting.label] += 1
+        self.scores += sighting.score
+
+    def region(self, num_frames: int) -> Region:
+        seen = len(self.times)
+        return Region(self.labels.most_common(1)[0][0], self.hull, seen / num_frames, self.scores / seen)
 
 
-def persistent_boxes(
-    detections: Iterable[Detection], num_frames: int, *, min_presence: float = 0.5, min_iou: float = 0.5
-) -> list[Box]:
-    """Boxes that are there in more than ``min_presence`` of the ``num_frames`` sampled frames, largest first.
+def decide_crop(
+    detections: Iterable[Detection], num_frames: int, width: int, height: int, rule: CropRule
+) -> CropDecision:
+    """Decide on the boxes of the ``num_frames`` frames sampled from a video of ``width`` x ``height`` pixels."""
+    regions = tuple(lasting_regions(detections, num_frames, min_presence=rule.min_presence))
+    crop = safe_crop(width, height, (region.box for region in regions), 0.0)
+    share = crop.width * crop.height / (width * height) if crop else 0.0
+    return CropDecision(regions, crop, share, _refusal(crop, share, num_frames, width, height, rule))
 
-    Sightings belong together, whatever their labels, while each overlaps the mean of those before (IoU, 0 to 1)
-    by ``min_iou``: what walks through the picture leaves its mean behind. The answer is the hull around them.
+
+def _refusal(
+    crop: Crop | None, share: float, num_frames: int, width: int, height: int, rule: CropRule
+) -> NoCrop | None:
+    if rule.refusal is not None:
+        return rule.refusal
+    if num_frames < rule.min_frames:
+        return NoCrop.TOO_FEW_FRAMES
+    if crop == Crop(0, 0, _even_down(width), _even_down(height)):
+        return NoCrop.NO_LASTING_REGION
+    return NoCrop.TOO_LITTLE_LEFT if crop is None or share < rule.min_share else None
+
+
+def lasting_regions(
+    detections: Iterable[Detection], num_frames: int, *, min_presence: float = 0.5, min_iou: float = MIN_IOU
+) -> list[Region]:
+    """What is there in more than ``min_presence`` of the ``num_frames`` sampled frames, largest first.
+
+    Sightings belong together, whatever their labels, while each overlaps the mean of those before (IoU, 0 to 1) by
+    ``min_iou``, or lies in the same band: what walks through the picture leaves its mean behind.
     """
     tracks: list[_Track] = []
     for sighting in sorted(detections, key=lambda detection: (detection.pts_seconds, -detection.score)):
@@ -55,8 +125,8 @@ def persistent_boxes(
             track = _Track(sighting.box, sighting.box)
             tracks.append(track)
         track.see(sighting)
-    lasting = [track.hull for track in tracks if len(track.times) > min_presence * num_frames]
-    return sorted(lasting, key=_area, reverse=True)
+    lasting = [track.region(num_frames) for track in tracks if len(track.times) > min_presence * num_frames]
+    return sorted(lasting, key=lambda region: _area(region.box), reverse=True)
 
 
 def iou(one: Box, other: Box) -> float:
@@ -124,10 +194,24 @@ def _grown_to_even(box: Box, right_border: int, bottom_border: int) -> _EvenBox 
 
 
 def _best_track(tracks: Sequence[_Track], sighting: Detection, min_iou: float) -> _Track | None:
-    """The track that overlaps it most, unless that one has its sighting of this frame."""
+    """The track that overlaps it most, unless that one has its sighting of this frame; else one in the same band."""
     unseen = [track for track in tracks if sighting.pts_seconds not in track.times]
     best = max(unseen, key=lambda track: iou(track.mean, sighting.box), default=None)
-    return best if best and iou(best.mean, sighting.box) >= min_iou else None
+    if best and iou(best.mean, sighting.box) >= min_iou:
+        return best
+    return next((track for track in unseen if _is_same_band(track.mean, sighting.box)), None)
+
+
+def _is_same_band(one: Box, other: Box) -> bool:
+    """Whether both lie on one line and one within the other, as captions of different lengths do."""
+    heights = _span_overlap(one[1], one[3], other[1], other[3])
+    widths = _span_overlap(one[0], one[2], other[0], other[2])
+    tallest, narrowest = max(one[3] - one[1], other[3] - other[1]), min(one[2] - one[0], other[2] - other[0])
+    return heights >= _BAND_HEIGHT * tallest > 0 and widths >= _BAND_WIDTH * narrowest > 0
+
+
+def _span_overlap(start: float, stop: float, other_start: float, other_stop: float) -> float:
+    return max(0.0, min(stop, other_stop) - max(start, other_start))
 
 
 def _mixed(mean: Box, count: int, box: Box) -> Box:

@@ -156,6 +156,10 @@ class EncodedCrop:
         """A path under which this process can open the file while it is not closed."""
         return Path(f"/proc/self/fd/{self.file.fileno()}")
 
+    def close(self) -> None:
+        """Give the file up."""
+        self.file.close()
+
 
 @dataclass(frozen=True, slots=True)
 class CroppedVideo:

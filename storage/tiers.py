@@ -85,6 +85,11 @@ class Tiers:
         self._tallies = {name: _Tally() for name in names}
         self._lock = threading.Lock()
 
+    @property
+    def origin(self) -> ObjectStore:
+        """The store behind all others, the last one asked: what is made of a video is put there."""
+        return self._tiers[-1].store
+
     def download(self, uri: ObjectUri, *, use_alluxio: bool, spool: Spool, holder: str) -> SpooledVideo:
         """Bring the object into the spool from the first tier that serves it whole, and lease it to the holder.
 

@@ -1,6 +1,6 @@
 """The story of one video, in plain functions.
 
-    feed ──► download ──► infer ──► record ──► (the shard is full) ──► write
+    feed ──► download ──► infer (──► upload the crop) ──► record ──► (the shard is full) ──► write
 
 Each function may run twice with one effect: deliveries are at least once. Errors leave here as they are;
 :mod:`tasks.errors` says which are retried and which are recorded. Celery appears nowhere in this file.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 from storage.errors import Unavailable, UsageError
 from storage.ledger import Run, Shard, is_retry
 from storage.records import Execution, Failure, Record, ResultRow, VideoRow
-from storage.uri import check_object
+from storage.uri import ObjectUri, check_object
 from tasks.messages import Downloaded, RowMessage
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
-    from storage.tiers import SpooledVideo
+    from inference.types import Verdict
+    from storage.tiers import SpooledVideo, Tiers
     from tasks.runtime import Judging, Runtime
+    from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -147,10 +149,14 @@ def download(row: RowMessage, rt: Runtime) -> Downloaded:
 def _fetch(row: RowMessage, rt: Runtime) -> SpooledVideo:
     video = VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal)
     uri = check_object(video.oss_bucket, video.video_path, allowed_buckets=rt.settings.oss_buckets)
+    return _tiers(rt).download(uri, use_alluxio=video.uses_alluxio, spool=rt.spool, holder=row.holder)
+
+
+def _tiers(rt: Runtime) -> Tiers:
     if rt.tiers is None:
         msg = "this worker fetches no videos; it consumes neither io nor a GPU queue"
         raise RuntimeError(msg)
-    return rt.tiers.download(uri, use_alluxio=video.uses_alluxio, spool=rt.spool, holder=row.holder)
+    return rt.tiers
 
 
 @contextmanager
@@ -180,7 +186,7 @@ def release(row: RowMessage, rt: Runtime) -> None:
         log.warning("row %s of run %s keeps its lease for now: %s", row.ordinal, row.run_id, error)
 
 
-# ── infer: one decode pass, warm models, one verdict ─────────────────────────────────────────────────────────────────
+# ── infer: one decode pass, warm models, one verdict; a crop is uploaded before its row is recorded ──────────────────
 
 
 def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
@@ -188,7 +194,7 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
     started, clock = datetime.now(UTC), time.perf_counter()
     row, judging = downloaded.row, rt.judging_for(downloaded.row.run_id)
     with _spooled(downloaded, rt) as (path, tier, milliseconds):
-        verdict = judging.judge(path, rt.run(row.run_id).spec.filters)
+        verdict = upload(row, judging.judge(path, rt.run(row.run_id).spec.filters), rt)
     seconds = time.perf_counter() - clock
     execution = Execution(
         start_time=started,
@@ -206,6 +212,29 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
     return ResultRow.succeeded(
         row.record, run_id=row.run_id, ordinal=row.ordinal, verdict_info=verdict.info, execution=execution
     )
+
+
+def upload(row: RowMessage, verdict: Verdict, rt: Runtime) -> Verdict:
+    """Store the verdict's crop, if it has one, and name its place in the verdict.
+
+    The key stands for source, crop and encoder, so the same crop again is the same object. A result that names a crop
+    is recorded only after this.
+    """
+    from inference.judge import with_crop
+
+    if verdict.crop is None:
+        return verdict
+    with closing(verdict.crop) as crop:
+        clock = time.perf_counter()
+        uri = _crop_uri(row, crop.digest, rt.settings)
+        _tiers(rt).origin.put(crop.path, uri)
+        milliseconds = (time.perf_counter() - clock) * 1000
+        return with_crop(verdict, crop, str(uri), milliseconds)
+
+
+def _crop_uri(row: RowMessage, digest: str, settings: Settings) -> ObjectUri:
+    bucket = settings.crop_bucket or VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal).oss_bucket
+    return check_object(bucket, f"{settings.crop_prefix}/{digest}.mp4", allowed_buckets=None)
 
 
 def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:

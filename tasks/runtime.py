@@ -75,7 +75,10 @@ class Judging:
     mean_cost: MeanCost = field(default_factory=MeanCost)
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
-        """Decode once, score every clip, find boxes, and give the verdict."""
+        """Decode, find boxes, score every clip of the video or of its crop, and give the verdict.
+
+        The caller closes its crop.
+        """
         from inference.judge import judge_video
 
         return judge_video(path, frozenset(switches), self.manifest, self.decoder, self.models)
@@ -221,9 +224,10 @@ def open_judging(settings: Settings) -> Judging:
         max_frames_bytes=settings.max_frames_bytes,
         memory_bytes=settings.decode_memory_bytes,
         timeout_seconds=settings.decode_timeout_seconds,
+        crop_timeout_seconds=settings.crop_timeout_seconds,
     )
     children = settings.decoder_children or os.cpu_count() or 1
-    decoder = DecoderPool(children, limits, decoder=settings.decoder)
+    decoder = DecoderPool(children, limits, decoder=settings.decoder, scratch=settings.spool_root)
     log.info(
         "models of manifest %s warm in %.1f s on %s", manifest.name, time.perf_counter() - clock, models.device_name
     )

@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from storage.errors import ForbiddenPath
+from storage.uri import check_object
+
 GIB = 1024**3
 PREFIX = "TAMIS_"
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+socket://")
@@ -62,6 +65,8 @@ class Settings(BaseModel):
     oss_buckets: frozenset[str] | None = Field(
         default=None, description="comma-separated buckets that rows may name; default: any"
     )
+    crop_bucket: str | None = Field(default=None, description="bucket that crops are put in; default: the row's own")
+    crop_prefix: str = Field(default="tamis-crops", description="crops are put at <prefix>/<digest>.mp4")
 
     # Limits
     spool_dir: AbsolutePath | None = Field(default=None, description="node-local spool; default: <state_dir>/spool")
@@ -82,6 +87,7 @@ class Settings(BaseModel):
     decoder: str = Field(default="pyav", description="decoder adapter")
     decoder_children: Count | None = Field(default=None, description="decoder processes; default: one for each core")
     decode_timeout_seconds: Seconds = Field(default=300.0, description="deadline of one decode")
+    crop_timeout_seconds: Seconds = Field(default=900.0, description="deadline of encoding one crop")
     decode_memory_bytes: Count = Field(default=4 * GIB, description="address space of one decoder process")
     max_video_seconds: Seconds = Field(default=3600.0, description="length of the longest video that is decoded")
     max_video_pixels: Count = Field(default=8192 * 4320, description="pixels of the largest frame that is decoded")
@@ -121,6 +127,19 @@ class Settings(BaseModel):
     @field_validator("node")
     @classmethod
     def _check_node(cls, value: str) -> str:
+    @field_validator("crop_bucket")
+    @classmethod
+    def _check_crop_bucket(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_place(value, "crops")
+        return value
+
+    @field_validator("crop_prefix")
+    @classmethod
+    def _check_crop_prefix(cls, value: str) -> str:
+        _check_place("bucket", value)
+        return value
+
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
             msg = "takes 1 to 64 letters, digits, - and _ (it names a queue)"
             raise ValueError(msg)
@@ -181,6 +200,13 @@ class Settings(BaseModel):
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:
     import difflib
+
+def _check_place(bucket: str, prefix: str) -> None:
+    try:
+        check_object(bucket, f"{prefix}/{'0' * 64}.mp4", allowed_buckets=None)
+    except ForbiddenPath as error:
+        raise ValueError(str(error)) from error
+
 
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the names there are"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from inference.judge import Regions, classify, judge_video, verdict_info
+from inference.region import CropRule, NoCrop, decide_crop
 from inference.types import Detection, Scores
 
 
@@ -43,21 +44,34 @@ def test_the_first_of_equally_probable_labels_wins():
 
 
 def test_regions_are_written_with_their_place_and_time():
-    found = Detection(1.0, "logo", 0.91234567, (10.0, 20.456, 30.0, 40.0))
-    info = verdict_info((), {}, Regions([found], frames=4, is_acted_on=False))
-    assert info == {
+    box = (10.0, 20.456, 30.0, 40.0)
+    found = [Detection(moment, "logo", 0.91234567, box) for moment in (0.0, 1.0, 2.0)]
+    decision = decide_crop(found, 3, 640, 360, CropRule(refusal=NoCrop.UNTRAINED))
+    info = verdict_info((), {}, Regions(found, [0.0, 1.0, 2.0], decision))
+    region = info["abnormal_region_info"]
+    assert region.pop("boxes")[1] == {
+        "label": "logo",
+        "score": 0.912346,
+        "box": [10.0, 20.46, 30.0, 40.0],
+        "pts_seconds": 1,
+    }
+    assert json.loads(json.dumps(info)) == {
         "abnormal_region_info": {
-            "boxes": [{"label": "logo", "score": 0.912346, "box": [10.0, 20.46, 30.0, 40.0], "pts_seconds": 1}],
-            "frames": 4,
+            "frames": 3,
+            "frame_seconds": [0, 1, 2],
+            "regions": [{"label": "logo", "score": 0.912346, "box": [10.0, 20.46, 30.0, 40.0], "presence": 1.0}],
             "acted_on": False,
+            "reason": "untrained",
+            "crop": {"rect": [30, 0, 610, 360], "share": 0.953125},
         },
         "abnormal_region_crop": None,
     }
 
 
-def test_a_crop_is_written_as_its_url():
-    info = verdict_info((), {}, Regions([], frames=4, is_acted_on=True, crop_url="oss://bucket/crop.mp4"))
-    assert info["abnormal_region_crop"] == "oss://bucket/crop.mp4"
+def test_nothing_found_is_a_reason_too():
+    info = verdict_info((), {}, Regions([], [0.0, 1.0, 2.0], decide_crop([], 3, 640, 360, CropRule())))
+    assert info["abnormal_region_info"]["reason"] == "no_lasting_region"
+    assert info["abnormal_region_crop"] is None
 
 
 def test_an_output_without_scores_is_a_bug_and_fails_loudly(tiny):

@@ -8,14 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference import region
-from inference.region import Crop, persistent_boxes, safe_crop
-from inference.types import Detection
+from inference.region import CropRule, NoCrop, Region, decide_crop, lasting_regions, safe_crop
+from inference.types import Crop, Detection
 
 LOGO = (500.0, 10.0, 620.0, 60.0)
 
 
 def seen(box, *times, label="logo", score=0.9):
     return [Detection(float(time), label, score, box) for time in times]
+
+
+def persistent_boxes(detections, num_frames, **options):
+    return [one.box for one in lasting_regions(detections, num_frames, **options)]
 
 
 def test_the_worked_examples_in_the_docstrings_hold():
@@ -44,6 +48,23 @@ def test_what_walks_through_the_picture_is_content():
 
 def test_a_box_whose_label_wavers_is_still_one_box():
     assert persistent_boxes(seen(LOGO, 0, 2, 4, label="text") + seen(LOGO, 1, 3, 5, label="logo"), 8) == [LOGO]
+
+
+def test_a_region_carries_its_commonest_label_its_presence_and_its_mean_score():
+    detections = seen(LOGO, 0, 1, 2, score=0.9) + seen(LOGO, 3, label="text", score=0.5)
+    (found,) = lasting_regions(detections, 5)
+    assert found == Region("logo", LOGO, 0.8, pytest.approx(0.8))
+
+
+def test_captions_of_different_lengths_on_one_line_are_one_band():
+    lines = [(320 - half, 300, 320 + half, 330) for half in (60, 200, 90, 250, 70, 180)]
+    detections = [Detection(float(t), "subtitle", 0.9, box) for t, box in enumerate(lines)]
+    assert persistent_boxes(detections, 6) == [(70, 300, 570, 330)]
+
+
+def test_a_false_box_over_the_whole_picture_does_not_swallow_the_logo():
+    detections = seen(LOGO, *range(10)) + seen((0, 0, 640, 360), 2, 5, 6, score=0.99)
+    assert persistent_boxes(detections, 10) == [LOGO]
 
 
 def test_two_boxes_on_every_frame_are_two_boxes():
@@ -115,3 +136,41 @@ def test_the_crop_is_the_largest_there_is(boxes):
         assert all(side % 2 == 0 for side in (crop.left, crop.top, crop.width, crop.height))
         kept = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
         assert all(region.iou(kept, box) == 0 for box in boxes)
+
+
+RULE = CropRule(min_presence=0.6, min_share=0.5, min_frames=3)
+
+
+def decide(detections, num_frames=10, rule=RULE):
+    return decide_crop(detections, num_frames, 640, 360, rule)
+
+
+def test_a_crop_is_decided_on_what_stays():
+    decision = decide(seen(LOGO, *range(7)))
+    assert decision.made == decision.crop == Crop(0, 60, 640, 300)
+    assert decision.share == pytest.approx(300 / 360)
+    assert [one.label for one in decision.regions] == ["logo"]
+
+
+@pytest.mark.parametrize(
+    ("detections", "num_frames", "refusal"),
+    [
+        ([], 10, NoCrop.NO_LASTING_REGION),
+        (seen(LOGO, *range(6)), 10, NoCrop.NO_LASTING_REGION),  # 60 % is not more than 60 %
+        (seen(LOGO, 0, 1), 2, NoCrop.TOO_FEW_FRAMES),
+        (seen((700, 0, 800, 100), *range(10)), 10, NoCrop.NO_LASTING_REGION),  # beside the picture
+        (seen((200, 100, 440, 260), *range(10)), 10, NoCrop.TOO_LITTLE_LEFT),
+        (seen((0, 0, 640, 360), *range(10)), 10, NoCrop.TOO_LITTLE_LEFT),
+    ],
+)
+def test_no_crop_is_made_without_saying_why(detections, num_frames, refusal):
+    decision = decide(detections, num_frames)
+    assert decision.made is None
+    assert decision.refusal == refusal
+
+
+def test_what_would_be_cropped_is_told_even_when_it_must_not_be():
+    decision = decide(seen(LOGO, *range(10)), rule=CropRule(refusal=NoCrop.RECORD_ONLY))
+    assert decision.made is None
+    assert decision.refusal == NoCrop.RECORD_ONLY
+    assert decision.crop == Crop(0, 60, 640, 300)
