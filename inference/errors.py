@@ -19,6 +19,7 @@ class VideoFault(StrEnum):
     """Why a video cannot be judged; one stable code each."""
 
     NOT_A_VIDEO = "not_a_video"  # no container or no video stream
+    UNSUPPORTED = "unsupported_video"  # sound, but the chosen decoder cannot read it right; another one may
     CORRUPT = "corrupt_video"  # damaged beyond the tolerated share of frames
     NO_FRAMES = "no_frames"  # opens, but yields nothing
     TOO_LONG = "video_too_long"  # over the limit in seconds or in decoded bytes

@@ -21,7 +21,7 @@ FORBIDDEN = {
     "beat": {"torch", "transformers", "ultralytics", "inference", "storage"},
     "tasks": {"torch", "transformers", "ultralytics", "decord", "oss2", "odps"},
 }
-ONLY_IMPORTER = {"ultralytics": "inference/models/detector.py"}
+ONLY_IMPORTER = {"ultralytics": "inference/models/detector.py", "decord": "inference/decode/decord.py"}
 
 
 def modules(package: str) -> list[Path]:

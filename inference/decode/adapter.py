@@ -11,7 +11,10 @@ from inference.decode.limits import DecodeLimits
 from inference.decode.timeline import Timeline
 from inference.types import Frames, Indices, PictureSpec
 
-ADAPTERS: Mapping[str, str] = {"pyav": "inference.decode.pyav:PyAv"}
+ADAPTERS: Mapping[str, str] = {
+    "pyav": "inference.decode.pyav:PyAv",
+    "decord": "inference.decode.decord:Decord",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Reading:
     height: int
     rotation_degrees: int  # clockwise turn that was applied: 0, 90, 180, 270
     decoded_fraction: float  # of the frames up to the last wanted one
+    is_mirrored: bool = False  # on top of the turn
 
 
 class VideoDecoder(Protocol):

@@ -24,6 +24,11 @@ class Orientation:
             return 90 if self.flips_x else 270
         return 180 if self.flips_y else 0
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether no turn alone brings it upright."""
+        return (self.flips_x != self.flips_y) != self.is_transposed
+
     def upright_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) in pixels after turning; its own inverse."""
         return (height, width) if self.is_transposed else (width, height)

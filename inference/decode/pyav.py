@@ -81,7 +81,8 @@ class PyAv:
         if writer.upright_size is None:
             raise BadVideo(VideoFault.CORRUPT, f"no {timeline.codec} frame could be decoded")
         writer.fill_gaps()
-        return Reading(*writer.upright_size, writer.rotation_degrees, decoded_fraction)
+        turned = writer.orientation
+        return Reading(*writer.upright_size, turned.rotation_degrees, decoded_fraction, turned.is_mirrored)
 
 
 def read_frames(

@@ -60,20 +60,15 @@ class FrameWriter:
 
     def __init__(self, wanted: Mapping[PictureSpec, Indices], frames: Mapping[PictureSpec, Frames]) -> None:
         self._writers = [PictureWriter(spec, indices, frames[spec]) for spec, indices in wanted.items()]
-        self._orientation = UPRIGHT
+        self.orientation = UPRIGHT  # of the last frame written
         self.upright_size: tuple[int, int] | None = None  # of the first frame written
-
-    @property
-    def rotation_degrees(self) -> int:
-        """Clockwise turn of the last frame written."""
-        return self._orientation.rotation_degrees
 
     def write(self, frame: VideoFrame, positions: Sequence[int]) -> None:
         """Write one frame wherever it is wanted."""
-        self._orientation = orientation(display_matrix(frame))
-        self.upright_size = self.upright_size or self._orientation.upright_size(frame.width, frame.height)
+        self.orientation = orientation(display_matrix(frame))
+        self.upright_size = self.upright_size or self.orientation.upright_size(frame.width, frame.height)
         for writer in self._writers:
-            writer.write(frame, self._orientation, positions)
+            writer.write(frame, self.orientation, positions)
 
     def fill_gaps(self) -> None:
         """Leave no row unwritten."""

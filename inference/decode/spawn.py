@@ -22,6 +22,7 @@ _IMPORT_ROOT = Path(__file__).resolve().parents[2]
 _STDERR_TAIL_BYTES = 2000
 # Nothing of the parent's environment: no secrets near hostile files. OpenBLAS would start a thread per core.
 _ENVIRONMENT = {
+    "PATH": os.defpath,  # decord appends to it when imported
     "PYTHONPATH": str(_IMPORT_ROOT),
     "PYTHONNOUSERSITE": "1",
     "LC_ALL": "C.UTF-8",

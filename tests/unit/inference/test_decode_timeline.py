@@ -120,3 +120,5 @@ def test_all_ways_to_hold_a_camera_end_upright(turned: Orientation, expected, de
     frame = np.repeat(np.array([[1, 2], [3, 4]], np.uint8)[..., None], 3, axis=2)
     assert turned.turn(frame)[..., 0].tolist() == expected
     assert turned.rotation_degrees == degrees
+    unturned = np.rot90(turned.turn(frame)[..., 0], degrees // 90)
+    assert turned.is_mirrored == (unturned.tolist() != [[1, 2], [3, 4]])
