@@ -1,0 +1,61 @@
+"""``python -m bench [--case decode] [--rounds 5] [--short]``: measure, compare, hold answers equal, print and store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.comparison import load_case
+from bench.harness import ROOT, Unequal, run
+from bench.report import describe, store, table
+
+CASES = ("decode", "share", "flow")
+ROUNDS, SHORT_ROUNDS = 5, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the cases; 1 when two variants of one gave different answers."""
+    chosen = _parser().parse_args(arguments)
+    console = Console() if sys.stdout.isatty() else Console(width=150)
+    for module in [chosen.module] if chosen.module else [f"bench.{name}" for name in chosen.case or CASES]:
+        try:
+            _run_case(module, chosen, console)
+        except Unequal as unequal:
+            console.print(f"equal=no: {unequal}", style="red", markup=False, soft_wrap=True)
+            return 1
+    return 0
+
+
+def _run_case(module: str, chosen: argparse.Namespace, console: Console) -> None:
+    case = load_case(module)
+    rounds = chosen.rounds or (SHORT_ROUNDS if chosen.short else ROUNDS)
+    described = []
+    for comparison in case.short if chosen.short else case.comparisons:
+        with console.status(comparison.name) as status:
+            measured = run(comparison, module, rounds, is_short=chosen.short, tell=status.update)
+        console.print(table(comparison, measured, is_short=chosen.short), "")
+        described.append(describe(comparison, measured, is_short=chosen.short))
+    console.print(f"stored: {store(chosen.results, case.name, described)}", soft_wrap=True, highlight=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure variants of the same work by turns.")
+    parser.add_argument("--case", action="append", choices=CASES, help="only this case; default: all")
+    parser.add_argument("--module", help="a module with a CASE of your own, by its dotted name")
+    parser.add_argument("--rounds", type=_at_least_one, help=f"rounds of each variant; default {ROUNDS}")
+    parser.add_argument("--short", action="store_true", help="tiny inputs, two rounds: does it work at all?")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="directory for the JSON")
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if (rounds := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{rounds} rounds measure nothing: give at least 1")
+    return rounds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

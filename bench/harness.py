@@ -1,0 +1,72 @@
+"""Runs a comparison: its variants by turns, each round in a process of its own, every answer held to the first one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.comparison import Comparison
+from bench.equality import difference
+from bench.summary import Measured
+
+ROOT = Path(__file__).resolve().parent.parent
+ROUND_SECONDS = 240.0  # no round takes longer
+
+
+class Unequal(Exception):
+    """A variant gave another answer than the baseline: its speed means nothing."""
+
+
+def turns(variants: list[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """Every variant once a round, in turned order every other round, so that a drift hits all alike.
+
+    >>> [variant for _, variant in turns(["a", "b"], 2)]
+    ['a', 'b', 'b', 'a']
+    """
+    for number in range(rounds):
+        for variant in variants if number % 2 == 0 else reversed(variants):
+            yield number, variant
+
+
+def run(
+    comparison: Comparison, module: str, rounds: int, *, is_short: bool, tell: Callable[[str], object] = str
+) -> list[Measured]:
+    """Measure every variant ``rounds`` times, the baseline's first.
+
+    Raises:
+        Unequal: at the first answer that differs.
+    """
+    comparison.inputs(is_short)
+    measured: list[Measured] = []
+    expected: Any = None
+    for number, variant in turns(list(comparison.variants), rounds):
+        tell(f"{comparison.name}: round {number + 1} of {rounds}, {variant}")
+        reply = _round(module, comparison.name, variant, is_short=is_short)
+        if not measured:
+            expected = reply["answer"]
+        if differs := difference(expected, reply["answer"], comparison.tolerance):
+            raise Unequal(f"{comparison.name}: {variant} in round {number + 1}: {differs}")
+        measured.append(Measured(number, variant, **reply["measured"]))
+    return measured
+
+
+def _round(module: str, comparison: str, variant: str, *, is_short: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="tamis-bench-") as directory:
+        path = Path(directory) / "round.json"
+        words = [module, comparison, variant, "short" if is_short else "full", str(path)]
+        command = [sys.executable, "-m", "bench.round", *words]
+        subprocess.run(command, cwd=ROOT, env=_environ(), check=True, timeout=ROUND_SECONDS)
+        reply: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return reply
+
+
+def _environ() -> dict[str, str]:
+    """The caller's TAMIS_* settings play no part; one thread per library, or ratios depend on who else is running."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+    return own | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}

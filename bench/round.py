@@ -1,0 +1,37 @@
+"""One round of one variant, in a process of its own: ``python -m bench.round MODULE COMPARISON VARIANT LENGTH PATH``.
+
+Opening, warming and closing are not measured. The measurement and the answer go to PATH as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from bench.comparison import find
+from bench.meter import Clock, canary, tree_peak_bytes
+
+
+def main(module: str, comparison: str, variant: str, length: str, path: str) -> None:
+    """Measure once."""
+    with find(module, comparison).variants[variant](length == "short") as work:
+        before = canary()
+        started = Clock.read()
+        make_answer = work()
+        ended = Clock.read()
+        peak_bytes = tree_peak_bytes()
+        after = canary()
+        answer = make_answer()
+    measured = {
+        "cpu_seconds": ended.cpu_seconds - started.cpu_seconds,
+        "wall_seconds": ended.wall_seconds - started.wall_seconds,
+        "peak_bytes": peak_bytes,
+        "canary_cpu_seconds": max(before.cpu_seconds, after.cpu_seconds),
+        "canary_wall_seconds": max(before.wall_seconds, after.wall_seconds),
+    }
+    Path(path).write_text(json.dumps({"measured": measured, "answer": answer}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
