@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -12,14 +15,16 @@ def transformer_layers(model: nn.Module) -> list[nn.Module]:
     return max(lists, key=len, default=[])
 
 
-def compile_layers(model: nn.Module, batch_sizes: int) -> int:
-    """Have every layer compiled when it first runs, once per batch size; returns how many layers there are.
+def compile_layers(model: nn.Module, batch_sizes: int, backend: str | Callable[..., Any] = "inductor") -> int:
+    """Have the layers compiled when they first run, once per batch size; returns how many.
+
+    Not the first one: its input lies otherwise in memory, so that it would need compilations of its own.
 
     ``batch_sizes`` is how many sizes will be run: each has a compilation of its own, as code for any size is slower.
     """
-    layers = transformer_layers(model)
+    layers = transformer_layers(model)[1:]
     for layer in layers:
-        layer.compile(dynamic=False)
+        layer.compile(dynamic=False, backend=backend)
     _allow(batch_sizes)
     return len(layers)
 

@@ -182,6 +182,8 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
         models.warm_up()
         trained = "untrained weights: verdicts mean nothing" if models.is_untrained else "trained weights"
         yield Finding("models", is_well=True, found=f"manifest {manifest.name} on {models.device_name}, {trained}")
+        for instance, filters in models.shared.items():
+            yield Finding(f"backbone {instance}", is_well=True, found=f"one pass per clip for {', '.join(filters)}")
         for name, digest in models.digests.items():
             yield Finding(f"model {name}", is_well=True, found=digest[:16])
     finally:

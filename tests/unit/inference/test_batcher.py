@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 import threading
+import weakref
 from concurrent.futures import wait
 
 import numpy as np
@@ -26,6 +28,7 @@ class Recorder:
         self.gate.set()
         self.entered = threading.Event()
         self.failure: Exception | None = None
+        self.fitting: int | None = None  # larger batches do not fit into memory
 
     def __call__(self, clips, heads, size):
         self.entered.set()
@@ -33,6 +36,8 @@ class Recorder:
         self.batches.append((len(clips), size))
         if self.failure is not None:
             raise self.failure
+        if self.fitting is not None and size > self.fitting:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         values = [int(one[0, 0, 0, 0]) for one in clips]
         if 255 in values:
             raise RuntimeError("a clip no model can take")
@@ -114,7 +119,7 @@ def test_scores_that_are_not_finite_condemn_only_their_video(open_batcher, score
     assert np.isfinite(good.result(PATIENCE_SECONDS)["vfx"]).all()
 
 
-def test_a_full_memory_is_transient_and_tried_with_single_clips_first(open_batcher, score):
+def test_a_memory_without_room_for_one_clip_is_transient(open_batcher, score):
     batcher = open_batcher()
     blocked(batcher, score)
     futures = [batcher.submit(clip(value), ["vfx"]) for value in (10, 20)]
@@ -127,6 +132,72 @@ def test_a_full_memory_is_transient_and_tried_with_single_clips_first(open_batch
     assert score.batches == [(1, 1), (2, 2), (1, 1), (1, 1)]
     score.failure = None
     assert batcher.submit(clip(10), ["vfx"]).result(PATIENCE_SECONDS)
+
+
+def test_a_batch_that_does_not_fit_is_run_in_halves_and_later_ones_are_smaller(open_batcher, score, caplog):
+    score.fitting = 2
+    batcher = open_batcher(buckets=(1, 2, 4, 8))
+    blocked(batcher, score)
+    futures = [batcher.submit(clip(value), ["vfx"]) for value in range(1, 8)]
+    score.gate.set()
+    assert [round(float(one.result(PATIENCE_SECONDS)["vfx"][0] * 255)) for one in futures] == list(range(1, 8))
+    # 7 clips fill 8 places: halves of 4 and 3, and each of those again
+    assert score.batches[1:] == [(7, 8), (4, 4), (2, 2), (2, 2), (3, 4), (2, 2), (1, 1)]
+    assert "does not fit into memory; batches of at most 2 from now on" in caplog.text
+    counters = batcher.counters()
+    assert (counters.memory_full, counters.max_batch, counters.failures) == (3, 2, 0)
+
+    blocked(batcher, score)
+    wait([batcher.submit(clip(value), ["vfx"]) for value in range(4)] + unblock(score), PATIENCE_SECONDS)
+    assert score.batches[-3:] == [(1, 1), (2, 2), (2, 2)]
+
+
+def unblock(score: Recorder) -> list:
+    score.gate.set()
+    return []
+
+
+def test_larger_batches_are_tried_again_after_enough_that_fitted(open_batcher, score):
+    score.fitting = 1
+    batcher = open_batcher(buckets=(1, 2), recovery_batches=3)
+    blocked(batcher, score)
+    futures = [batcher.submit(clip(value), ["vfx"]) for value in (1, 2)]
+    score.gate.set()
+    wait(futures, PATIENCE_SECONDS)
+    assert batcher.counters().max_batch == 1
+    score.fitting = None
+    batcher.submit(clip(3), ["vfx"]).result(PATIENCE_SECONDS)  # the third that fits: two halves came before
+    assert batcher.counters().max_batch == 2
+
+
+def test_a_poison_clip_in_a_batch_that_does_not_fit_still_fails_alone(open_batcher, score):
+    score.fitting = 1
+    batcher = open_batcher(buckets=(1, 2))
+    blocked(batcher, score)
+    good, poison = (batcher.submit(clip(value), ["vfx"]) for value in (10, 255))
+    score.gate.set()
+    with pytest.raises(RuntimeError, match="a clip no model can take"):
+        poison.result(PATIENCE_SECONDS)
+    assert good.result(PATIENCE_SECONDS)["vfx"][1] == 0.5
+
+
+def test_a_failed_batch_holds_no_memory_while_its_halves_run(open_batcher):
+    held: list[weakref.ref] = []
+    alive: list[int] = []
+
+    def score(clips, heads, size):
+        alive.append(sum(one() is not None for one in held))
+        activations = torch.zeros(size)
+        held.append(weakref.ref(activations))
+        if size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return [{head: answer(0) for head in wanted} for wanted in heads]
+
+    batcher = Batcher("base", score, Batching(buckets=(1, 2), max_wait_seconds=PATIENCE_SECONDS))
+    futures = [batcher.submit(clip(0), ["vfx"]) for _ in range(2)]
+    wait(futures, PATIENCE_SECONDS)
+    batcher.close()
+    assert alive == [0, 0, 0]
 
 
 def test_a_lost_device_fails_what_waits_and_what_comes(open_batcher, score):
@@ -176,6 +247,22 @@ def test_closing_answers_what_is_queued_and_takes_no_more(open_batcher, score):
 def test_warming_up_runs_every_bucket(open_batcher, score):
     open_batcher().warm_up(clip(0), ["vfx"])
     assert score.batches == [(1, 1), (2, 2), (4, 4)]
+
+
+def test_warming_up_stops_at_the_size_that_does_not_fit(open_batcher, score, caplog):
+    score.fitting = 2
+    batcher = open_batcher(buckets=(1, 2, 4, 8))
+    with caplog.at_level(logging.INFO):
+        batcher.warm_up(clip(0), ["vfx"])
+    assert score.batches == [(1, 1), (2, 2), (4, 4)]
+    assert batcher.counters().max_batch == 2
+    assert "base: the first batch of 2 took" in caplog.text
+
+
+def test_warming_up_without_room_for_a_single_clip_fails(open_batcher, score):
+    score.fitting = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        open_batcher().warm_up(clip(0), ["vfx"])
 
 
 def test_six_threads_get_their_own_answers(open_batcher, score):

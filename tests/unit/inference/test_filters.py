@@ -80,6 +80,18 @@ def test_comments_order_and_spelled_out_defaults_do_not_change_the_digest(tiny):
     assert parse(TINY.replace("seed:11", "seed:12")).digest != tiny.digest
 
 
+def test_the_digest_is_of_what_is_judged_and_not_of_how_fast(tiny):
+    faster = parse(TINY.replace('name = "tiny"', 'name = "tiny"\n[compute]\nis_compiled = true\nattention = "flash"'))
+    assert faster.spec.compute.is_compiled
+    assert faster.digest == tiny.digest
+
+
+def test_float32_and_tf32_in_one_manifest_are_refused():
+    mixed = TINY.replace('dtype = "auto"', 'dtype = "tf32"', 1).replace('dtype = "auto"', 'dtype = "float32"', 1)
+    with pytest.raises(ManifestError, match="one switch of the whole process; choose one for all models"):
+        parse(mixed)
+
+
 def test_the_digest_is_the_same_in_another_process(tiny):
     program = "from inference.filters import load_manifest; print(load_manifest('tiny').digest)"
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

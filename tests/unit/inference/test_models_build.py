@@ -23,6 +23,7 @@ from inference.filters import Manifest, load_manifest, parse_manifest
 from inference.models.backbone import build_backbone
 from inference.models.build import open_models
 from inference.models.heads import build_head
+from inference.models.rope import CachedRopeAttention
 from inference.models.scoring import Models
 from inference.models.video_model import ClipScorer, VideoModel
 from inference.transforms import Normalise, gather_clip
@@ -252,6 +253,62 @@ def test_shared_passes_score_as_separate_passes_do(opened, decode):
     assert (len(shared.engines), len(apart.engines)) == (1, 2)
     decoded = decode(shared.manifest, BOTH)
     assert difference(shared.score(decoded, BOTH), apart.score(decoded, BOTH)) <= 1e-4
+
+
+def test_what_is_shared_can_be_asked(opened, tiny_models):
+    assert opened(small()).shared == {"base = copy": ("vfx", "simcam")}
+    assert tiny_models.shared == {"vjepa2-base": ("vfx", "simcam", "low_quality"), "vjepa2-rov-base": ("rov",)}
+
+
+# ── how it is run ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def computing(line: str) -> Manifest:
+    return small(('name = "small"', f'name = "small"\n[compute]\n{line}'))
+
+
+def test_every_vjepa2_backbone_reads_cached_position_tables(tiny_models):
+    for engine in tiny_models.engines:
+        assert any(isinstance(one, CachedRopeAttention) for one in engine.model.modules())
+
+
+def test_memory_is_given_back_every_so_many_videos(opened, decode):
+    given_back: list[int] = []
+    opened_models = opened(computing("empty_cache_videos = 2"))
+    models = replace(opened_models, give_back_memory=lambda: given_back.append(1))
+    decoded = decode(models.manifest, VFX)
+    counts = []
+    for _ in range(5):
+        models.score(decoded, VFX)
+        counts.append(len(given_back))
+    assert counts == [0, 1, 1, 2, 2]
+
+
+def test_memory_is_kept_unless_asked_otherwise(opened, decode):
+    models = replace(opened(small()), give_back_memory=lambda: pytest.fail("given back"))
+    models.score(decode(models.manifest, VFX), VFX)
+
+
+def test_cuda_graphs_without_a_gpu_are_refused_in_the_log_and_judging_goes_on(opened, decode, caplog):
+    models = opened(computing("uses_cuda_graphs = true"))
+    assert "uses_cuda_graphs = true does nothing on a cpu" in caplog.text
+    assert models.score(decode(models.manifest, VFX), VFX)
+
+
+def test_float32_is_multiplied_as_the_manifest_says_until_the_models_are_closed():
+    before = torch.backends.cuda.matmul.allow_tf32
+    manifest = small(('weights = "seed:1"', 'weights = "seed:1"\ndtype = "tf32"'))
+    models = open_models(manifest, device="cpu")
+    assert torch.backends.cuda.matmul.allow_tf32
+    models.close()
+    assert torch.backends.cuda.matmul.allow_tf32 is before
+
+
+def test_the_log_says_how_long_the_cold_start_took(opened, caplog):
+    with caplog.at_level(logging.INFO):
+        opened(small()).warm_up()
+    assert "base: the first batch of 4 took" in caplog.text
+    assert "the models are warm after" in caplog.text
 
 
 # ── who judged ───────────────────────────────────────────────────────────────────────────────────────────────────────

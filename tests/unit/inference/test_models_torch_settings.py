@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend
+
+from inference.models.torch_settings import attention_order, float32_precision, hold_settings
+
+CUDNN, FLASH = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
+EFFICIENT, MATH = SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH
+
+
+@pytest.mark.parametrize(
+    ("preferred", "capability", "order"),
+    [
+        ("auto", (9, 0), [CUDNN, FLASH, EFFICIENT, MATH]),
+        ("auto", (10, 0), [CUDNN, FLASH, EFFICIENT, MATH]),
+        ("auto", (8, 0), [FLASH, CUDNN, EFFICIENT, MATH]),
+        ("flash", (9, 0), [FLASH, CUDNN, EFFICIENT, MATH]),
+        ("efficient", (8, 0), [EFFICIENT, FLASH, CUDNN, MATH]),
+        ("math", (9, 0), [MATH, CUDNN, FLASH, EFFICIENT]),
+    ],
+)
+def test_the_preferred_kernel_is_tried_first_and_the_others_after_it(preferred, capability, order):
+    assert attention_order(preferred, capability) == order
+
+
+@pytest.mark.parametrize("is_tf32", [True, False])
+def test_float32_is_as_exact_as_asked_and_afterwards_as_before(is_tf32):
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with float32_precision(is_tf32=is_tf32):
+        assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is is_tf32
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_settings_hold_until_they_are_closed():
+    before = torch.backends.cuda.matmul.allow_tf32
+    held = hold_settings("auto", {"tf32", "auto"}, torch.device("cpu"))
+    assert torch.backends.cuda.matmul.allow_tf32
+    held.close()
+    assert torch.backends.cuda.matmul.allow_tf32 is before
+
+
+def test_a_cpus_attention_is_left_alone():
+    with hold_settings("math", (), torch.device("cpu")):
+        assert torch.backends.cuda.flash_sdp_enabled()
