@@ -61,7 +61,8 @@ def _worker(settings: Settings, name: str, queues: list[str], threads: int, vari
         f"--loglevel={settings.log_level}",
         "--without-mingle",
     )
-    return ProcessSpec(name, argv, variables)
+    health_file = settings.state_dir / "health" / f"{name}.json"
+    return ProcessSpec(name, argv, variables | {"TAMIS_HEALTH_FILE": str(health_file)})
 
 
 def _beat(settings: Settings, variables: dict[str, str]) -> ProcessSpec:

@@ -115,6 +115,9 @@ class Settings(BaseModel):
         default=120.0,
         description="a worker that receives nothing for this long while its queues are not empty restarts",
     )
+    health_file: AbsolutePath | None = Field(
+        default=None, description="file a worker rewrites every 2 s while it is live, for probes; `tamis up` sets it"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="log level")
 
     @field_validator("oss_buckets", mode="before")
@@ -124,9 +127,6 @@ class Settings(BaseModel):
             return frozenset(name.strip() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("node")
-    @classmethod
-    def _check_node(cls, value: str) -> str:
     @field_validator("crop_bucket")
     @classmethod
     def _check_crop_bucket(cls, value: str | None) -> str | None:
@@ -140,6 +140,9 @@ class Settings(BaseModel):
         _check_place("bucket", value)
         return value
 
+    @field_validator("node")
+    @classmethod
+    def _check_node(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
             msg = "takes 1 to 64 letters, digits, - and _ (it names a queue)"
             raise ValueError(msg)
@@ -198,15 +201,15 @@ class Settings(BaseModel):
         return settings
 
 
-def _unknown(name: str, known: Mapping[str, str]) -> str:
-    import difflib
-
 def _check_place(bucket: str, prefix: str) -> None:
     try:
         check_object(bucket, f"{prefix}/{'0' * 64}.mp4", allowed_buckets=None)
     except ForbiddenPath as error:
         raise ValueError(str(error)) from error
 
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    import difflib
 
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the names there are"

@@ -33,6 +33,7 @@ def worker_config(app: Celery) -> Callable[[], WorkerConfig]:
             close_runtime=close,
             is_room=room_watcher(app, settings),
             gated_queues=frozenset({Queue.IO.value}),
+            health_file=settings.health_file,
             stall_seconds=settings.stall_seconds,
         )
 
