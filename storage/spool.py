@@ -77,7 +77,7 @@ class Spool:
 
         Waits up to ``timeout_seconds`` for another download of the same key. Raises ``SpoolFull`` when the disk, or
         leased and reserved bytes, leave no room, ``ObjectTooLarge`` when an empty spool would not, ``ObjectCorrupt``
-        when ``write`` gives another number of bytes, ``Unavailable`` for the disk; what ``write`` raises passes through.
+        when ``write`` gives another number of bytes, ``Unavailable`` for the disk. What ``write`` raises goes through.
         """
         _check_key(key)
         deadline = time.monotonic() + timeout_seconds
