@@ -26,7 +26,9 @@ from inference.errors import BadVideo, VideoFault
 from inference.types import Indices
 
 CODEC: Final = "libx264"
-CODEC_OPTIONS = {"preset": "veryfast", "crf": "18", "profile": "high"}  # hardly to be told from the source
+# Hardly to be told from the source. Without B-frames pictures are stored in the order in which they are shown: with them
+# an MP4's duration and edit list are wrong when frames stay for uneven times.
+CODEC_OPTIONS = {"preset": "veryfast", "crf": "18", "profile": "high", "bf": "0"}
 CONTAINER = "mp4"
 CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}  # the latter leaves out date and versions
 REVISION = 1  # of this file: raise it with every change that changes what comes out
