@@ -5,8 +5,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
 
+# of `make drill`
+ROWS   ?= 2000
+KILLS  ?= 20
+SEED   ?= 1
+BROKER ?= redis
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test drill check bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +38,9 @@ $(RABBITMQ):
 
 test: $(READY) $(RABBITMQ) ## run every test (real broker, real workers, real videos)
 	@$(BIN)/python -m pytest
+
+drill: $(READY) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq
+	@$(BIN)/python -m tests.drill --rows $(ROWS) --kills $(KILLS) --seed $(SEED) --broker $(BROKER)
 
 check: $(READY) ## ruff, mypy and the architecture test
 	@$(BIN)/ruff check .

@@ -1,0 +1,87 @@
+"""The fleet's own Celery app, with a light runtime and a diary: ``celery -A tests.drill.app worker …``."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from celery.signals import task_postrun, task_prerun, task_received, worker_ready
+
+import tasks.runtime
+import tasks.sweep
+import tasks.worker_config
+from storage.ledger import Deferred, Ledger
+from storage.spool import Spool
+from storage.tiers import Tier, Tiers
+from tasks.app import app
+from tasks.connections import WORKER_PATIENCE_SECONDS, ledger_client
+from tasks.queues import Queue, is_gpu_queue
+from tasks.runtime import Runtime
+from tasks.settings import Settings
+from tests.drill import judging
+from tests.drill.diary import BEGIN, END, RECEIVED, Diary, ordinal_of, step_of
+from tests.drill.storage import FaultyOutput, FaultyStore
+from tests.drill.world import from_environment
+
+__all__ = ["app"]
+
+BEAT_QUICKENED = 5.0  # times: minutes of safety nets become seconds
+BUSY_FACTOR = 3.0  # instead of 8: what is lost behind a busy fleet is found in half a minute
+
+world, diaries = from_environment(), threading.local()
+for entry in app.conf.beat_schedule.values():
+    entry["schedule"] /= BEAT_QUICKENED
+    entry["options"] = {**entry["options"], "expires": entry["schedule"]}
+app.conf.beat_max_loop_interval = 1.0
+tasks.worker_config.RECLAIM_SECONDS /= BEAT_QUICKENED
+tasks.sweep.BUSY_FACTOR = BUSY_FACTOR
+
+
+def open_drill_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
+    """What :func:`tasks.runtime.open_runtime` does, with stores and tables that fail and without models."""
+    names, plan, client = set(queues), world.plan, ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
+    judges = any(is_gpu_queue(queue) for queue in names)
+    stores = [Tier(name, FaultyStore(name, world, plan)) for name in ("cpfs", "oss")]
+    return Runtime(
+        settings=settings,
+        ledger=Ledger(client),
+        deferred=Deferred(client),
+        spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),
+        tiers=Tiers(stores, max_object_bytes=settings.max_video_bytes) if judges or Queue.IO in names else None,
+        judging=judging.open_light_judging(settings, world, plan) if judges else None,
+        open_output=lambda url: FaultyOutput(url, world),
+    )
+
+
+tasks.runtime.opener = open_drill_runtime
+
+
+def _note(event: str, name: str, args: Any) -> str | None:
+    step = step_of(name, args)
+    if step is not None:
+        if not hasattr(diaries, "mine"):  # one for each thread: none waits for another
+            diaries.mine = Diary(world.diaries)
+        diaries.mine.note(event, step)
+    return step
+
+
+@worker_ready.connect(weak=False)
+def _ready(**_: object) -> None:
+    (world.ready / str(os.getpid())).touch()
+
+
+@task_received.connect(weak=False)
+def _received(request: Any, **_: object) -> None:
+    _note(RECEIVED, request.name, request.args)
+
+
+@task_prerun.connect(weak=False)
+def _begin(task: Any, args: Any, **_: object) -> None:
+    judging.task.ordinal = ordinal_of(_note(BEGIN, task.name, args))
+
+
+@task_postrun.connect(weak=False)
+def _end(task: Any, args: Any, **_: object) -> None:
+    _note(END, task.name, args)

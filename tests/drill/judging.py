@@ -1,0 +1,84 @@
+"""A judge that costs milliseconds: it knows what every row's video must be, and decodes only the poison ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inference.decode import DecodeLimits, DecoderPool
+from inference.filters import Manifest, load_manifest
+from inference.types import Verdict
+from tasks.runtime import MeanCost
+from tasks.settings import Settings
+from tests.drill.plan import Plan
+from tests.drill.rows import DECODED, Kind, Row
+from tests.drill.world import World
+
+MANIFEST = "tiny"
+VERDICT = "drill"  # its key in the output's info
+
+task = threading.local()
+"""``task.ordinal``: the row whose step this thread runs. The judge is only told a path, and must not believe it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a result says of the models."""
+
+    device_name: str = "drill"
+    device_info: str = "no model"
+    is_untrained: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LightJudging:
+    """What :class:`tasks.runtime.Judging` offers, without a model."""
+
+    world: World
+    plan: Plan
+    decoder: DecoderPool
+    manifest: Manifest
+    models: Device = Device()
+    mean_cost: MeanCost = field(default_factory=MeanCost)
+
+    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
+        """Check the bytes, then do what the row is meant to do."""
+        row = self.plan.rows[task.ordinal]
+        found = path.read_bytes()
+        if found != row.content(self.world.seed):
+            self.world.complain(f"wrong bytes: {path} was judged for row {row.ordinal}")
+        if row.kind is Kind.FATAL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if row.kind in DECODED:
+            self.decoder.decode(path, self.manifest.decode_plan(frozenset(switches)))
+            self.world.complain(f"row {row.ordinal} ({row.kind}) was decoded")
+        time.sleep(0.5 if row.ordinal % 20 == 0 else 0.001 * (row.ordinal % 8))  # some long enough to be killed in
+        return Verdict(
+            info={VERDICT: verdict_of(row, found)},
+            milliseconds={},
+            models={},
+            is_untrained=True,
+            decoded_fraction=1.0,
+        )
+
+    def close(self) -> None:
+        """End the decoders."""
+        self.decoder.close()
+
+
+def verdict_of(row: Row, content: bytes) -> list[object]:
+    """What the output must say of a good row."""
+    return [row.ordinal, hashlib.sha256(content).hexdigest()]
+
+
+def open_light_judging(settings: Settings, world: World, plan: Plan) -> LightJudging:
+    """A judge with decoders that do what poison files say."""
+    limits = DecodeLimits(memory_bytes=1 << 30, timeout_seconds=settings.decode_timeout_seconds)
+    children = DecoderPool(settings.decoder_children or 1, limits, decoder="tests.drill.poison:Poisoned")
+    return LightJudging(world, plan, children, load_manifest(MANIFEST))

@@ -1,0 +1,79 @@
+"""The drill's rows: what each is meant to become, and the bytes its video must have."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from storage.records import OK, Record
+
+BUCKET = "drill"
+SMALLEST_BYTES, LARGEST_BYTES = 1_000, 12_000
+
+
+class Kind(StrEnum):
+    """What a row does to the fleet."""
+
+    GOOD = "good"
+    MISSING = "missing"  # nobody uploaded its object
+    FORBIDDEN = "forbidden"  # its path leaves the bucket
+    BAD = "bad row"  # a column is not JSON
+    CUT = "cut short"  # its object ends early in every tier
+    CRASH = "crash"  # the decoder segfaults on it
+    HANG = "hang"  # the decoder never returns
+    BOMB = "memory bomb"  # the decoder asks for a terabyte
+    FATAL = "fatal"  # it kills the whole worker process, every time
+
+
+OUTCOME: Mapping[Kind, str] = {
+    Kind.GOOD: OK,
+    Kind.MISSING: "object_missing",
+    Kind.FORBIDDEN: "forbidden_path",
+    Kind.BAD: "bad_row",
+    Kind.CUT: "object_corrupt",
+    Kind.CRASH: "decode_crashed",
+    Kind.HANG: "decode_timeout",
+    Kind.BOMB: "decode_out_of_memory",
+    Kind.FATAL: "attempts_exhausted",
+}
+
+DECODED = {Kind.CRASH: b"CRASH", Kind.HANG: b"HANG!", Kind.BOMB: b"BOMB!"}
+"""First bytes of the poison files, as :mod:`tests.drill.poison` reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input row. Rows may share a video: ``video`` is the ordinal of the row it was made for."""
+
+    ordinal: int
+    kind: Kind
+    video: int
+
+    @property
+    def path(self) -> str:
+        """The row's ``video_path``."""
+        if self.kind is Kind.FORBIDDEN:
+            return f"../../outside/{self.ordinal}.mp4"
+        return f"videos/{self.video // 1000}/{self.video}.mp4"
+
+    def record(self) -> Record:
+        """The row in the input table."""
+        return {
+            "video_id": f"v{self.ordinal}",
+            "oss_bucket": BUCKET,
+            "video_path": self.path,
+            "video_tag": self.kind.value,
+            "info": "{not JSON" if self.kind is Kind.BAD else "{}",
+        }
+
+    def content(self, seed: int) -> bytes:
+        """The bytes of the row's video: equal for every process of a drill, different for every video."""
+        draw = random.Random(f"{seed}/{self.video}")
+        return DECODED.get(self.kind, b"VIDEO") + draw.randbytes(draw.randint(SMALLEST_BYTES, LARGEST_BYTES))
+
+
+def video_of(key: str) -> int:
+    """The ordinal that an object's key was made for."""
+    return int(key.rpartition("/")[2].removesuffix(".mp4"))

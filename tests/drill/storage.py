@@ -1,0 +1,120 @@
+"""Real stores and tables that fail as planned."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from storage.errors import ObjectMissing, Unavailable
+from storage.objects.local import DirectoryStore
+from storage.objects.protocol import ObjectStat
+from storage.records import ResultRow
+from storage.tables.open import open_output
+from storage.tables.protocol import OutputTable
+from storage.uri import ObjectUri
+from tests.drill.plan import Plan, StoreFault
+from tests.drill.rows import video_of
+from tests.drill.world import World
+
+HANG_SECONDS = 2.0
+
+
+class FaultyStore:
+    """A directory store that plays each of its planned faults once, whichever process asks."""
+
+    def __init__(self, tier: str, world: World, plan: Plan) -> None:
+        self._tier, self._world, self._plan = tier, world, plan
+        self._store = DirectoryStore(world.objects)
+
+    def stat(self, uri: ObjectUri) -> ObjectStat:
+        """As the directory says; CPFS lacks every tenth video."""
+        if self._tier == "cpfs" and video_of(uri.key) % 10 == 3:
+            raise ObjectMissing(f"{uri} is not on {self._tier}")
+        return self._store.stat(uri)
+
+    def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
+        """The bytes, or the next fault that is planned for this video here."""
+        fault = self._next_fault(uri)
+        if fault is StoreFault.UNAVAILABLE:
+            raise Unavailable(f"{uri}: {self._tier} says later")
+        if fault is StoreFault.TORN:
+            into.write(bytes(stat.size_bytes // 2))
+            raise Unavailable(f"{uri}: the connection to {self._tier} broke")
+        if fault is StoreFault.SHORT:
+            into.write(bytes(stat.size_bytes - 1))
+            return
+        if fault is StoreFault.REPLACED:
+            os.utime(self._store.root / uri.bucket / uri.key)
+        if fault is StoreFault.HANG:
+            time.sleep(HANG_SECONDS)
+        self._store.fetch(uri, stat, into)
+        if fault is StoreFault.LONG:
+            into.write(b"and more")
+
+    def put(self, path: Path, uri: ObjectUri) -> None:
+        """As the directory does."""
+        self._store.put(path, uri)
+
+    def _next_fault(self, uri: ObjectUri) -> StoreFault | None:
+        place = f"{self._tier}/{video_of(uri.key)}"
+        planned = self._plan.store_faults.get(place, ())
+        return next((fault for n, fault in enumerate(planned) if self._world.claim(f"store/{place}/{n}")), None)
+
+
+class FaultyOutput:
+    """The real output table, which at times does not answer, or commits and loses the reply."""
+
+    def __init__(self, url: str, world: World) -> None:
+        self._table: OutputTable = open_output(url)
+        self._world = world
+
+    @property
+    def url(self) -> str:
+        """The table's."""
+        return self._table.url
+
+    def prepare(self, extra_columns: Sequence[str]) -> None:
+        """Check the table."""
+        self._table.prepare(extra_columns)
+
+    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
+        """Write; then perhaps say that it did not work."""
+        self._check_there()
+        self._table.write_batch(batch_id, rows)
+        if lose_reply(self._world):
+            raise Unavailable(f"{self.url}: the connection broke after the commit of {batch_id}")
+
+    def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
+        """What is written."""
+        self._check_there()
+        return self._table.outcomes(run_id, start, stop)
+
+    def count_results(self, run_id: str) -> int:
+        """How much is written."""
+        self._check_there()
+        return self._table.count_results(run_id)
+
+    def results(self, run_id: str) -> Iterator[ResultRow]:
+        """All that is written."""
+        self._check_there()
+        return self._table.results(run_id)
+
+    def close(self) -> None:
+        """Close the table."""
+        self._table.close()
+
+    def _check_there(self) -> None:
+        if (self._world.orders / "output-away").exists():
+            raise Unavailable(f"{self.url} does not answer")
+
+
+def lose_reply(world: World) -> bool:
+    """Whether this commit's reply is one of those that were ordered lost."""
+    for order in world.orders.glob("lose-reply-*"):
+        if world.claim(f"reply/{order.name}"):
+            order.unlink()
+            return True
+    return False

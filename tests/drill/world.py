@@ -1,0 +1,179 @@
+"""The drill's directory: tables, objects, spools, logs, and the small files through which faults are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.records import INPUT_COLUMNS
+from tests.drill.plan import DEADLINE_SECONDS, VISIBILITY_SECONDS, Plan, make_plan
+from tests.drill.rows import BUCKET, LARGEST_BYTES, Kind
+
+NODES = ("n1", "n2")
+SPOOL_BYTES = 40 * LARGEST_BYTES
+SPOOL_DISK_BYTES = 16 << 20  # room for the index beside the videos, with a log that SQLite lets grow to 4 MiB
+VARIABLE = "DRILL"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where everything of one drill lies; made alike by the harness and by every worker."""
+
+    root: Path
+    rows: int
+    kills: int
+    seed: int
+
+    @property
+    def plan(self) -> Plan:
+        """What goes wrong here."""
+        return make_plan(self.rows, self.kills, self.seed)
+
+    @property
+    def tables(self) -> str:
+        """URL of the input."""
+        return f"sqlite:///{self.root}/input.db#videos/ds=20250115"
+
+    @property
+    def outputs(self) -> str:
+        """URL of the output."""
+        return f"sqlite:///{self.root}/output.db#results/ds=20250115"
+
+    @property
+    def objects(self) -> Path:
+        """Root of the object store."""
+        return self.root / "objects"
+
+    @property
+    def diaries(self) -> Path:
+        """What each process wrote down of its steps."""
+        return self.root / "diaries"
+
+    @property
+    def ready(self) -> Path:
+        """A file for each pid that consumed."""
+        return self.root / "ready"
+
+    @property
+    def spent(self) -> Path:
+        """Marks of what may happen only once."""
+        return self.root / "spent"
+
+    @property
+    def orders(self) -> Path:
+        """Files that order the workers' tables to fail."""
+        return self.root / "orders"
+
+    @property
+    def state(self) -> Path:
+        """The fleet's logs."""
+        return self.root / "state"
+
+    def spool(self, node: str) -> Path:
+        """The node's spool."""
+        return self.root / f"disk-{node}" / "spool"
+
+    def lay_out(self) -> None:
+        """Create the directories, the objects and the input table."""
+        for directory in (self.objects, self.diaries, self.ready, self.spent, self.orders, self.state):
+            directory.mkdir(parents=True)
+        for node in NODES:
+            self.spool(node).parent.mkdir()
+        rows = self.plan.rows
+        for row in rows:
+            if row.video == row.ordinal and row.kind not in {Kind.MISSING, Kind.FORBIDDEN}:
+                path = self.objects / BUCKET / row.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(row.content(self.seed))
+        with closing(sqlite3.connect(self.root / "input.db")) as table, table:
+            table.execute(f"CREATE TABLE videos ({', '.join(INPUT_COLUMNS)}, ds)")
+            places = ", ".join("?" * (len(INPUT_COLUMNS) + 1))
+            records = ((*row.record().values(), "20250115") for row in rows)
+            table.executemany(f"INSERT INTO videos VALUES ({places})", records)
+
+    def environment(self, broker: Mapping[str, str]) -> dict[str, str]:
+        """Settings of every process; the node's own come on top."""
+        small = {
+            "TAMIS_STATE_DIR": self.state,
+            "TAMIS_OBJECT_ROOT": self.objects,
+            "TAMIS_DISK_LIMIT_BYTES": SPOOL_BYTES,
+            "TAMIS_TYPICAL_VIDEO_BYTES": LARGEST_BYTES,
+            "TAMIS_MAX_VIDEO_BYTES": 1 << 20,
+            "TAMIS_SHARD_ROWS": max(10, min(50, self.rows // 12)),
+            "TAMIS_OPEN_SHARDS": 8,
+            "TAMIS_VISIBILITY_TIMEOUT_SECONDS": VISIBILITY_SECONDS,
+            "TAMIS_TASK_DEADLINE_SECONDS": DEADLINE_SECONDS,
+            "TAMIS_STALE_SHARD_SECONDS": 10,
+            "TAMIS_STALL_SECONDS": 30,
+            "TAMIS_RETRY_BACKOFF_SECONDS": 0.2,
+            "TAMIS_RETRY_BACKOFF_MAX_SECONDS": 2,
+            "TAMIS_DECODE_TIMEOUT_SECONDS": 2,
+            "TAMIS_DECODER_CHILDREN": 2,
+        }
+        told = {"root": str(self.root), "rows": self.rows, "kills": self.kills, "seed": self.seed}
+        return {name: str(value) for name, value in small.items()} | {VARIABLE: json.dumps(told)} | dict(broker)
+
+    def claim(self, mark: str) -> bool:
+        """Whether this is the first call for ``mark``, over all processes and for ever."""
+        try:
+            os.close(os.open(self.spent / mark.replace("/", "-"), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
+    def spent_marks(self, prefix: str) -> int:
+        """How many marks of this prefix were claimed."""
+        return sum(path.name.startswith(prefix) for path in self.spent.iterdir())
+
+    def complain(self, problem: str) -> None:
+        """Have the drill fail for this reason."""
+        with (self.root / "problems.log").open("a", encoding="utf-8") as problems:
+            problems.write(problem + "\n")
+
+    def complaints(self) -> list[str]:
+        """What the workers complained of."""
+        with suppress(FileNotFoundError):
+            return (self.root / "problems.log").read_text(encoding="utf-8").splitlines()
+        return []
+
+
+def from_environment() -> World:
+    """The world of this worker process."""
+    told = json.loads(os.environ[VARIABLE])
+    return World(Path(told["root"]), told["rows"], told["kills"], told["seed"])
+
+
+def mount_spool_disks(world: World) -> bool:
+    """Give every node a small disk of its own for its spool; False where this user may not mount."""
+    for node in NODES:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "drill", str(world.spool(node).parent)]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            return False
+    return True
+
+
+def fill_disk(world: World, node: str) -> None:
+    """Leave not one byte free on the node's disk."""
+    with (world.spool(node).parent / "ballast").open("ab", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+
+
+def empty_disk(world: World, node: str) -> None:
+    """End :func:`fill_disk`."""
+    (world.spool(node).parent / "ballast").unlink(missing_ok=True)
+
+
+@contextmanager
+def removed_unless(world: World, keep: list[str]) -> Iterator[None]:
+    """Remove the world afterwards, unless ``keep`` holds a reason not to."""
+    yield
+    if not keep:
+        shutil.rmtree(world.root, ignore_errors=True)

@@ -1,0 +1,20 @@
+"""A small fault drill: every kind of fault once, six kills; `make drill` runs larger ones."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from tests.fleet.processes import REPOSITORY
+
+
+def test_nothing_is_lost_and_nothing_twice_under_every_kind_of_fault() -> None:
+    command = [sys.executable, "-m", "tests.drill", "--rows", "300", "--kills", "6", "--seed", "5", "--seconds", "200"]
+    drill = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    told = drill.stdout + drill.stderr
+    assert drill.returncode == 0, told
+    last = r"drill: rows=300 kills=6 faults=\d+ lost=0 twice=0 redelivery_max_s=(\d+\.\d)"
+    seconds = re.fullmatch(last, drill.stdout.splitlines()[-1])
+    assert seconds is not None, told
+    assert float(seconds[1]) <= 10
