@@ -62,11 +62,6 @@ class Plan:
     strikes: tuple[Strike, ...]
     store_faults: Mapping[str, tuple[StoreFault, ...]]  # "<tier>/<video>" -> one for each download, then none
 
-    @property
-    def kills(self) -> int:
-        """How many workers are killed."""
-        return sum(strike.fault is Fault.KILL for strike in self.strikes)
-
     def summary(self) -> str:
         """One line for each kind of thing that goes wrong."""
         kinds = Counter(row.kind.value for row in self.rows if row.kind is not Kind.GOOD)

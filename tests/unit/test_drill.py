@@ -1,0 +1,80 @@
+"""The drill's own arithmetic: a drill that measures wrongly proves nothing."""
+
+from __future__ import annotations
+
+import math
+
+from tests.drill.diary import BEGIN, END, RECEIVED, Entry
+from tests.drill.plan import Fault, make_plan
+from tests.drill.redelivery import Kill, Outage, redeliveries
+from tests.drill.rows import DECODED, OUTCOME, Kind
+
+VICTIM, OTHER, THIRD = 1, 2, 3
+KILL = Kill("io@n1", VICTIM, 10.0)
+
+
+def step(name: str, *events: tuple[float, int, str]) -> list[Entry]:
+    return [Entry(at, pid, event, name) for at, pid, event in events]
+
+
+def waits(entries: list[Entry], outages: tuple[Outage, ...] = (), **deaths: float) -> dict[str, float]:
+    died = {VICTIM: KILL.at} | {{"other": OTHER, "third": THIRD}[name]: at for name, at in deaths.items()}
+    return {one.step: one.seconds for one in redeliveries(entries, [KILL], outages, died)}
+
+
+INTERRUPTED = step("download 7", (9, VICTIM, RECEIVED), (9.5, VICTIM, BEGIN))
+
+
+def test_a_step_waits_from_the_kill_until_somebody_else_begins_it() -> None:
+    assert waits(INTERRUPTED + step("download 7", (15, OTHER, RECEIVED), (16, OTHER, BEGIN))) == {"download 7": 6}
+
+
+def test_a_message_that_was_received_and_not_begun_waits_as_well() -> None:
+    assert waits(step("infer 7", (9, VICTIM, RECEIVED), (15, OTHER, BEGIN))) == {"infer 7": 5}
+
+
+def test_a_step_that_ended_before_the_kill_was_not_interrupted() -> None:
+    ended = step("download 7", (9, VICTIM, RECEIVED), (9.1, VICTIM, BEGIN), (9.9, VICTIM, END), (30, OTHER, BEGIN))
+    assert waits(ended) == {}
+
+
+def test_a_row_that_somebody_else_had_recorded_waits_for_nobody() -> None:
+    assert waits(INTERRUPTED + step("infer 7", (9.8, OTHER, END))) == {"download 7": 0}
+
+
+def test_a_step_that_nobody_begins_again_waits_for_ever() -> None:
+    assert waits(INTERRUPTED) == {"download 7": math.inf}
+
+
+def test_who_receives_it_and_dies_before_beginning_starts_the_wait_anew() -> None:
+    again = step("download 7", (15, OTHER, RECEIVED), (22, THIRD, RECEIVED), (22, THIRD, BEGIN))
+    assert waits(INTERRUPTED + again, other=15.5) == {"download 7": 6.5}
+
+
+def test_what_an_outage_delayed_does_not_count_but_other_steps_do() -> None:
+    again = INTERRUPTED + step("download 7", (12, OTHER, BEGIN))
+    assert waits(again, (Outage("broker away", 11, 14),)) == {}
+    assert waits(again, (Outage("gpu0@n1 frozen", 11, 14, "infer "),)) == {"download 7": 2}
+    assert waits(again, (Outage("broker away", 13, 14),)) == {"download 7": 2}
+
+
+def test_equal_seeds_give_equal_plans_and_others_other_ones() -> None:
+    assert make_plan(1000, 20, 7) == make_plan(1000, 20, 7)
+    assert make_plan(1000, 20, 7) != make_plan(1000, 20, 8)
+
+
+def test_a_plan_holds_every_kind_of_row_and_fault_and_kills_before_the_end() -> None:
+    plan = make_plan(300, 6, 1)
+    assert {row.kind for row in plan.rows} == set(Kind) == set(OUTCOME)
+    assert {strike.fault for strike in plan.strikes} == set(Fault)
+    assert sum(strike.fault is Fault.KILL for strike in plan.strikes) == 6
+    assert all(6 <= strike.at_row <= 255 for strike in plan.strikes)
+
+
+def test_rows_that_share_a_video_have_its_bytes_and_poison_begins_as_the_decoder_expects() -> None:
+    plan = make_plan(300, 6, 1)
+    shared = next(row for row in plan.rows if row.video != row.ordinal)
+    assert shared.content(1) == plan.rows[shared.video].content(1)
+    for row in plan.rows:
+        if row.kind in DECODED:
+            assert row.content(1).startswith(DECODED[row.kind])
