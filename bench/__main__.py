@@ -12,7 +12,7 @@ from bench.comparison import load_case
 from bench.harness import ROOT, Unequal, run
 from bench.report import describe, store, table
 
-CASES = ("decode", "share", "flow")
+CASES = ("decode", "share", "engine", "flow")
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 
