@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -21,6 +20,7 @@ import pytest
 from inference.decode import DecodeLimits, DecoderPool
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, ClipRequest, Crop, DecodePlan, PictureSpec, Scope
+from tests.children import wait_until, written_bytes
 from tests.media import HEIGHT, WIDTH, real_clip, remux, write_clip, write_tone
 from tests.video_files import SOUND
 
@@ -231,25 +231,6 @@ def test_encoding_is_held_to_the_memory_limit(tmp_path):
 def test_a_scratch_directory_that_is_gone_is_not_the_videos_fault(tmp_path, talking):
     with DecoderPool(1, scratch=tmp_path / "gone") as pool, pytest.raises(FileNotFoundError):
         pool.crop(talking, NOTHING, TWO_ROWS)
-
-
-def written_bytes(pid):
-    """How much the child has written of the crop it is at; it has no other file that grows."""
-    sizes = [0]
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            if "(deleted)" in str(descriptor.readlink()) and "memfd" not in str(descriptor.readlink()):
-                sizes.append(descriptor.stat().st_size)
-        except OSError:  # closed meanwhile
-            continue
-    return max(sizes)
-
-
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to pass"
-        time.sleep(0.002)
 
 
 def is_encoding(pool):

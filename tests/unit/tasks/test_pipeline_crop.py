@@ -1,0 +1,192 @@
+"""A row whose video is cropped, with a real ledger, real stores, a real decoder and encoder.
+
+Only the detector is a stand-in (:class:`tests.branded.StandInDetector`), told where the logo would be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+import torch
+
+from inference.decode import DecoderPool
+from inference.filters import Manifest, parse_manifest
+from inference.models.scoring import Models
+from inference.pool import Pool
+from storage.errors import Unavailable
+from storage.ledger import Deferred, Ledger, RunSpec
+from storage.objects.local import DirectoryStore
+from storage.records import ResultRow
+from storage.spool import Spool
+from storage.tiers import Tier, Tiers
+from storage.uri import ObjectUri
+from tasks import pipeline
+from tasks.messages import RowMessage
+from tasks.runtime import Judging, Runtime
+from tasks.settings import Settings
+from tests.branded import StandInDetector
+from tests.children import wait_until, written_bytes
+from tests.media import real_clip
+from tests.valkey import ValkeyServer
+
+LOGO = (380, 10, 460, 50)
+MANIFEST = """
+name = "region-only"
+[detector]
+labels = ["logo"]
+weights = "seed:1"
+size = 320
+interval_seconds = 0.5
+max_frames = 8
+"""
+
+
+def open_rt(root: Path, url: str, **settings: str) -> Runtime:
+    """A GPU worker's runtime with its stores and spool below ``root``."""
+    manifest = parse_manifest(MANIFEST, directory=root, source="MANIFEST")
+    store = DirectoryStore(root / "oss")
+    spool = Spool(root / "spool", limit_bytes=10**8)
+    return Runtime(
+        settings=Settings(state_dir=root, node="n1", **settings),  # type: ignore[arg-type]  # texts, as in the environment
+        ledger=Ledger(redis.Redis.from_url(url)),
+        deferred=Deferred(redis.Redis.from_url(url)),
+        spool=spool,
+        tiers=Tiers([Tier("cpfs", DirectoryStore(root / "cpfs")), Tier("oss", store)], max_object_bytes=10**8),
+        judging=Judging(manifest=manifest, decoder=DecoderPool(1, scratch=spool.root), models=models_of(manifest)),
+    )
+
+
+def models_of(manifest: Manifest) -> Models:
+    return Models(
+        manifest=manifest,
+        device=torch.device("cpu"),
+        engines=(),
+        detectors=Pool({"abnormal_region": [StandInDetector([LOGO])]}),
+        digests={"abnormal_region": "stand-in"},
+        untrained=frozenset(),
+    )
+
+
+def submit(rt: Runtime, name: str) -> RowMessage:
+    assert rt.judging is not None
+    spec = RunSpec(
+        tables="sqlite:////in.db#v",
+        outputs="sqlite:////out.db#r",
+        filters=("abnormal_region_enable",),
+        manifest="region-only",
+        manifest_digest=rt.judging.manifest.digest,
+    )
+    run, _ = rt.ledger.submit(spec, total_rows=1, shard_rows=1, extra_columns=())
+    record = {"video_id": "v", "oss_bucket": "bucket", "video_path": name, "video_tag": "", "info": ""}
+    return RowMessage(run_id=run.run_id, shard_id="0", ordinal=0, record=record)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "cpfs" / "bucket").mkdir(parents=True)
+    (tmp_path / "oss" / "bucket").mkdir(parents=True)
+    for name in ("b.mp4", "world.mp4"):
+        (tmp_path / "oss" / "bucket" / name).write_bytes(real_clip(name).read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def rt(root: Path, client: redis.Redis, server: ValkeyServer) -> Iterator[Runtime]:
+    runtime = open_rt(root, server.url)
+    yield runtime
+    runtime.close()
+
+
+def infer(row: RowMessage, rt: Runtime, attempt: int = 1) -> ResultRow:
+    return pipeline.infer(pipeline.download(row, rt), attempt, rt)
+
+
+def crops(root: Path, prefix: str = "bucket/tamis-crops") -> list[Path]:
+    return sorted((root / "oss" / prefix).glob("**/*")) if (root / "oss" / prefix).exists() else []
+
+
+def test_a_cropped_rows_result_names_an_object_that_is_there(rt: Runtime, root: Path) -> None:
+    result = infer(submit(rt, "b.mp4"), rt)
+    entry, region = result.info["abnormal_region_crop"], result.info["abnormal_region_info"]
+    assert region["acted_on"]
+    assert region["crop"]["rect"] == entry["rect"]
+    uri = ObjectUri.parse(entry["url"])
+    (stored,) = crops(root)
+    assert stored == root / "oss" / uri.bucket / uri.key
+    assert uri.key.startswith("tamis-crops/")
+    assert uri.key.endswith(".mp4")
+    assert hashlib.sha256(stored.read_bytes()).hexdigest() == entry["sha256"]
+    stages = ["download", "queue", "probe", "decode", "detect", "crop_queue", "crop", "score", "upload"]
+    assert list(result.result_info["stages"]) == stages
+    assert ResultRow.from_bytes(result.to_bytes()) == result
+
+
+def test_inferring_a_row_twice_leaves_one_object_written_once(rt: Runtime, root: Path) -> None:
+    row = submit(rt, "b.mp4")
+    first = infer(row, rt)
+    (stored,) = crops(root)
+    written = stored.stat()
+    second = infer(row, rt, attempt=2)
+    assert second.info["abnormal_region_crop"]["sha256"] == first.info["abnormal_region_crop"]["sha256"]
+    assert crops(root) == [stored]
+    assert (stored.stat().st_mtime_ns, stored.stat().st_ino) == (written.st_mtime_ns, written.st_ino)
+
+
+def test_crops_go_where_the_settings_say(root: Path, client: redis.Redis, server: ValkeyServer) -> None:
+    with closing(open_rt(root, server.url, crop_bucket="crops", crop_prefix="of/today")) as rt:
+        url = infer(submit(rt, "b.mp4"), rt).info["abnormal_region_crop"]["url"]
+    assert url.startswith("oss://crops/of/today/")
+    assert len(crops(root, "crops/of/today")) == 1
+    assert crops(root) == []
+
+
+def test_a_store_that_takes_no_crop_has_the_row_tried_again(rt: Runtime, root: Path) -> None:
+    row = submit(rt, "b.mp4")
+    downloaded = pipeline.download(row, rt)
+    (root / "oss").rename(root / "away")
+    with pytest.raises(Unavailable):
+        pipeline.infer(downloaded, 1, rt)
+    (root / "away").rename(root / "oss")
+    assert infer(row, rt, attempt=2).is_ok
+    assert len(crops(root)) == 1
+    assert rt.spool.usage().leases == 0
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from tasks import pipeline
+from tests.unit.tasks.test_pipeline_crop import open_rt, submit
+rt = open_rt(Path(sys.argv[1]), sys.argv[2])
+rt.judging.decoder.warm_up()
+print(*rt.judging.decoder.children(), flush=True)
+pipeline.infer(pipeline.download(submit(rt, "world.mp4"), rt), 1, rt)
+"""
+
+
+def test_a_worker_killed_in_mid_encoding_leaves_nothing_behind_and_its_row_is_cropped_by_the_next(
+    rt: Runtime, root: Path, server: ValkeyServer
+) -> None:
+    command = [sys.executable, "-c", WORKER, str(root), server.url]
+    here = Path(__file__).resolve().parents[3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=here, text=True) as worker:
+        assert worker.stdout is not None
+        child = int(worker.stdout.readline())
+        wait_until(lambda: written_bytes(child) > 0)
+        worker.kill()
+    wait_until(lambda: not psutil.pid_exists(child))
+    assert crops(root) == []
+    rt.spool.reclaim()
+    (video,) = (path for path in rt.spool.root.iterdir() if not path.name.startswith("index"))
+    assert video.read_bytes() == real_clip("world.mp4").read_bytes()  # under the dead worker's lease
+    result = infer(submit(rt, "world.mp4"), rt, attempt=2)
+    assert result.info["abnormal_region_crop"]["frames"] == 901
+    assert len(crops(root)) == 1
