@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from inference.decode.limits import DecodeLimits
 from inference.decode.one_pass import decode_once
 from inference.decode.pyav import PyAv
 from inference.decode.shared_frames import map_pictures
-from inference.types import Clip, ClipRequest, DecodePlan, Fit, Frames, Indices, PictureSpec, Scope
+from inference.types import Clip, ClipRequest, DecodePlan, Fit, Frames, Indices, PictureSpec, Scope, VideoProbe
 
 SECONDS = 8  # three windows: the slowest variant then takes 15 CPU-seconds
 MODEL_PICTURE = PictureSpec(256, 256)
@@ -46,15 +46,21 @@ Decoded = Mapping[str, list[Span]]
 
 def one_pass(path: Path) -> Decoded:
     """Decode the file once; every reader's clips are cut from the same frames."""
-    limits = DecodeLimits()
-    decoded, descriptor = decode_once(PyAv(), str(path), path.stat().st_size, DecodePlan(DISTINCT), limits)
+    _, spans = decode_plan(path, DISTINCT)
+    return {reader: spans[request] for reader, request in READERS.items()}
+
+
+def decode_plan(path: Path, requests: Sequence[ClipRequest]) -> tuple[VideoProbe, dict[ClipRequest, list[Span]]]:
+    """Every clip of distinct requests, from one pass."""
+    plan = DecodePlan(tuple(requests))
+    decoded, descriptor = decode_once(PyAv(), str(path), path.stat().st_size, plan, DecodeLimits())
     pictures = map_pictures(descriptor, decoded.layout)
     os.close(descriptor)
     spans: dict[ClipRequest, list[Span]] = {}
     for clip in decoded.clips:
         absolute = np.rint(decoded.pts_seconds[clip.request.picture] * FPS).astype(np.int64)
         spans.setdefault(clip.request, []).append(_span(clip, absolute, pictures[clip.request.picture]))
-    return {reader: spans[request] for reader, request in READERS.items()}
+    return decoded.probe, spans
 
 
 def _span(clip: Clip, absolute: Indices, frames: Frames) -> Span:
@@ -80,12 +86,12 @@ def _variant(
     path.read_bytes()  # from here on the file is in memory, whoever was measured before
 
     def work() -> Callable[[], Any]:
-        return partial(_answer, decode(path))
+        return partial(answer, decode(path))
 
     yield work
 
 
-def _answer(decoded: Decoded) -> Any:
+def answer(decoded: Decoded) -> Any:
     """Per reader and clip: start, the file's frame numbers, and a digest of every pixel."""
     return {
         reader: [

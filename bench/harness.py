@@ -23,6 +23,10 @@ class Unequal(Exception):
     """A variant gave another answer than the baseline: its speed means nothing."""
 
 
+class Absent(Exception):
+    """Something outside this project that the case measures against is not on this machine."""
+
+
 def turns(variants: list[str], rounds: int) -> Iterator[tuple[int, str]]:
     """Every variant once a round, in turned order every other round, so that a drift hits all alike.
 

@@ -30,6 +30,11 @@ class Picker:
         self._limits = limits
 
     @property
+    def missing(self) -> int:
+        """How many wanted frames have not come."""
+        return len(self._missing)
+
+    @property
     def is_done(self) -> bool:
         """Whether every wanted frame has come."""
         return not self._missing

@@ -21,6 +21,7 @@ from inference.decode.adapter import Reading
 from inference.decode.limits import DecodeLimits, check_pixels
 from inference.decode.picking import Picker
 from inference.decode.scaling import FrameWriter
+from inference.decode.sparing import SYNTAXES, needed
 from inference.decode.tally import PacketTally
 from inference.decode.timeline import Timeline
 from inference.errors import BadVideo, VideoFault
@@ -99,7 +100,10 @@ def read_frames(
     context = stream.codec_context
     may_spare = context.codec.canonical_name in SPARING_CODECS and not is_counted
     emitted = count()
-    for packet in chain(packets(container, stream, *companions), (None,)):  # None drains the decoder
+    source = packets(container, stream, *companions)
+    if may_spare and not companions:
+        source = _spared(source, stream, picker)
+    for packet in chain(source, (None,)):  # None drains the decoder
         if take and packet is not None and packet.stream_index != stream.index:
             take(packet)
             continue
@@ -111,6 +115,19 @@ def read_frames(
             _pick(frame, next(emitted) if is_counted else frame.pts, picker, sink)
         if picker.is_done and not companions:
             return
+
+
+def _spared(source: Iterator[av.Packet[Any]], stream: VideoStream, picker: Picker) -> Iterator[av.Packet[Any]]:
+    """Leave out the packets on which no wanted frame depends, as far as the codec tells."""
+    syntax = SYNTAXES.get(stream.codec_context.codec.canonical_name)
+    if syntax is None:
+        return source
+    configuration = stream.codec_context.extradata or b""
+
+    def begins_closed_group(packet: av.Packet[Any]) -> bool:
+        return packet.is_keyframe and syntax.is_refresh(bytes(packet), configuration)
+
+    return needed(source, lambda packet: picker.wants(packet.pts), picker.missing, begins_closed_group)
 
 
 def _decoded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 
@@ -32,6 +33,28 @@ def test_every_case_runs_and_finds_its_variants_equal(case, rounds, tmp_path, ca
             assert ratio["least"] <= ratio["median"] <= ratio["most"]
             assert one["peak_bytes"] > 1e6
             assert one["cpu_seconds"]["least"] > 0
+
+
+def put_ffmpeg(folder, monkeypatch, *, says=None):
+    """Have an ffmpeg that only says something, or none."""
+    others = "/nowhere"
+    if says:
+        (folder / "ffmpeg").write_text(f"#!/bin/sh\necho {says}\n")
+        (folder / "ffmpeg").chmod(0o755)
+        others = os.environ["PATH"]
+    monkeypatch.setenv("PATH", f"{folder}:{others}")
+
+
+def test_picked_frames_are_those_of_decoding_everything(tmp_path, monkeypatch, capsys):
+    put_ffmpeg(tmp_path, monkeypatch, says="frame=125")
+    assert main(["--case", "frames48", "--short", "--rounds", "1", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("equal=yes") == 2
+
+
+def test_a_case_that_needs_an_absent_program_says_so(tmp_path, monkeypatch, capsys):
+    put_ffmpeg(tmp_path, monkeypatch)
+    assert main(["--case", "frames48", "--short", "--results", str(tmp_path)]) == 1
+    assert "apt-get install ffmpeg" in capsys.readouterr().out
 
 
 def test_a_variant_that_answers_otherwise_ends_the_case_before_any_speed_is_told(tmp_path, capsys):
