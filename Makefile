@@ -39,7 +39,7 @@ $(RABBITMQ):
 test: $(READY) $(RABBITMQ) ## run every test (real broker, real workers, real videos)
 	@$(BIN)/python -m pytest
 
-drill: $(READY) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq
+drill: $(READY) $(if $(filter rabbitmq,$(BROKER)),$(RABBITMQ)) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq
 	@$(BIN)/python -m tests.drill --rows $(ROWS) --kills $(KILLS) --seed $(SEED) --broker $(BROKER)
 
 check: $(READY) ## ruff, mypy and the architecture test
