@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.accelerator.encoder import MEAN, STD, Shape, build_encoder, noise
-from bench.comparison import Case, Comparison, Work
+from bench.comparison import Case, Comparison, Variant, Work
 from inference.transforms import Normalise
 
 SMALL = Shape("64 tokens", 192, 6, 3, 8, 64)
@@ -57,7 +57,7 @@ def _count(is_short: bool) -> float:
     return float(SHORT_CLIPS if is_short else CLIPS)
 
 
-def _comparison(name: str, variants: dict[str, Callable[[bool], Any]]) -> Comparison:
+def _comparison(name: str, variants: Mapping[str, Variant]) -> Comparison:
     return Comparison(name=name, unit="clips", count=_count, variants=variants, tolerance=1e-4)
 
 

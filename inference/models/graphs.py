@@ -56,16 +56,17 @@ class CudaCapture:
 
     def __call__(self, features: Features, batch: Tensor) -> Replay:
         """Run ``features`` a few times, then record it."""
-        current, side = torch.cuda.current_stream(batch.device), _side_stream(batch.device)
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(EAGER_RUNS):
-                features(batch)
-        current.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: other threads may pin memory and run their own models meanwhile
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            tokens = features(batch)
+        with torch.cuda.device(batch.device):  # the recorder's own stream is the current device's
+            current, side = torch.cuda.current_stream(), _side_stream(batch.device)
+            side.wait_stream(current)
+            with torch.cuda.stream(side):
+                for _ in range(EAGER_RUNS):
+                    features(batch)
+            current.wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            # thread_local: other threads may pin memory and run their own models meanwhile
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                tokens = features(batch)
 
         def replay() -> Tensor:
             graph.replay()

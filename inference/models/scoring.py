@@ -173,7 +173,8 @@ class Models:
             raise ValueError(f"a clip of {clip.request.num_frames} frames was decoded to {len(clip.indices)}")
         frames = decoded.pictures[clip.request.picture].frames
         is_pinned = self.device.type == "cuda"
-        gathered = gather_clip(frames, clip.indices, is_reversed=one.is_reversed, is_pinned=is_pinned)
+        with device_faults():  # pinned memory can run out too
+            gathered = gather_clip(frames, clip.indices, is_reversed=one.is_reversed, is_pinned=is_pinned)
         return self.engines[one.engine].batcher.submit(gathered, heads)
 
     def _spare_memory(self) -> None:
