@@ -26,8 +26,8 @@ from inference.errors import BadVideo, VideoFault
 from inference.types import Indices
 
 CODEC: Final = "libx264"
-# Hardly to be told from the source. Without B-frames pictures are stored in the order in which they are shown: with them
-# an MP4's duration and edit list are wrong when frames stay for uneven times.
+# Hardly to be told from the source. Without B-frames pictures are stored in the order in which they are shown: with
+# them an MP4's duration and edit list are wrong when frames stay for uneven times.
 CODEC_OPTIONS = {"preset": "veryfast", "crf": "18", "profile": "high", "bf": "0"}
 CONTAINER = "mp4"
 CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}  # the latter leaves out date and versions
