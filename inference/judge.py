@@ -181,7 +181,11 @@ def _crop_rule(manifest: Manifest, scorer: Scorer) -> CropRule:
     if spec.is_record_only:
         refusal = NoCrop.RECORD_ONLY
     return CropRule(
-        min_presence=spec.min_presence, min_share=spec.min_crop_share, min_frames=spec.min_frames, refusal=refusal
+        min_presence=spec.min_presence,
+        min_share=spec.min_crop_share,
+        min_frames=spec.min_frames,
+        margin=spec.crop_margin,
+        refusal=refusal,
     )
 
 

@@ -153,6 +153,7 @@ class DetectorSpec(BaseModel):
     min_frames: FrameCount = 3  # that must have been looked at before a crop is made
     min_presence: Share = 0.6  # a region stays when more than this share of the frames shows it
     min_crop_share: Share = 0.5  # of the picture: less is never kept
+    crop_margin: Share = 0.005  # around every region, of the picture's longer side: a box may be a little too small
 
 
 class ComputeSpec(BaseModel):

@@ -47,6 +47,7 @@ class CropRule:
     min_presence: float = 0.6  # share of the sampled frames that must be exceeded
     min_share: float = 0.5  # of the picture that must be kept
     min_frames: int = 3  # that must have been looked at
+    margin: float = 0.0  # around every region, as a share of the picture's longer side
     refusal: NoCrop | None = None  # why none is made whatever is seen
 
 
@@ -93,7 +94,8 @@ def decide_crop(
 ) -> CropDecision:
     """Decide on the boxes of the ``num_frames`` frames sampled from a video of ``width`` x ``height`` pixels."""
     regions = tuple(lasting_regions(detections, num_frames, min_presence=rule.min_presence))
-    crop = safe_crop(width, height, (region.box for region in regions), 0.0)
+    margin_pixels = rule.margin * max(width, height)
+    crop = safe_crop(width, height, [_grown(region.box, margin_pixels) for region in regions], 0.0)
     share = crop.width * crop.height / (width * height) if crop else 0.0
     return CropDecision(regions, crop, share, _refusal(crop, share, num_frames, width, height, rule))
 
@@ -221,6 +223,10 @@ def _mixed(mean: Box, count: int, box: Box) -> Box:
 
 def _hull(one: Box, other: Box) -> Box:
     return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def _grown(box: Box, pixels: float) -> Box:
+    return box[0] - pixels, box[1] - pixels, box[2] + pixels, box[3] + pixels
 
 
 def _area(box: Box) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,6 +168,13 @@ def test_no_crop_is_made_without_saying_why(detections, num_frames, refusal):
     decision = decide(detections, num_frames)
     assert decision.made is None
     assert decision.refusal == refusal
+
+
+def test_a_margin_is_kept_from_what_stays_but_never_beyond_the_picture():
+    decision = decide(seen(LOGO, *range(10)), rule=replace(RULE, margin=0.01))
+    assert decision.made == Crop(0, 68, 640, 292)  # 6.4 pixels below the logo, rounded outwards
+    bar = seen((0, 0, 640, 40), *range(10))
+    assert decide(bar, rule=replace(RULE, margin=0.01)).made == Crop(0, 48, 640, 312)
 
 
 def test_what_would_be_cropped_is_told_even_when_it_must_not_be():
