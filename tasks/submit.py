@@ -57,7 +57,7 @@ def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
         request.spec, total_rows=request.total_rows, shard_rows=shard_rows, extra_columns=request.extra_columns
     )
     if not run.is_complete:
-        app.send_task(TaskName.FEED, (run.run_id,))
+        app.send_task(TaskName.FEED, (run.run_id,), retry_policy={"max_retries": 3})  # a person waits
     return Submission(run, is_new)
 
 

@@ -176,4 +176,6 @@ def removed_unless(world: World, keep: list[str]) -> Iterator[None]:
     """Remove the world afterwards, unless ``keep`` holds a reason not to."""
     yield
     if not keep:
+        for node in NODES:
+            subprocess.run(["umount", str(world.spool(node).parent)], capture_output=True, check=False)
         shutil.rmtree(world.root, ignore_errors=True)
