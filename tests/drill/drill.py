@@ -29,7 +29,7 @@ from tests.drill.watch import PROBLEMS, Watch, spool_leases
 from tests.drill.world import NODES, SPOOL_BYTES, World
 
 LOOK_SECONDS = 0.1
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 SUBMISSIONS = 30
 SETTLE_SECONDS = 60.0  # for duplicates to drain and leases to end, after the last row
 REDELIVERY_LIMIT_SECONDS = 10.0
