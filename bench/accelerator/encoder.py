@@ -62,7 +62,10 @@ def build_encoder(shape: Shape, *, is_cached: bool, has_predictor: bool = False)
         num_attention_heads=shape.heads,
         crop_size=shape.size,
         frames_per_clip=shape.frames,
-        **({} if has_predictor else {"pred_num_hidden_layers": 1}),
+        # as deep as the encoder and half as wide: what Transformers' default is beside a ViT-B
+        pred_hidden_size=shape.hidden_size // 2,
+        pred_num_attention_heads=shape.heads,
+        pred_num_hidden_layers=shape.layers if has_predictor else 1,
     )
     torch.manual_seed(0)
     model = VJEPA2Model(config).eval().requires_grad_(False)
