@@ -57,8 +57,13 @@ def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
         request.spec, total_rows=request.total_rows, shard_rows=shard_rows, extra_columns=request.extra_columns
     )
     if not run.is_complete:
-        app.send_task(TaskName.FEED, (run.run_id,), retry_policy={"max_retries": 3})  # a person waits
+        wake_feeder(run.run_id)
     return Submission(run, is_new)
+
+
+def wake_feeder(run_id: str) -> None:
+    """Have the run fed, for a person who waits: a broker that is away is told of soon, not after minutes."""
+    app.send_task(TaskName.FEED, (run_id,), retry_policy={"max_retries": 3})
 
 
 def _forget_if_output_lost(spec: RunSpec, ledger: Ledger) -> None:

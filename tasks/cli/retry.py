@@ -10,11 +10,9 @@ from celery.bin.base import CeleryCommand
 
 from storage.ledger import Ledger, Run
 from storage.tables.open import open_output
-from tasks.app import app
 from tasks.cli.sift import conclude
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
-from tasks.queues import TaskName
-from tasks.submit import failed_rows
+from tasks.submit import failed_rows, wake_feeder
 
 
 @click.command(cls=CeleryCommand)
@@ -35,7 +33,7 @@ def retry(run_id: str, reason: str | None, wait: bool) -> None:
     found, taken = reopen(run, reason, ledger)
     if not taken:
         raise OneLine(why_none(run, reason, found, ledger))
-    app.send_task(TaskName.FEED, (run.run_id,))
+    wake_feeder(run.run_id)
     console.print(f"run {run.run_id}: {taken} failed rows are tried again", highlight=False, soft_wrap=True)
     if found > taken:
         rest = f"{found - taken} more failed rows are still in flight, or not seen again since Redis was wiped"
