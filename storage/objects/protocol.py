@@ -15,6 +15,7 @@ class ObjectStat:
 
     size_bytes: int
     version: str  # changes whenever the bytes change: an ETag, or size and mtime for a file
+    crc64: int | None = None  # CRC-64/XZ of the whole object, where the store states it
 
 
 class ObjectStore(Protocol):
