@@ -68,6 +68,30 @@ class Settings(BaseModel):
     crop_bucket: str | None = Field(default=None, description="bucket that crops are put in; default: the row's own")
     crop_prefix: str = Field(default="tamis-crops", description="crops are put at <prefix>/<digest>.mp4")
 
+    # Keys to Alibaba Cloud (MaxCompute, OSS): one way of these
+    aliyun_access_key_id: str | None = Field(default=None, description="AccessKey ID for OSS and MaxCompute")
+    aliyun_access_key_secret: SecretStr | None = Field(default=None, description="AccessKey secret")
+    aliyun_security_token: SecretStr | None = Field(
+        default=None, description="token of a session that is not renewed; with the session's ID and secret"
+    )
+    aliyun_profile: str | None = Field(
+        default=None, description="profile of the Alibaba Cloud CLI that holds the keys; default: the current one"
+    )
+    aliyun_profile_file: AbsolutePath | None = Field(
+        default=None,
+        description="the CLI's config.json, or a credentials ini; default with a profile: ~/.aliyun/config.json",
+    )
+    aliyun_token_file: AbsolutePath | None = Field(
+        default=None,
+        description="JSON with a session's keys (AccessKeyId … Expiration), read again when they end",
+    )
+    aliyun_ram_role: str | None = Field(
+        default=None, description="RAM role of this ECS instance or node, or 'auto' for the one it has"
+    )
+    aliyun_metadata_url: str = Field(
+        default="http://100.100.100.200", description="metadata service that gives the RAM role's keys"
+    )
+
     # Limits
     spool_dir: AbsolutePath | None = Field(default=None, description="node-local spool; default: <state_dir>/spool")
     disk_limit_bytes: Count = Field(default=180 * GIB, description="bytes the spool may take")
@@ -148,6 +172,14 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return value
 
+    @field_validator("aliyun_metadata_url")
+    @classmethod
+    def _check_metadata_url(cls, value: str) -> str:
+        if not re.fullmatch(r"http://[^/@\s]+/?", value):
+            msg = "takes http://host or http://host:port"
+            raise ValueError(msg)
+        return value
+
     @field_validator("broker_url")
     @classmethod
     def _check_broker_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -187,10 +219,14 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Parse ``TAMIS_*`` strictly: every mistake is reported, in one :class:`SettingsError`."""
+        """Parse ``TAMIS_*`` strictly: every mistake is reported, in one :class:`SettingsError`.
+
+        A secret may stand in a file: ``<NAME>_FILE`` names it, for every ``SecretStr``.
+        """
         given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+        given, problems = _with_secret_files(given)
         known = {PREFIX + field.upper(): field for field in cls.model_fields}
-        problems = [_unknown(name, known) for name in given if name not in known]
+        problems += [_unknown(name, known) for name in given if name not in known]
         values = {known[name]: value for name, value in given.items() if name in known and value != ""}
         try:
             settings = cls.model_validate(values)
@@ -199,6 +235,32 @@ class Settings(BaseModel):
         if problems:
             raise SettingsError("; ".join(sorted(problems)))
         return settings
+
+
+_SECRETS = frozenset(
+    PREFIX + name.upper() for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None
+)
+
+
+def _with_secret_files(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Replace ``<NAME>_FILE`` of secrets by ``<NAME>`` with the file's text; the mistakes come second."""
+    values, problems = dict(given), []
+    for name in _SECRETS:
+        if not (path := values.pop(f"{name}_FILE", "")):
+            continue
+        if values.get(name):
+            problems.append(f"{name} and {name}_FILE are both set: unset one")
+            continue
+        try:
+            values[name] = Path(path).expanduser().read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            problems.append(f"{name}_FILE={path!r}: is not UTF-8 text")
+        except OSError as error:
+            problems.append(f"{name}_FILE={path!r}: {error.strerror}")
+        else:
+            if not values[name]:
+                problems.append(f"{name}_FILE={path!r}: is empty")
+    return values, problems
 
 
 def _check_place(bucket: str, prefix: str) -> None:
@@ -218,7 +280,7 @@ def _unknown(name: str, known: Mapping[str, str]) -> str:
 
 def _describe(detail: Any) -> str:
     name = PREFIX + str(detail["loc"][0]).upper()
-    shown = "***" if name.endswith("_URL") else repr(detail["input"])
+    shown = "***" if name.endswith("_URL") or name in _SECRETS else repr(detail["input"])
     return f"{name}={shown}: {detail['msg'].removeprefix('Value error, ')}"
 
 
