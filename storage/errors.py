@@ -2,7 +2,8 @@
 
 StorageError
 ├── Unavailable          retry me: the same call may work later
-│   └── SpoolFull        wait: the node's disk, or its budget, is taken
+│   ├── SpoolFull        wait: the node's disk, or its budget, is taken
+│   └── TierOpen         wait: the store failed so often that it is left alone for a while
 ├── Rejected             record me: trying again gives the same answer
 │   ├── BadRow           the row's own columns make no sense
 │   ├── ForbiddenPath    the row points outside what it may read
@@ -35,6 +36,16 @@ class SpoolFull(Unavailable):
     """The spool's byte budget is taken by leased files, or its disk is full. Wait until there is room."""
 
     code: ClassVar[str] = "spool_full"
+
+
+class TierOpen(Unavailable):
+    """The store failed so often that it is left alone for ``wait_seconds``. Nothing was asked: wait."""
+
+    code: ClassVar[str] = "tier_open"
+
+    def __init__(self, message: str, *, wait_seconds: float) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
 
 
 class Rejected(StorageError):

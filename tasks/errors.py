@@ -3,6 +3,7 @@
 | error | decision | code when recorded |
 |---|---|---|
 | ``storage.SpoolFull`` | wait: the attempt is not counted | – |
+| ``storage.TierOpen`` (the object store is left alone) | wait as long as it is: nothing was attempted | – |
 | ``storage.Unavailable``, ``inference.Transient`` | retry with back-off, then record | the error's |
 | ``OSError`` (the spool file vanished, the disk failed) | retry with back-off, then record | ``node_io_error`` |
 | ``storage.Rejected``, ``inference.BadVideo`` | record at once | the error's |
@@ -16,7 +17,7 @@ import random
 from dataclasses import dataclass
 
 from inference.errors import BadVideo, Transient
-from storage.errors import Rejected, SpoolFull, Unavailable
+from storage.errors import Rejected, SpoolFull, TierOpen, Unavailable
 from storage.records import Failure
 
 MESSAGE_CHARACTERS = 500  # a failure's message is for people; a stack of decoder output is not
@@ -60,6 +61,8 @@ def decide(error: Exception, *, stage: str, attempt: int, max_attempts: int, bac
     """Say what to do about ``error``, raised by attempt number ``attempt`` (from 1) at ``stage``."""
     if isinstance(error, SpoolFull):
         return Retry(backoff.wait_seconds(1), counts_as_attempt=False)
+    if isinstance(error, TierOpen):
+        return Retry(error.wait_seconds + backoff.wait_seconds(1), counts_as_attempt=False)
     is_permanent = isinstance(error, Rejected | BadVideo | AttemptsExhausted)
     if not is_permanent and attempt < max_attempts:
         return Retry(backoff.wait_seconds(attempt))

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from inference.errors import BadVideo, DeviceLost, PoolTimeout, VideoFault
-from storage.errors import BadRow, ForbiddenPath, ObjectCorrupt, ObjectMissing, ObjectTooLarge, SpoolFull, Unavailable
+from storage.errors import (
+    BadRow,
+    ForbiddenPath,
+    ObjectCorrupt,
+    ObjectMissing,
+    ObjectTooLarge,
+    SpoolFull,
+    TierOpen,
+    Unavailable,
+)
 from tasks.errors import MESSAGE_CHARACTERS, AttemptsExhausted, Backoff, Record, Retry, decide
 
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=8.0)
@@ -52,6 +61,14 @@ def test_a_full_spool_is_waited_for_and_never_recorded() -> None:
         made = decision(SpoolFull("x"), attempt)
         assert isinstance(made, Retry)
         assert not made.counts_as_attempt
+
+
+def test_a_store_that_is_left_alone_is_waited_for_as_long_as_that_lasts_and_costs_no_attempt() -> None:
+    for attempt in (1, MAX_ATTEMPTS, 100):
+        made = decision(TierOpen("x", wait_seconds=40.0), attempt)
+        assert isinstance(made, Retry)
+        assert not made.counts_as_attempt
+        assert 40.0 < made.wait_seconds <= 41.0
 
 
 def test_a_bug_names_its_type_and_a_message_stays_short() -> None:
