@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from inference.errors import ManifestError
 from inference.preprocessing import CONFIG_NAME
+from inference.weights import Pins, check_content, pin_of
 
 SAFETENSORS_NAME = "model.safetensors"
 PICKLE_NAME = "pytorch_model.bin"
@@ -36,8 +37,10 @@ class Part(StrEnum):
     HEAD = "head."
 
 
-def read_tensors(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, *, sha256: Pins | None = None) -> dict[str, Tensor]:
     """Every tensor of the checkpoint at ``path``, on the CPU.
+
+    The pin is held against the very bytes that are loaded, so that no exchange of the file goes unnoticed.
 
     Raises:
         ManifestError: missing, damaged, not the pinned bytes, or a pickle without a pin.
@@ -47,7 +50,7 @@ def read_tensors(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
         content = file.read_bytes()
     except OSError as error:
         raise ManifestError(f"weights {file} cannot be read ({error}); correct the path or its permissions") from error
-    _check_pin(file, content, sha256)
+    _check_pin(file, content, pin_of(file.name, sha256, file.parent))
     try:
         if file.suffix == ".safetensors":
             tensors: dict[str, Tensor] = safetensors.torch.load(content)
@@ -131,15 +134,12 @@ def _weights_file(path: Path) -> Path:
 
 
 def _check_pin(file: Path, content: bytes, sha256: str | None) -> None:
-    if sha256 is None and file.suffix == ".safetensors":
-        return
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is None:
+    if sha256 is None and file.suffix != ".safetensors":
+        found = hashlib.sha256(content).hexdigest()
         raise ManifestError(
             f'weights {file} are a pickle and must be pinned; if you trust them, add sha256 = "{found}"'
         )
-    if found != sha256:
-        raise ManifestError(f"weights {file} have the SHA-256 {found}, not the pinned {sha256}; fetch the right file")
+    check_content(file, content, sha256)
 
 
 def _state_dict(loaded: object, file: Path) -> dict[str, Tensor]:

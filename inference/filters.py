@@ -6,16 +6,17 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from inference.errors import ManifestError
-from inference.manifest import DetectorSpec, FilterSpec, ManifestSpec, OutputSpec, parse_seed
+from inference.manifest import DetectorSpec, FilterSpec, ManifestSpec, OutputSpec, WeightsEntry, parse_seed
 from inference.preprocessing import Preprocessing, agree
 from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
+from inference.weights import PACKAGE, is_remote, package_path
 
 BUILT_IN = ("production", "tiny")
 
@@ -39,10 +40,11 @@ class Output:
 
 @dataclass(frozen=True)  # without slots: the cached properties need a dict
 class Manifest:
-    """A validated manifest and the directory its relative paths start from."""
+    """A validated manifest, the directory its relative paths start from, and where its remote weights lie."""
 
     spec: ManifestSpec
     directory: Path
+    local: Mapping[str, Path] = field(default_factory=dict)  # remote reference -> path on this machine
 
     @property
     def name(self) -> str:
@@ -61,10 +63,15 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the canonical content: comments, order, spelled-out defaults and speed do not count."""
-        canonical = json.dumps(
-            self.spec.model_dump(mode="json", exclude={"compute"}), sort_keys=True, separators=(",", ":")
-        )
+        """SHA-256 (hex) of the canonical content: comments, order, spelled-out defaults and speed do not count.
+
+        Nor does the place of weights of which every byte is pinned: the same ones elsewhere are the same manifest.
+        """
+        content = self.spec.model_dump(mode="json", exclude={"compute"})
+        for entry in (*content["backbones"].values(), *content["heads"].values(), content["detector"] or {}):
+            if isinstance(entry.get("sha256"), dict) or is_remote(entry.get("weights", "")):
+                entry["weights"] = "pinned"
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @cached_property
@@ -80,7 +87,7 @@ class Manifest:
         Raises:
             ManifestError: a value is missing, or the manifest and a checkpoint differ.
         """
-        return {name: agree(name, spec, self.directory) for name, spec in self.spec.backbones.items()}
+        return {name: agree(name, spec, self.weights_path(spec.weights)) for name, spec in self.spec.backbones.items()}
 
     def outputs(self, enabled: frozenset[str]) -> tuple[Output, ...]:
         """The classifiers' outputs under the enabled switches, in the manifest's order.
@@ -134,8 +141,27 @@ class Manifest:
             )
 
     def weights_path(self, weights: str) -> Path | None:
-        """Where a ``weights`` entry points; None for seeded weights."""
-        return None if parse_seed(weights) is not None else self.directory / weights
+        """Where a ``weights`` entry points; None for seeded weights.
+
+        Raises:
+            ManifestError: the weights are remote and not on this machine, or no installed package ships them.
+        """
+        if parse_seed(weights) is not None:
+            return None
+        if is_remote(weights) and weights not in self.local:
+            raise ManifestError(f"weights {weights} are not on this machine; `tamis worker` fetches them at its start")
+        if weights.startswith(PACKAGE):
+            return package_path(weights)
+        return self.local.get(weights, self.directory / weights)
+
+    @property
+    def remote_weights(self) -> tuple[WeightsEntry, ...]:
+        """The entries whose weights must be brought to this machine, each reference once."""
+        return tuple({one.weights: one for one in self.spec.weights_entries if is_remote(one.weights)}.values())
+
+    def with_local(self, local: Mapping[str, Path]) -> Manifest:
+        """The same manifest, told where on this machine its remote weights lie; its digest stays the same."""
+        return replace(self, local=dict(local))
 
     def _output(self, one: FilterSpec, output: OutputSpec) -> Output:
         head = self.spec.heads[one.head]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from inference.types import Fit, Scope
+from inference.weights import Pins, check_pins, check_reference, is_remote
 
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 SEED = re.compile(r"seed:(\d{1,18})")
@@ -26,7 +28,7 @@ def parse_seed(weights: str) -> int | None:
 def _check_weights(weights: str) -> str:
     if weights.startswith("seed:") and parse_seed(weights) is None:
         raise ValueError('write "seed:<whole number>", or the path of a checkpoint')
-    return weights
+    return check_reference(weights)
 
 
 def _check_distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -51,6 +53,8 @@ Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 Weights = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_check_weights)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
+Sha256Pins = Sha256 | Annotated[dict[FileName, Sha256], Field(min_length=1, max_length=64)]  # or of each file by name
 DtypeName = Literal["auto", "float32", "tf32", "float16", "bfloat16"]  # tf32: float32, multiplied less exactly on a GPU
 Channels = tuple[float, float, float]
 Divisors = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
@@ -72,6 +76,15 @@ class PreprocessingSpec(BaseModel):
     std: Divisors | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WeightsEntry:
+    """Weights where the manifest names them, as in ``heads.vfx``."""
+
+    name: str
+    weights: str
+    sha256: Pins | None
+
+
 class BackboneSpec(BaseModel):
     """A video encoder: its architecture, weights and input."""
 
@@ -80,7 +93,7 @@ class BackboneSpec(BaseModel):
     family: Name = "vjepa2"  # the Transformers model type
     config: dict[str, Any] = Field(default_factory=dict)  # of that model type
     weights: Weights
-    sha256: Sha256 | None = None  # of the weights file
+    sha256: Sha256Pins | None = None  # of the weights file
     dtype: DtypeName = "auto"  # auto: float16 on a GPU, float32 on a CPU
     preprocessing: PreprocessingSpec = PreprocessingSpec()
 
@@ -94,7 +107,7 @@ class HeadSpec(BaseModel):
     kind: Literal["linear", "attentive"] = "linear"
     labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=1000), AfterValidator(_check_distinct)]
     weights: Weights
-    sha256: Sha256 | None = None
+    sha256: Sha256Pins | None = None
     depth: Annotated[int, Field(ge=1, le=16)] = 4  # attentive: depth - 1 self-attention blocks, one cross-attention
     num_attention_heads: Annotated[int, Field(ge=1, le=64)] = 12  # attentive
 
@@ -140,7 +153,7 @@ class DetectorSpec(BaseModel):
     architecture: Annotated[str, Field(pattern=r"^yolov8[nsmlx]$")] = "yolov8n"
     labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), AfterValidator(_check_distinct)]
     weights: Weights
-    sha256: Sha256 | None = None
+    sha256: Sha256Pins | None = None
     dtype: DtypeName = "auto"
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 960  # pixels, both sides of the letterbox
     confidence: Share = 0.25  # a box's least score
@@ -184,6 +197,25 @@ class ManifestSpec(BaseModel):
         """Every dtype that a model declares."""
         detectors = [self.detector.dtype] if self.detector else []
         return frozenset([*(one.dtype for one in self.backbones.values()), *detectors])
+
+    @property
+    def weights_entries(self) -> tuple[WeightsEntry, ...]:
+        """Every place that names weights: backbones, heads, then the detector."""
+        backbones = [WeightsEntry(f"backbones.{name}", one.weights, one.sha256) for name, one in self.backbones.items()]
+        heads = [WeightsEntry(f"heads.{name}", one.weights, one.sha256) for name, one in self.heads.items()]
+        detector = self.detector
+        boxes = [WeightsEntry("detector", detector.weights, detector.sha256)] if detector else []
+        return (*backbones, *heads, *boxes)
+
+    @model_validator(mode="after")
+    def _remote_weights_are_pinned(self) -> Self:
+        pins: dict[str, WeightsEntry] = {}
+        for entry in self.weights_entries:
+            check_pins(entry.weights, entry.sha256)
+            first = pins.setdefault(entry.weights, entry)
+            if is_remote(entry.weights) and first.sha256 != entry.sha256:
+                raise ValueError(f"{first.name} and {entry.name} pin {entry.weights} differently; give both one sha256")
+        return self
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:

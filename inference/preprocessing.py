@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.errors import ManifestError
-from inference.manifest import BackboneSpec, Channels, Divisors, parse_seed
+from inference.manifest import BackboneSpec, Channels, Divisors
 from inference.types import Fit, PictureSpec
+from inference.weights import Pins, check_content, pin_of
 
 CONFIG_NAME = "config.json"
 RECORDED = ("num_frames", "size", "mean", "std")  # by a checkpoint; the fit is not, so there the manifest decides
@@ -44,16 +45,22 @@ class _Preprocessor(BaseModel):
     min_short_side: int | None = None
 
 
-def read_config(weights: Path) -> Mapping[str, Any]:
+def read_config(weights: Path, pins: Pins | None = None) -> Mapping[str, Any]:
     """The ``config.json`` beside the weights; empty when there is none.
 
     Raises:
-        ManifestError: the file is not a JSON object.
+        ManifestError: the file is not a JSON object, or not the pinned one.
     """
-    path = (weights if weights.is_dir() else weights.parent) / CONFIG_NAME
+    directory = weights if weights.is_dir() else weights.parent
+    path = directory / CONFIG_NAME
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        content = path.read_bytes()
+        if isinstance(pins, Mapping):  # one digest alone is the weights file's
+            check_content(path, content, pin_of(CONFIG_NAME, pins, directory))
+        config = json.loads(content)
+    except FileNotFoundError as error:
+        if isinstance(pins, Mapping) and CONFIG_NAME in pins:
+            raise ManifestError(f"{path} is pinned and missing; restore the checkpoint's file") from error
         return {}
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} cannot be read as JSON ({error}); restore the checkpoint's file") from error
@@ -62,23 +69,21 @@ def read_config(weights: Path) -> Mapping[str, Any]:
     return config
 
 
-def agree(name: str, spec: BackboneSpec, directory: Path) -> Preprocessing:
-    """The preprocessing of backbone ``name``; paths are relative to ``directory``.
+def agree(name: str, spec: BackboneSpec, weights: Path | None) -> Preprocessing:
+    """The preprocessing of backbone ``name``, whose checkpoint is at ``weights``; None for seeded weights.
 
     Raises:
         ManifestError: a value is missing, or the manifest and the checkpoint differ.
     """
     stated = spec.preprocessing.model_dump(exclude_none=True)
-    recorded = _recorded(spec, directory)
+    recorded = _recorded(spec, weights) if weights else {}
     for field in RECORDED:
         _refuse_conflict(f"backbones.{name}.preprocessing.{field}", stated.get(field), recorded.get(field))
     return _complete(name, recorded | stated)
 
 
-def _recorded(spec: BackboneSpec, directory: Path) -> dict[str, Any]:
-    if parse_seed(spec.weights) is not None:
-        return {}
-    section = read_config(directory / spec.weights).get("preprocessor")
+def _recorded(spec: BackboneSpec, weights: Path) -> dict[str, Any]:
+    section = read_config(weights, spec.sha256).get("preprocessor")
     if section is None:
         return {}
     try:

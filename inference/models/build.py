@@ -34,6 +34,7 @@ from inference.models.video_model import ClipScorer, Features, VideoModel
 from inference.pool import Pool
 from inference.preprocessing import Preprocessing, read_config
 from inference.transforms import Normalise
+from inference.weights import Pins
 
 __all__ = ["Models", "open_models"]
 
@@ -115,7 +116,7 @@ def _load_head(
 
 def _check_labels(manifest: Manifest, name: str, spec: HeadSpec) -> None:
     path = manifest.weights_path(spec.weights)
-    recorded = read_config(path).get("labels") if path else None
+    recorded = read_config(path, spec.sha256).get("labels") if path else None
     if recorded is not None and list(recorded) != list(spec.labels):
         raise ManifestError(
             f"heads.{name}.labels = {list(spec.labels)}, but the checkpoint's classes are {recorded}; "
@@ -127,7 +128,7 @@ def _set_weights(
     manifest: Manifest,
     module: torch.nn.Module,
     weights: str,
-    pin: str | None,
+    pin: Pins | None,
     part: Part | None,
     source: str,
     droppable: tuple[str, ...],
