@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["status", "slow", "hang", "reset", "truncate", "flip", "lose_reply"]
+Kind = Literal["status", "slow", "hang", "reset", "truncate", "flip", "flip_upload", "lose_reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,15 @@ class Fault:
 
     ``status`` answers with that status and does nothing; ``slow`` answers late; ``hang`` answers never and hangs up
     after ``seconds``; ``reset`` hangs up at once; ``truncate`` promises the whole body and sends half; ``flip`` turns
-    one bit of the body; ``lose_reply`` does what was asked, then hangs up without a word.
+    one bit of the body, ``flip_upload`` one of the request's; ``lose_reply`` does what was asked, then hangs up without a
+    word.
     """
 
     kind: Kind
     status: int = 503
     headers: Mapping[str, str] = field(default_factory=dict)  # such as Retry-After
     seconds: float = 0.0
+    body: bytes = field(default=b"injected by a fault rule", repr=False)  # of ``status``
 
 
 @dataclass(slots=True)
@@ -84,7 +86,10 @@ def damage(body: bytes, fault: Fault | None) -> bytes:
         return body
     if fault.kind == "truncate":
         return body[: len(body) // 2]
-    if fault.kind == "flip":
-        middle = len(body) // 2
-        return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
-    return body
+    return flipped(body) if fault.kind == "flip" else body
+
+
+def flipped(body: bytes) -> bytes:
+    """The body with one bit turned."""
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :] if body else body

@@ -6,12 +6,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.servers.faults import Fault, Faults, damage
+from tests.servers.faults import Fault, Faults, damage, flipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +127,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.wire.hold(fault.seconds)
         match fault.kind:
             case "status":
-                body = b"injected by a fault rule"
-                self.reply(request, Response(fault.status, body, dict(fault.headers)), fault)
+                self.reply(request, Response(fault.status, fault.body, dict(fault.headers)), fault)
             case "reset" | "hang":
                 self.hang_up(request, fault)
             case "lose_reply":
                 self.server.respond(request)
                 self.hang_up(request, fault)
+            case "flip_upload":
+                self.reply(request, self.server.respond(replace(request, body=flipped(request.body))), fault)
             case _:  # slow, truncate, flip
                 self.reply(request, self.server.respond(request), fault)
 

@@ -1,0 +1,102 @@
+"""Jobs: an SQL statement is submitted as XML, polled, and its rows fetched as CSV or through the instance tunnel."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import uuid
+from dataclasses import dataclass
+from email.utils import formatdate
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from tests.servers.odps.meta import xml_response
+from tests.servers.odps.refusals import Refusal, SqlError
+from tests.servers.odps.sessions import Sessions
+from tests.servers.odps.sql import Selection, Statement, execute
+from tests.servers.odps.store import Store
+from tests.servers.odps.tunnel_download import Snapshot, open_session, read_session
+from tests.servers.odps.values import restored
+from tests.servers.wire import Request, Response
+
+CSV_ROWS = 10_000  # as many come without the tunnel
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A job that has run."""
+
+    job: str  # its XML
+    task: str
+    selection: Selection | None = None
+    error: str | None = None
+
+
+def submit(store: Store, instances: dict[str, Instance], project: str, request: Request) -> Response:
+    """``POST /instances``: run the statement at once; whether it went well is for polling to tell."""
+    job = ElementTree.fromstring(request.body).find("Job")
+    query = job.findtext("Tasks/SQL/Query") if job is not None else None
+    if job is None or query is None:
+        raise Refusal(400, "InvalidArgument", "The test server runs jobs of one SQL task")
+    name = uuid.uuid4().hex
+    source, task = ElementTree.tostring(job, encoding="unicode"), job.findtext("Tasks/SQL/Name") or "task"
+    statement = Statement(project, query, may_scan_all=_settings(job).get("odps.sql.allow.fullscan") == "true")
+    try:
+        instances[name] = Instance(source, task, selection=execute(store, statement))
+    except SqlError as error:
+        instances[name] = Instance(source, task, error=str(error))
+    return Response(201, headers={"Location": f"/projects/{project}/instances/{name}"})
+
+
+def instance(instances: dict[str, Instance], sessions: Sessions[Snapshot], name: str, request: Request) -> Response:
+    """``GET /instances/I`` with ``?taskstatus``, ``?result``, ``?source`` or, of its rows, ``?downloads``."""
+    if (found := instances.get(name)) is None:
+        raise Refusal(404, "NoSuchObject", f"ODPS-0430055: The instance does not exist - {name}")
+    if "downloads" in request.query:
+        if found.selection is None:
+            raise Refusal(400, "InstanceTypeNotSupported", "The instance has no rows to download")
+        return open_session(sessions, name, Snapshot(found.selection.schema, found.selection.rows))
+    if "downloadid" in request.query:
+        return read_session(sessions, name, request)
+    if "source" in request.query:
+        return xml_response(found.job)
+    times = {"x-odps-start-time": formatdate(usegmt=True), "x-odps-end-time": formatdate(usegmt=True)}
+    return xml_response(_described(found, request), **times, **{"x-odps-owner": "tester"})
+
+
+def _described(found: Instance, request: Request) -> str:
+    status = "Failed" if found.error else "Success"
+    result = ""
+    if "result" in request.query:
+        text = found.error or (_csv(found.selection) if found.selection else "")
+        coded = base64.b64encode(text.encode()).decode()
+        result = f'<Result Transform="Base64" Format="{"text" if found.error else "csv"}">{coded}</Result>'
+    task = f'<Task Type="SQL"><Name>{escape(found.task)}</Name>{result}<Status>{status}</Status></Task>'
+    return f"<Instance><Status>Terminated</Status><Tasks>{task}</Tasks></Instance>"
+
+
+def _settings(job: ElementTree.Element) -> dict[str, str]:
+    pairs = {one.findtext("Name"): one.findtext("Value") for one in job.iterfind("Tasks/SQL/Config/Property")}
+    return dict(json.loads(pairs.get("settings") or "{}"))
+
+
+def _csv(selection: Selection) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(selection.schema.names)
+    for row in selection.rows[:CSV_ROWS]:
+        writer.writerow([_text(kind, value) for kind, value in zip(selection.schema.types, row, strict=True)])
+    return out.getvalue()
+
+
+def _text(kind: str, value: object) -> str:
+    match kind, value:
+        case _, None:
+            return "\\N"
+        case "boolean", _:
+            return "true" if value else "false"
+        case (("datetime" | "timestamp"), _):
+            return f"{restored(kind, value):%Y-%m-%d %H:%M:%S}"
+    return str(value)

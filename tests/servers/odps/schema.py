@@ -1,0 +1,96 @@
+"""Tables as MaxCompute describes them: columns, partition columns, primary key; and partition specs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.servers.odps.refusals import Refusal
+
+# The types the server knows, and how SQLite keeps their values: datetimes are milliseconds since 1970 in UTC,
+# timestamps nanoseconds, booleans 0 and 1.
+STORED_AS = {
+    "string": "TEXT", "bigint": "INTEGER", "int": "INTEGER", "boolean": "INTEGER", "double": "REAL",
+    "datetime": "INTEGER", "timestamp": "INTEGER",
+}  # fmt: skip
+
+Spec = tuple[tuple[str, str], ...]
+"""A partition: (column, value) pairs in the table's order; empty for a table without partitions."""
+
+Row = tuple[object, ...]
+"""The values of one row as they are stored, in the table's order, partition columns left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A name and a key of ``STORED_AS``."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A table's shape. One with a primary key is a Delta table: upserted, and read by SELECT only."""
+
+    columns: tuple[Column, ...]
+    partitions: tuple[Column, ...] = ()
+    primary_key: tuple[str, ...] = ()
+    is_transactional: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, partition columns left out."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Their types."""
+        return tuple(column.type for column in self.columns)
+
+    def project(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The indexes of columns by name."""
+        places = {name: place for place, name in enumerate(self.names)}
+        unknown = [name for name in names if name not in places]
+        if unknown:
+            raise Refusal(400, "InvalidColumnSpec", f"The specified columns are not valid: {','.join(unknown)}")
+        return tuple(places[name] for name in names)
+
+    def spec(self, text: str) -> Spec:
+        """The partition that ``ds=x`` or ``ds='x',hh='1'`` names."""
+        pairs = dict(_pairs(text))
+        names = [column.name for column in self.partitions]
+        if pairs.keys() != set(names):
+            if not pairs:
+                message = "You need to specify a partitionspec along with the specified table"
+                raise Refusal(400, "MissingPartitionSpec", message)
+            raise Refusal(400, "InvalidPartitionSpec", f"The specified partition is not valid: {text}")
+        return tuple((name, pairs[name]) for name in names)
+
+    def described(self) -> dict[str, object]:
+        """As the ``Schema`` of a table or a session."""
+        return {"columns": _described(self.columns), "partitionKeys": _described(self.partitions)}
+
+
+def columns_of(types: Mapping[str, str]) -> tuple[Column, ...]:
+    """Columns from names and types; ValueError for a type that the server does not know."""
+    unknown = {name: kind for name, kind in types.items() if kind.lower() not in STORED_AS}
+    if unknown:
+        raise ValueError(f"the test server knows no type for {unknown}: use one of {', '.join(STORED_AS)}")
+    return tuple(Column(name.lower(), kind.lower()) for name, kind in types.items())
+
+
+def spec_text(spec: Spec) -> str:
+    """``ds=x,hh=1``."""
+    return ",".join(f"{name}={value}" for name, value in spec)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    parts = [part for part in re.split(r"[,/]", text) if part.strip()]
+    halves = [part.partition("=") for part in parts]
+    return [(name.strip(" `").lower(), value.strip(" '\"")) for name, _, value in halves]
+
+
+def _described(columns: Sequence[Column]) -> list[dict[str, object]]:
+    return [{"name": one.name, "type": one.type, "comment": "", "label": "", "isNullable": True} for one in columns]

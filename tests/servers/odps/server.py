@@ -1,0 +1,172 @@
+"""A MaxCompute service on loopback, spoken to with an unmodified SDK.
+
+    with OdpsServer() as server:
+        server.create_table("videos", {"video_id": "string"}, partitions={"ds": "string"})
+        server.insert("videos", [{"video_id": "a"}], "ds=20250115")
+        odps = ODPS(server.access_id, server.secret, server.project, server.endpoint)
+
+It knows no quotas and no permissions, runs SQL statements at once, and accepts every date in a request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+
+from tests.servers.faults import Faults
+from tests.servers.odps import meta
+from tests.servers.odps.instances import Instance, instance, submit
+from tests.servers.odps.refusals import Refusal, refused
+from tests.servers.odps.schema import Schema, columns_of
+from tests.servers.odps.sessions import Sessions, request_id
+from tests.servers.odps.signature import Credentials
+from tests.servers.odps.store import Store
+from tests.servers.odps.tunnel_download import Snapshot, download_from_table
+from tests.servers.odps.tunnel_upload import Upload, upload_to_table
+from tests.servers.odps.upsert import Upsert, upsert_to_table
+from tests.servers.odps.values import restored, stored
+from tests.servers.wire import Entry, Request, Response, WireServer
+
+
+class OdpsServer:
+    """One project. The tunnel is served at the same address as the rest."""
+
+    def __init__(
+        self,
+        *,
+        project: str = "sieve",
+        access_id: str = "access-id",
+        secret: str = "secret",  # noqa: S107 - of a server that lives for a test
+        sts_token: str | None = None,
+        faults: Faults | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.project = project
+        self.credentials = Credentials(access_id, secret, sts_token)
+        self._store = Store()
+        self._instances: dict[str, Instance] = {}
+        self._downloads: Sessions[Snapshot] = Sessions("download", "NoSuchDownload", now)
+        self._uploads: Sessions[Upload] = Sessions("upload", "NoSuchUpload", now)
+        self._upserts: Sessions[Upsert] = Sessions("upsert", "UpsertSessionNotFound", now)
+        self._wire = WireServer(self._respond, faults=faults)
+
+    def __enter__(self) -> OdpsServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._wire.close()
+        self._store.close()
+
+    @property
+    def endpoint(self) -> str:
+        """What the SDK is given, for the service and for the tunnel."""
+        return self._wire.url
+
+    @property
+    def access_id(self) -> str:
+        """The access key's id."""
+        return self.credentials.access_id
+
+    @property
+    def secret(self) -> str:
+        """The access key's secret."""
+        return self.credentials.secret
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong, by rule."""
+        return self._wire.faults
+
+    @property
+    def diary(self) -> list[Entry]:
+        """The requests so far."""
+        return self._wire.diary
+
+    def create_table(
+        self,
+        name: str,
+        columns: Mapping[str, str],
+        *,
+        partitions: Mapping[str, str] | None = None,
+        primary_key: Sequence[str] = (),
+        is_transactional: bool = False,
+    ) -> None:
+        """Make a table from names and types. With a primary key it is a Delta table."""
+        key = tuple(column.lower() for column in primary_key)
+        is_transactional = is_transactional or bool(key)
+        self._store.create(
+            name.lower(), Schema(columns_of(columns), columns_of(partitions or {}), key, is_transactional)
+        )
+
+    def insert(self, table: str, rows: Iterable[Mapping[str, object]], partition: str = "") -> None:
+        """Append rows, to a partition that is made if need be. Columns that a row does not name are NULL."""
+        schema = self._store.table(table).schema
+        ready = [tuple(stored(one.type, row.get(one.name)) for one in schema.columns) for row in rows]
+        self._store.write(table.lower(), schema.spec(partition), ready)
+
+    def rows(self, table: str, partition: str = "") -> list[dict[str, object]]:
+        """A partition's rows, in the order in which they came; datetimes in UTC."""
+        schema = self._store.table(table).schema
+        found = self._store.rows(table.lower(), self._store.partition(table, partition))
+        named = [zip(schema.columns, row, strict=True) for row in found]
+        return [{one.name: restored(one.type, value) for one, value in row} for row in named]
+
+    def partitions(self, table: str) -> list[str]:
+        """The partitions there are, such as ``ds=20250115``."""
+        return sorted(meta.spec_text(spec) for spec in self._store.table(table).partitions)
+
+    def expire_sessions(self, *, is_forgotten: bool = False) -> None:
+        """Let every open session be as after a day: told as expired, or with ``is_forgotten`` unknown."""
+        for sessions in (self._downloads, self._uploads, self._upserts):
+            sessions.forget() if is_forgotten else sessions.expire()
+
+    def _respond(self, request: Request) -> Response:
+        try:
+            self.credentials.check(request)
+            return self._route(request)
+        except Refusal as refusal:
+            return refused(refusal)
+
+    def _route(self, request: Request) -> Response:
+        match request.path.strip("/").split("/"):
+            case ["tenants"]:
+                return meta.tenant()
+            case ["projects", project, *rest] if project == self.project:
+                return self._route_in_project(request, rest)
+            case ["projects", project, *_]:
+                raise Refusal(404, "NoSuchProject", f"ODPS-0420111: Project not found - '{project}'.")
+        raise Refusal(400, "InvalidArgument", f"The test server knows no {request.path}")
+
+    def _route_in_project(self, request: Request, rest: Sequence[str]) -> Response:
+        match request.method, *rest:
+            case ["GET"]:
+                return meta.project(self.project)
+            case ["PUT", "logs"]:
+                return Response(200, headers=request_id())
+            case ["GET", "tunnel"]:
+                return Response(200, self._wire.address.encode(), request_id())
+            case ["GET", "tables"]:
+                return meta.tables(self._store, request)
+            case [_, "tables", table]:
+                return self._route_to_table(request, table)
+            case [_, "tables", table, "upserts"]:
+                return upsert_to_table(self._store, self._upserts, self._wire.address, table, request)
+            case ["POST", "instances"]:
+                return submit(self._store, self._instances, self.project, request)
+            case [_, "instances", name]:
+                return instance(self._instances, self._downloads, name, request)
+        raise Refusal(400, "InvalidArgument", f"The test server knows no {request.method} {request.path}")
+
+    def _route_to_table(self, request: Request, table: str) -> Response:
+        if request.query.keys() & {"downloads", "downloadid"}:
+            return download_from_table(self._store, self._downloads, table, request)
+        if request.query.keys() & {"uploads", "uploadid"}:
+            return upload_to_table(self._store, self._uploads, table, request)
+        return meta.table(self._store, table, request)

@@ -1,0 +1,185 @@
+"""The SQL that the server runs: tables and partitions made and dropped, and what SQLite makes of the rest."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.servers.odps.dialect import bracketed, bare, parts, to_sqlite
+from tests.servers.odps.refusals import Refusal, SqlError
+from tests.servers.odps.schema import Column, Row, Schema, Spec, columns_of
+from tests.servers.odps.store import Store, Table
+
+_NAME = r"([\w.`]+)"
+_PARTITION = r"PARTITION\s*\(([^)]*)\)"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a SELECT found."""
+
+    schema: Schema
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement; ``may_scan_all`` lets it read a partitioned table without naming partitions."""
+
+    project: str
+    text: str
+    may_scan_all: bool = False
+
+
+def execute(store: Store, statement: Statement) -> Selection | None:
+    """Run it, all or nothing. ``SqlError`` says why not, with the code that MaxCompute has for it."""
+    text = re.sub(r"\A(\s*SET\s[^;]*;)*", "", statement.text, flags=re.I).strip().rstrip(";").rstrip()
+    try:
+        with store.transaction():
+            for pattern, run in _STATEMENTS:
+                if match := re.fullmatch(pattern, text, re.I | re.S):
+                    run(store, statement, *match.groups())
+                    return None
+            if re.match(r"(SELECT|WITH)\b", text, re.I):
+                return _select(store, statement, text)
+    except Refusal as refusal:
+        code = "ODPS-0130131" if refusal.code == "NoSuchObject" else "ODPS-0110061"
+        raise SqlError(f"{code}:[1,1] {refusal.message}") from refusal
+    raise SqlError(f"ODPS-0130161:[1,1] Parse exception - the test server does not know: {text[:200]}")
+
+
+def _create(store: Store, _: Statement, lenient: str | None, name: str, rest: str) -> None:
+    if (name := bare(name)) in store.tables:
+        if not lenient:
+            raise SqlError(
+                f"ODPS-0110061:[1,1] Failed to run ddltask - AlreadyExistsException(Table {name} already exists)"
+            )
+        return
+    columns, rest = bracketed(rest)
+    partitions = re.search(r"PARTITIONED\s+BY\s*(\(.*)", rest, re.I | re.S)
+    is_transactional = bool(re.search(r"[\"']transactional[\"']\s*=\s*[\"']true[\"']", rest, re.I))
+    partition_columns = _columns(parts(bracketed(partitions[1])[0])) if partitions else ()
+    key = _primary_key(columns, is_transactional=is_transactional)
+    defined = [part for part in parts(columns) if not re.match(r"PRIMARY\s+KEY", part, re.I)]
+    store.create(name, Schema(_columns(defined), partition_columns, key, is_transactional))
+
+
+def _primary_key(columns: str, *, is_transactional: bool) -> tuple[str, ...]:
+    found = re.search(r"PRIMARY\s+KEY\s*\(([^)]*)\)", columns, re.I)
+    if not found:
+        return ()
+    key = tuple(bare(name) for name in found[1].split(","))
+    required = {bare(part.split()[0]) for part in parts(columns) if re.search(r"\bNOT\s+NULL\b", part, re.I)}
+    if not is_transactional or set(key) - required:
+        raise SqlError("ODPS-0130071:[1,1] Semantic analysis exception - a primary key needs "
+                       "tblproperties('transactional'='true') and columns that are NOT NULL")  # fmt: skip
+    return key
+
+
+def _columns(defined: Sequence[str]) -> tuple[Column, ...]:
+    pairs = [part.split()[:2] for part in defined]
+    try:
+        return columns_of({bare(name): kind for name, kind in pairs})
+    except ValueError as error:
+        raise SqlError(f"ODPS-0130161:[1,1] Parse exception - {error}") from error
+
+
+def _drop(store: Store, _: Statement, lenient: str | None, name: str) -> None:
+    if bare(name) in store.tables or not lenient:
+        store.drop(store.table(bare(name)).name)
+
+
+def _add_partitions(store: Store, _: Statement, name: str, lenient: str | None, specs: str) -> None:
+    for table, spec in _specs(store, name, specs):
+        if spec in table.partitions and not lenient:
+            raise SqlError(
+                "ODPS-0110061:[1,1] Failed to run ddltask - AlreadyExistsException(Partition already exists)"
+            )
+        store.add_partition(table.name, spec)
+
+
+def _drop_partitions(store: Store, _: Statement, name: str, lenient: str | None, specs: str) -> None:
+    for table, spec in _specs(store, name, specs):
+        if spec in table.partitions:
+            store.drop_partition(table.name, spec)
+        elif not lenient:
+            raise SqlError("ODPS-0110061:[1,1] Failed to run ddltask - NoSuchObjectException(partition not found)")
+
+
+def _truncate(store: Store, _: Statement, name: str, specs: str) -> None:
+    chosen = list(_specs(store, name, specs))
+    table = store.table(bare(name))
+    for spec in [spec for _, spec in chosen] or list(table.partitions):
+        store.partition(table.name, ",".join(f"{column}={value}" for column, value in spec))
+        store.clear(table.name, spec)
+
+
+def _insert(store: Store, statement: Statement, how: str, name: str, spec_text: str | None, source: str) -> None:
+    table = store.table(bare(name))
+    spec = table.schema.spec(spec_text or "")
+    found = _select(store, statement, source)
+    if len(found.schema.columns) != len(table.schema.columns):
+        raise SqlError(f"ODPS-0130071:[1,1] Semantic analysis exception - wrong columns count {len(found.schema.columns)} "
+                       f"in data source, requires {len(table.schema.columns)} columns")  # fmt: skip
+    store.write(table.name, spec, found.rows, is_overwrite=how.upper() == "OVERWRITE")
+
+
+def _specs(store: Store, name: str, text: str) -> Iterator[tuple[Table, Spec]]:
+    table = store.table(bare(name))
+    for found in re.findall(_PARTITION, text, re.I):
+        yield table, table.schema.spec(found)
+
+
+def _select(store: Store, statement: Statement, text: str) -> Selection:
+    sources = _sources(store, text)
+    if not statement.may_scan_all:
+        _check_partitions_named(sources, text)
+    with store.transaction() as sqlite:
+        try:
+            cursor = sqlite.execute(to_sqlite(text, statement.project))
+        except sqlite3.Error as error:
+            raise _as_sql_error(error) from error
+        rows = cursor.fetchall()
+    known = {one.name: one.type for table in sources for one in table.schema.columns + table.schema.partitions}
+    names = [column[0].lower() for column in cursor.description]
+    named = [name if re.fullmatch(r"\w+", name) else f"_c{place}" for place, name in enumerate(names)]
+    kinds = [known.get(name) or _type([row[place] for row in rows]) for place, name in enumerate(named)]
+    return Selection(Schema(tuple(map(Column, named, kinds))), rows)
+
+
+def _sources(store: Store, text: str) -> list[Table]:
+    names = {bare(name) for name in re.findall(rf"\b(?:FROM|JOIN)\s+{_NAME}", text, re.I)}
+    return [store.tables[name] for name in sorted(names & store.tables.keys())]
+
+
+def _check_partitions_named(sources: Sequence[Table], text: str) -> None:
+    for table in sources:
+        names = "|".join(column.name for column in table.schema.partitions)
+        if names and not re.search(rf"\bWHERE\b.*\b({names})\b", text, re.I | re.S):
+            raise SqlError(f"ODPS-0130071:[1,1] Semantic analysis exception - physical plan generation failed: Table "
+                           f"{table.name} is full scan with all partitions, please specify partition predicates.")  # fmt: skip
+
+
+def _type(values: Sequence[object]) -> str:
+    seen = next((value for value in values if value is not None), "")
+    return {int: "bigint", float: "double"}.get(type(seen), "string")
+
+
+def _as_sql_error(error: sqlite3.Error) -> SqlError:
+    if missing := re.match(r"no such table: (.*)", str(error)):
+        return SqlError(f"ODPS-0130131:[1,1] Table not found - table {missing[1]} cannot be resolved")
+    if missing := re.match(r"no such column: (.*)", str(error)):
+        return SqlError(f"ODPS-0130071:[1,1] Semantic analysis exception - column {missing[1]} cannot be resolved")
+    return SqlError(f"ODPS-0130161:[1,1] Parse exception - {error}")
+
+
+_STATEMENTS = (
+    (rf"CREATE\s+TABLE\s+(IF\s+NOT\s+EXISTS\s+)?{_NAME}\s*(\(.*)", _create),
+    (rf"DROP\s+TABLE\s+(IF\s+EXISTS\s+)?{_NAME}", _drop),
+    (rf"ALTER\s+TABLE\s+{_NAME}\s+ADD\s+(IF\s+NOT\s+EXISTS\s+)?(PARTITION.*)", _add_partitions),
+    (rf"ALTER\s+TABLE\s+{_NAME}\s+DROP\s+(IF\s+EXISTS\s+)?(PARTITION.*)", _drop_partitions),
+    (rf"TRUNCATE\s+TABLE\s+{_NAME}(.*)", _truncate),
+    (rf"INSERT\s+(OVERWRITE|INTO)\s+(?:TABLE\s+)?{_NAME}\s*(?:{_PARTITION})?\s*((?:SELECT|WITH|VALUES)\b.*)", _insert),
+)

@@ -1,0 +1,151 @@
+"""Tables and rows, in one SQLite database in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.servers.odps.functions import register
+from tests.servers.odps.refusals import Refusal
+from tests.servers.odps.schema import STORED_AS, Row, Schema, Spec
+
+
+@dataclass(slots=True)
+class Table:
+    """A schema, and the partitions there are with the second in which each last changed."""
+
+    name: str
+    schema: Schema
+    created: int
+    partitions: dict[Spec, int] = field(default_factory=dict)
+
+
+class Store:
+    """Every method is atomic, and ``transaction`` makes several so."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Table] = {}
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._sqlite = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        register(self._sqlite)
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._sqlite.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block, or nothing of it."""
+        with self._lock:
+            self._depth += 1
+            try:
+                if self._depth == 1:
+                    self._sqlite.execute("BEGIN")
+                yield self._sqlite
+            except BaseException:
+                if self._depth == 1:
+                    self._sqlite.execute("ROLLBACK")
+                raise
+            else:
+                if self._depth == 1:
+                    self._sqlite.execute("COMMIT")
+            finally:
+                self._depth -= 1
+
+    def create(self, name: str, schema: Schema) -> None:
+        """Make an empty table; the caller has looked that there is none."""
+        kept = [f"{_quoted(one.name)} {STORED_AS[one.type]}" for one in schema.columns]
+        kept += [f"{_quoted(one.name)} TEXT" for one in schema.partitions]
+        with self.transaction() as sqlite:
+            sqlite.execute(f"CREATE TABLE {_quoted(name)} ({', '.join(kept)})")
+            if schema.primary_key:
+                key = ", ".join(map(_quoted, [*schema.primary_key, *(one.name for one in schema.partitions)]))
+                sqlite.execute(f"CREATE UNIQUE INDEX {_quoted('key of ' + name)} ON {_quoted(name)} ({key})")
+            partitions = {} if schema.partitions else {(): int(time.time())}
+            self.tables[name] = Table(name, schema, int(time.time()), partitions)
+
+    def drop(self, name: str) -> None:
+        """Remove a table with its rows."""
+        with self.transaction() as sqlite:
+            sqlite.execute(f"DROP TABLE {_quoted(name)}")
+            del self.tables[name]
+
+    def table(self, name: str) -> Table:
+        """The table of that name; ``Refusal`` 404 ``NoSuchObject`` where there is none."""
+        with self._lock:
+            if (table := self.tables.get(name.lower())) is None:
+                raise Refusal(404, "NoSuchObject", f"ODPS-0130131:Table not found - {name}")
+            return table
+
+    def partition(self, name: str, spec_text: str) -> Spec:
+        """The partition of that name; ``Refusal`` 404 ``NoSuchPartition`` where there is none."""
+        table = self.table(name)
+        spec = table.schema.spec(spec_text)
+        if spec not in table.partitions:
+            raise Refusal(404, "NoSuchPartition", f"The specified partition does not exist: {spec_text}")
+        return spec
+
+    def add_partition(self, name: str, spec: Spec) -> None:
+        """Add it unless it is there."""
+        with self._lock:
+            self.table(name).partitions.setdefault(spec, int(time.time()))
+
+    def drop_partition(self, name: str, spec: Spec) -> None:
+        """Remove it with its rows."""
+        with self.transaction():
+            self.clear(name, spec)
+            del self.table(name).partitions[spec]
+
+    def clear(self, name: str, spec: Spec) -> None:
+        """Remove a partition's rows."""
+        where, values = _where(spec)
+        with self.transaction() as sqlite:
+            sqlite.execute(f"DELETE FROM {_quoted(name)} WHERE {where}", values)
+
+    def rows(self, name: str, spec: Spec) -> list[Row]:
+        """The rows of a partition, in the order in which they came."""
+        names = ", ".join(map(_quoted, self.table(name).schema.names))
+        where, values = _where(spec)
+        with self.transaction() as sqlite:
+            return sqlite.execute(
+                f"SELECT {names} FROM {_quoted(name)} WHERE {where} ORDER BY rowid", values
+            ).fetchall()
+
+    def count(self, name: str, spec: Spec) -> int:
+        """How many rows a partition has."""
+        where, values = _where(spec)
+        with self.transaction() as sqlite:
+            return int(sqlite.execute(f"SELECT COUNT(*) FROM {_quoted(name)} WHERE {where}", values).fetchone()[0])
+
+    def write(self, name: str, spec: Spec, rows: Iterable[Row], *, is_overwrite: bool = False) -> None:
+        """Append rows, or put them in the place of those there are; a row with a key that is there replaces it."""
+        table = self.table(name)
+        tail = tuple(value for _, value in spec)
+        marks = ", ".join("?" * (len(table.schema.columns) + len(tail)))
+        with self.transaction() as sqlite:
+            if is_overwrite:
+                self.clear(name, spec)
+            statement = f"INSERT OR REPLACE INTO {_quoted(name)} VALUES ({marks})"
+            sqlite.executemany(statement, ((*row, *tail) for row in rows))
+            table.partitions[spec] = int(time.time())
+
+    def delete(self, name: str, spec: Spec, key: Sequence[object]) -> None:
+        """Remove the row with this primary key."""
+        where, values = _where((*spec, *zip(self.table(name).schema.primary_key, key, strict=True)))
+        with self.transaction() as sqlite:
+            sqlite.execute(f"DELETE FROM {_quoted(name)} WHERE {where}", values)
+
+
+def _where(pairs: Iterable[tuple[str, object]]) -> tuple[str, list[object]]:
+    pairs = list(pairs)
+    return " AND ".join(["1", *(f"{_quoted(name)} = ?" for name, _ in pairs)]), [value for _, value in pairs]
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

@@ -1,0 +1,46 @@
+"""How OSS says no: a status, a code, and an XML that echoes what was signed."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+import xml.etree.ElementTree as ET
+
+from tests.servers.wire import Response
+
+Tree = Mapping[str, "str | Tree | list[Tree]"]
+
+
+class Refused(Exception):
+    """A request that OSS answers with an error."""
+
+    def __init__(self, status: int, code: str, message: str, **details: str) -> None:
+        super().__init__(code)
+        self.status, self.code, self.message, self.details = status, code, message, details
+
+
+def refusal(refused: Refused, *, request_id: str, is_head: bool) -> Response:
+    """The answer; a HEAD's has its XML in a header."""
+    if refused.status == 304:
+        return Response(304)
+    body = xml("Error", {"Code": refused.code, "Message": refused.message, "RequestId": request_id, **refused.details})
+    if is_head:
+        return Response(refused.status, headers={"x-oss-err": base64.b64encode(body).decode()}, content_length=0)
+    return Response(refused.status, body, {"Content-Type": "application/xml"})
+
+
+def xml(root: str, content: Tree) -> bytes:
+    """Write nested names and texts; a list repeats its name."""
+    element = ET.Element(root)
+    _fill(element, content)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(element)
+
+
+def _fill(element: ET.Element, content: Tree) -> None:
+    for name, value in content.items():
+        for one in value if isinstance(value, list) else [value]:
+            child = ET.SubElement(element, name)
+            if isinstance(one, str):
+                child.text = one
+            else:
+                _fill(child, one)
