@@ -203,9 +203,9 @@ def test_an_object_over_the_limit_is_refused_before_a_byte_is_fetched(
 
 def test_a_full_spool_is_not_blamed_on_a_tier(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "cpfs", b"x" * 600)
-    place(tmp_path / "oss", b"y" * 500)
     download(tiers, spool)
     place(tmp_path / "cpfs", b"z" * 601)
+    place(tmp_path / "oss", b"z" * 601)
     with pytest.raises(SpoolFull):
         download(tiers, spool, holder="run:2")
     assert tiers.counters()["cpfs"].misses == {}
