@@ -47,6 +47,21 @@ class DirectoryStore:
                 raise ObjectCorrupt(f"{uri} in {self.root} ended {remaining_bytes} bytes short of {stat.size_bytes}")
             self._check_same(uri, stat, source.fileno())
 
+    def read_range(self, uri: ObjectUri, stat: ObjectStat, start: int, length: int, into: BinaryIO) -> None:
+        """Write ``length`` bytes from ``start`` on; the file must be the one that ``stat`` describes."""
+        with self._read_faults(uri), self._root() as root, beneath.parent_of(root, uri) as (parent, name):
+            descriptor = beneath.open_regular(uri, name, parent)
+        with os.fdopen(descriptor, "rb", buffering=0) as source:
+            self._check_same(uri, stat, source.fileno())
+            source.seek(start)
+            remaining_bytes = length
+            while remaining_bytes and (block := self._read(uri, source.fileno(), min(BLOCK_BYTES, remaining_bytes))):
+                remaining_bytes -= len(block)
+                into.write(block)
+            self._check_same(uri, stat, source.fileno())
+        if remaining_bytes:
+            raise ObjectCorrupt(f"{uri} in {self.root} ended {remaining_bytes} bytes short of {start + length}")
+
     def put(self, path: Path, uri: ObjectUri) -> None:
         """Copy the file to a temporary name beside its place, sync it and rename it; missing directories are made."""
         with (
@@ -69,9 +84,9 @@ class DirectoryStore:
         finally:
             os.close(descriptor)
 
-    def _read(self, uri: ObjectUri, descriptor: int) -> bytes:
+    def _read(self, uri: ObjectUri, descriptor: int, most_bytes: int = BLOCK_BYTES) -> bytes:
         with self._read_faults(uri):  # only the read: a fault of ``into`` is not this store's
-            return os.read(descriptor, BLOCK_BYTES)
+            return os.read(descriptor, most_bytes)
 
     def _check_same(self, uri: ObjectUri, stat: ObjectStat, descriptor: int) -> None:
         with self._read_faults(uri):

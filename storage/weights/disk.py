@@ -1,0 +1,37 @@
+"""Faults of the weights directory's own disk, told apart from those of the store that is read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.errors import Unavailable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` into ``Unavailable`` that names the path, and the remedy when there is no room."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"weights {path}: {error.strerror or error}; {_remedy(error)}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Put the directory's names on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in _FULL:
+        return "free space there, or set TAMIS_WEIGHTS_DIR to a larger disk"
+    return "set TAMIS_WEIGHTS_DIR to a healthy local directory that this user may write"
