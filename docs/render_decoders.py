@@ -11,7 +11,12 @@ PAGE = Path(__file__).parent / "decoding.md"
 EXPECTED = Path(__file__).parent.parent / "tests" / "contract" / "decoders.toml"
 START = "<!-- made by `python docs/render_decoders.py` from tests/contract/decoders.toml -->\n"
 END = "<!-- made until here -->\n"
-HEADINGS = {"pyav": "`pyav`", "decord": "`decord`", "get_batch": "decord's own `get_batch`"}
+HEADINGS = {
+    "pyav": "`pyav`",
+    "decord": "`decord`",
+    "nvdec": "`nvdec`, without a GPU",
+    "get_batch": "decord's own `get_batch`",
+}
 SECTIONS = {"sound": "sound", "damaged": "damaged", "not_videos": "no video"}
 WORDS = {"right": "right", "partial": "partial", "wrong": "**wrong**"}
 

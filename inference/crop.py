@@ -28,7 +28,7 @@ from inference.decode.selection import Selection, select
 from inference.decode.timeline import Timeline
 from inference.encode import CropEncoder, copyable_audio, encoder_identity
 from inference.errors import BadVideo, VideoFault
-from inference.types import Audio, Crop, DecodePlan, Frames, PictureSpec, VideoProbe
+from inference.types import Audio, Crop, DecodePlan, Frames, PictureSpec
 
 _PLANAR, _PLANAR_FULL_RANGE = "yuv420p", "yuvj420p"  # the same planes; the second is an old name for a range of values
 
@@ -73,11 +73,12 @@ def crop_once(
         os.close(descriptor)
         raise
     decoded = Yield(
-        probe=_probe(timeline, crop, reading, size_bytes),
+        probe=timeline.described(crop.width, crop.height, reading.rotation_degrees, size_bytes),
         pts_seconds={spec: timeline.pts_seconds[indices] for spec, indices in selection.wanted.items()},
         clips=selection.clips,
         decoded_fraction=reading.decoded_fraction,
         milliseconds={"crop": (time.perf_counter() - started) * 1e3},
+        decoder="pyav",
     )
     return decoded, encoded, descriptor
 
@@ -185,19 +186,6 @@ def _encoded(path: str, crop: Crop, target: int, reading: _Reading) -> Encoded:
         size_bytes=os.fstat(target).st_size,
         num_frames=reading.num_frames,
         audio=reading.audio,
-    )
-
-
-def _probe(timeline: Timeline, crop: Crop, reading: _Reading, size_bytes: int) -> VideoProbe:
-    return VideoProbe(
-        container=timeline.container,
-        codec=timeline.codec,
-        width=crop.width,
-        height=crop.height,
-        rotation_degrees=reading.rotation_degrees,
-        frame_count=len(timeline.pts_seconds),
-        duration_seconds=timeline.duration_seconds,
-        size_bytes=size_bytes,
     )
 
 

@@ -106,6 +106,8 @@ class DecodedVideo:
     clips: tuple[Clip, ...]  # for each request in order: one clip (WHOLE, SAMPLED) or one per window in time order
     decoded_fraction: float  # 1.0, or the share of frames that could be decoded of a damaged file
     milliseconds: Mapping[str, float]  # stage -> milliseconds: queue, probe, decode
+    decoder: str = ""  # the adapter that made the frames: not the one asked for where that fell back
+    fallback_reason: str = ""  # why it fell back
 
 
 @dataclass(frozen=True, slots=True)

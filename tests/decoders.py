@@ -88,7 +88,7 @@ class TrustingDecord:
                 frames[spec][:] = reader.get_batch(indices).asnumpy()
             except decord.DECORDError as error:
                 raise BadVideo(VideoFault.CORRUPT, str(error)) from error
-        return Reading(timeline.width, timeline.height, 0, 1.0)
+        return Reading(timeline.width, timeline.height, 0, 1.0, "get_batch")
 
 
 def _reader(path, **size):

@@ -14,6 +14,7 @@ from inference.types import Frames, Indices, PictureSpec
 ADAPTERS: Mapping[str, str] = {
     "pyav": "inference.decode.pyav:PyAv",
     "decord": "inference.decode.decord:Decord",
+    "nvdec": "inference.decode.nvdec:open_nvdec",
 }
 
 
@@ -25,7 +26,9 @@ class Reading:
     height: int
     rotation_degrees: int  # clockwise turn that was applied: 0, 90, 180, 270
     decoded_fraction: float  # of the frames up to the last wanted one
+    decoder: str  # the adapter that made the frames
     is_mirrored: bool = False  # on top of the turn
+    fallback_reason: str = ""  # why that is not the adapter which was asked; up to a colon, the kind of reason
 
 
 class VideoDecoder(Protocol):

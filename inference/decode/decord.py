@@ -58,7 +58,7 @@ class Decord:
         for spec, indices in wanted.items():
             placed = placement(spec, reading.width, reading.height)
             _fill(frames[spec], indices, placed, _presented(path, timeline, placed))
-        return Reading(reading.width, reading.height, reading.rotation_degrees, timeline.readable_fraction)
+        return Reading(reading.width, reading.height, reading.rotation_degrees, timeline.readable_fraction, "decord")
 
 
 def _fill(canvases: Frames, indices: Indices, placed: Placement, presented: Iterator[decord.nd.NDArray]) -> None:

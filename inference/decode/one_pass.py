@@ -23,6 +23,8 @@ class Yield:
     clips: tuple[Clip, ...]
     decoded_fraction: float
     milliseconds: dict[str, float]
+    decoder: str
+    fallback_reason: str = ""
 
     @property
     def layout(self) -> shared_frames.Layout:
@@ -48,22 +50,14 @@ def decode_once(
     except BaseException:
         os.close(descriptor)
         raise
-    probe = VideoProbe(
-        container=timeline.container,
-        codec=timeline.codec,
-        width=reading.width,
-        height=reading.height,
-        rotation_degrees=reading.rotation_degrees,
-        frame_count=len(timeline.pts_seconds),
-        duration_seconds=timeline.duration_seconds,
-        size_bytes=size_bytes,
-    )
     decoded = Yield(
-        probe=probe,
+        probe=timeline.described(reading.width, reading.height, reading.rotation_degrees, size_bytes),
         pts_seconds={spec: timeline.pts_seconds[indices] for spec, indices in selection.wanted.items()},
         clips=selection.clips,
         decoded_fraction=reading.decoded_fraction,
         milliseconds={"probe": (probed - started) * 1e3, "decode": (time.perf_counter() - probed) * 1e3},
+        decoder=reading.decoder,
+        fallback_reason=reading.fallback_reason,
     )
     return decoded, descriptor
 

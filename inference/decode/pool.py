@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import tempfile
@@ -19,6 +20,8 @@ from inference.decode import shared_frames, spawn, wire
 from inference.decode.limits import DecodeLimits, check_file
 from inference.errors import BadVideo, Transient, VideoFault
 from inference.types import Audio, Crop, CroppedVideo, DecodedVideo, DecodePlan, EncodedCrop, Picture
+
+log = logging.getLogger(__name__)
 
 _START_SECONDS = 60.0  # importing NumPy and PyAV on a cold, busy disk
 _LAST_WORDS_SECONDS = 5.0  # a child that hung up is dying: the kernel may still be unmapping its memory
@@ -45,7 +48,8 @@ class DecoderPool:
 
     Thread-safe. Every child is replaced after ``videos_per_child`` videos, so that a leak in a decoding
     library stays small. ``decoder`` names an adapter (:mod:`inference.decode.adapter`). Crops are written below
-    ``scratch`` (default: the system's temporary directory), to files without names.
+    ``scratch`` (default: the system's temporary directory), to files without names. ``environ`` is all of this
+    process's environment that the children get: what a GPU is found by.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class DecoderPool:
         *,
         videos_per_child: int = 500,
         scratch: Path | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"a pool of {size} decoders cannot decode: use at least 1")
@@ -63,6 +68,8 @@ class DecoderPool:
         self._decoder = decoder
         self._videos_per_child = videos_per_child
         self._scratch = scratch
+        self._environ = environ or {}
+        self._kinds_told: set[str] = set()  # of reasons for which another decoder had to help out
         self._slots = tuple(_Slot() for _ in range(size))
         self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()  # the warmest child first
         for slot in self._slots:
@@ -90,7 +97,9 @@ class DecoderPool:
         """
         order = self._order(path, plan, timeout_seconds or self.limits.timeout_seconds)
         reply, descriptor, queue_milliseconds = self._carry_out(order, path)
-        return _decoded_video(reply, descriptor, plan, {"queue": queue_milliseconds})
+        decoded = _decoded_video(reply, descriptor, plan, {"queue": queue_milliseconds})
+        self._tell_of_fallback(decoded)
+        return decoded
 
     def crop(self, path: Path, plan: DecodePlan, crop: Crop, *, timeout_seconds: float | None = None) -> CroppedVideo:
         """Encode the crop of a local file, and decode what the plan wants of that crop, in one pass.
@@ -154,7 +163,7 @@ class DecoderPool:
         _end(slot)
         with self._lock:
             self._check_open()
-            slot.child = self._starter.submit(spawn.start, self._decoder, self.limits).result()
+            slot.child = self._starter.submit(spawn.start, self._decoder, self.limits, self._environ).result()
         try:
             spawn.await_reply(slot.child, _START_SECONDS)
         except (wire.PeerGoneError, wire.DeadlineError) as error:
@@ -162,6 +171,13 @@ class DecoderPool:
             self._check_open()
             raise Transient(f"the decoder child did not start: {ending}") from error
         return slot.child
+
+    def _tell_of_fallback(self, decoded: DecodedVideo) -> None:
+        """Warn once of each kind of reason: a fleet on its CPUs looks like one on its GPUs, only slower."""
+        kind = decoded.fallback_reason.partition(":")[0]
+        if kind and kind not in self._kinds_told:
+            self._kinds_told.add(kind)
+            log.warning("decoded by %s, not %s: %s", decoded.decoder, self._decoder, decoded.fallback_reason)
 
     def _order(self, path: Path, plan: DecodePlan, timeout_seconds: float, crop: Crop | None = None) -> _Order:
         request = {
@@ -241,6 +257,8 @@ def _decoded_video(
         clips=decoded.clips,
         decoded_fraction=decoded.decoded_fraction,
         milliseconds={**milliseconds, **decoded.milliseconds},
+        decoder=decoded.decoder,
+        fallback_reason=decoded.fallback_reason,
     )
 
 

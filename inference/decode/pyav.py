@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import av
 import av.error
 import av.logging
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
@@ -75,15 +76,27 @@ class PyAv:
         picker = Picker(timeline, wanted.values(), limits)
         writer = FrameWriter(wanted, frames)
         with opened(path, limits) as (container, stream):
-            for other in container.streams:
-                other.discard = Discard.default if other is stream else Discard.all
-            read_frames(container, stream, picker, writer, is_counted=timeline.ticks is None)
-        decoded_fraction = picker.decoded_fraction()
-        if writer.upright_size is None:
-            raise BadVideo(VideoFault.CORRUPT, f"no {timeline.codec} frame could be decoded")
-        writer.fill_gaps()
-        turned = writer.orientation
-        return Reading(*writer.upright_size, turned.rotation_degrees, decoded_fraction, turned.is_mirrored)
+            read_wanted(container, stream, picker, writer, is_counted=timeline.ticks is None)
+        return finished(picker, writer, timeline, "pyav")
+
+
+def read_wanted(
+    container: InputContainer, stream: VideoStream, picker: Picker, sink: FrameSink, *, is_counted: bool
+) -> None:
+    """Decode that stream alone until every wanted frame has come."""
+    for other in container.streams:
+        other.discard = Discard.default if other is stream else Discard.all
+    read_frames(container, stream, picker, sink, is_counted=is_counted)
+
+
+def finished(picker: Picker, writer: FrameWriter, timeline: Timeline, decoder: str) -> Reading:
+    """Close the gaps and say what was read. Raises :class:`BadVideo` if that is too little."""
+    decoded_fraction = picker.decoded_fraction()
+    if writer.upright_size is None:
+        raise BadVideo(VideoFault.CORRUPT, f"no {timeline.codec} frame could be decoded")
+    writer.fill_gaps()
+    turned = writer.orientation
+    return Reading(*writer.upright_size, turned.rotation_degrees, decoded_fraction, decoder, turned.is_mirrored)
 
 
 def read_frames(
@@ -166,11 +179,13 @@ def check_headroom(stream: VideoStream) -> None:
 
 
 @contextmanager
-def opened(path: str, limits: DecodeLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(
+    path: str, limits: DecodeLimits, hwaccel: HWAccel | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a local file and find its moving picture. Raises :class:`BadVideo` if there is none."""
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "threads": "1"}
     try:
-        container = av.open(path, "r", options=options, metadata_errors="replace")
+        container = av.open(path, "r", options=options, metadata_errors="replace", hwaccel=hwaccel)
     except av.error.MemoryError as error:
         raise MemoryError(str(error)) from error
     except (FileNotFoundError, PermissionError):  # PyAV's own are subclasses: the file went away

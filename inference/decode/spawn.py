@@ -51,8 +51,8 @@ class Child:
         return self.running.poll() is None
 
 
-def start(decoder: str, limits: DecodeLimits) -> Child:
-    """Start a child; it says ``ready`` when it can be asked.
+def start(decoder: str, limits: DecodeLimits, environ: Mapping[str, str]) -> Child:
+    """Start a child with those variables beside the few of its own; it says ``ready`` when it can be asked.
 
     PR_SET_PDEATHSIG fires when the *thread* that started the child ends: call this from one that lives as
     long as the child may.
@@ -67,7 +67,7 @@ def start(decoder: str, limits: DecodeLimits) -> Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr_descriptor,
-            env=_ENVIRONMENT,
+            env={**environ, **_ENVIRONMENT},
             pass_fds=(theirs.fileno(),),
             start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
         )

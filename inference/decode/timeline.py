@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from inference.types import Indices, Seconds
+from inference.types import Indices, Seconds, VideoProbe
 
 _JUMP_BACK_SECONDS = 5.0  # no codec reorders frames further than this: the clock was set back
 _FALLBACK_RATE = Fraction(25)  # elementary streams may declare no rate at all
@@ -26,6 +26,19 @@ class Timeline:
     duration_seconds: float
     ticks: Indices | None  # shape (frames,): the pts by which to recognise a frame; None: count the frames
     readable_fraction: float  # of the frames that the container promises
+
+    def described(self, width: int, height: int, rotation_degrees: int, size_bytes: int) -> VideoProbe:
+        """What is known of the video; width and height in pixels of what is shown of it, upright."""
+        return VideoProbe(
+            container=self.container,
+            codec=self.codec,
+            width=width,
+            height=height,
+            rotation_degrees=rotation_degrees,
+            frame_count=len(self.pts_seconds),
+            duration_seconds=self.duration_seconds,
+            size_bytes=size_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,8 @@ def yield_to_json(decoded: Yield, plan: DecodePlan) -> dict[str, Any]:
         ],
         "decoded_fraction": decoded.decoded_fraction,
         "milliseconds": decoded.milliseconds,
+        "decoder": decoded.decoder,
+        "fallback_reason": decoded.fallback_reason,
     }
 
 
@@ -116,6 +118,8 @@ def yield_from_json(message: Mapping[str, Any], plan: DecodePlan) -> Yield:
         ),
         decoded_fraction=message["decoded_fraction"],
         milliseconds=message["milliseconds"],
+        decoder=message["decoder"],
+        fallback_reason=message["fallback_reason"],
     )
 
 
