@@ -18,8 +18,8 @@ class Fault:
 
     ``status`` answers with that status and does nothing; ``slow`` answers late; ``hang`` answers never and hangs up
     after ``seconds``; ``reset`` hangs up at once; ``truncate`` promises the whole body and sends half; ``flip`` turns
-    one bit of the body, ``flip_upload`` one of the request's; ``lose_reply`` does what was asked, then hangs up without a
-    word.
+    one bit of the body, ``flip_upload`` one of the request's; ``lose_reply`` does what was asked, then hangs up without
+    a word.
     """
 
     kind: Kind

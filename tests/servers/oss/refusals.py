@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 
 from tests.servers.wire import Response
 

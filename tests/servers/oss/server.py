@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
-import xml.etree.ElementTree as ET
 
 from tests.servers.faults import Faults
 from tests.servers.oss.listing import list_objects, list_parts, list_uploads
