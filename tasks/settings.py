@@ -106,6 +106,18 @@ class Settings(BaseModel):
 
     # Judging
     manifest: str = Field(default="tiny", description="filter manifest: tiny, production, or the path of a TOML file")
+    weights_dir: AbsolutePath | None = Field(
+        default=None, description="this node's copies of oss:// weights; default: <state_dir>/weights"
+    )
+    weights_buckets: frozenset[str] | None = Field(
+        default=None, description="comma-separated buckets that manifests may name; default: any (all bytes are pinned)"
+    )
+    mos_max_workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=16, description="parts of a weights file that are downloaded at once"
+    )
+    weights_timeout_seconds: Seconds = Field(
+        default=600.0, description="a worker waits this long for another's weights download that makes no progress"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="device for the models")
     model_threads: Count | None = Field(default=None, description="CPU threads for the models; default: torch's choice")
     decoder: str = Field(default="pyav", description="decoder adapter")
@@ -116,6 +128,15 @@ class Settings(BaseModel):
     max_video_seconds: Seconds = Field(default=3600.0, description="length of the longest video that is decoded")
     max_video_pixels: Count = Field(default=8192 * 4320, description="pixels of the largest frame that is decoded")
     max_frames_bytes: Count = Field(default=2 * GIB, description="bytes of frames that one video may decode to")
+
+    # Scheduled ingestion
+    sources: AbsolutePath | None = Field(
+        default=None, description="TOML file of sources whose new partitions are sifted by themselves (ingestion.md)"
+    )
+    beat_silence_seconds: Annotated[int, Field(ge=2, le=600)] = Field(
+        default=20,
+        description="a beat that was silent for this long is replaced by one that stands by, a fifth of it later",
+    )
 
     # Delivery
     visibility_timeout_seconds: Seconds = Field(
@@ -144,7 +165,7 @@ class Settings(BaseModel):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="log level")
 
-    @field_validator("oss_buckets", mode="before")
+    @field_validator("oss_buckets", "weights_buckets", mode="before")
     @classmethod
     def _split_buckets(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -201,6 +222,11 @@ class Settings(BaseModel):
     def spool_root(self) -> Path:
         """The spool's directory, with its default filled in."""
         return self.spool_dir or self.state_dir / "spool"
+
+    @property
+    def weights_root(self) -> Path:
+        """The weights directory, with its default filled in."""
+        return self.weights_dir or self.state_dir / "weights"
 
     @property
     def uses_embedded_broker(self) -> bool:
