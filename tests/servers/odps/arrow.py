@@ -1,7 +1,7 @@
 """The tunnel's Arrow: a chunk size, then record batches cut into chunks.
 
-``uint32`` big-endian chunk size; each full chunk is followed by its CRC32C, the short tail by the CRC32C of everything. Only
-record batch messages are sent, no schema message: both sides know the schema. Columns stand in the table's order.
+``uint32`` big-endian chunk size; each full chunk is followed by its CRC32C, the short tail by the CRC32C of everything.
+Only record batch messages are sent, no schema message: both sides know it. Columns stand in the table's order.
 """
 
 from __future__ import annotations

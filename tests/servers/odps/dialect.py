@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_LITERAL = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.S)
+_LITERAL = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
 
 
@@ -14,8 +14,10 @@ def to_sqlite(text: str, project: str) -> str:
 
     def plain(code: str) -> str:
         code = re.sub(rf"\b`?{re.escape(project)}`?\.(?=[\w`])", "", code)
-        code = re.sub(r"\bAS\s+STRING\s*\)", "AS TEXT)", code, flags=re.I)  # else SQLite would make numbers of strings
-        return re.sub(r"\bIF\s*\(", "IIF(", code, flags=re.I)
+        code = re.sub(
+            r"\bAS\s+STRING\s*\)", "AS TEXT)", code, flags=re.IGNORECASE
+        )  # else SQLite would make numbers of strings
+        return re.sub(r"\bIF\s*\(", "IIF(", code, flags=re.IGNORECASE)
 
     return _rewritten(text, plain, lambda literal: "'" + _value(literal).replace("'", "''") + "'")
 
@@ -60,4 +62,4 @@ def _rewritten(text: str, plain: Callable[[str], str], literal: Callable[[str], 
 
 
 def _value(literal: str) -> str:
-    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), literal[1:-1], flags=re.S)
+    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), literal[1:-1], flags=re.DOTALL)

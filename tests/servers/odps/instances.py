@@ -9,7 +9,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from email.utils import formatdate
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from tests.servers.odps.meta import xml_response
@@ -36,12 +36,12 @@ class Instance:
 
 def submit(store: Store, instances: dict[str, Instance], project: str, request: Request) -> Response:
     """``POST /instances``: run the statement at once; whether it went well is for polling to tell."""
-    job = ElementTree.fromstring(request.body).find("Job")
+    job = ET.fromstring(request.body).find("Job")
     query = job.findtext("Tasks/SQL/Query") if job is not None else None
     if job is None or query is None:
         raise Refusal(400, "InvalidArgument", "The test server runs jobs of one SQL task")
     name = uuid.uuid4().hex
-    source, task = ElementTree.tostring(job, encoding="unicode"), job.findtext("Tasks/SQL/Name") or "task"
+    source, task = ET.tostring(job, encoding="unicode"), job.findtext("Tasks/SQL/Name") or "task"
     statement = Statement(project, query, may_scan_all=_settings(job).get("odps.sql.allow.fullscan") == "true")
     try:
         instances[name] = Instance(source, task, selection=execute(store, statement))
@@ -77,7 +77,7 @@ def _described(found: Instance, request: Request) -> str:
     return f"<Instance><Status>Terminated</Status><Tasks>{task}</Tasks></Instance>"
 
 
-def _settings(job: ElementTree.Element) -> dict[str, str]:
+def _settings(job: ET.Element) -> dict[str, str]:
     pairs = {one.findtext("Name"): one.findtext("Value") for one in job.iterfind("Tasks/SQL/Config/Property")}
     return dict(json.loads(pairs.get("settings") or "{}"))
 

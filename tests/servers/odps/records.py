@@ -1,16 +1,18 @@
 """The tunnel's protobuf: records of numbered fields, each record closed by a CRC32C over its logical values.
 
 The CRC runs over the field number as a little-endian int32 and the value (integers and datetimes as int64, doubles as
-8 bytes, strings as they are), not over the bytes on the wire. NULL is an absent field. The stream ends with the number of
-records and the CRC of the records' CRCs.
+8 bytes, strings as they are), not over the bytes on the wire. NULL is an absent field. The stream ends with the number
+of records and the CRC of the records' CRCs.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from struct import pack, unpack_from
 
-from google_crc32c import extend, value as crc32c
+from google_crc32c import extend
+from google_crc32c import value as crc32c
 
 from tests.servers.odps.refusals import Refusal
 from tests.servers.odps.schema import Row
@@ -28,11 +30,11 @@ _NANOSECONDS = 1_000_000_000
 
 def encode(types: Sequence[str], rows: Iterable[Row]) -> bytes:
     """The stream of these rows: field 1 is the first type's, and so on."""
-    stream, crc_of_crcs, count = bytearray(), 0, 0
-    for count, row in enumerate(rows, 1):
-        crc = _encode_record(stream, types, row)
-        crc_of_crcs = extend(crc_of_crcs, pack("<I", crc))
-    stream += _tag(COUNT, _VARINT) + _varint(_zigzag(count)) + _tag(CHECKSUM, _VARINT) + _varint(crc_of_crcs)
+    stream, crcs = bytearray(), bytearray()
+    for row in rows:
+        crcs += pack("<I", _encode_record(stream, types, row))
+    crc_of_crcs = crc32c(bytes(crcs))
+    stream += _tag(COUNT, _VARINT) + _varint(_zigzag(len(crcs) // 4)) + _tag(CHECKSUM, _VARINT) + _varint(crc_of_crcs)
     return bytes(stream)
 
 
@@ -41,7 +43,7 @@ def decode(types: Sequence[str], stream: bytes) -> list[Row]:
     reader = _Reader(stream)
     try:
         return _decode(reader, types)
-    except (IndexError, UnicodeDecodeError, OverflowError) as error:
+    except (IndexError, UnicodeDecodeError, struct.error) as error:
         raise _corrupted(str(error)) from error
 
 
@@ -135,25 +137,18 @@ class _Reader:
                 return unpack_from("<d", packed)[0], packed
             case "timestamp":
                 seconds, nanos = self.signed(), self.signed()
-                return seconds * _NANOSECONDS + nanos, _packed("<qi", seconds, nanos)
+                return seconds * _NANOSECONDS + nanos, pack("<qi", seconds, nanos)
             case "array<bigint>":
                 keys = [self.signed() for _ in range(self.varint()) if not self.varint()]
-                return tuple(keys), _packed(f"<{len(keys)}q", *keys)
+                return tuple(keys), pack(f"<{len(keys)}q", *keys)
         number = self.signed()
-        return number, _packed("<q", number)
+        return number, pack("<q", number)
 
     def check_end(self, count: int, crc_of_crcs: int) -> None:
         if self.signed() != count:
             raise _corrupted("the number of records does not match")
         if self.varint() >> 3 != CHECKSUM or self.checksum() != crc_of_crcs or self._place != len(self._stream):
             raise _corrupted("the stream does not match its checksum")
-
-
-def _packed(layout: str, *numbers: int) -> bytes:
-    try:
-        return pack(layout, *numbers)
-    except Exception as error:
-        raise OverflowError(f"{numbers} do not fit") from error
 
 
 def _corrupted(why: str) -> Refusal:

@@ -27,7 +27,7 @@ def refused(refusal: Refusal) -> Response:
 
 
 def refusal_fault(status: int, code: str, message: str = "injected by a fault rule") -> Fault:
-    """A fault that answers with a code of MaxCompute's, such as 400 ``MetaTransactionFailed`` or 429 ``FlowExceeded``."""
+    """A fault that answers with a code of MaxCompute's, such as 400 ``MetaTransactionFailed``, 429 ``FlowExceeded``."""
     return Fault("status", status=status, body=_body(code, message))
 
 

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.servers.odps.dialect import bracketed, bare, parts, to_sqlite
+from tests.servers.odps.dialect import bare, bracketed, parts, to_sqlite
 from tests.servers.odps.refusals import Refusal, SqlError
-from tests.servers.odps.schema import Column, Row, Schema, Spec, columns_of
+from tests.servers.odps.schema import Column, Row, Schema, Spec, columns_of, spec_text
 from tests.servers.odps.store import Store, Table
 
 _NAME = r"([\w.`]+)"
@@ -35,19 +35,19 @@ class Statement:
 
 def execute(store: Store, statement: Statement) -> Selection | None:
     """Run it, all or nothing. ``SqlError`` says why not, with the code that MaxCompute has for it."""
-    text = re.sub(r"\A(\s*SET\s[^;]*;)*", "", statement.text, flags=re.I).strip().rstrip(";").rstrip()
+    text = re.sub(r"\A(\s*SET\s[^;]*;)*", "", statement.text, flags=re.IGNORECASE).strip().rstrip(";").rstrip()
     try:
         with store.transaction():
             for pattern, run in _STATEMENTS:
-                if match := re.fullmatch(pattern, text, re.I | re.S):
+                if match := re.fullmatch(pattern, text, re.IGNORECASE | re.DOTALL):
                     run(store, statement, *match.groups())
                     return None
-            if re.match(r"(SELECT|WITH)\b", text, re.I):
+            if re.match(r"(SELECT|WITH)\b", text, re.IGNORECASE):
                 return _select(store, statement, text)
     except Refusal as refusal:
         code = "ODPS-0130131" if refusal.code == "NoSuchObject" else "ODPS-0110061"
         raise SqlError(f"{code}:[1,1] {refusal.message}") from refusal
-    raise SqlError(f"ODPS-0130161:[1,1] Parse exception - the test server does not know: {text[:200]}")
+    raise _parse_error(f"the test server does not know: {text[:200]}")
 
 
 def _create(store: Store, _: Statement, lenient: str | None, name: str, rest: str) -> None:
@@ -58,23 +58,22 @@ def _create(store: Store, _: Statement, lenient: str | None, name: str, rest: st
             )
         return
     columns, rest = bracketed(rest)
-    partitions = re.search(r"PARTITIONED\s+BY\s*(\(.*)", rest, re.I | re.S)
-    is_transactional = bool(re.search(r"[\"']transactional[\"']\s*=\s*[\"']true[\"']", rest, re.I))
+    partitions = re.search(r"PARTITIONED\s+BY\s*(\(.*)", rest, re.IGNORECASE | re.DOTALL)
+    is_transactional = bool(re.search(r"[\"']transactional[\"']\s*=\s*[\"']true[\"']", rest, re.IGNORECASE))
     partition_columns = _columns(parts(bracketed(partitions[1])[0])) if partitions else ()
     key = _primary_key(columns, is_transactional=is_transactional)
-    defined = [part for part in parts(columns) if not re.match(r"PRIMARY\s+KEY", part, re.I)]
+    defined = [part for part in parts(columns) if not re.match(r"PRIMARY\s+KEY", part, re.IGNORECASE)]
     store.create(name, Schema(_columns(defined), partition_columns, key, is_transactional))
 
 
 def _primary_key(columns: str, *, is_transactional: bool) -> tuple[str, ...]:
-    found = re.search(r"PRIMARY\s+KEY\s*\(([^)]*)\)", columns, re.I)
+    found = re.search(r"PRIMARY\s+KEY\s*\(([^)]*)\)", columns, re.IGNORECASE)
     if not found:
         return ()
     key = tuple(bare(name) for name in found[1].split(","))
-    required = {bare(part.split()[0]) for part in parts(columns) if re.search(r"\bNOT\s+NULL\b", part, re.I)}
+    required = {bare(part.split()[0]) for part in parts(columns) if re.search(r"\bNOT\s+NULL\b", part, re.IGNORECASE)}
     if not is_transactional or set(key) - required:
-        raise SqlError("ODPS-0130071:[1,1] Semantic analysis exception - a primary key needs "
-                       "tblproperties('transactional'='true') and columns that are NOT NULL")  # fmt: skip
+        raise _semantic_error("a primary key needs transactional=true and columns that are NOT NULL")
     return key
 
 
@@ -83,7 +82,7 @@ def _columns(defined: Sequence[str]) -> tuple[Column, ...]:
     try:
         return columns_of({bare(name): kind for name, kind in pairs})
     except ValueError as error:
-        raise SqlError(f"ODPS-0130161:[1,1] Parse exception - {error}") from error
+        raise _parse_error(str(error)) from error
 
 
 def _drop(store: Store, _: Statement, lenient: str | None, name: str) -> None:
@@ -105,30 +104,30 @@ def _drop_partitions(store: Store, _: Statement, name: str, lenient: str | None,
         if spec in table.partitions:
             store.drop_partition(table.name, spec)
         elif not lenient:
-            raise SqlError("ODPS-0110061:[1,1] Failed to run ddltask - NoSuchObjectException(partition not found)")
+            raise _ddl_error("NoSuchObjectException(message:partition not found)")
 
 
 def _truncate(store: Store, _: Statement, name: str, specs: str) -> None:
     chosen = list(_specs(store, name, specs))
     table = store.table(bare(name))
     for spec in [spec for _, spec in chosen] or list(table.partitions):
-        store.partition(table.name, ",".join(f"{column}={value}" for column, value in spec))
+        store.partition(table.name, spec_text(spec))
         store.clear(table.name, spec)
 
 
-def _insert(store: Store, statement: Statement, how: str, name: str, spec_text: str | None, source: str) -> None:
+def _insert(store: Store, statement: Statement, how: str, name: str, target: str | None, source: str) -> None:
     table = store.table(bare(name))
-    spec = table.schema.spec(spec_text or "")
+    spec = table.schema.spec(target or "")
     found = _select(store, statement, source)
     if len(found.schema.columns) != len(table.schema.columns):
-        raise SqlError(f"ODPS-0130071:[1,1] Semantic analysis exception - wrong columns count {len(found.schema.columns)} "
-                       f"in data source, requires {len(table.schema.columns)} columns")  # fmt: skip
+        counts = f"{len(found.schema.columns)} in data source, requires {len(table.schema.columns)}"
+        raise _semantic_error(f"wrong columns count {counts} columns")
     store.write(table.name, spec, found.rows, is_overwrite=how.upper() == "OVERWRITE")
 
 
 def _specs(store: Store, name: str, text: str) -> Iterator[tuple[Table, Spec]]:
     table = store.table(bare(name))
-    for found in re.findall(_PARTITION, text, re.I):
+    for found in re.findall(_PARTITION, text, re.IGNORECASE):
         yield table, table.schema.spec(found)
 
 
@@ -150,16 +149,16 @@ def _select(store: Store, statement: Statement, text: str) -> Selection:
 
 
 def _sources(store: Store, text: str) -> list[Table]:
-    names = {bare(name) for name in re.findall(rf"\b(?:FROM|JOIN)\s+{_NAME}", text, re.I)}
+    names = {bare(name) for name in re.findall(rf"\b(?:FROM|JOIN)\s+{_NAME}", text, re.IGNORECASE)}
     return [store.tables[name] for name in sorted(names & store.tables.keys())]
 
 
 def _check_partitions_named(sources: Sequence[Table], text: str) -> None:
     for table in sources:
         names = "|".join(column.name for column in table.schema.partitions)
-        if names and not re.search(rf"\bWHERE\b.*\b({names})\b", text, re.I | re.S):
-            raise SqlError(f"ODPS-0130071:[1,1] Semantic analysis exception - physical plan generation failed: Table "
-                           f"{table.name} is full scan with all partitions, please specify partition predicates.")  # fmt: skip
+        if names and not re.search(rf"\bWHERE\b.*\b({names})\b", text, re.IGNORECASE | re.DOTALL):
+            why = f"Table {table.name} is full scan with all partitions, please specify partition predicates"
+            raise _semantic_error(f"physical plan generation failed: {why}")
 
 
 def _type(values: Sequence[object]) -> str:
@@ -171,8 +170,20 @@ def _as_sql_error(error: sqlite3.Error) -> SqlError:
     if missing := re.match(r"no such table: (.*)", str(error)):
         return SqlError(f"ODPS-0130131:[1,1] Table not found - table {missing[1]} cannot be resolved")
     if missing := re.match(r"no such column: (.*)", str(error)):
-        return SqlError(f"ODPS-0130071:[1,1] Semantic analysis exception - column {missing[1]} cannot be resolved")
-    return SqlError(f"ODPS-0130161:[1,1] Parse exception - {error}")
+        return _semantic_error(f"column {missing[1]} cannot be resolved")
+    return _parse_error(str(error))
+
+
+def _semantic_error(why: str) -> SqlError:
+    return SqlError(f"ODPS-0130071:[1,1] Semantic analysis exception - {why}")
+
+
+def _parse_error(why: str) -> SqlError:
+    return SqlError(f"ODPS-0130161:[1,1] Parse exception - {why}")
+
+
+def _ddl_error(why: str) -> SqlError:
+    return SqlError(f"ODPS-0110061: Failed to run ddltask - {why}")
 
 
 _STATEMENTS = (

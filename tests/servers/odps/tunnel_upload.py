@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.servers.odps import arrow, records
 from tests.servers.odps.refusals import Refusal
-from tests.servers.odps.schema import Row, Schema, Spec
+from tests.servers.odps.schema import Row, Schema, Spec, spec_text
 from tests.servers.odps.sessions import Sessions, flag, json_response, request_id
 from tests.servers.odps.store import Store
 from tests.servers.wire import Request, Response
@@ -90,7 +90,7 @@ def _rows(schema: Schema, request: Request) -> Sequence[Row]:
 
 def _commit(store: Store, table: str, upload: Upload) -> None:
     with store.transaction():
-        store.partition(table, ",".join(f"{name}={value}" for name, value in upload.spec))  # it may be gone by now
+        store.partition(table, spec_text(upload.spec))  # it may be gone by now
         rows = [row for _, block in sorted(upload.blocks.items()) for row in block]
         store.write(table, upload.spec, rows, is_overwrite=upload.is_overwrite)
     upload.status = "closed"
