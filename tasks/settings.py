@@ -10,7 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from storage.errors import ForbiddenPath
 from storage.uri import check_object
@@ -19,6 +28,11 @@ GIB = 1024**3
 PREFIX = "TAMIS_"
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+socket://")
 RABBITMQ_SCHEMES = ("amqp://", "amqps://")
+DECODERS = ("pyav", "decord", "nvdec")  # inference.decode.adapter's: named here, so that no NumPy is loaded for it
+GPU_DECODERS = frozenset({"nvdec"})
+GPU_CHILDREN = 8  # each holds a CUDA context: some hundreds of megabytes of the GPU's memory
+# By what a process finds its GPU, and the driver where that lies in no standard place.
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_MPS_PIPE_DIRECTORY", "LD_LIBRARY_PATH")
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -59,12 +73,39 @@ class Settings(BaseModel):
     # The three tiers
     cpfs_root: AbsolutePath | None = Field(default=None, description="CPFS mount that holds <bucket>/<key>")
     alluxio_root: AbsolutePath | None = Field(default=None, description="Alluxio FUSE mount that holds <bucket>/<key>")
+    alluxio_url: str | None = Field(
+        default=None,
+        description="Alluxio's S3-style HTTP interface, such as http://worker:29998; instead of a mount",
+    )
     object_root: AbsolutePath | None = Field(
         default=None, description="directory standing for the object store: <bucket>/<key>"
     )
     oss_buckets: frozenset[str] | None = Field(
         default=None, description="comma-separated buckets that rows may name; default: any"
     )
+    check_origin: bool = Field(
+        default=True,
+        description="ask the object store for each video's size and checksum (one HEAD) and hold copies against them",
+    )
+    cpfs_timeout_seconds: Seconds = Field(default=10.0, description="silence after which a CPFS read is given up")
+    alluxio_timeout_seconds: Seconds = Field(default=20.0, description="silence after which Alluxio is given up")
+    origin_timeout_seconds: Seconds = Field(
+        default=60.0, description="silence after which the object store is given up"
+    )
+    fast_read_seconds: Seconds = Field(
+        default=300.0, description="longest read of one video from CPFS or Alluxio, however steadily it trickles"
+    )
+    origin_read_seconds: Seconds = Field(default=1000.0, description="longest read of one video from the object store")
+    tier_failures: Count = Field(default=5, description="failures of a tier in a row after which it is left alone")
+    tier_pause_seconds: Seconds = Field(
+        default=5.0, description="first pause of a tier that is left alone; doubles while it still fails"
+    )
+    tier_pause_max_seconds: Seconds = Field(default=60.0, description="longest pause of a tier that is left alone")
+    tier_stuck_reads: Count = Field(
+        default=16, description="reads of one tier that may hang at once before it is asked no more"
+    )
+    cpfs_fill: bool = Field(default=False, description="put videos that CPFS missed there (its mount must be writable)")
+    cpfs_fill_floor_bytes: Count = Field(default=100 * GIB, description="bytes that filling leaves free on CPFS")
     crop_bucket: str | None = Field(default=None, description="bucket that crops are put in; default: the row's own")
     crop_prefix: str = Field(default="tamis-crops", description="crops are put at <prefix>/<digest>.mp4")
 
@@ -120,8 +161,10 @@ class Settings(BaseModel):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="device for the models")
     model_threads: Count | None = Field(default=None, description="CPU threads for the models; default: torch's choice")
-    decoder: str = Field(default="pyav", description="decoder adapter")
-    decoder_children: Count | None = Field(default=None, description="decoder processes; default: one for each core")
+    decoder: str = Field(default="pyav", description="decoder: pyav, decord, nvdec, or your own as package.module:Name")
+    decoder_children: Count | None = Field(
+        default=None, description=f"decoder processes; default: one for each core, at most {GPU_CHILDREN} with nvdec"
+    )
     decode_timeout_seconds: Seconds = Field(default=300.0, description="deadline of one decode")
     crop_timeout_seconds: Seconds = Field(default=900.0, description="deadline of encoding one crop")
     decode_memory_bytes: Count = Field(default=4 * GIB, description="address space of one decoder process")
@@ -163,6 +206,12 @@ class Settings(BaseModel):
     health_file: AbsolutePath | None = Field(
         default=None, description="file a worker rewrites every 2 s while it is live, for probes; `tamis up` sets it"
     )
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
+        default=None,
+        description="port of /metrics, /readyz and /livez; default: none; `tamis up` counts on from it for its workers",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address the metrics port is bound to")
+    log_format: Literal["text", "json"] = Field(default="text", description="json: one object per line")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="log level")
 
     @field_validator("oss_buckets", "weights_buckets", mode="before")
@@ -170,6 +219,27 @@ class Settings(BaseModel):
     def _split_buckets(cls, value: Any) -> Any:
         if isinstance(value, str):
             return frozenset(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("decoder")
+    @classmethod
+    def _check_decoder(cls, value: str) -> str:
+        if value not in DECODERS and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
+            msg = f"is no decoder: use one of {', '.join(DECODERS)}, or package.module:Name for one of your own"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("alluxio_url")
+    @classmethod
+    def _check_alluxio_url(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if others.data.get("alluxio_root") is not None:
+            msg = "takes nothing while TAMIS_ALLUXIO_ROOT is set: reach Alluxio by its mount or by HTTP, not both"
+            raise ValueError(msg)
+        if not re.fullmatch(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", value):
+            msg = "takes http://host:port, without user, query and fragment"
+            raise ValueError(msg)
         return value
 
     @field_validator("crop_bucket")
@@ -227,6 +297,12 @@ class Settings(BaseModel):
     def weights_root(self) -> Path:
         """The weights directory, with its default filled in."""
         return self.weights_dir or self.state_dir / "weights"
+
+    @property
+    def decoder_processes(self) -> int:
+        """How many decoder children a GPU worker has, with the default filled in."""
+        cores = os.cpu_count() or 1
+        return self.decoder_children or (min(cores, GPU_CHILDREN) if self.decoder in GPU_DECODERS else cores)
 
     @property
     def uses_embedded_broker(self) -> bool:
@@ -314,6 +390,11 @@ def _describe(detail: Any) -> str:
 def current() -> Settings:
     """Return this process's settings, read from the environment at the first call."""
     return Settings.from_env(os.environ)
+
+
+def decoder_environ(decoder: str) -> dict[str, str]:
+    """Return what the decoder's children need of this process's environment: nothing, unless they use its GPU."""
+    return {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ} if decoder in GPU_DECODERS else {}
 
 
 def child_environ(**changes: str) -> dict[str, str]:
