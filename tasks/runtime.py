@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.errors import Transient
-from storage.errors import Unavailable, UsageError
+from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, Run
-from storage.objects.local import DirectoryStore
 from storage.spool import Spool
 from storage.tables.open import open_input, open_output
 from storage.tables.protocol import InputTable, OutputTable
-from storage.tiers import Tier, Tiers
+from storage.tiers import Tiers
 from tasks.connections import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
-from tasks.settings import Settings
+from tasks.settings import Settings, decoder_environ
+from tasks.tiers import open_tiers
 
 if TYPE_CHECKING:  # only GPU workers pay for torch
     from inference.decode import DecoderPool
@@ -31,11 +31,6 @@ if TYPE_CHECKING:  # only GPU workers pay for torch
     from inference.types import Verdict
 
 log = logging.getLogger(__name__)
-
-NO_TIER = (
-    "no storage tier is set, so no video can be fetched: set TAMIS_OBJECT_ROOT to the directory that holds "
-    "<bucket>/<key> (and TAMIS_CPFS_ROOT, TAMIS_ALLUXIO_ROOT where there are such mounts)"
-)
 
 
 class UnknownRun(Transient):
@@ -191,20 +186,6 @@ def _end_idle_leases(rt: Runtime) -> int:
     for holder in idle:
         rt.spool.release_all(holder)
     return len(idle)
-
-
-def open_tiers(settings: Settings) -> Tiers:
-    """Return the configured tiers, fastest first; ``UsageError`` when there is none."""
-    if not any((settings.cpfs_root, settings.alluxio_root, settings.object_root)):
-        raise UsageError(NO_TIER)
-    tiers = []
-    if settings.cpfs_root is not None:
-        tiers.append(Tier("cpfs", DirectoryStore(settings.cpfs_root)))
-    if settings.alluxio_root is not None:
-        tiers.append(Tier("alluxio", DirectoryStore(settings.alluxio_root), needs_opt_in=True))
-    if settings.object_root is not None:
-        tiers.append(Tier("oss", DirectoryStore(settings.object_root)))
-    return Tiers(tiers, max_object_bytes=settings.max_video_bytes)
 
 
 def open_judging(settings: Settings) -> Judging:
