@@ -12,9 +12,9 @@ from celery.bin.base import CeleryCommand
 from tasks.cli.usage import clear_errors, settings
 from tasks.embedded import EmbeddedBroker
 from tasks.node import node_processes, visible_gpus
-from tasks.runtime import open_tiers
 from tasks.settings import Settings
 from tasks.supervise import Supervisor
+from tasks.tiers import open_tiers
 
 
 @click.command(cls=CeleryCommand)
