@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -207,8 +206,13 @@ def open_judging(settings: Settings) -> Judging:
         timeout_seconds=settings.decode_timeout_seconds,
         crop_timeout_seconds=settings.crop_timeout_seconds,
     )
-    children = settings.decoder_children or os.cpu_count() or 1
-    decoder = DecoderPool(children, limits, decoder=settings.decoder, scratch=settings.spool_root)
+    decoder = DecoderPool(
+        settings.decoder_processes,
+        limits,
+        decoder=settings.decoder,
+        scratch=settings.spool_root,
+        environ=decoder_environ(settings.decoder),
+    )
     log.info(
         "models of manifest %s warm in %.1f s on %s", manifest.name, time.perf_counter() - clock, models.device_name
     )

@@ -1,0 +1,57 @@
+"""TAMIS_DECODER: which names it takes, how many children it means, and what they get of the environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference.decode.adapter import ADAPTERS
+from tasks.settings import DECODERS, GPU_CHILDREN, Settings, SettingsError
+
+ROOT = Path(__file__).parents[3]
+ENVIRON = "import tasks.settings as s; print(sorted(s.decoder_environ('{decoder}').items()))"
+
+
+def test_the_settings_know_exactly_the_adapters_there_are() -> None:
+    assert set(DECODERS) == set(ADAPTERS)
+
+
+@pytest.mark.parametrize("decoder", [*ADAPTERS, "mine.decoders:Mine", "mine:Mine"])
+def test_an_adapter_or_the_path_of_ones_own_is_taken(decoder: str) -> None:
+    assert Settings.from_env({"TAMIS_DECODER": decoder}).decoder == decoder
+
+
+@pytest.mark.parametrize("decoder", ["pyva", "PyAV", "torchcodec", "mine.decoders", "mine/decoders.py:Mine", ":Mine"])
+def test_any_other_decoder_is_refused_with_its_value_and_the_remedy(decoder: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"TAMIS_DECODER": decoder})
+    assert f"TAMIS_DECODER={decoder!r}: is no decoder: use one of pyav, decord, nvdec, or package" in str(caught.value)
+
+
+def test_there_is_a_child_for_each_core_but_few_where_each_costs_gpu_memory() -> None:
+    cores = os.cpu_count() or 1
+    assert Settings.from_env({}).decoder_processes == cores
+    assert Settings.from_env({"TAMIS_DECODER": "nvdec"}).decoder_processes == min(cores, GPU_CHILDREN)
+    chosen = Settings.from_env({"TAMIS_DECODER": "nvdec", "TAMIS_DECODER_CHILDREN": "20"})
+    assert chosen.decoder_processes == 20
+
+
+@pytest.mark.parametrize(
+    ("decoder", "expected"),
+    [("pyav", []), ("decord", []), ("nvdec", [("CUDA_VISIBLE_DEVICES", "3"), ("LD_LIBRARY_PATH", "/driver/lib")])],
+)
+def test_children_get_the_way_to_their_gpu_and_no_secret(decoder: str, expected: list[tuple[str, str]]) -> None:
+    environ = {"CUDA_VISIBLE_DEVICES": "3", "LD_LIBRARY_PATH": "/driver/lib", "OSS_ACCESS_KEY_SECRET": "hunter2"}
+    command = [sys.executable, "-c", ENVIRON.format(decoder=decoder)]
+    answer = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == str(expected)
+
+
+def test_reading_the_settings_loads_no_decoder() -> None:
+    program = "import tasks.settings, sys; print(sorted({'av', 'numpy', 'torch', 'decord'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
