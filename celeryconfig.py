@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from beat.schedule import SCHEDULE
+from tasks.connections import ledger_url
 from tasks.embedded import broker_url as embedded_broker_url
 from tasks.queues import Queue, route
 from tasks.quorum import rabbitmq_settings
@@ -58,4 +59,10 @@ worker_hijack_root_logger = True
 worker_send_task_events = True  # Flower and `celery events` see what happens
 task_send_sent_event = True
 beat_schedule = SCHEDULE
-beat_max_loop_interval = 5.0
+# Two beats may run: one ticks and holds a lock in the ledger's Redis, whatever the broker; the other stands by.
+beat_scheduler = "beat.scheduler:StandbyScheduler"
+redbeat_redis_url = ledger_url(_settings)
+redbeat_redis_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "health_check_interval": 25}
+redbeat_key_prefix = "tamis:beat:"
+redbeat_lock_timeout = _settings.beat_silence_seconds
+beat_max_loop_interval = min(5.0, _settings.beat_silence_seconds / 5)  # the lock is renewed, and asked for, so often

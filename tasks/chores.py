@@ -9,8 +9,11 @@ from tasks import runtime
 from tasks import sweep as sweeping
 from tasks.app import app
 from tasks.feed import publish
+from tasks.ingest.look import Means
+from tasks.ingest.tick import open_means, tick, utc_now
 from tasks.queues import Queue, TaskName
 from tasks.rescue import drain, forsaken_queues
+from tasks.settings import Settings
 from tasks.waiting import is_quiet
 
 log = logging.getLogger(__name__)
@@ -39,3 +42,16 @@ def rescue() -> None:
     for queue in forsaken_queues(rt.ledger, rt.settings.node_silence_seconds):
         if sent := drain(queue, app):
             log.warning("nobody serves %s any more: %d messages sent to %s", queue, sent, Queue.GPU.value)
+
+
+@app.task(name=TaskName.INGEST.value)
+def ingest() -> None:
+    """Look at the sources that are due, and start a run for each partition that is complete and not sifted yet."""
+    settings = runtime.current().settings
+    if settings.sources is not None:
+        tick(_means(settings), utc_now())
+
+
+@cache
+def _means(settings: Settings) -> Means:
+    return open_means(settings)

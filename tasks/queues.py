@@ -25,6 +25,7 @@ class TaskName(StrEnum):
     TOP_UP = "tasks.chores.top_up"
     SWEEP = "tasks.chores.sweep"
     RESCUE = "tasks.chores.rescue"
+    INGEST = "tasks.chores.ingest"
 
 
 QUEUE_OF: dict[TaskName, Queue] = {
@@ -35,6 +36,7 @@ QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.TOP_UP: Queue.CONTROL,
     TaskName.SWEEP: Queue.CONTROL,
     TaskName.RESCUE: Queue.CONTROL,
+    TaskName.INGEST: Queue.CONTROL,
 }
 
 

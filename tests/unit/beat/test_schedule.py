@@ -9,6 +9,7 @@ def test_a_tick_expires_before_the_next_one_so_that_none_pile_up() -> None:
         assert 0 < entry["options"]["expires"] <= entry["schedule"]
 
 
-def test_feeding_sweeping_and_rescuing_are_all_scheduled() -> None:
+def test_feeding_sweeping_rescuing_and_ingesting_are_all_scheduled() -> None:
     tasks = {entry["task"] for entry in SCHEDULE.values()}
-    assert tasks == {"tasks.chores.top_up", "tasks.chores.sweep", "tasks.chores.rescue"}
+    chores = {"top_up", "sweep", "rescue", "ingest"}
+    assert tasks == {f"tasks.chores.{chore}" for chore in chores}
