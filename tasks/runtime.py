@@ -22,6 +22,7 @@ from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
 from tasks.settings import Settings, decoder_environ
 from tasks.tiers import open_tiers
+from tasks.weights import bring_weights
 
 if TYPE_CHECKING:  # only GPU workers pay for torch
     from inference.decode import DecoderPool
@@ -193,8 +194,8 @@ def open_judging(settings: Settings) -> Judging:
     from inference.filters import load_manifest
     from inference.models.build import open_models
 
+    manifest = bring_weights(load_manifest(settings.manifest), settings)
     clock = time.perf_counter()
-    manifest = load_manifest(settings.manifest)
     models = open_models(manifest, device=settings.device, threads=settings.model_threads)
     models.warm_up()
     limits = DecodeLimits(

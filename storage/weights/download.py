@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -18,6 +17,7 @@ from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.protocol import ObjectStat
 from storage.objects.ranged import RangedStore
 from storage.uri import ObjectUri
+from storage.weights.attempts import DownloadPlan, persist
 from storage.weights.disk import disk_faults
 from storage.weights.journal import Journal, Layout
 
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # bytes there, bytes in all
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadPlan:
-    """How an object is fetched: up to ``parallel_parts`` ranges at once, each tried ``attempts`` times."""
-
-    parallel_parts: int = 16
-    part_bytes: int = 8 << 20
-    attempts: int = 5
-    first_wait_seconds: float = 0.5  # before the second attempt; doubles, and is shortened by up to half at random
-    longest_wait_seconds: float = 15.0
 
 
 def download(
@@ -112,38 +101,23 @@ class _Download:
         """Fetch one part; when it fails for good, the others stop."""
         with ExitStack() as failing:
             failing.callback(self.is_stopped.set)
-            for attempt in range(1, self.plan.attempts + 1):
-                if self.is_stopped.is_set() or self.is_fetched(part, attempt):
-                    break
+            persist(lambda: self.read(part), self.plan, f"{self.uri}: part {part}", self.is_stopped.wait)
             failing.pop_all()
 
-    def is_fetched(self, part: int, attempt: int) -> bool:
-        """Whether this attempt brought the part; what the last one meets is raised."""
-        target = _PartTarget(self, self.journal.layout.start(part))
+    def read(self, part: int) -> None:
+        """Have the store write one part to its place, and enter it in the journal."""
+        if self.is_stopped.is_set():
+            return
+        start, length = self.journal.layout.start(part), self.journal.layout.length(part)
+        target = _PartTarget(self, start, length)
         try:
-            self.read(part, target)
-        except (Unavailable, ObjectCorrupt) as error:
+            self.origin.read_range(self.uri, self.stat, start, length, cast("BinaryIO", target))
+            if target.written_bytes != length:
+                raise ObjectCorrupt(f"{self.uri}: {target.written_bytes} bytes came of a part of {length}")
+        except (Unavailable, ObjectCorrupt):
             self.count(-target.written_bytes)
-            if attempt == self.plan.attempts:
-                raise
-            self.pause(part, attempt, error)
-            return False
+            raise
         self.claim(part, target.digest.hexdigest())
-        return True
-
-    def read(self, part: int, target: _PartTarget) -> None:
-        """Have the store write one part to its target, and no byte less."""
-        length = self.journal.layout.length(part)
-        self.origin.read_range(self.uri, self.stat, target.start, length, cast("BinaryIO", target))
-        if target.written_bytes != length:
-            raise ObjectCorrupt(f"{self.uri}: {target.written_bytes} bytes came of a part of {length}")
-
-    def pause(self, part: int, attempt: int, error: Exception) -> None:
-        """Wait before the next attempt; a stop ends the wait."""
-        ceiling = min(self.plan.longest_wait_seconds, self.plan.first_wait_seconds * 2.0 ** (attempt - 1))
-        seconds = ceiling * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads retries, guards no secret
-        log.warning("%s: part %d failed (attempt %d), again in %.1f s: %s", self.uri, part, attempt, seconds, error)
-        self.is_stopped.wait(seconds)
 
     def claim(self, part: int, digest: str) -> None:
         """Enter the part in the journal."""
@@ -160,9 +134,8 @@ class _Download:
 class _PartTarget:
     """Takes one part's bytes, at their place in the file, and digests them."""
 
-    def __init__(self, download: _Download, start: int) -> None:
-        self.download, self.start = download, start
-        self.limit_bytes = download.journal.layout.length(start // download.journal.layout.part_bytes)
+    def __init__(self, download: _Download, start: int, limit_bytes: int) -> None:
+        self.download, self.start, self.limit_bytes = download, start, limit_bytes
         self.written_bytes = 0
         self.digest = hashlib.sha256()
 

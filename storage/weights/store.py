@@ -18,9 +18,10 @@ from typing import NoReturn
 
 from storage.errors import ObjectCorrupt
 from storage.objects.ranged import RangedStore
+from storage.weights.attempts import DownloadPlan, persist
 from storage.weights.checkpoint import Checkpoint, PinnedFile
 from storage.weights.disk import disk_faults, sync_directory
-from storage.weights.download import DownloadPlan, download
+from storage.weights.download import download
 from storage.weights.node_lock import MIB, Held, Note, node_lock
 from storage.weights.verified import digest_of, forget, is_verified, remember
 
@@ -121,7 +122,7 @@ class WeightsStore:
 
     def _download(self, file: PinnedFile, path: Path, held: Held) -> None:
         started = time.monotonic()
-        stat = self._origin.stat(file.uri)
+        stat = persist(lambda: self._origin.stat(file.uri), self._plan, f"looking for {file.uri}", time.sleep)
         log.info("weights %s: downloading %.1f MiB to %s", file.uri, stat.size_bytes / MIB, self.root)
         part = _part_of(path)
         told = _Teller(f"weights {file.uri}", held, self._notice_seconds)

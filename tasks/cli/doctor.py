@@ -21,6 +21,7 @@ from storage.tables.open import open_input, open_output
 from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
 from tasks.connections import ledger_client
 from tasks.settings import GIB, Settings
+from tasks.weights import bring_weights, look_at_weights
 
 LEAST_DISK_BYTES = 2 * GIB  # with less than this free, a handful of videos in flight fills the disk
 
@@ -71,6 +72,7 @@ def checks(
         yield "input table", lambda: check_input(tables)
     if outputs is not None:
         yield "output table", lambda: check_output(outputs, tables)
+    yield "weights", lambda: check_weights(chosen)
     if has_models:
         yield "models", lambda: check_models(chosen)
 
@@ -171,12 +173,20 @@ def check_output(url: str, tables: str | None) -> Iterator[Finding]:
         yield Finding("output table", is_well=True, found=table.url)
 
 
+def check_weights(chosen: Settings) -> Iterator[Finding]:
+    """Which weights are on this node, which are to be downloaded, which are missing; seeded ones need no file."""
+    from inference.filters import load_manifest
+
+    for one in look_at_weights(load_manifest(chosen.manifest), chosen):
+        yield Finding(f"weights {one.entry}", is_well=one.is_well, found=one.found, remedy=one.remedy)
+
+
 def check_models(chosen: Settings) -> Iterator[Finding]:
-    """The manifest's models load, and share backbones where they may."""
+    """The manifest's models load, and share backbones where they may. Weights that are not here are downloaded."""
     from inference.filters import load_manifest
     from inference.models.build import open_models
 
-    manifest = load_manifest(chosen.manifest)
+    manifest = bring_weights(load_manifest(chosen.manifest), chosen)
     models = open_models(manifest, device=chosen.device, threads=chosen.model_threads)
     try:
         models.warm_up()
