@@ -62,8 +62,9 @@ def instance(instances: dict[str, Instance], sessions: Sessions[Snapshot], name:
         return read_session(sessions, name, request)
     if "source" in request.query:
         return xml_response(found.job)
-    times = {"x-odps-start-time": formatdate(usegmt=True), "x-odps-end-time": formatdate(usegmt=True)}
-    return xml_response(_described(found, request), **times, **{"x-odps-owner": "tester"})
+    now = formatdate(usegmt=True)
+    headers = {"x-odps-owner": "tester", "x-odps-start-time": now, "x-odps-end-time": now}
+    return xml_response(_described(found, request), headers)
 
 
 def _described(found: Instance, request: Request) -> str:

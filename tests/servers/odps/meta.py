@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from email.utils import formatdate
 from xml.sax.saxutils import escape, quoteattr
 
@@ -14,11 +15,10 @@ from tests.servers.wire import Request, Response
 _ROW_BYTES = 100  # what a row is said to take
 
 
-def xml_response(body: str, *, status: int = 200, **headers: str) -> Response:
-    """A reply in XML; underscores in the headers' names stand for hyphens."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+def xml_response(body: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A reply in XML."""
     content = f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'.encode()
-    return Response(status, content, {"Content-Type": "application/xml", **named, **request_id()})
+    return Response(200, content, {"Content-Type": "application/xml", **(headers or {}), **request_id()})
 
 
 def tenant() -> Response:
@@ -32,8 +32,8 @@ def tenant() -> Response:
 def project(name: str) -> Response:
     """``GET /projects/P``."""
     body = f"<Project><Name>{escape(name)}</Name><Type>managed</Type><State>AVAILABLE</State></Project>"
-    headers = {"x-odps-owner": "tester", "x-odps-creation-time": formatdate(0, usegmt=True)}
-    return xml_response(body, Last_Modified=formatdate(0, usegmt=True), **headers)
+    born = formatdate(0, usegmt=True)
+    return xml_response(body, {"x-odps-owner": "tester", "x-odps-creation-time": born, "Last-Modified": born})
 
 
 def tables(store: Store, request: Request) -> Response:

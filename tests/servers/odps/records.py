@@ -54,7 +54,7 @@ def _encode_record(stream: bytearray, types: Sequence[str], row: Row) -> int:
             wire, counted = _encode_value(kind, value)
             stream += _tag(number, _WIRE_TYPES[kind]) + wire
             logical += pack("<i", number) + counted
-    crc = crc32c(bytes(logical))
+    crc = int(crc32c(bytes(logical)))
     stream += _tag(END_RECORD, _VARINT) + _varint(crc)
     return crc
 

@@ -19,7 +19,7 @@ from tests.servers.faults import Faults
 from tests.servers.odps import meta
 from tests.servers.odps.instances import Instance, instance, submit
 from tests.servers.odps.refusals import Refusal, refused
-from tests.servers.odps.schema import Schema, columns_of
+from tests.servers.odps.schema import Schema, columns_of, spec_text
 from tests.servers.odps.sessions import Sessions, request_id
 from tests.servers.odps.signature import Credentials
 from tests.servers.odps.store import Store
@@ -121,7 +121,7 @@ class OdpsServer:
 
     def partitions(self, table: str) -> list[str]:
         """The partitions there are, such as ``ds=20250115``."""
-        return sorted(meta.spec_text(spec) for spec in self._store.table(table).partitions)
+        return sorted(spec_text(spec) for spec in self._store.table(table).partitions)
 
     def expire_sessions(self, *, is_forgotten: bool = False) -> None:
         """Let every open session be as after a day: told as expired, or with ``is_forgotten`` unknown."""

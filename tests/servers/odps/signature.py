@@ -53,7 +53,7 @@ class Credentials:
 def _string_to_sign(request: Request) -> str:
     parts = urlparse(unquote(request.target), allow_fragments=False)  # unescaped first: the SDK signs it so
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    signed = {name: value for name, value in (request.headers | query).items() if name.startswith("x-odps-")}
+    signed = {name: value for name, value in (dict(request.headers) | query).items() if name.startswith("x-odps-")}
     signed |= {name: request.headers.get(name, "") for name in ("content-md5", "content-type", "date")}
     lines = [f"{name}:{signed[name]}" if name.startswith("x-odps-") else signed[name] for name in sorted(signed)]
     return "\n".join([request.method, *lines, _resource(parts.path, query)])

@@ -67,7 +67,7 @@ class Store:
             if schema.primary_key:
                 key = ", ".join(map(_quoted, [*schema.primary_key, *(one.name for one in schema.partitions)]))
                 sqlite.execute(f"CREATE UNIQUE INDEX {_quoted('key of ' + name)} ON {_quoted(name)} ({key})")
-            partitions = {} if schema.partitions else {(): int(time.time())}
+            partitions: dict[Spec, int] = {} if schema.partitions else {(): int(time.time())}
             self.tables[name] = Table(name, schema, int(time.time()), partitions)
 
     def drop(self, name: str) -> None:
