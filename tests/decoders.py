@@ -10,9 +10,11 @@ from pathlib import Path
 
 import decord
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from inference.decode.adapter import Reading
-from inference.decode.pyav import PyAv
+from inference.decode.nvdec import proven
+from inference.decode.pyav import PyAv, opened
 from inference.decode.timeline import Timeline
 from inference.errors import BadVideo, VideoFault
 
@@ -89,6 +91,29 @@ class TrustingDecord:
             except decord.DECORDError as error:
                 raise BadVideo(VideoFault.CORRUPT, str(error)) from error
         return Reading(timeline.width, timeline.height, 0, 1.0, "get_batch")
+
+
+class StandInGpu:
+    """Decodes on the CPU and hands frames over in the forms in which a GPU does."""
+
+    FORMS = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}  # noqa: RUF012 -- nobody changes it
+
+    def __init__(self):
+        self.paths = []
+        self._reformatter = VideoReformatter()
+
+    def opened(self, path, limits):
+        self.paths.append(path)
+        return opened(path, limits)
+
+    def fetched(self, frame):
+        form = self.FORMS.get(frame.format.name, frame.format.name)
+        return self._reformatter.reformat(frame, format=form)
+
+
+def standing_in_for_a_gpu():
+    """The adapter nvdec as it is where there is a GPU, on a stand-in."""
+    return proven(StandInGpu())
 
 
 def _reader(path, **size):

@@ -39,13 +39,15 @@ FULL = DecodePlan(
         ClipRequest(Scope.SAMPLED, PictureSpec(96, 96, Fit.LETTERBOX), 8, interval_seconds=0.5),
     )
 )
+STAND_IN = "nvdec on what stands in for a GPU"
 HANG_SECONDS, DEADLINE_SECONDS = 1.5, 60.0
 LOST_BESIDE = 0.02  # share of frames that damage may spoil beyond those it is said to
 
 
 @pytest.fixture(scope="module")
 def pools():
-    opened = {name: DecoderPool(1, decoder=decoder) for name, decoder in TABLE["adapters"].items()}
+    adapters = {**TABLE["adapters"], STAND_IN: "tests.decoders:standing_in_for_a_gpu"}
+    opened = {name: DecoderPool(1, decoder=decoder) for name, decoder in adapters.items()}
     yield opened
     for pool in opened.values():
         pool.close()
@@ -134,6 +136,23 @@ def test_where_both_are_right_they_pick_the_same_frames_at_the_same_times(pools,
     for spec, picture in ours.pictures.items():
         assert picture.pts_seconds.tolist() == theirs.pictures[spec].pts_seconds.tolist()
         assert numbers_on(picture.frames[:, 24:72]) == numbers_on(theirs.pictures[spec].frames[:, 24:72])
+
+
+@pytest.mark.parametrize("adapter", ["nvdec", STAND_IN])
+@pytest.mark.parametrize("name", SOUND)
+def test_a_gpu_changes_no_frame_no_time_and_no_pixel(pools, file_of, adapter, name):
+    ours, theirs = pools["pyav"].decode(file_of(name), FULL), pools[adapter].decode(file_of(name), FULL)
+    assert (theirs.decoder == "nvdec") != bool(theirs.fallback_reason)
+    assert ours.probe == theirs.probe
+    assert [clip.indices.tolist() for clip in ours.clips] == [clip.indices.tolist() for clip in theirs.clips]
+    for spec, picture in ours.pictures.items():
+        assert picture.pts_seconds.tolist() == theirs.pictures[spec].pts_seconds.tolist()
+        assert (picture.frames == theirs.pictures[spec].frames).all()
+
+
+@pytest.mark.parametrize("name", [*DAMAGED, *NOT_VIDEOS])
+def test_a_gpu_makes_nothing_else_of_a_bad_file(pools, file_of, name):
+    assert outcome(pools[STAND_IN], file_of(name), FILES[name], DEADLINE_SECONDS) == ROWS[name]["pyav"]
 
 
 def test_after_every_bad_file_the_next_good_one_is_decoded(pools, file_of):
