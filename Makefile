@@ -48,7 +48,7 @@ check: $(READY) ## ruff, mypy and the architecture test
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(READY) ## measure against other designs, 5 to 8 minutes; CASE=decode|share|flow|engine|frames48 for one
+bench: $(READY) ## measure against other designs, 5 to 8 minutes; CASE=decode|share|flow|engine|frames48|video for one
 	@$(BIN)/python -m bench $(if $(CASE),--case $(CASE)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## remove the demo's world (not .venv)
