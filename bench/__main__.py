@@ -10,10 +10,11 @@ from rich.console import Console
 
 from bench.comparison import load_case
 from bench.harness import ROOT, Absent, Unequal, run
-from bench.report import describe, store, table
+from bench.report import describe, stages_table, store, table
+from bench.summary import Measured
 
 CASES = ("decode", "share", "engine", "flow")
-CASES_BY_NAME = ("frames48",)  # only when named: it needs the ffmpeg command
+CASES_BY_NAME = ("frames48", "video")  # only when named: one needs the ffmpeg command, one takes four minutes
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 
@@ -35,14 +36,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_case(module: str, chosen: argparse.Namespace, console: Console) -> None:
     case = load_case(module)
-    rounds = chosen.rounds or (SHORT_ROUNDS if chosen.short else ROUNDS)
-    described = []
+    rounds = chosen.rounds or (SHORT_ROUNDS if chosen.short else case.rounds or ROUNDS)
+    described, by_name = [], dict[str, list[Measured]]()
     for comparison in case.short if chosen.short else case.comparisons:
         with console.status(comparison.name) as status:
             measured = run(comparison, module, rounds, is_short=chosen.short, tell=status.update)
         console.print(table(comparison, measured, is_short=chosen.short), "")
+        if stages := stages_table(comparison, measured, is_short=chosen.short):
+            console.print(stages, "")
+        by_name[comparison.name] = measured
         described.append(describe(comparison, measured, is_short=chosen.short))
     console.print(f"stored: {store(chosen.results, case.name, described)}", soft_wrap=True, highlight=False)
+    if case.closing:
+        console.print(case.closing(by_name), soft_wrap=True, highlight=False, markup=False)
 
 
 def _parser() -> argparse.ArgumentParser:

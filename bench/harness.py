@@ -47,6 +47,7 @@ def run(
         Unequal: at the first answer that differs.
     """
     comparison.inputs(is_short)
+    rounds = min(rounds, comparison.max_rounds or rounds)
     measured: list[Measured] = []
     expected: Any = None
     for number, variant in turns(list(comparison.variants), rounds):

@@ -30,6 +30,11 @@ class Clock:
         return cls(time.perf_counter(), own + sum(_descendants_seconds()))
 
 
+def children_cpu_seconds() -> float:
+    """CPU-seconds of the living descendants alone."""
+    return sum(_descendants_seconds())
+
+
 def tree_peak_bytes() -> int:
     """Sum of the peaks of resident memory of this process and its living descendants.
 

@@ -54,6 +54,18 @@ def table(comparison: Comparison, rounds: Sequence[Measured], *, is_short: bool)
     return drawn
 
 
+def stages_table(comparison: Comparison, rounds: Sequence[Measured], *, is_short: bool) -> Table | None:
+    """The same of each stage; None when the variants do not tell stages apart."""
+    found = figures(rounds, comparison.count(is_short))
+    if not found[0].stages:
+        return None
+    drawn = Table("variant", "stage", "CPU s", "× less CPU", title=f"{comparison.name}: stages", title_justify="left")
+    for one in found:
+        for name, stage in one.stages.items():
+            drawn.add_row(one.variant, name, _spread(stage.cpu_seconds), _spread(stage.cpu_ratio))
+    return drawn
+
+
 def warning(found: Noise) -> str:
     """What the canaries say: on a slow core nothing compares with another run, beside other work no wall seconds."""
     return f"{found.slow} of {found.of} measurements on a slow core, {found.contended} beside other work"

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench.comparison import find
+from bench.comparison import Staged, find
 from bench.meter import Clock, canary, tree_peak_bytes
 
 
@@ -22,15 +22,17 @@ def main(module: str, comparison: str, variant: str, length: str, path: str) -> 
         ended = Clock.read()
         peak_bytes = tree_peak_bytes()
         after = canary()
-        answer = make_answer()
+        answered = make_answer()
+    staged = answered if isinstance(answered, Staged) else Staged(answered, {})
     measured = {
         "cpu_seconds": ended.cpu_seconds - started.cpu_seconds,
         "wall_seconds": ended.wall_seconds - started.wall_seconds,
         "peak_bytes": peak_bytes,
         "canary_cpu_seconds": max(before.cpu_seconds, after.cpu_seconds),
         "canary_wall_seconds": max(before.wall_seconds, after.wall_seconds),
+        "stage_cpu_seconds": staged.cpu_seconds,
     }
-    Path(path).write_text(json.dumps({"measured": measured, "answer": answer}), encoding="utf-8")
+    Path(path).write_text(json.dumps({"measured": measured, "answer": staged.answer}), encoding="utf-8")
 
 
 if __name__ == "__main__":

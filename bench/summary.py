@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 NOISE_FACTOR = 1.3  # a canary this many times slower than the best one marks its measurement
@@ -21,6 +21,7 @@ class Measured:
     peak_bytes: int
     canary_cpu_seconds: float
     canary_wall_seconds: float
+    stage_cpu_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,14 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a variant's work over all rounds."""
+
+    cpu_seconds: Spread
+    cpu_ratio: Spread  # to the baseline's same stage
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """One variant over all rounds. A ratio is the baseline's seconds over the variant's, within one round."""
 
@@ -51,6 +60,7 @@ class Figures:
     even_cpu_ratio: Spread | None  # of the rounds in which both ran at the same speed of the machine
     even_rounds: int
     wall_ratio: Spread
+    stages: Mapping[str, Stage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,13 @@ def _figures(variant: str, own: Sequence[Measured], baseline: Mapping[int, Measu
         even_cpu_ratio=_cpu_ratio(even, baseline) if even else None,
         even_rounds=len(even),
         wall_ratio=Spread.of(baseline[one.round].wall_seconds / one.wall_seconds for one in own),
+        stages={stage: _stage(stage, own, baseline) for stage in own[0].stage_cpu_seconds},
     )
+
+
+def _stage(stage: str, own: Sequence[Measured], baseline: Mapping[int, Measured]) -> Stage:
+    seconds = [(one.stage_cpu_seconds[stage], baseline[one.round].stage_cpu_seconds[stage]) for one in own]
+    return Stage(Spread.of(taken for taken, _ in seconds), Spread.of(before / taken for taken, before in seconds))
 
 
 def _cpu_ratio(own: Sequence[Measured], baseline: Mapping[int, Measured]) -> Spread:
