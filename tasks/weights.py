@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.weights import is_remote
@@ -56,26 +57,21 @@ def open_weights(settings: Settings, origin: ObjectStore) -> WeightsStore:
 
 def look_at_weights(manifest: Manifest, settings: Settings) -> Iterator[WeightsStatus]:
     """One status per entry whose weights are files; nothing is downloaded and nothing digested."""
+    origin = open_tiers(settings).origin if manifest.remote_weights else None
     for entry in manifest.spec.weights_entries:
-        if not is_remote(entry.weights):
-            yield from _look_at_path(manifest, entry)
-    if manifest.remote_weights:
-        origin = open_tiers(settings).origin
-        store = open_weights(settings, origin)
-        for entry in manifest.remote_weights:
-            yield _look_at_remote(entry, store, origin, settings)
+        if is_remote(entry.weights) and origin is not None:
+            yield _look_at_remote(entry, origin, settings)
+        elif (path := manifest.weights_path(entry.weights)) is not None:  # else seeded
+            yield _look_at_path(entry, path)
 
 
 def _checkpoint(entry: WeightsEntry, settings: Settings) -> Checkpoint:
     return read_reference(entry.weights, entry.sha256, allowed_buckets=settings.weights_buckets)
 
 
-def _look_at_path(manifest: Manifest, entry: WeightsEntry) -> Iterator[WeightsStatus]:
-    path = manifest.weights_path(entry.weights)
-    if path is None:  # seeded
-        return
+def _look_at_path(entry: WeightsEntry, path: Path) -> WeightsStatus:
     pinned = "pinned" if entry.sha256 else "not pinned"
-    yield WeightsStatus(
+    return WeightsStatus(
         entry.name,
         is_well=path.exists(),
         found=f"{entry.weights}: {'present' if path.exists() else f'missing, {path} is not there'}; {pinned}",
@@ -83,8 +79,9 @@ def _look_at_path(manifest: Manifest, entry: WeightsEntry) -> Iterator[WeightsSt
     )
 
 
-def _look_at_remote(entry: WeightsEntry, store: WeightsStore, origin: ObjectStore, settings: Settings) -> WeightsStatus:
+def _look_at_remote(entry: WeightsEntry, origin: ObjectStore, settings: Settings) -> WeightsStatus:
     try:
+        store = open_weights(settings, origin)
         found = [_describe(file, store, origin) for file in _checkpoint(entry, settings).files]
     except StorageError as error:
         return WeightsStatus(entry.name, is_well=False, found=str(error), remedy="see the message")
