@@ -101,7 +101,7 @@ class TableUrl:
     """Where rows come from or go to. Equal URLs have equal text: absolute, links resolved, partition sorted."""
 
     scheme: Scheme
-    location: str  # an absolute path; an ODPS project
+    location: str  # an absolute path; an ODPS project, or project.schema
     table: str | None = None
     partition: Partition = ()
     is_relative: bool = field(default=False, compare=False)  # as written; the usual reason for a missing file
@@ -166,7 +166,8 @@ def _odps(text: str, rest: str) -> _Fields:
     project, *names = rest.split("/")
     if not names:
         raise _wrong(text, "it names no table")
-    return "odps", _name(text, project), _name(text, names[0]), _partition(text, names[1:]), False
+    owner = ".".join(_name(text, name) for name in project.split(".", 1))
+    return "odps", owner, _name(text, names[0]), _partition(text, names[1:]), False
 
 
 def _file_url(text: str, rest: str) -> _Fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storage.ledger.deferred import Deferred
+from storage.ledger.journal import RedisJournal
 from storage.ledger.ledger import KNOWN_NODE_SECONDS, Ledger
 from storage.ledger.model import (
     Attempt,
@@ -27,6 +28,7 @@ __all__ = [
     "Node",
     "OpenShard",
     "Recorded",
+    "RedisJournal",
     "Run",
     "RunSpec",
     "Shard",

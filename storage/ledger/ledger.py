@@ -9,6 +9,7 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :failed:<code>              bitmap  ordinals that failed so and may be retried (one bit per row of the run)
     :retries                    set     retry shards ever opened
     :troubles                   hash    step -> time in milliseconds, and why it did not go on then
+    :batches                    hash    batch -> the upload session it goes through (see journal)
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
     :shard:<id>:state           hash    recorded, refeeds

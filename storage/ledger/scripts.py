@@ -49,6 +49,7 @@ class Scripts:
     nodes: Script
     defer: Script
     take_due: Script
+    remember_batch: Script
 
     @classmethod
     def registered_with(cls, client: redis.Redis) -> Self:

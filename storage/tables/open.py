@@ -2,42 +2,66 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
 from storage.errors import UsageError
 from storage.tables.files import TextInput
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tables.sqlite_input import SqliteInput
 from storage.tables.sqlite_output import SqliteOutput
-from storage.uri import FILE_SUFFIXES, TableUrl
+from storage.uri import TableUrl
 
-READABLE = f"sqlite:///FILE.db#TABLE/ds=DAY and files ending in {', '.join(FILE_SUFFIXES)}"
-WRITABLE = "sqlite:///FILE.db#TABLE/ds=DAY"
+if TYPE_CHECKING:
+    from storage.tables.odps_connection import OdpsConnection
+
+WRITABLE = "sqlite:///FILE.db#TABLE/ds=DAY or odps://PROJECT/TABLE/ds=DAY"
+
+# What loads an SDK or pyarrow is imported where it is needed: either costs a process 100 MB.
 
 
-def open_input(url: str | TableUrl) -> InputTable:
-    """Open one partition for reading; ``UsageError`` where there is none."""
+def open_input(url: str | TableUrl, odps: OdpsConnection | None = None) -> InputTable:
+    """Open one partition for reading; ``UsageError`` where there is none. ``odps``: for ``odps://`` URLs."""
     parsed = _parsed(url)
     if parsed.scheme == "sqlite":
         return SqliteInput(parsed)
     if parsed.scheme == "odps":
-        raise UsageError(f"{parsed}: odps:// tables cannot be read here yet. Readable: {READABLE}")
+        connection = _connection(parsed, odps)
+        from storage.tables.odps_input import OdpsInput
+
+        return OdpsInput(parsed, connection)
     if parsed.suffix == ".parquet":
-        from storage.tables.parquet import ParquetInput  # pyarrow costs a process 100 MB: load it where it is needed
+        from storage.tables.parquet import ParquetInput
 
         return ParquetInput(parsed)
     return TextInput(parsed)
 
 
-def open_output(url: str | TableUrl) -> OutputTable:
-    """Address one partition for writing. Nothing is created before ``prepare``."""
+def open_output(url: str | TableUrl, odps: OdpsConnection | None = None) -> OutputTable:
+    """Address one partition for writing. Nothing is created before ``prepare``. ``odps``: for ``odps://`` URLs."""
     parsed = _parsed(url)
     if parsed.scheme == "sqlite":
         return SqliteOutput(parsed)
     if parsed.scheme == "odps":
-        raise UsageError(f"{parsed}: odps:// tables cannot be written here yet. Writable: {WRITABLE}")
+        connection = _connection(parsed, odps)
+        from storage.tables.odps_output import OdpsOutput
+
+        return OdpsOutput(parsed, connection)
     raise UsageError(
         f"{parsed}: a file cannot be an output, for two writers would overwrite each other. "
         f"Write to {WRITABLE}, then export: tamis runs RUN --export {parsed.location}"
     )
+
+
+def _connection(url: TableUrl, odps: OdpsConnection | None) -> OdpsConnection:
+    if find_spec("odps") is None:
+        raise UsageError(f"{url}: the MaxCompute SDK is not installed: pip install 'tamis[aliyun]'")
+    if odps is None:
+        raise UsageError(
+            f"{url}: nothing says where MaxCompute is and who asks: set TAMIS_ODPS_ENDPOINT (and the credentials), "
+            f"for example https://service.cn-hangzhou.maxcompute.aliyun.com/api"
+        )
+    return odps
 
 
 def _parsed(url: str | TableUrl) -> TableUrl:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,9 +18,11 @@ from pyarrow import parquet
 
 from storage.errors import UsageError
 from storage.records import INPUT_COLUMNS, Record, ResultRow, check_input_columns
+from storage.tables.odps_connection import NewTables
 from storage.tables.open import open_input, open_output
 from storage.tables.protocol import InputTable, OutputTable
 from storage.uri import TableUrl
+from tests.unit.storage.odps_service import Service, odps_service, table_of
 from tests.unit.storage.table_rows import create_table, failed, record_of, succeeded
 
 COLUMNS = (*INPUT_COLUMNS, "title")
@@ -27,24 +31,36 @@ DELIVERIES = 2
 
 # ── how each kind of table is filled and addressed ───────────────────────────────────────────────────────────────────
 
-Fill = Callable[[Path, Sequence[Record]], str]  # an empty directory, rows of COLUMNS -> the URL
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a test's tables are: an empty directory, or tables named after it."""
+
+    directory: Path
+    service: Service
+
+    def input(self, url: str) -> InputTable:
+        return open_input(url, self.service.connection() if url.startswith("odps:") else None)
 
 
-def fill_sqlite(directory: Path, records: Sequence[Record]) -> str:
+Fill = Callable[[Place, Sequence[Record]], str]  # rows of COLUMNS -> the URL
+
+
+def fill_sqlite(place: Place, records: Sequence[Record]) -> str:
     others = [{**record_of(number, title="other"), "ds": "20250114"} for number in range(10)]
     rows = [{**record, "ds": "20250115"} for record in records]
-    create_table(directory / "in.db", "videos", [*others[:5], *rows, *others[5:]], (*COLUMNS, "ds"))
-    return f"sqlite:///{directory}/in.db#videos/ds=20250115"
+    create_table(place.directory / "in.db", "videos", [*others[:5], *rows, *others[5:]], (*COLUMNS, "ds"))
+    return f"sqlite:///{place.directory}/in.db#videos/ds=20250115"
 
 
-def fill_jsonl(directory: Path, records: Sequence[Record]) -> str:
-    path = directory / "in.jsonl"
+def fill_jsonl(place: Place, records: Sequence[Record]) -> str:
+    path = place.directory / "in.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(path)
 
 
-def fill_csv(directory: Path, records: Sequence[Record]) -> str:
-    path = directory / "in.csv"
+def fill_csv(place: Place, records: Sequence[Record]) -> str:
+    path = place.directory / "in.csv"
     with path.open("w", newline="") as file:
         rows = csv.DictWriter(file, COLUMNS)
         rows.writeheader()
@@ -52,19 +68,57 @@ def fill_csv(directory: Path, records: Sequence[Record]) -> str:
     return str(path)
 
 
-def fill_parquet(directory: Path, records: Sequence[Record]) -> str:
-    path = directory / "in.parquet"
+def fill_parquet(place: Place, records: Sequence[Record]) -> str:
+    path = place.directory / "in.parquet"
     schema = pa.schema([(column, pa.string()) for column in COLUMNS])
     parquet.write_table(pa.Table.from_pylist(list(records), schema), path, row_group_size=300)
     return str(path)
 
 
-INPUTS: dict[str, Fill] = {"sqlite": fill_sqlite, "jsonl": fill_jsonl, "csv": fill_csv, "parquet": fill_parquet}
+def fill_odps(place: Place, records: Sequence[Record]) -> str:
+    table = table_of(place.directory, "in")
+    place.service.fill(table, [record_of(number, title="other") for number in range(10)], "ds=20250114")
+    place.service.fill(table, records)
+    return f"odps://{place.service.project}/{table}/ds=20250115"
 
-# an empty directory, the partition -> the URL: the same one for the same arguments
-OUTPUTS: dict[str, Callable[[Path, str], str]] = {
-    "sqlite": lambda directory, partition: f"sqlite:///{directory}/out.db#results/{partition}",
+
+INPUTS: dict[str, Fill] = {
+    "sqlite": fill_sqlite,
+    "jsonl": fill_jsonl,
+    "csv": fill_csv,
+    "parquet": fill_parquet,
+    "odps": fill_odps,
 }
+
+
+def sqlite_outputs(place: Place) -> Callable[[str], OutputTable]:
+    return lambda partition: open_output(f"sqlite:///{place.directory}/out.db#results/{partition}")
+
+
+def odps_outputs(place: Place, new_tables: NewTables) -> Callable[[str], OutputTable]:
+    """A MaxCompute table, and the journal that all who write to it share."""
+    connection = place.service.connection(new_tables)
+    table = table_of(place.directory, new_tables)
+    return lambda partition: open_output(f"odps://{place.service.project}/{table}/{partition}", connection)
+
+
+# a place -> how to open a partition of one and the same table
+OUTPUTS: dict[str, Callable[[Place], Callable[[str], OutputTable]]] = {
+    "sqlite": sqlite_outputs,
+    "odps append-only": lambda place: odps_outputs(place, "append"),
+    "odps delta": lambda place: odps_outputs(place, "delta"),
+}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with odps_service() as running:
+        yield running
+
+
+@pytest.fixture
+def place(service: Service, tmp_path: Path) -> Place:
+    return Place(tmp_path, service)
 
 
 # ── inputs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -78,13 +132,13 @@ def fill(request: pytest.FixtureRequest) -> Fill:
 
 
 @pytest.fixture
-def filled(fill: Fill, tmp_path: Path) -> str:
-    return fill(tmp_path, RECORDS)
+def filled(fill: Fill, place: Place) -> str:
+    return fill(place, RECORDS)
 
 
 @pytest.fixture
-def source(filled: str) -> Iterator[InputTable]:
-    with closing(open_input(filled)) as table:
+def source(filled: str, place: Place) -> Iterator[InputTable]:
+    with closing(place.input(filled)) as table:
         yield table
 
 
@@ -137,35 +191,35 @@ def test_an_input_may_be_read_from_several_threads(source: InputTable) -> None:
     assert read == [RECORDS[start : start + 50] for start in starts]
 
 
-def test_an_inputs_url_opens_the_same_rows_again(source: InputTable) -> None:
-    with closing(open_input(source.url)) as again:
+def test_an_inputs_url_opens_the_same_rows_again(source: InputTable, place: Place) -> None:
+    with closing(place.input(source.url)) as again:
         assert again.url == source.url
         assert again.read_rows(5, 5) == source.read_rows(5, 5)
         assert str(TableUrl.parse(source.url)) == source.url
 
 
-def test_an_input_is_not_written_to(filled: str, tmp_path: Path) -> None:
+def test_an_input_is_not_written_to(filled: str, place: Place, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with closing(open_input(filled)) as table:
+    with closing(place.input(filled)) as table:
         table.read_rows(0, table.count_rows())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_an_input_closes_twice(filled: str) -> None:
-    table = open_input(filled)
+def test_an_input_closes_twice(filled: str, place: Place) -> None:
+    table = place.input(filled)
     table.close()
     table.close()
 
 
-def test_a_missing_input_is_the_operators_to_mend(fill: Fill, tmp_path: Path) -> None:
-    elsewhere = fill(tmp_path, RECORDS[:1]).replace("in.", "absent.")
-    with pytest.raises(UsageError, match=r"there is no file .*absent\."):
-        open_input(elsewhere)
+def test_a_missing_input_is_the_operators_to_mend(fill: Fill, place: Place) -> None:
+    elsewhere = re.sub(r"(?<=[/_])in([._])", r"absent\1", fill(place, RECORDS[:1]))
+    with pytest.raises(UsageError, match=r"there is no (file|table) .*absent[._]"):
+        place.input(elsewhere)
 
 
-def test_required_columns_may_be_empty_or_absent_in_a_row(fill: Fill, tmp_path: Path) -> None:
+def test_required_columns_may_be_empty_or_absent_in_a_row(fill: Fill, place: Place) -> None:
     records = [record_of(0, title=""), record_of(1, info="", video_tag="", title="")]
-    with closing(open_input(fill(tmp_path, records))) as table:
+    with closing(place.input(fill(place, records))) as table:
         assert table.read_rows(0, 2) == records
 
 
@@ -177,12 +231,12 @@ DAY, NEXT_DAY = "ds=20250115", "ds=20250116"
 class Outputs:
     """Handles on the partitions of one output table."""
 
-    def __init__(self, url_of: Callable[[Path, str], str], directory: Path) -> None:
-        self._url_of, self._directory = url_of, directory
+    def __init__(self, open_partition: Callable[[str], OutputTable]) -> None:
+        self._open_partition = open_partition
         self._opened: list[OutputTable] = []
 
     def open(self, partition: str = DAY, extras: Sequence[str] | None = ("title",)) -> OutputTable:
-        table = open_output(self._url_of(self._directory, partition))
+        table = self._open_partition(partition)
         self._opened.append(table)
         if extras is not None:
             table.prepare(extras)
@@ -194,8 +248,8 @@ class Outputs:
 
 
 @pytest.fixture(params=OUTPUTS)
-def outputs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outputs]:
-    with closing(Outputs(OUTPUTS[request.param], tmp_path)) as opened:
+def outputs(request: pytest.FixtureRequest, place: Place) -> Iterator[Outputs]:
+    with closing(Outputs(OUTPUTS[request.param](place))) as opened:
         yield opened
 
 
@@ -373,11 +427,11 @@ def test_results_are_streamed(sink: OutputTable) -> None:
     assert peak_bytes < 2500 * len(padding) / 3  # not all of it at once
 
 
-def test_an_outputs_url_is_normal_and_opens_it_again(sink: OutputTable) -> None:
+def test_an_outputs_url_is_normal_and_opens_it_again(outputs: Outputs, sink: OutputTable) -> None:
     sink.write_batch("batch", rows_of(0, 3))
-    with closing(open_output(sink.url)) as again:
-        assert again.url == sink.url == str(TableUrl.parse(sink.url))
-        assert again.count_results("run") == 3
+    again = outputs.open()
+    assert again.url == sink.url == str(TableUrl.parse(sink.url))
+    assert again.count_results("run") == 3
 
 
 def test_an_output_closes_twice_and_opens_by_itself_again(sink: OutputTable) -> None:

@@ -1,0 +1,98 @@
+"""What is remembered of batches on their way into a table that cannot remember them itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+from uuid import uuid4
+
+from storage.errors import Unavailable
+
+
+class BatchJournal(Protocol):
+    """Which session each batch of a run goes through, and who may rewrite a partition. Shared by all who write."""
+
+    def memory(self, run_id: str) -> str:
+        """An id of the unbroken memory of this run. Another id: what was remembered before is lost."""
+
+    def recall(self, run_id: str, batch: str) -> str | None:
+        """The session remembered for the batch."""
+
+    def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
+        """Remember a session unless there is one already other than ``instead_of``; return the one remembered.
+
+        Of several that write one batch all get the same answer, so they all write through one session.
+        """
+
+    def writing(self, table: str) -> AbstractContextManager[None]:
+        """Hold while a batch goes into the partition; ``Unavailable`` while somebody rewrites it."""
+
+    def rewriting(self, table: str) -> AbstractContextManager[bool]:
+        """Hold while a partition is rewritten; yields False, and holds nothing, while anybody writes to it."""
+
+
+class MemoryJournal:
+    """A :class:`BatchJournal` for one process: commands, and tests. Workers share the one in the ledger's server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._memories: dict[str, str] = {}
+        self._sessions: dict[tuple[str, str], str] = {}
+        self._writers: dict[str, int] = {}
+        self._rewritten: set[str] = set()
+
+    def memory(self, run_id: str) -> str:
+        """An id of the memory of this run."""
+        with self._lock:
+            return self._memories.setdefault(run_id, uuid4().hex)
+
+    def recall(self, run_id: str, batch: str) -> str | None:
+        """The session remembered for the batch."""
+        return self._sessions.get((run_id, batch))
+
+    def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
+        """Remember a session unless there is another one."""
+        with self._lock:
+            standing = self._sessions.get((run_id, batch), instead_of)
+            self._sessions[run_id, batch] = session if standing == instead_of else str(standing)
+            return self._sessions[run_id, batch]
+
+    def forget(self) -> None:
+        """Lose everything, as a wiped server does."""
+        with self._lock:
+            self._memories.clear()
+            self._sessions.clear()
+
+    @contextmanager
+    def writing(self, table: str) -> Iterator[None]:
+        """Count as a writer of the partition."""
+        with self._lock:
+            if table in self._rewritten:
+                raise Unavailable(rewritten_now(table))
+            self._writers[table] = self._writers.get(table, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writers[table] -= 1
+
+    @contextmanager
+    def rewriting(self, table: str) -> Iterator[bool]:
+        """Keep writers out, unless there are some."""
+        with self._lock:
+            is_free = table not in self._rewritten and not self._writers.get(table)
+            if is_free:
+                self._rewritten.add(table)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                with self._lock:
+                    self._rewritten.discard(table)
+
+
+def rewritten_now(table: str) -> str:
+    """Why nothing may be written at the moment."""
+    return f"{table} is being rewritten without the rows that a retry replaced; written to when that is done"
