@@ -6,8 +6,9 @@ import base64
 import csv
 import io
 import json
+import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
@@ -24,34 +25,40 @@ from tests.servers.wire import Request, Response
 CSV_ROWS = 10_000  # as many come without the tunnel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Instance:
-    """A job that has run."""
+    """A job, and what became of it."""
 
     job: str  # its XML
     task: str
+    statement: Statement
+    polls_left: int  # so often it is told as running
+    is_done: bool = False
     selection: Selection | None = None
     error: str | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
-def submit(store: Store, instances: dict[str, Instance], project: str, request: Request) -> Response:
-    """``POST /instances``: run the statement at once; whether it went well is for polling to tell."""
+def submit(
+    store: Store, instances: dict[str, Instance], statement_polls: int, project: str, request: Request
+) -> Response:
+    """``POST /instances``: take a statement, and run it at once unless it is to be polled for."""
     job = ET.fromstring(request.body).find("Job")
     query = job.findtext("Tasks/SQL/Query") if job is not None else None
     if job is None or query is None:
         raise Refusal(400, "InvalidArgument", "The test server runs jobs of one SQL task")
-    name = uuid.uuid4().hex
-    source, task = ET.tostring(job, encoding="unicode"), job.findtext("Tasks/SQL/Name") or "task"
+    name, source = uuid.uuid4().hex, ET.tostring(job, encoding="unicode")
     statement = Statement(project, query, may_scan_all=_settings(job).get("odps.sql.allow.fullscan") == "true")
-    try:
-        instances[name] = Instance(source, task, selection=execute(store, statement))
-    except SqlError as error:
-        instances[name] = Instance(source, task, error=str(error))
+    instances[name] = Instance(source, job.findtext("Tasks/SQL/Name") or "task", statement, statement_polls)
+    if not statement_polls:
+        _advance(store, instances[name])
     return Response(201, headers={"Location": f"/projects/{project}/instances/{name}"})
 
 
-def instance(instances: dict[str, Instance], sessions: Sessions[Snapshot], name: str, request: Request) -> Response:
-    """``GET /instances/I`` with ``?taskstatus``, ``?result``, ``?source`` or, of its rows, ``?downloads``."""
+def instance(
+    store: Store, instances: dict[str, Instance], sessions: Sessions[Snapshot], name: str, request: Request
+) -> Response:
+    """``GET /instances/I``: how it went, ``?result``, ``?source``; ``?downloads`` of its rows; ``PUT`` stops it."""
     if (found := instances.get(name)) is None:
         raise Refusal(404, "NoSuchObject", f"ODPS-0430055: The instance does not exist - {name}")
     if "downloads" in request.query:
@@ -62,20 +69,41 @@ def instance(instances: dict[str, Instance], sessions: Sessions[Snapshot], name:
         return read_session(sessions, name, request)
     if "source" in request.query:
         return xml_response(found.job)
+    _advance(store, found, is_stopped=request.method == "PUT")
     now = formatdate(usegmt=True)
-    headers = {"x-odps-owner": "tester", "x-odps-start-time": now, "x-odps-end-time": now}
+    headers = {"x-odps-owner": "tester", "x-odps-start-time": now, "x-odps-end-time": now if found.is_done else ""}
     return xml_response(_described(found, request), headers)
 
 
+def _advance(store: Store, found: Instance, *, is_stopped: bool = False) -> None:
+    with found.lock:
+        if found.is_done:
+            return
+        if is_stopped:
+            found.is_done, found.error = True, "ODPS-0130252:[1,1] Instance was stopped"
+        elif found.polls_left:
+            found.polls_left -= 1
+        else:
+            found.is_done = True
+            _run(store, found)
+
+
+def _run(store: Store, found: Instance) -> None:
+    try:
+        found.selection = execute(store, found.statement)
+    except SqlError as error:
+        found.error = str(error)
+
+
 def _described(found: Instance, request: Request) -> str:
-    status = "Failed" if found.error else "Success"
+    status = "Failed" if found.error else "Success" if found.is_done else "Running"
     result = ""
     if "result" in request.query:
         text = found.error or (_csv(found.selection) if found.selection else "")
         coded = base64.b64encode(text.encode()).decode()
         result = f'<Result Transform="Base64" Format="{"text" if found.error else "csv"}">{coded}</Result>'
     task = f'<Task Type="SQL"><Name>{escape(found.task)}</Name>{result}<Status>{status}</Status></Task>'
-    return f"<Instance><Status>Terminated</Status><Tasks>{task}</Tasks></Instance>"
+    return f"<Instance><Status>{'Terminated' if found.is_done else 'Running'}</Status><Tasks>{task}</Tasks></Instance>"
 
 
 def _settings(job: ET.Element) -> dict[str, str]:

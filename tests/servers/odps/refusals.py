@@ -26,9 +26,10 @@ def refused(refusal: Refusal) -> Response:
     return Response(refusal.status, _body(refusal.code, refusal.message), {"x-odps-request-id": uuid.uuid4().hex})
 
 
-def refusal_fault(status: int, code: str, message: str = "injected by a fault rule") -> Fault:
+def refusal_fault(status: int, code: str, *, retry_after_seconds: int | None = None) -> Fault:
     """A fault that answers with a code of MaxCompute's, such as 400 ``MetaTransactionFailed``, 429 ``FlowExceeded``."""
-    return Fault("status", status=status, body=_body(code, message))
+    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+    return Fault("status", status=status, headers=headers, body=_body(code, "injected by a fault rule"))
 
 
 def _body(code: str, message: str) -> bytes:

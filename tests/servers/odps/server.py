@@ -5,7 +5,7 @@
         server.insert("videos", [{"video_id": "a"}], "ds=20250115")
         odps = ODPS(server.access_id, server.secret, server.project, server.endpoint)
 
-It knows no quotas and no permissions, runs SQL statements at once, and accepts every date in a request.
+It knows no quotas and no permissions, and accepts every date in a request.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class OdpsServer:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.project = project
+        self.statement_polls = 0  # how often a statement that is submitted from now on is told as running
         self.credentials = Credentials(access_id, secret, sts_token)
         self._store = Store()
         self._instances: dict[str, Instance] = {}
@@ -154,9 +155,9 @@ class OdpsServer:
             case ["tables", *names]:
                 return self._route_in_tables(request, names)
             case ["instances"]:
-                return submit(self._store, self._instances, self.project, request)
+                return submit(self._store, self._instances, self.statement_polls, self.project, request)
             case ["instances", name]:
-                return instance(self._instances, self._downloads, name, request)
+                return instance(self._store, self._instances, self._downloads, name, request)
             case []:
                 return meta.project(self.project)
             case ["tunnel"]:

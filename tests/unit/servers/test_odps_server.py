@@ -236,3 +236,20 @@ def test_insert_into_appends_and_makes_the_partition(server, odps):
     odps.execute_sql("INSERT INTO TABLE videos PARTITION (ds='1') VALUES ('c', 1, 3)")
     assert [row["video_id"] for row in server.rows("videos", "ds=1")] == ["a", "b", "c"]
     assert server.rows("videos", "ds=1")[2]["score"] == 1.0
+
+
+def test_a_statement_may_take_its_time_and_be_stopped(server, odps):
+    server.create_table("videos", COLUMNS)
+    server.statement_polls = 3
+    slow = odps.run_sql("INSERT INTO videos VALUES ('a', 0.5, 1)")
+    assert not slow.is_terminated()
+    assert server.rows("videos") == []
+    while not slow.is_terminated():
+        pass
+    assert slow.is_successful()
+    assert len(server.rows("videos")) == 1
+    stopped = odps.run_sql("INSERT INTO videos VALUES ('b', 0.5, 1)")
+    stopped.stop()
+    assert stopped.is_terminated()
+    assert not stopped.is_successful()
+    assert len(server.rows("videos")) == 1
