@@ -1,27 +1,91 @@
-"""What every object store promises. A new store joins by one line in ``STORES``."""
+"""What every object store promises. A new store joins by one line in ``STORES``.
+
+The suite also runs against a real OSS when these variables name one; what it puts stands under ``tamis-contract/``
+and stays there: ``OSS_TEST_ENDPOINT, OSS_TEST_REGION, OSS_TEST_ACCESS_KEY_ID, OSS_TEST_ACCESS_KEY_SECRET,
+OSS_TEST_BUCKET, OSS_TEST_OTHER_BUCKET`` (and ``OSS_TEST_SECURITY_TOKEN`` for a session).
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from storage.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing
 from storage.objects.local import DirectoryStore
+from storage.objects.oss import OssStore
+from storage.objects.oss_client import OssPlace
+from storage.objects.oss_writing import PartLimits
 from storage.objects.protocol import ObjectStat, ObjectStore
 from storage.uri import ObjectUri
+from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 
-STORES: dict[str, Callable[[Path], ObjectStore]] = {"directory": DirectoryStore}
+
+@contextmanager
+def directory(root: Path) -> Iterator[ObjectStore]:
+    yield DirectoryStore(root)
+
+
+@contextmanager
+def oss(root: Path) -> Iterator[ObjectStore]:
+    with OssServer(root, buckets=("videos", "others")) as server:
+        place = OssPlace(server.endpoint, REGION)
+        keys = StaticProvider(Credentials(KEY_ID, SECRET))
+        yield OssStore(place, keys, parts=PartLimits(threshold_bytes=1 << 20, part_bytes=1 << 19))
+
+
+@contextmanager
+def real_oss(_root: Path) -> Iterator[ObjectStore]:
+    given = {name: os.environ.get(f"OSS_TEST_{name}", "") for name in ("SECURITY_TOKEN", "BUCKET", "OTHER_BUCKET")}
+    keys = Credentials(
+        os.environ["OSS_TEST_ACCESS_KEY_ID"], os.environ["OSS_TEST_ACCESS_KEY_SECRET"], given["SECURITY_TOKEN"] or None
+    )
+    place = OssPlace(os.environ["OSS_TEST_ENDPOINT"], os.environ["OSS_TEST_REGION"])
+    buckets = {"videos": given["BUCKET"], "others": given["OTHER_BUCKET"]}
+    yield Elsewhere(OssStore(place, StaticProvider(keys)), buckets, f"tamis-contract/{secrets.token_hex(6)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A store under other bucket names, below a prefix of this run."""
+
+    store: ObjectStore
+    buckets: dict[str, str]
+    prefix: str
+
+    def stat(self, uri: ObjectUri) -> ObjectStat:
+        return self.store.stat(self.moved(uri))
+
+    def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
+        self.store.fetch(self.moved(uri), stat, into)
+
+    def put(self, path: Path, uri: ObjectUri) -> None:
+        self.store.put(path, self.moved(uri))
+
+    def moved(self, uri: ObjectUri) -> ObjectUri:
+        return ObjectUri(self.buckets[uri.bucket], f"{self.prefix}/{uri.key}")
+
+
+STORES = {"directory": directory, "oss": oss}
+if "OSS_TEST_ENDPOINT" in os.environ:
+    STORES["real oss"] = real_oss
 CLIP = ObjectUri("videos", "2025/clip.mp4")
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
     root = tmp_path / "root"
     root.mkdir()
-    return STORES[request.param](root)
+    with STORES[request.param](root) as store:
+        yield store
 
 
 @pytest.fixture
