@@ -49,6 +49,8 @@ class DirectoryStore:
 
     def read_range(self, uri: ObjectUri, stat: ObjectStat, start: int, length: int, into: BinaryIO) -> None:
         """Write ``length`` bytes from ``start`` on; the file must be the one that ``stat`` describes."""
+        if start < 0 or length < 0 or start + length > stat.size_bytes:
+            raise ObjectCorrupt(f"{uri} has no bytes {start}…{start + length}: it has {stat.size_bytes}")
         with self._read_faults(uri), self._root() as root, beneath.parent_of(root, uri) as (parent, name):
             descriptor = beneath.open_regular(uri, name, parent)
         with os.fdopen(descriptor, "rb", buffering=0) as source:

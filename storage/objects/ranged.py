@@ -18,6 +18,6 @@ class RangedStore(Protocol):
     def read_range(self, uri: ObjectUri, stat: ObjectStat, start: int, length: int, into: BinaryIO) -> None:
         """Write the ``length`` bytes from ``start`` on to ``into``, which can do nothing but ``write``.
 
-        ``Unavailable`` when another version than ``stat`` names stands there now; ``ObjectCorrupt`` when the bytes
-        end early. No store states a checksum of a part: the caller must know the digest of the whole.
+        ``Unavailable`` when another version than ``stat`` names stands there now; ``ObjectCorrupt`` when the object has
+        no such bytes. No store states a checksum of a part: the caller must know the digest of the whole.
         """
