@@ -1,6 +1,7 @@
 """``python -m bench.gpu [--seconds 540] [--json PATH] [--tiny]``: what a GPU does with our encoder, in ten minutes.
 
-Needs PyTorch, Transformers and this repository, nothing else: no table, no broker, no decoder, no weights, no network.
+Needs PyTorch, Transformers and this repository, nothing else: no table, no broker, no weights, no network. Where PyAV
+is installed, too, and the GPU's driver decodes video, G6 says what that is worth.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import transformers
 
 from bench.accelerator.ceilings import ceilings
 from bench.accelerator.clock import Deadline
+from bench.accelerator.decoding import decoding
 from bench.accelerator.encoder import TINY, VIT_B
 from bench.accelerator.forward import forward
 from bench.accelerator.numerics import numerics
@@ -36,6 +38,7 @@ SECTIONS: Mapping[str, tuple[str, Section, float]] = {
     "G2": ("six clips in flight", threads_and_batcher, 0.1),
     "G3": ("a clip's way to the device", upload, 0.06),
     "G4": ("whole videos, decoded already", end_to_end, 0.2),
+    "G6": ("decoding on the GPU and on the CPU", decoding, 0.12),
 }
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}  # dense float16, as NVIDIA's data sheets state (SXM)
 LACKS = ("failed", "not run")  # what stands in a row instead of figures
