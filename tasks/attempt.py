@@ -17,7 +17,9 @@ from tasks import pipeline, runtime
 from tasks.alone import Floor
 from tasks.app import app
 from tasks.errors import AttemptsExhausted, Backoff, Record, decide, is_bug
+from tasks.logs import about
 from tasks.messages import RowMessage, for_any_node
+from tasks.metrics.instruments import ATTEMPTS
 from tasks.queues import TaskName
 from tasks.retry import later
 from tasks.runtime import Runtime
@@ -59,7 +61,8 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     will be tried again by another message. The chain then stops here.
     """
     try:
-        answer = _unless_recorded(step, runtime.current(), work)
+        with about(run=step.row.run_id, ordinal=step.row.ordinal, step=step.name):
+            answer = _unless_recorded(step, runtime.current(), work)
     except Unavailable as error:  # the ledger's: every other one was settled
         msg = f"{step} goes back to its queue: {error}"
         raise Reject(msg, requeue=True) from error
@@ -103,7 +106,9 @@ def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | None:
         if attempt.unended_before >= rt.settings.max_attempts:
             msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
             raise AttemptsExhausted(msg)
-        answer = work(attempt.number)
+        with about(attempt=attempt.number, video=str(row.record.get("video_id"))):
+            answer = work(attempt.number)
+        ATTEMPTS.labels(step.name, "done").inc()
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
         _settle(step, attempt.number, error, rt)
         answer = None
@@ -119,6 +124,7 @@ def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> None:
         log.error("%s: unexpected error", step, exc_info=error)
     decision = decide(error, stage=step.name, attempt=attempt, max_attempts=settings.max_attempts, backoff=backoff)
     pipeline.release(row, rt)
+    ATTEMPTS.labels(step.name, "failed" if isinstance(decision, Record) else "again").inc()
     if isinstance(decision, Record):
         record(row, pipeline.failed(row, decision.failure, rt), rt)
         return

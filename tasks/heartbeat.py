@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from storage.errors import Unavailable
 from storage.ledger import Ledger
@@ -16,11 +16,18 @@ log = logging.getLogger(__name__)
 BEATS_PER_SILENCE = 6
 
 
-def start_heartbeat(ledger: Ledger, settings: Settings, queues: Iterable[str]) -> threading.Event:
-    """Beat now and then every few seconds, until the returned event is set. The roles are the queues' names."""
+def start_heartbeat(
+    ledger: Ledger, settings: Settings, queues: Iterable[str], *, is_serving: Callable[[], bool] = lambda: True
+) -> threading.Event:
+    """Beat now and then every few seconds, until the returned event is set. The roles are the queues' names.
+
+    A worker that is not serving its queues does not say that they are served.
+    """
     roles = frozenset(queues)
 
     def beat() -> None:
+        if not is_serving():
+            return
         try:
             ledger.beat_node(settings.node, roles)
         except Unavailable as error:

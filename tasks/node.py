@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tasks.queues import Queue, gpu_queue
 from tasks.settings import Settings
@@ -24,12 +24,19 @@ def node_processes(settings: Settings, gpus: list[str]) -> list[ProcessSpec]:
     """Return io, one inference worker per GPU (one on the CPU when there is none), results and beat."""
     shared = {"TAMIS_GPU_WORKERS": str(max(1, len(gpus))), "TAMIS_NODE": settings.node}
     inference = [_gpu_worker(settings, index, shared | {"CUDA_VISIBLE_DEVICES": gpu}) for index, gpu in enumerate(gpus)]
-    return [
-        _worker(settings, "io", [Queue.IO.value], settings.max_concurrent_downloads, shared),
-        *(inference or [_gpu_worker(settings, 0, shared)]),
-        _worker(settings, "results", [Queue.RESULTS.value, Queue.CONTROL.value], 4, shared),
-        _beat(settings, shared),
-    ]
+    io = _worker(settings, "io", [Queue.IO.value], settings.max_concurrent_downloads, shared)
+    results = _worker(settings, "results", [Queue.RESULTS.value, Queue.CONTROL.value], 4, shared)
+    inference = inference or [_gpu_worker(settings, 0, shared)]
+    ports = _metrics_ports([io, results, *inference], settings.metrics_port)
+    workers = [replace(one, variables=one.variables | ports.get(one.name, {})) for one in (io, *inference, results)]
+    return [*workers, _beat(settings, shared)]
+
+
+def _metrics_ports(workers: list[ProcessSpec], first_port: int | None) -> dict[str, dict[str, str]]:
+    """Worker -> its own metrics port: io the first, results the next, then the inference workers."""
+    if first_port is None:
+        return {}
+    return {one.name: {"TAMIS_METRICS_PORT": str(port)} for port, one in enumerate(workers, first_port)}
 
 
 def visible_gpus() -> list[str]:

@@ -21,6 +21,7 @@ from storage.ledger import Run, Shard, is_retry
 from storage.records import Execution, Failure, Record, ResultRow, VideoRow
 from storage.uri import ObjectUri, check_object
 from tasks.messages import Downloaded, RowMessage
+from tasks.metrics.instruments import SHARDS, observe_row
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
     from inference.types import Verdict
@@ -265,6 +266,7 @@ def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
     recorded = rt.ledger.record(row.run_id, row.shard_id, row.ordinal, result.to_bytes(), result.outcome)
     if recorded.is_first:
         log.info("row %s of run %s: %s", row.ordinal, row.run_id, result.outcome)
+        observe_row(result.outcome, result.result_info.get("stages", {}))
     return recorded.is_full
 
 
@@ -279,4 +281,6 @@ def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
     rows = [ResultRow.from_bytes(results[ordinal]) for ordinal in sorted(results)]
     with _telling(run_id, "write", rt):
         rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
-    return rt.ledger.close_shard(run_id, shard_id)
+    is_closed = rt.ledger.close_shard(run_id, shard_id)
+    SHARDS.inc(is_closed)
+    return is_closed

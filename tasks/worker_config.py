@@ -6,14 +6,18 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from storage.ledger import Ledger
 from tasks.queues import Queue
-from tasks.settings import current
+from tasks.settings import Settings, current
 from tasks.worker import WorkerConfig
+from tasks.worker.config import wiring_of
 
 if TYPE_CHECKING:
     from celery import Celery
+    from prometheus_client.registry import Collector
 
 RETRY_SECONDS = 0.5  # between looks for retries whose time has come
+SCRAPE_SECONDS = 2.0  # that a scrape waits for the ledger
 RECLAIM_SECONDS = 60.0  # between looks for what killed processes left in this node's spool
 
 _tickers: list[threading.Event] = []  # of this process; set, each ends its ticker
@@ -29,18 +33,38 @@ def worker_config(app: Celery) -> Callable[[], WorkerConfig]:
         return WorkerConfig(
             visibility_timeout_seconds=settings.visibility_timeout_seconds,
             hard_deadline_seconds=lambda _task_name: settings.task_deadline_seconds,
-            open_runtime=open_for_queues,
+            open_runtime=lambda queues: open_for_queues(app, queues),
             close_runtime=close,
             is_room=room_watcher(app, settings),
             gated_queues=frozenset({Queue.IO.value}),
             health_file=settings.health_file,
+            metrics_address=metrics_address(settings),
+            collectors=lambda queues: collectors(app, queues),
             stall_seconds=settings.stall_seconds,
         )
 
     return make
 
 
-def open_for_queues(queues: frozenset[str]) -> None:
+def metrics_address(settings: Settings) -> tuple[str, int] | None:
+    """Where this process serves its metrics, if it does."""
+    return None if settings.metrics_port is None else (settings.metrics_host, settings.metrics_port)
+
+
+def collectors(app: Celery, queues: frozenset[str]) -> list[Collector]:
+    """What a worker of these queues looks at when it is scraped; the control workers answer for the fleet."""
+    from tasks import runtime
+    from tasks.connections import ledger_client
+    from tasks.metrics.fleet import FleetCollector
+    from tasks.metrics.process import ProcessCollector
+
+    chosen: list[Collector] = [ProcessCollector(runtime.opened, wiring_of(app).pulse)]
+    if Queue.CONTROL in queues:
+        chosen.append(FleetCollector(Ledger(ledger_client(current(), patience_seconds=SCRAPE_SECONDS)), app))
+    return chosen
+
+
+def open_for_queues(app: Celery, queues: frozenset[str]) -> None:
     """Open this process's runtime, models too when it consumes a GPU queue, and start what it does beside its tasks.
 
     It says that it lives only now: while models warm up, its queue is better served by others.
@@ -52,7 +76,9 @@ def open_for_queues(queues: frozenset[str]) -> None:
 
     opened = runtime.opener(current(), queues)
     runtime.set_current(opened)
-    _tickers.append(start_heartbeat(opened.ledger, opened.settings, queues))
+    pulse = wiring_of(app).pulse
+    heartbeat = start_heartbeat(opened.ledger, opened.settings, queues, is_serving=lambda: not pulse.is_cordoned)
+    _tickers.append(heartbeat)
     if opened.tiers is not None:  # it spools, so it tidies: each node its own spool
         _tickers.append(start_ticker("reclaim", RECLAIM_SECONDS, lambda: runtime.reclaim_quietly(opened)))
     if Queue.CONTROL in queues:

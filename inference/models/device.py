@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,33 @@ def device_info(device: torch.device) -> str:
         return f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}"
     memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
     return f"{device}, {memory_gib:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLoad:
+    """How busy a GPU is, by whatever process."""
+
+    used_bytes: int
+    total_bytes: int
+    busy_ratio: float | None  # of the driver's last sample period (nvidia-smi's "GPU-Util"); None if it does not say
+
+
+def device_load(device: torch.device) -> DeviceLoad | None:
+    """The load of a GPU now; None for a CPU, and for a GPU that fails: a look must not end a worker."""
+    if device.type != "cuda":
+        return None
+    try:
+        free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    except RuntimeError:
+        return None
+    return DeviceLoad(total_bytes - free_bytes, total_bytes, _busy_ratio(device))
+
+
+def _busy_ratio(device: torch.device) -> float | None:
+    try:
+        return float(torch.cuda.utilization(device)) / 100
+    except (RuntimeError, ModuleNotFoundError):  # it asks NVML, which needs nvidia-ml-py
+        return None
 
 
 def _processor_name() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from celery import Celery
+    from prometheus_client.registry import Collector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class WorkerConfig:
     ``open_runtime`` gets the names of the consumed queues and runs before the first message is taken;
     ``close_runtime`` runs once after the last task, also when opening failed.
     ``is_room`` is asked about four times a second on the event loop, so it must answer at once.
+    ``collectors`` gets the names of the consumed queues; what it returns is served at ``metrics_address``.
     """
 
     visibility_timeout_seconds: float
@@ -33,6 +35,8 @@ class WorkerConfig:
     is_room: Callable[[], bool] | None = None
     gated_queues: frozenset[str] = frozenset()
     health_file: Path | None = None
+    metrics_address: tuple[str, int] | None = None
+    collectors: Callable[[frozenset[str]], Iterable[Collector]] | None = None
     stall_seconds: float = 120.0
     frozen_seconds: float = 120.0
 
@@ -57,6 +61,7 @@ class Pulse:
 
     phase: Phase = Phase.STARTING
     is_gate_open: bool = True
+    is_cordoned: bool = False  # an operator drained the worker: it takes nothing until told otherwise
     looped_at: float = field(default_factory=time.monotonic)
     received_at: float = field(default_factory=time.monotonic)
     last_task_at: datetime | None = None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 WORKER_STEPS = (
     "tasks.worker.drain:Drain",
+    "tasks.worker.exposition:Exposition",
     "tasks.worker.warmup:WarmUp",
     "tasks.worker.lease:LeaseRenewer",
     "tasks.worker.watchdog:Watchdog",
@@ -22,6 +23,7 @@ WORKER_STEPS = (
 CONSUMER_STEPS = (
     "tasks.worker.reconnect:Handover",
     "tasks.worker.gate:Gate",
+    "tasks.worker.cordon:Cordon",
     "tasks.worker.health:PulseKeeper",
     "tasks.worker.quorum:DeadLetters",
     "tasks.worker.quorum:NoDelayedDelivery",

@@ -35,9 +35,10 @@ class SideChannel:
             act(connection.default_channel)
         except errors as error:
             logger.warning("%s: the broker does not answer well, trying again soon: %s", purpose, error)
-            self._forget()
+            self.close()
 
-    def _forget(self) -> None:
+    def close(self) -> None:
+        """Close the connection; the next attempt opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release()

@@ -32,7 +32,8 @@ class StallClock:
     def seconds(self, *, has_waiting: bool) -> float:
         """Return the seconds of the stall so far; 0 while there is none."""
         now = time.monotonic()
-        if not has_waiting or not self.pulse.is_gate_open or not is_idle():
+        may_take = self.pulse.is_gate_open and not self.pulse.is_cordoned
+        if not has_waiting or not may_take or not is_idle():
             self._idle_since = now
         return now - max(self._idle_since, self.pulse.received_at)
 

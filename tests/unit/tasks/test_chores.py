@@ -18,6 +18,7 @@ import redis
 from storage.errors import Unavailable
 from storage.ledger import Run
 from tasks import pipeline, runtime, worker_config
+from tasks.app import app
 from tasks.download import download
 from tasks.feed import feed
 from tasks.infer import infer
@@ -115,7 +116,7 @@ def test_a_worker_that_spools_tidies_its_own_nodes_spool_and_every_worker_says_t
     monkeypatch.setattr(worker_config, "RECLAIM_SECONDS", 0.02)
     stray = rt.spool.root / f"{'0' * 64}-1"
     try:
-        worker_config.open_for_queues(frozenset({"io"}))
+        worker_config.open_for_queues(app, frozenset({"io"}))
         (node,) = rt.ledger.nodes(60)
         assert (node.name, node.roles) == ("n1", {"io"})
         stray.write_bytes(b"left by a crash")
@@ -128,7 +129,7 @@ def test_a_worker_that_spools_tidies_its_own_nodes_spool_and_every_worker_says_t
 def test_a_worker_that_spools_nothing_tidies_nothing(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     rt.tiers = None
     monkeypatch.setattr(runtime, "opener", lambda _settings, _queues: rt)
-    worker_config.open_for_queues(frozenset({"results", "control", gpu_queue("n1")}))
+    worker_config.open_for_queues(app, frozenset({"results", "control", gpu_queue("n1")}))
     try:
         assert "tamis-reclaim" not in {thread.name for thread in threading.enumerate()}
         (node,) = rt.ledger.nodes(60)

@@ -128,3 +128,9 @@ def test_a_node_without_gpus_has_one_cpu_worker_and_one_with_two_has_two() -> No
     assert [processes[name].variables["CUDA_VISIBLE_DEVICES"] for name in ("gpu0", "gpu1")] == ["0", "1"]
     assert "--queues=gpu.n1,gpu" in processes["gpu1"].argv
     assert all(process.variables["TAMIS_GPU_WORKERS"] == "2" for process in processes.values())
+
+
+def test_every_worker_of_a_node_serves_its_metrics_on_a_port_of_its_own():
+    specs = node_processes(Settings(node="n1", metrics_port=9800), ["0", "1"])
+    ports = {spec.name: spec.variables.get("TAMIS_METRICS_PORT") for spec in specs}
+    assert ports == {"io": "9800", "results": "9801", "gpu0": "9802", "gpu1": "9803", "beat": None}

@@ -1,0 +1,50 @@
+"""What this process counts as it happens. The names are an interface: dashboards and alerts are held to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+
+disable_created_metrics()  # a series more for each series, which no query of ours reads
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+"""Ours alone: what libraries register with the client's global registry stays out."""
+
+WAIT_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
+STAGE_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+QUEUE_WAIT = Histogram(
+    "tamis_queue_wait_seconds",
+    "From the sending of a message to the start of its task; redeliveries count from the first sending",
+    ["task"],
+    buckets=WAIT_BUCKETS_SECONDS,
+    registry=REGISTRY,
+)
+STAGE = Histogram(
+    "tamis_stage_seconds",
+    "Time of one stage of one judged video, as in result_info.stages",
+    ["stage"],
+    buckets=STAGE_BUCKETS_SECONDS,
+    registry=REGISTRY,
+)
+ROWS = Counter(
+    "tamis_rows_recorded",
+    "Rows whose one result this process recorded, by outcome: ok, or the code of the failure",
+    ["outcome"],
+    registry=REGISTRY,
+)
+ATTEMPTS = Counter(
+    "tamis_attempts",
+    "Attempts at a step, by how they ended: done, again (to be tried again) or failed (recorded)",
+    ["step", "ending"],
+    registry=REGISTRY,
+)
+SHARDS = Counter("tamis_shards_written", "Shards this process wrote to an output table and closed", registry=REGISTRY)
+
+
+def observe_row(outcome: str, stages_milliseconds: Mapping[str, float]) -> None:
+    """Count a row that got its result, and how long each stage took."""
+    ROWS.labels(outcome).inc()
+    for stage, milliseconds in stages_milliseconds.items():
+        STAGE.labels(stage).observe(milliseconds / 1000)
