@@ -51,8 +51,8 @@ class OdpsTable:
 
     @property
     def quoted(self) -> str:
-        """The full name in SQL."""
-        return ".".join(f"`{name}`" for name in (self.project, self.schema, self.name) if name)
+        """The name in SQL, which runs in the project."""
+        return ".".join(f"`{name}`" for name in (self.schema, self.name) if name)
 
     def close(self) -> None:
         """Let go of the connections. The next use opens new ones."""

@@ -12,11 +12,14 @@ Tables are called tamis_test_… and live for a day.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from odps import ODPS
@@ -27,8 +30,16 @@ from storage.records import Record
 from storage.tables.odps_connection import NewTables, OdpsConnection, Patience
 from tests.servers.odps.server import OdpsServer
 
+ROOT = Path(__file__).parents[3]
 PREFIX = "TAMIS_TEST_ODPS_"
 QUICK = Patience(retry_seconds=20, first_wait_seconds=0.001, longest_wait_seconds=0.01)
+_SERVE = """
+import sys
+from tests.servers.odps.server import OdpsServer
+with OdpsServer() as server:
+    print(server.endpoint, server.project, server.access_id, server.secret, flush=True)
+    sys.stdin.read()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +95,23 @@ def table_of(directory: Path, kind: str) -> str:
 
 @contextmanager
 def odps_service() -> Iterator[Service]:
+    """The service that the environment names, or a server in a process of its own: its memory is not ours."""
     given = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
     if given:
         keys = Credentials(given["ACCESS_KEY_ID"], given["ACCESS_KEY_SECRET"])
         yield Service(given["PROJECT"], keys, given["ENDPOINT"], given.get("TUNNEL_ENDPOINT"), Patience())
     else:
-        with OdpsServer() as server:
-            keys = Credentials(server.access_id, server.secret)
-            yield Service(server.project, keys, server.endpoint, server.endpoint, QUICK, server)
+        with subprocess.Popen([sys.executable, "-c", _SERVE], cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            endpoint, project, access_id, secret = process.stdout.readline().split()
+            yield Service(project, Credentials(access_id, secret), endpoint, endpoint, QUICK)
+            process.stdin.close()  # it ends
+
+
+@contextmanager
+def odps_server(**options: Any) -> Iterator[Service]:
+    """A server in this process, with faults and sessions to be tampered with."""
+    with OdpsServer(**options) as server:
+        keys = Credentials(server.access_id, server.secret)
+        yield Service(server.project, keys, server.endpoint, server.endpoint, QUICK, server)
