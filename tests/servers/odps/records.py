@@ -16,6 +16,7 @@ from google_crc32c import value as crc32c
 
 from tests.servers.odps.refusals import Refusal
 from tests.servers.odps.schema import Row
+from tests.servers.odps.values import bytes_of, text_of
 
 END_RECORD, COUNT, CHECKSUM = 33553408, 33554430, 33554431
 KEYS = "array<bigint>"  # of the hidden columns of an upsert
@@ -43,7 +44,7 @@ def decode(types: Sequence[str], stream: bytes) -> list[Row]:
     reader = _Reader(stream)
     try:
         return _decode(reader, types)
-    except (IndexError, UnicodeDecodeError, struct.error) as error:
+    except (IndexError, struct.error) as error:
         raise _corrupted(str(error)) from error
 
 
@@ -62,7 +63,7 @@ def _encode_record(stream: bytearray, types: Sequence[str], row: Row) -> int:
 def _encode_value(kind: str, value: object) -> tuple[bytes, bytes]:
     match kind, value:
         case "string", _:
-            text = str(value).encode()
+            text = bytes_of(value)
             return _varint(len(text)) + text, text
         case "boolean", _:
             return (b"\1", b"\1") if value else (b"\0", b"\0")
@@ -129,7 +130,7 @@ class _Reader:
         match kind:
             case "string":
                 text = self.take(self.varint())
-                return text.decode(), text
+                return text_of(text), text
             case "boolean":
                 return (is_true := self.varint() != 0), bytes([is_true])
             case "double":

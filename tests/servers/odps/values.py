@@ -22,6 +22,19 @@ def stored(kind: str, value: object) -> object:
     return value
 
 
+def text_of(content: bytes) -> str | bytes:
+    """A string as it is stored: MaxCompute's may be any bytes, and stay so where they are not UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def bytes_of(value: object) -> bytes:
+    """A stored string as it travels."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 def restored(kind: str, value: object) -> object:
     """A value from the store: a bool where the column is one, a datetime in UTC where it is one."""
     match kind, value:

@@ -90,6 +90,18 @@ def test_every_type_survives_the_way_up_and_down(server, tunnel, is_arrow):
     assert server.rows("kinds") == given
 
 
+def test_a_string_may_be_any_bytes(server, tunnel):
+    server.create_table("raw", {"content": "string"})
+    server.insert("raw", [{"content": b"\xff\x00"}])
+    session = tunnel.create_upload_session("raw")
+    with session.open_arrow_writer(0) as writer:
+        writer.write(pa.record_batch([pa.array([b"\xfe"], pa.binary()).view(pa.string())], names=["content"]))
+    session.commit([0])
+    assert [row["content"] for row in server.rows("raw")] == [b"\xff\x00", b"\xfe"]
+    with tunnel.create_download_session("raw").open_arrow_reader(0, 2) as reader:
+        assert reader.read()["content"].cast("binary").to_pylist() == [b"\xff\x00", b"\xfe"]
+
+
 @both_formats
 def test_a_range_of_rows_and_some_columns_are_read(server, tunnel, is_arrow):
     server.insert("videos", rows(*"abcdef"), "ds=1")
