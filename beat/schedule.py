@@ -27,5 +27,5 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Messages for the GPU workers of a node that has none any more.
     "rescue-dead-nodes": every(10.0, TaskName.RESCUE),
     # New partitions of the declared sources. Each source has a schedule of its own: this only asks which are due.
-    "ingest-new-partitions": every(10.0, TaskName.INGEST),
+    "ingest-new-partitions": every(5.0, TaskName.INGEST),
 }

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from functools import cache
 
 from tasks import runtime
 from tasks import sweep as sweeping
 from tasks.app import app
+from tasks.connections import ledger_client
 from tasks.feed import publish
-from tasks.ingest.look import Means
-from tasks.ingest.tick import open_means, tick, utc_now
+from tasks.ingest.tick import means_over, tick, utc_now
 from tasks.queues import Queue, TaskName
 from tasks.rescue import drain, forsaken_queues
-from tasks.settings import Settings
 from tasks.waiting import is_quiet
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,5 @@ def ingest() -> None:
     """Look at the sources that are due, and start a run for each partition that is complete and not sifted yet."""
     settings = runtime.current().settings
     if settings.sources is not None:
-        tick(_means(settings), utc_now())
-
-
-@cache
-def _means(settings: Settings) -> Means:
-    return open_means(settings)
+        with closing(ledger_client(settings)) as client:
+            tick(means_over(client, settings), utc_now())

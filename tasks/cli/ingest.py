@@ -11,11 +11,12 @@ from celery.bin.base import CeleryCommand
 
 from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
 from tasks.cli.usage import NO_BROKER, OneLine, clear_errors, open_console, settings
+from tasks.connections import ledger_client
 from tasks.ingest.lease import leased
 from tasks.ingest.look import Means, Trouble, look, note_trouble, survey
 from tasks.ingest.model import SETTLED_STATES, Backfill, Decision
 from tasks.ingest.sources import Source, load_sources, parse_day
-from tasks.ingest.tick import open_means, utc_now
+from tasks.ingest.tick import means_over, utc_now
 
 MOST_LOOKS = 200  # partitions whose rows a person waits to have counted
 
@@ -154,7 +155,7 @@ def _chosen(sources: tuple[Source, ...], names: Iterable[str]) -> list[Source]:
 
 def _reached() -> Means:
     """Return what looks work with, once Redis answers."""
-    means = open_means(settings())
+    means = means_over(ledger_client(settings()), settings())
     try:
         means.ledger.runs()
     except Trouble as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
+import redis
+
 from storage.errors import StorageError
 from storage.ledger import Ledger
-from tasks.connections import ledger_client
 from tasks.ingest.journal import Journal, Status
 from tasks.ingest.lease import leased
 from tasks.ingest.look import Means, Trouble, look, note_trouble, open_runs
@@ -18,9 +19,8 @@ from tasks.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def open_means(settings: Settings, *, patience_seconds: float = 3.0) -> Means:
+def means_over(client: redis.Redis, settings: Settings) -> Means:
     """Return what looks work with, over one Redis client."""
-    client = ledger_client(settings, patience_seconds=patience_seconds)
     return Means(settings, Ledger(client), Journal(client))
 
 

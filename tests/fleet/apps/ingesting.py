@@ -1,0 +1,61 @@
+"""The real tasks on the real runtime and the real manifest's name, but for the models: each judgement is noted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tasks.runtime
+from inference.filters import load_manifest
+from inference.types import Verdict
+from tasks.app import app
+from tasks.queues import is_gpu_queue
+from tasks.runtime import Runtime
+from tasks.settings import Settings
+from tests.fleet.apps.light import LightJudging, open_light
+
+__all__ = ["app"]
+
+
+@dataclass(frozen=True, slots=True)
+class NotingJudging:
+    """What :class:`tasks.runtime.Judging` offers; ``diary`` gets a line for each video that is judged."""
+
+    manifest: Any
+    diary: Path
+    light: LightJudging = field(default_factory=lambda: LightJudging(Path("/nowhere")))
+
+    @property
+    def models(self) -> Any:
+        """The models' names."""
+        return self.light.models
+
+    @property
+    def mean_cost(self) -> Any:
+        """The mean cost of a video."""
+        return self.light.mean_cost
+
+    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
+        """Note the video and judge it."""
+        with self.diary.open("a", encoding="utf-8") as diary:
+            diary.write(path.read_text(encoding="utf-8") + "\n")
+        return self.light.judge(path, switches)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def open_ingesting(settings: Settings, queues: Iterable[str]) -> Runtime:
+    """Open all but the models."""
+    names = set(queues)
+    opened = open_light(settings, names)
+    if any(is_gpu_queue(queue) for queue in names):
+        manifest = load_manifest(settings.manifest)
+        opened.judging = NotingJudging(manifest, Path(os.environ["INGEST_DIARY"]))  # type: ignore[assignment]  # same shape
+    return opened
+
+
+tasks.runtime.opener = open_ingesting
