@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from storage.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing, Unavailable
 from storage.objects.local import DirectoryStore
+from storage.objects.oss import OssStore
+from storage.objects.oss_client import OssPlace
 from storage.objects.protocol import ObjectStat
 from storage.objects.ranged import RangedStore
 from storage.uri import ObjectUri
+from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 
 MODEL = ObjectUri("models", "vfx/model.safetensors")
 CONTENT = bytes(range(256)) * 12_000  # three blocks of a directory's, and no two parts of 1000 bytes alike
@@ -34,7 +38,14 @@ def directory(root: Path) -> Iterator[Opened]:
     yield DirectoryStore(root), put
 
 
-STORES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Opened]]] = {"directory": directory}
+@contextlib.contextmanager
+def oss(root: Path) -> Iterator[Opened]:
+    with OssServer(root) as server:
+        store = OssStore(OssPlace(server.endpoint, REGION), StaticProvider(Credentials(KEY_ID, SECRET)))
+        yield store, lambda uri, content: server.put(uri.bucket, uri.key, content)
+
+
+STORES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Opened]]] = {"directory": directory, "oss": oss}
 
 
 @pytest.fixture(params=STORES)
