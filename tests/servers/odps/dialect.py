@@ -13,7 +13,7 @@ def to_sqlite(text: str, project: str) -> str:
     """The same query with SQLite's literals and type names, and tables without their project."""
 
     def plain(code: str) -> str:
-        code = re.sub(rf"\b`?{re.escape(project)}`?\.(?=[\w`])", "", code)
+        code = re.sub(rf"(?<![\w`.])(`?){re.escape(project)}\1\.(?=[\w`])", "", code)
         code = re.sub(
             r"\bAS\s+STRING\s*\)", "AS TEXT)", code, flags=re.IGNORECASE
         )  # else SQLite would make numbers of strings

@@ -171,6 +171,13 @@ def test_a_select_brings_rows(server, odps):
     assert select(odps, query, tunnel=False) == with_numbers_as_text
 
 
+@pytest.mark.parametrize("name", ["videos", "`videos`", "sieve.videos", "`sieve`.`videos`", "sieve.`videos`"])
+def test_a_table_may_be_named_with_its_project(server, odps, name):
+    server.create_table("videos", COLUMNS, partitions={"ds": "string"})
+    odps.execute_sql(f"INSERT INTO TABLE {name} PARTITION (`ds`='1') VALUES ('sieve.videos', 0.5, 1)")
+    assert select(odps, f"SELECT v.video_id FROM {name} v WHERE `ds` = '1'") == [["sieve.videos"]]
+
+
 def test_rows_are_counted_and_json_is_read_by_sql(server, odps):
     server.create_table("videos", {"info": "string"})
     server.insert("videos", [{"info": '{"a": {"b": [1, "x"]}}'}, {"info": "no json"}, {"info": None}])
