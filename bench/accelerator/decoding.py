@@ -35,7 +35,7 @@ def decoding(setting: Setting) -> Iterator[Row]:
         yield Row(case, {"not run": "it needs a GPU"})
         return
     if not _has_pyav():
-        yield Row(case, {"not run": "it needs PyAV: pip install 'av>=17'"})
+        yield Row(case, {"not run": "it needs PyAV: pip install 'av>=18'"})
         return
     from inference.decode.nvdec import open_nvdec
 

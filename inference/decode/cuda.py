@@ -24,7 +24,6 @@ _LIBRARIES: Mapping[str, str] = {
     "libcuda.so.1": "install NVIDIA's driver, and give the container its GPUs",
     "libnvcuvid.so.1": "give the container NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
 }
-_FIRST_SAFE_PYAV = 17  # before it, a stream that the GPU refuses ends the process
 
 
 class NoGpuError(Exception):
@@ -54,8 +53,6 @@ def open_cuda() -> Cuda:
 
     Call it before the address space is limited: CUDA reserves far more of that than it uses.
     """
-    if int(av.__version__.split(".")[0]) < _FIRST_SAFE_PYAV:
-        raise NoGpuError(f"PyAV is too old to decode on a GPU: {av.__version__}, pip install 'av>={_FIRST_SAFE_PYAV}'")
     for library, remedy in _LIBRARIES.items():
         try:
             ctypes.CDLL(library)
