@@ -20,12 +20,12 @@ from storage import spool_index as index
 from storage.errors import ObjectTooLarge, SpoolFull, Unavailable
 from storage.spool_files import (
     KEY,
-    NAME,
     PartFile,
     SpoolUnavailable,
     discard,
     disk_faults,
     is_being_written,
+    is_stray,
     is_there,
     is_whole,
     open_root,
@@ -265,7 +265,7 @@ class Spool:
         known = {entry.name for state in (index.WHOLE, index.DOOMED) for entry in index.entries(connection, state)}
         known |= {part_of(self._path(entry)).name for entry in index.entries(connection, index.WRITING)}
         with disk_faults(self.root):
-            strays = [path for path in self.root.iterdir() if NAME.fullmatch(path.name) and path.name not in known]
+            strays = [path for path in self.root.iterdir() if path.name not in known and is_stray(path)]
             for path in strays:
                 path.unlink(missing_ok=True)
         return len(strays)

@@ -92,8 +92,10 @@ class PartFile(io.FileIO):
 def is_being_written(part: Path) -> bool:
     """Whether a living process holds this part file."""
     with disk_faults(part):
+        if not _is_regular(part):  # a FIFO would be waited for; nobody of ours writes to a symlink
+            return False
         try:
-            descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -116,6 +118,12 @@ def is_whole(path: Path, size_bytes: int) -> bool:
     return found is not None and stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
+def is_stray(path: Path) -> bool:
+    """Whether a name of the spool's stands on anything but a directory, which the spool makes none of."""
+    found = _look_at(path) if NAME.fullmatch(path.name) else None
+    return found is not None and not stat.S_ISDIR(found.st_mode)
+
+
 def discard(path: Path) -> None:
     """Remove a file and its part, where they exist."""
     with disk_faults(path):
@@ -126,6 +134,11 @@ def discard(path: Path) -> None:
 def part_of(path: Path) -> Path:
     """Where the file stands while it is written."""
     return path.with_name(path.name + PART_SUFFIX)
+
+
+def _is_regular(path: Path) -> bool:
+    found = _look_at(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def _look_at(path: Path) -> os.stat_result | None:

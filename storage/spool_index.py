@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from storage.errors import SpoolFull
+from storage.errors import SpoolFull, UsageError
 from storage.spool_files import SpoolUnavailable
 
 WRITING: Final = "writing"  # its bytes are reserved
@@ -81,6 +81,8 @@ class SpoolIndex:
         self.path = path
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        if path.is_symlink():
+            raise UsageError(f"the spool's index {path} is a symlink; delete it, or name another spool directory")
         with self._faults():
             self._connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
             self._connection.isolation_level = None  # transactions begin and end where we say

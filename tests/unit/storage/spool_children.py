@@ -23,7 +23,16 @@ LIMIT_BYTES = 1000
 CRASH_LIMIT_BYTES = 600
 # Between two of their lines nothing changes that outlives a process.
 ONLY_LOOKS = {"totals", "_select", "_first", "entries", "current", "name", "_path", "part_of", "_look_at", "is_there"}
-ONLY_LOOKS |= {"is_whole", "_fits", "shortfall_bytes", "disk_faults", "_faults", "_check_key"}
+ONLY_LOOKS |= {
+    "is_whole",
+    "is_stray",
+    "_is_regular",
+    "_fits",
+    "shortfall_bytes",
+    "disk_faults",
+    "_faults",
+    "_check_key",
+}
 ONLY_LOOKS |= {"<listcomp>", "<setcomp>", "<genexpr>"}
 NAMES = tuple("abcdefgh")
 Trace = Callable[[FrameType, str, Any], Any]
