@@ -80,6 +80,18 @@ class Settings(BaseModel):
     object_root: AbsolutePath | None = Field(
         default=None, description="directory standing for the object store: <bucket>/<key>"
     )
+    oss_endpoint: str | None = Field(
+        default=None,
+        description="OSS, such as https://oss-cn-hangzhou-internal.aliyuncs.com; instead of a directory",
+    )
+    oss_region: str | None = Field(
+        default=None, description="OSS's region, such as cn-hangzhou; default: the one in the endpoint's name"
+    )
+    oss_signature: Literal["v4", "v1"] = Field(default="v4", description="signature of requests to OSS")
+    oss_path_style: bool = Field(default=False, description="OSS's buckets stand in the path, not in the host's name")
+    oss_connect_timeout_seconds: Seconds = Field(default=5.0, description="longest wait for a connection to OSS")
+    oss_read_timeout_seconds: Seconds = Field(default=10.0, description="silence after which a reply of OSS is broken")
+    oss_attempts: Count = Field(default=4, description="failures of one OSS request in a row before it is given up")
     oss_buckets: frozenset[str] | None = Field(
         default=None, description="comma-separated buckets that rows may name; default: any"
     )
@@ -108,6 +120,19 @@ class Settings(BaseModel):
     cpfs_fill_floor_bytes: Count = Field(default=100 * GIB, description="bytes that filling leaves free on CPFS")
     crop_bucket: str | None = Field(default=None, description="bucket that crops are put in; default: the row's own")
     crop_prefix: str = Field(default="tamis-crops", description="crops are put at <prefix>/<digest>.mp4")
+
+    # MaxCompute
+    odps_endpoint: str | None = Field(default=None, description="MaxCompute endpoint, https://…/api, of odps:// tables")
+    odps_tunnel_endpoint: str | None = Field(
+        default=None, description="MaxCompute tunnel endpoint; default: the service names it"
+    )
+    odps_new_tables: Literal["append", "delta"] = Field(
+        default="append", description="what a missing output table is made: ordinary, or primary-key (Delta)"
+    )
+    odps_retry_seconds: Seconds = Field(
+        default=60.0, description="retries of one MaxCompute request end after this; its task is then tried again later"
+    )
+    odps_statement_seconds: Seconds = Field(default=900.0, description="deadline of one MaxCompute SQL statement")
 
     # Keys to Alibaba Cloud (MaxCompute, OSS): one way of these
     aliyun_access_key_id: str | None = Field(default=None, description="AccessKey ID for OSS and MaxCompute")
@@ -263,6 +288,22 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return value
 
+    @field_validator("oss_endpoint")
+    @classmethod
+    def _check_oss_endpoint(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?", value):
+            msg = "takes https://host or http://host:port, without a bucket's name before the host's"
+            raise ValueError(msg)
+        return None if value is None else value.rstrip("/")
+
+    @field_validator("oss_region")
+    @classmethod
+    def _check_oss_region(cls, value: str | None) -> str | None:
+        if value is not None and (not re.fullmatch(r"[a-z0-9-]+", value) or value.startswith("oss-")):
+            msg = "takes a region such as cn-hangzhou, without 'oss-'"
+            raise ValueError(msg)
+        return value
+
     @field_validator("aliyun_metadata_url")
     @classmethod
     def _check_metadata_url(cls, value: str) -> str:
@@ -382,7 +423,8 @@ def _unknown(name: str, known: Mapping[str, str]) -> str:
 
 def _describe(detail: Any) -> str:
     name = PREFIX + str(detail["loc"][0]).upper()
-    shown = "***" if name.endswith("_URL") or name in _SECRETS else repr(detail["input"])
+    is_secret = name.endswith("_URL") or name in _SECRETS or "@" in str(detail["input"])  # key:secret@host
+    shown = "***" if is_secret else repr(detail["input"])
     return f"{name}={shown}: {detail['msg'].removeprefix('Value error, ')}"
 
 

@@ -12,11 +12,12 @@ from storage.objects.local import DirectoryStore
 from storage.objects.protocol import ObjectStore
 from storage.patience import Patience
 from storage.tiers import Tier, Tiers
+from tasks.objects import open_origin
 from tasks.settings import Settings
 
 NO_TIER = (
-    "no storage tier is set, so no video can be fetched: set TAMIS_OBJECT_ROOT to the directory that holds "
-    "<bucket>/<key> (and TAMIS_CPFS_ROOT, TAMIS_ALLUXIO_ROOT where there are such mounts)"
+    "no storage tier is set, so no video can be fetched: set TAMIS_OSS_ENDPOINT, or TAMIS_OBJECT_ROOT to the directory "
+    "that holds <bucket>/<key> (and TAMIS_CPFS_ROOT, TAMIS_ALLUXIO_ROOT where there are such mounts)"
 )
 
 
@@ -36,9 +37,10 @@ def _tiers(settings: Settings) -> Iterator[Tier]:
     if alluxio is not None:
         limits = _fast_limits(settings, settings.alluxio_timeout_seconds)
         yield Tier("alluxio", alluxio, needs_opt_in=True, limits=limits)
-    if settings.object_root is not None:
+    origin = open_origin(settings)
+    if origin is not None:
         limits = _limits(settings, settings.origin_timeout_seconds, settings.origin_read_seconds)
-        yield Tier("oss", DirectoryStore(settings.object_root), limits=limits)
+        yield Tier("oss", origin, limits=limits)
 
 
 def _open_alluxio(settings: Settings) -> ObjectStore | None:
