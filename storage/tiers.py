@@ -20,8 +20,8 @@ from storage.errors import (
     ObjectCorrupt,
     ObjectMissing,
     ObjectTooLarge,
-    Rejected,
     SpoolFull,
+    StorageError,
     TierOpen,
     Unavailable,
     UsageError,
@@ -151,7 +151,7 @@ class Tiers:
                 guarded.store.stat(uri)
             except ObjectMissing:
                 pass  # an answer
-            except (Rejected, Unavailable) as error:
+            except StorageError as error:
                 fault = str(error)
             yield TierSight(guarded.tier.name, _milliseconds_since(started), fault)
 

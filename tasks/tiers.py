@@ -29,6 +29,23 @@ def open_tiers(settings: Settings) -> Tiers:
     return Tiers(tiers, max_object_bytes=settings.max_video_bytes, checks_origin=settings.check_origin)
 
 
+def tier_places(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Where each tier is, and what to do when it does not answer, by name."""
+    origin = settings.oss_endpoint or str(settings.object_root)
+    origin_remedy = (
+        f"check that {origin} can be reached from here, its keys, and that TAMIS_OSS_BUCKETS names buckets of yours"
+        if settings.oss_endpoint
+        else f"mount {origin} or make it readable"
+    )
+    alluxio = settings.alluxio_url or str(settings.alluxio_root)
+    alluxio_remedy = f"start Alluxio's worker at {alluxio}" if settings.alluxio_url else f"mount {alluxio} again"
+    return {
+        "cpfs": (str(settings.cpfs_root), f"mount {settings.cpfs_root} or make it readable"),
+        "alluxio": (alluxio, f"{alluxio_remedy}, or unset the tier: videos are then fetched from the next one"),
+        "oss": (origin, origin_remedy),
+    }
+
+
 def _tiers(settings: Settings) -> Iterator[Tier]:
     if settings.cpfs_root is not None:
         store, limits = DirectoryStore(settings.cpfs_root), _fast_limits(settings, settings.cpfs_timeout_seconds)
