@@ -17,10 +17,13 @@ from inference.errors import InferenceError
 from storage.errors import StorageError
 from storage.ledger import Ledger
 from storage.records import check_input_columns
-from storage.tables.open import open_input, open_output
+from storage.uri import ObjectUri
 from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
 from tasks.connections import ledger_client
 from tasks.settings import GIB, Settings
+from tasks.submit import merging_notices
+from tasks.tables import open_input, open_output
+from tasks.tiers import open_tiers, tier_places
 from tasks.weights import bring_weights, look_at_weights
 
 LEAST_DISK_BYTES = 2 * GIB  # with less than this free, a handful of videos in flight fills the disk
@@ -125,21 +128,18 @@ def check_workers() -> Iterator[Finding]:
 
 
 def check_tiers(chosen: Settings) -> Iterator[Finding]:
-    """At least one tier is set, and each that is set can be read."""
-    roots = {"cpfs": chosen.cpfs_root, "alluxio": chosen.alluxio_root, "oss": chosen.object_root}
-    if not any(roots.values()):
-        yield Finding(
-            "tiers",
-            is_well=False,
-            found="none is set: every row would fail",
-            remedy="set TAMIS_OBJECT_ROOT (and TAMIS_CPFS_ROOT, TAMIS_ALLUXIO_ROOT) to directories of <bucket>/<key>",
-        )
-    for name, root in roots.items():
-        if root is not None:
-            is_readable = root.is_dir() and os.access(root, os.R_OK | os.X_OK)
-            yield Finding(
-                f"tier {name}", is_well=is_readable, found=str(root), remedy=f"mount {root} or make it readable"
-            )
+    """At least one tier is set, and each that is set answers, within the time that a download would give it."""
+    bucket = next(iter(sorted(chosen.oss_buckets or ())), chosen.crop_bucket or "tamis-doctor")
+    places = tier_places(chosen)
+    for sight in open_tiers(chosen).look(ObjectUri(bucket, "tamis-doctor/no-such-object")):
+        place, remedy = places[sight.name]
+        found = sight.fault or f"{place} answers in {sight.milliseconds:.0f} ms"
+        yield Finding(f"tier {sight.name}", is_well=not sight.fault, found=found, remedy=remedy)
+    if chosen.cpfs_fill and chosen.cpfs_root is not None:
+        is_writable = os.access(chosen.cpfs_root, os.W_OK | os.X_OK)
+        found = "may be written to" if is_writable else "is read only, so TAMIS_CPFS_FILL does nothing"
+        remedy = f"mount {chosen.cpfs_root} writable, or unset TAMIS_CPFS_FILL"
+        yield Finding("fill cpfs", is_well=is_writable, found=f"{chosen.cpfs_root} {found}", remedy=remedy)
 
 
 def check_spool(chosen: Settings) -> Iterator[Finding]:
