@@ -11,8 +11,13 @@ from pathlib import Path
 
 from celery import Celery, Task
 
-from tasks.worker import WorkerConfig, install
+from tasks.metrics import waits
+from tasks.metrics.process import ProcessCollector
+from tasks.worker import WorkerConfig, cordon, insight, install
+from tasks.worker.config import wiring_of
 from tests.fleet.brokers import broker_settings
+
+__all__ = ["app", "cordon", "insight"]  # the last two by being imported: they are remote-control commands
 
 TOLD = json.loads(os.environ["FLEET_TEST"])
 
@@ -93,7 +98,10 @@ def config() -> WorkerConfig:
         health_file=Path(health_file) if health_file else None,
         stall_seconds=TOLD.get("stall_seconds", 60.0),
         frozen_seconds=TOLD.get("frozen_seconds", 60.0),
+        metrics_address=("127.0.0.1", TOLD["metrics_port"]) if "metrics_port" in TOLD else None,
+        collectors=lambda _: [ProcessCollector(lambda: None, wiring_of(app).pulse)],
     )
 
 
 install(app, config)
+waits.install()
