@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,13 @@ from inference.errors import Transient
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, Run
 from storage.spool import Spool
-from storage.tables.open import open_input, open_output
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tiers import Tiers
 from tasks.connections import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
 from tasks.settings import Settings, decoder_environ
+from tasks.tables import open_input, open_output
 from tasks.tiers import open_tiers
 from tasks.weights import bring_weights
 
@@ -158,6 +159,8 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     client = ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
     return Runtime(
         settings=settings,
+        open_input=partial(open_input, settings=settings),
+        open_output=partial(open_output, settings=settings),
         ledger=Ledger(client),
         deferred=Deferred(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from inference.filters import Manifest
 from storage.ledger import Ledger, Run, RunSpec
 from storage.records import check_input_columns
-from storage.tables.open import open_input, open_output
-from storage.tables.protocol import OutputTable
+from storage.tables.protocol import Merging, OutputTable
 from tasks.app import app
 from tasks.queues import TaskName
+from tasks.tables import open_input, open_output
 
 OUTCOME_ROWS = 10_000  # rows of the output table looked at in one query
 
@@ -24,6 +24,7 @@ class Request:
     spec: RunSpec
     total_rows: int
     extra_columns: tuple[str, ...]
+    notices: tuple[str, ...] = ()  # what whoever submits it should know
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,18 @@ def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manif
             manifest=manifest.name,
             manifest_digest=manifest.digest,
         )
-        return Request(spec, source.count_rows(), extra_columns)
+        return Request(spec, source.count_rows(), extra_columns, merging_notices(sink))
+
+
+def merging_notices(sink: OutputTable) -> tuple[str, ...]:
+    """Say that the output may end with fewer rows than the run, if it may."""
+    if not (isinstance(sink, Merging) and sink.merges_rows):
+        return ()
+    notice = (
+        f"{sink.url}: the table's primary key is not (run_id, ordinal), so rows of one key (a video_id that stands "
+        "twice, or that a later run judges again) end as one row, the last one written"
+    )
+    return (notice,)
 
 
 def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
@@ -72,7 +84,8 @@ def _forget_if_output_lost(spec: RunSpec, ledger: Ledger) -> None:
     if run is None or not run.is_complete:
         return
     with closing(open_output(spec.outputs)) as sink:
-        if sink.count_results(spec.run_id) < run.total_rows:
+        least = 1 if isinstance(sink, Merging) and sink.merges_rows else run.total_rows
+        if sink.count_results(spec.run_id) < min(least, run.total_rows):
             ledger.forget(spec.run_id)
 
 

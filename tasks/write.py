@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 from storage.errors import Unavailable, UsageError
+from storage.ledger import is_retry
+from storage.tables.protocol import Compacting
 from tasks import pipeline, runtime
 from tasks.app import app
 from tasks.errors import Backoff
@@ -33,3 +35,24 @@ def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
     if was_written:
         log.info("run %s: shard %s written", run_id, shard_id)
         app.send_task(TaskName.FEED, (run_id,))
+        if is_retry(shard_id):
+            compact(run_id, rt)
+
+
+def compact(run_id: str, rt: runtime.Runtime) -> None:
+    """Drop what a retry has replaced, once nothing of the run is in flight, where the table keeps such rows.
+
+    Nobody waits for it, and nobody sees the difference: what is left undone here, the next retry does.
+    """
+    run = rt.ledger.run(run_id)
+    if run is None or not run.is_complete:
+        return
+    table = rt.output_table(run)
+    if not isinstance(table, Compacting):
+        return
+    try:
+        is_done = table.compact()
+    except (Unavailable, UsageError) as error:
+        log.warning("run %s: rows that a retry replaced stay in the table, unseen: %s", run_id, error)
+    else:
+        log.info("run %s: %s", run_id, "table compacted" if is_done else "table not compacted: it is written to")

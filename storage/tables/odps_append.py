@@ -49,9 +49,7 @@ def finish_upload(table: OdpsTable, layout: Layout, upload_id: str, values: Valu
 
 def _attached(table: OdpsTable, layout: Layout, upload_id: str) -> Any:
     try:
-        return table.client.tables.create_upload_session(
-            table.handle, partition_spec=layout.spec, upload_id=upload_id
-        )
+        return table.client.tables.create_upload_session(table.handle, partition_spec=layout.spec, upload_id=upload_id)
     except errors.BaseODPSError as error:
         refusals = (errors.NoPermission, errors.AuthorizationRequired, errors.SignatureNotMatch)
         if error.status_code is None or is_passing(error) or isinstance(error, refusals):
@@ -74,4 +72,3 @@ def _await_closed(table: OdpsTable, session: Any) -> None:
         session.reload()
     if session.status.name not in {"Closed", "Normal"}:
         raise UploadLost(session.id)
-

@@ -58,7 +58,7 @@ def described(error: Exception, provider: CredentialProvider) -> str:
 
 @contextmanager
 def reported(url: object, provider: CredentialProvider) -> Iterator[None]:
-    """Turn what the SDK raises into ``Unavailable`` or ``UsageError``. The cause is cut off: it holds signed headers."""
+    """Turn what the SDK raises into ``Unavailable`` or ``UsageError``, cut off from its cause, which holds headers."""
     try:
         yield
     except SDK_ERRORS as error:

@@ -78,7 +78,7 @@ class OdpsInput:
             fresh = self._open()
             if fresh.count != gone.count:
                 raise UsageError(
-                    f"{self.url} changed while it was read: it had {gone.count} rows, now it has {fresh.count}, so they "
+                    f"{self.url} changed while it was read: it had {gone.count} rows, now {fresh.count}, so they "
                     f"cannot be told apart by position. Put it back, or submit the changed one as another partition"
                 )
             self._snapshot = fresh

@@ -102,7 +102,7 @@ def check_input(url: TableUrl, layout: Layout) -> None:
     if missing or wrong:
         raise UsageError(
             f"{url}: {_faults(missing, wrong)} (columns found: {', '.join(layout.columns)}). Input columns are "
-            f"{', '.join(INPUT_COLUMNS)}, all STRING (video_id may be BIGINT). Add or cast what is wrong, or make a view"
+            f"{', '.join(INPUT_COLUMNS)}, all STRING (video_id may be BIGINT). Add or cast what is wrong"
         )
 
 

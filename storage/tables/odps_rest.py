@@ -72,7 +72,7 @@ class PatientRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; this
         session: requests.Session = self._of_thread.session
         return session
 
-    def request(self, url: str, method: str, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - the SDK's
+    def request(self, url: str, method: str, stream: bool = False, **kwargs: Any) -> Any:
         """Send, again and again while that may help and patience lasts; then ``Unavailable``."""
         timeouts = (self._patience.connect_timeout_seconds, self._patience.read_timeout_seconds)
         kwargs["timeout"] = kwargs.get("timeout") or timeouts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from storage.records import Record, ResultRow
 
@@ -53,3 +53,20 @@ class OutputTable(Protocol):
 
     def close(self) -> None:
         """Release connections. Idempotent."""
+
+
+@runtime_checkable
+class Merging(Protocol):
+    """An output whose rows may take each other's place, so that it holds fewer rows than the run."""
+
+    @property
+    def merges_rows(self) -> bool:
+        """Whether rows of one run that have equal keys end as one."""
+
+
+@runtime_checkable
+class Compacting(Protocol):
+    """An output that keeps rows which a retry replaced, out of sight, until it is told to drop them."""
+
+    def compact(self) -> bool:
+        """Drop them; False when that has to wait, because somebody is writing. Readers see no difference."""

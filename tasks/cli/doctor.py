@@ -17,11 +17,12 @@ from inference.errors import InferenceError
 from storage.errors import StorageError
 from storage.ledger import Ledger
 from storage.records import check_input_columns
-from storage.tables.open import open_input, open_output
 from storage.uri import ObjectUri
 from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
 from tasks.connections import ledger_client
 from tasks.settings import GIB, Settings
+from tasks.submit import merging_notices
+from tasks.tables import open_input, open_output
 from tasks.tiers import open_tiers, tier_places
 from tasks.weights import bring_weights, look_at_weights
 
@@ -169,7 +170,7 @@ def check_output(url: str, tables: str | None) -> Iterator[Finding]:
         if tables is not None:
             with closing(open_input(tables)) as source:
                 table.prepare(check_input_columns(source.columns, source.url))
-        yield Finding("output table", is_well=True, found=table.url)
+        yield Finding("output table", is_well=True, found="; ".join(merging_notices(table)) or table.url)
 
 
 def check_weights(chosen: Settings) -> Iterator[Finding]:

@@ -9,10 +9,10 @@ import click
 from celery.bin.base import CeleryCommand
 
 from storage.ledger import Ledger, Run
-from storage.tables.open import open_output
 from tasks.cli.sift import conclude
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.submit import failed_rows, wake_feeder
+from tasks.tables import open_output
 
 
 @click.command(cls=CeleryCommand)

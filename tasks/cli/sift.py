@@ -10,11 +10,11 @@ from rich.console import Console
 
 from inference.filters import load_manifest
 from storage.ledger import Counts, Ledger, Run
-from storage.tables.open import open_output
 from tasks.cli.summary import print_summary
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings
 from tasks.cli.watch import watch
 from tasks.submit import prepare, submit
+from tasks.tables import open_output
 
 
 @click.command(cls=CeleryCommand)
@@ -58,6 +58,8 @@ def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
     console = open_console()
     chosen = settings()
     request = prepare(tables, outputs, enabled, load_manifest(chosen.manifest))
+    for notice in request.notices:
+        console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
     ledger = open_ledger()
     submission = submit(request, chosen.shard_rows, ledger)
     run = submission.run

@@ -36,11 +36,17 @@ def test_a_file_as_output_is_refused_with_the_way_to_get_one(name: str) -> None:
         open_output(name)
 
 
-def test_odps_is_known_but_not_built_yet() -> None:
-    with pytest.raises(UsageError, match=r"cannot be read here yet\. Readable: sqlite:///.*\.jsonl, \.csv, \.parquet"):
-        open_input("odps://project/videos/ds=20250115")
-    with pytest.raises(UsageError, match=r"cannot be written here yet\. Writable: sqlite:///"):
-        open_output("odps://project/results/ds=20250115")
+def test_an_odps_url_without_a_connection_is_refused_with_the_settings_it_needs() -> None:
+    for open_table in (open_input, open_output):
+        with pytest.raises(UsageError, match=r"set TAMIS_ODPS_ENDPOINT \(and the credentials\), for example https://"):
+            open_table("odps://project/videos/ds=20250115")
+
+
+def test_an_odps_url_may_name_a_schema() -> None:
+    url = TableUrl.parse("odps://project.lab/videos/region=cn/ds=20250115")
+    assert (url.location, url.table) == ("project.lab", "videos")
+    assert str(url) == "odps://project.lab/videos/ds=20250115/region=cn"
+    assert TableUrl.parse(str(url)) == url
 
 
 def test_a_wrong_url_is_refused() -> None:
@@ -49,6 +55,7 @@ def test_a_wrong_url_is_refused() -> None:
             open_table("postgres://host/db")
 
 
-def test_processes_without_parquet_files_do_not_pay_for_pyarrow() -> None:
-    program = "import sys, storage.tables.open, storage.tables.export; sys.exit('pyarrow' in sys.modules)"
+def test_processes_without_such_tables_do_not_pay_for_pyarrow_or_an_sdk() -> None:
+    imports = "import sys, storage.tables.open, storage.tables.export, storage.tables.odps_connection"
+    program = f"{imports}; sys.exit(bool({{'pyarrow', 'odps'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False).returncode == 0
