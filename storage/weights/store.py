@@ -16,17 +16,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
-from storage.errors import ObjectCorrupt
+from storage.errors import ObjectCorrupt, Unavailable
+from storage.objects.protocol import ObjectStat
 from storage.objects.ranged import RangedStore
 from storage.weights.attempts import DownloadPlan, persist
 from storage.weights.checkpoint import Checkpoint, PinnedFile
 from storage.weights.disk import disk_faults, sync_directory
 from storage.weights.download import download
 from storage.weights.node_lock import MIB, Held, Note, node_lock
-from storage.weights.verified import digest_of, forget, is_verified, remember
+from storage.weights.verified import digest_of, forget, is_as_stated, is_verified, remember
 
 log = logging.getLogger(__name__)
 
+DOWNLOADS = 2  # of a file whose bytes are damaged on the way: no store states a checksum of a part
 TELL_SECONDS = 0.5  # between two notes for those who wait
 
 
@@ -122,31 +124,35 @@ class WeightsStore:
 
     def _download(self, file: PinnedFile, path: Path, held: Held) -> None:
         started = time.monotonic()
+        told = _Teller(f"weights {file.uri}", held, self._notice_seconds)
         stat = persist(lambda: self._origin.stat(file.uri), self._plan, f"looking for {file.uri}", time.sleep)
         log.info("weights %s: downloading %.1f MiB to %s", file.uri, stat.size_bytes / MIB, self.root)
-        part = _part_of(path)
-        told = _Teller(f"weights {file.uri}", held, self._notice_seconds)
-        download(self._origin, file.uri, stat, part, self._plan, told)
-        self._settle(file, part, path, held)
-        log.info("weights %s: downloaded and verified in %.1f s", file.uri, time.monotonic() - started)
+        for _ in range(DOWNLOADS):
+            download(self._origin, file.uri, stat, _part_of(path), self._plan, told)
+            if self._is_settled(file, stat, path, held):
+                log.info("weights %s: downloaded and verified in %.1f s", file.uri, time.monotonic() - started)
+                return
+            log.warning("weights %s were damaged on the way: deleted", file.uri)
+        raise Unavailable(f"weights {file.uri} were damaged on the way {DOWNLOADS} times; look for a faulty network")
 
-    def _settle(self, file: PinnedFile, part: Path, path: Path, held: Held) -> None:
-        """Give the file its name if it has its digest, else delete it."""
+    def _is_settled(self, file: PinnedFile, stat: ObjectStat, path: Path, held: Held) -> bool:
+        """Give the file its name if it has its digest, else delete it; false when the store has other bytes than it."""
+        part = _part_of(path)
         with disk_faults(part):
             found = digest_of(part)
             if found == file.sha256:
-                part.replace(path)
-                sync_directory(self._files)
-                remember(path, file.sha256)
-                _journal_of(part).unlink(missing_ok=True)
-                return
+                _keep(part, path, found)
+                return True
+            is_intact = is_as_stated(part, stat.crc64)
             _journal_of(part).unlink(missing_ok=True)
             part.unlink()
-        _refuse(
-            held,
-            f"weights {file.uri} have the SHA-256 {found}, not the pinned {file.sha256}: what came was deleted; "
-            "correct the pin in the manifest if you trust these bytes, else put the right file there",
-        )
+        if is_intact:
+            _refuse(
+                held,
+                f"weights {file.uri} have the SHA-256 {found}, not the pinned {file.sha256}: what came was deleted; "
+                "correct the pin in the manifest if you trust these bytes, else put the right file there",
+            )
+        return False
 
     def _link(self, checkpoint: Checkpoint) -> Path:
         directory = self._checkpoints / checkpoint.identity
@@ -172,6 +178,14 @@ class _Teller:
         if now - self.logged_at >= self.notice_seconds:
             self.logged_at = now
             log.info("%s: %s", self.what, note)
+
+
+def _keep(part: Path, path: Path, digest: str) -> None:
+    """Give a part file that was synced and verified its name."""
+    part.replace(path)
+    sync_directory(path.parent)
+    remember(path, digest)
+    _journal_of(part).unlink(missing_ok=True)
 
 
 def _refuse(held: Held, message: str) -> NoReturn:

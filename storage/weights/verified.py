@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 SUFFIX = ".verified"
+BLOCK_BYTES = 1 << 20
 
 
 def is_verified(path: Path, sha256: str) -> bool:
@@ -38,6 +39,19 @@ def digest_of(path: Path) -> str:
     """SHA-256 (hex) of the file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_as_stated(path: Path, crc64: int | None) -> bool:
+    """Whether the file has the CRC-64/XZ that the store states of the object; true where it states none."""
+    if crc64 is None:
+        return True
+    from fastcrc import crc64 as algorithms  # a store that states checksums has it installed
+
+    found = algorithms.xz(b"")
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            found = algorithms.xz(block, found)
+    return found == crc64
 
 
 def _note_of(path: Path) -> Path:

@@ -57,11 +57,24 @@ def test_trouble_that_passes_is_outlived(server, weights, kind):
     assert server.faults.struck() == 3
 
 
-def test_bytes_damaged_on_the_way_are_not_kept(server, weights):
+def test_bytes_damaged_on_the_way_are_fetched_once_more(server, weights):
     server.faults.add(Rule(Fault("flip"), "GET", times=1))
-    with pytest.raises(ObjectCorrupt, match=f"not the pinned {PIN}"):
-        weights.ensure(MODEL)
     assert weights.ensure(MODEL).read_bytes() == CONTENT
+    assert gets(server) == 2 * PARTS
+
+
+def test_a_network_that_damages_everything_is_named(server, weights, tmp_path):
+    server.faults.add(Rule(Fault("flip"), "GET"))
+    with pytest.raises(Unavailable, match="damaged on the way 2 times"):
+        weights.ensure(MODEL)
+    assert [path.suffix for path in (tmp_path / "weights" / "files").iterdir()] == [".lock"]
+
+
+def test_an_object_that_is_not_the_pinned_one_is_fetched_once(server, weights):
+    server.put("models", "vfx.safetensors", CONTENT[::-1])
+    with pytest.raises(ObjectCorrupt, match=f"SHA-256 {sha256_of(CONTENT[::-1])}, not the pinned {PIN}"):
+        weights.ensure(MODEL)
+    assert gets(server) == PARTS
 
 
 def test_an_outage_keeps_what_is_there(server, weights):
