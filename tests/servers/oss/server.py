@@ -153,7 +153,11 @@ def _check_digest(request: Request) -> None:
 
 
 def _kept_headers(request: Request) -> dict[str, str]:
-    kept = {name: value for name, value in request.headers.items() if name.startswith("x-oss-meta-")}
+    kept = {
+        name: value
+        for name, value in request.headers.items()
+        if name.startswith("x-oss-meta-") or name == "content-encoding"
+    }
     return {"Content-Type": request.headers.get("content-type", "application/octet-stream"), **kept}
 
 
