@@ -1,0 +1,55 @@
+"""Addresses with ``*`` in them, and what stands for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from urllib.parse import unquote
+
+from storage.uri import TableUrl
+
+STAR = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class TablePartition:
+    """One partition. ``stars`` is what stands for each ``*`` of the address it was found by, as written there.
+
+    ``modified_at`` is when it last changed, where the store knows.
+    """
+
+    url: str
+    stars: tuple[str, ...]
+    modified_at: datetime | None = None
+
+
+def stars_in(pattern: str, text: str) -> tuple[str, ...] | None:
+    """Return what stands for the stars, or ``None`` where the text does not fit."""
+    found = re.fullmatch("([^/]*)".join(map(re.escape, pattern.split(STAR))), text)
+    return found.groups() if found else None
+
+
+def written_columns(url: TableUrl, address: str) -> list[str]:
+    """The partition's columns as they were written: a parsed URL has them sorted."""
+    parts = address.replace("#", "/").split("/")
+    return [unquote(part.partition("=")[0]) for part in parts[len(parts) - len(url.partition) :]]
+
+
+def partition_of(
+    url: TableUrl, columns: Sequence[str], row: Mapping[str, object], modified_at: datetime | None = None
+) -> TablePartition | None:
+    """The partition with these values, its stars in the order of ``columns``; ``None`` where one does not fit."""
+    wanted = dict(url.partition)
+    stars: list[str] = []
+    values: dict[str, str] = {}
+    for column in columns:
+        value = row[column.lower() if column not in row else column]
+        fitting = None if value is None else stars_in(wanted[column], str(value))
+        if fitting is None:
+            return None
+        values[column] = str(value)
+        stars += fitting
+    named = replace(url, partition=tuple((column, values[column]) for column, _ in url.partition))
+    return TablePartition(str(named), tuple(stars), modified_at)
