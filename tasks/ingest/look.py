@@ -14,15 +14,16 @@ from inference.filters import Manifest, load_manifest
 from storage.errors import StorageError, UsageError
 from storage.ledger import Ledger, RunSpec
 from storage.records import check_input_columns
-from storage.tables.open import open_input, open_output
-from storage.tables.partitions import exists, list_partitions
-from storage.tables.protocol import OutputTable
+from storage.tables.odps_connection import OdpsConnection
+from storage.tables.partitions import TablePartition, exists, list_partitions
+from storage.tables.protocol import Merging, OutputTable
 from tasks.ingest.journal import Journal, Status
 from tasks.ingest.model import SETTLED_STATES, Decision, Entry, Facts, Fault, Partition, State
 from tasks.ingest.plan import backoff_seconds, failed, find_partitions, is_at_work, next_due, plan
 from tasks.ingest.sources import Source
 from tasks.settings import Settings
 from tasks.submit import prepare, submit
+from tasks.tables import odps_connection, open_input, open_output
 
 LOOKS = 10  # partitions whose rows are counted in one look, beside those that can start
 ERROR_CHARACTERS = 500
@@ -52,12 +53,12 @@ def survey(
     """Decide about every partition and change nothing. Raises what ``Trouble`` names."""
     status, entries = means.journal.read(source.name)
     manifest = load_manifest(means.settings.manifest)
-    partitions = find_partitions(source, list_partitions(source.tables.wildcard), status.backfills, now)
+    partitions = find_partitions(source, _listed(source.tables.wildcard, means.settings), status.backfills, now)
     decisions = plan(
         source,
         partitions,
         entries,
-        lambda partition: facts_of(partition, source, manifest, means.ledger),
+        lambda partition: facts_of(partition, source, manifest, means),
         now,
         open_runs=open_runs(entries.values(), means.ledger),
         looks=looks + source.max_runs,
@@ -109,12 +110,16 @@ def note_trouble(source: Source, status: Status, error: Exception, means: Means,
     return wait_seconds
 
 
-def facts_of(partition: Partition, source: Source, manifest: Manifest, ledger: Ledger) -> Facts | Fault:
+def facts_of(partition: Partition, source: Source, manifest: Manifest, means: Means) -> Facts | Fault:
     """Ask both tables, the marker and the ledger about the partition; nothing is created."""
     try:
-        if source.done_marker is not None and not exists(source.done_marker.at(partition.moment)):
+        if not _is_marked(partition, source, means.settings):
             return Facts(run_id="", rows=0, results=0, is_marked=False)
-        with closing(open_input(partition.tables)) as table, closing(open_output(partition.outputs)) as sink:
+        settings = means.settings
+        with (
+            closing(open_input(partition.tables, settings)) as table,
+            closing(open_output(partition.outputs, settings)) as sink,
+        ):
             check_input_columns(table.columns, table.url)
             manifest.check_switches(source.switches)
             spec = RunSpec(
@@ -124,27 +129,49 @@ def facts_of(partition: Partition, source: Source, manifest: Manifest, ledger: L
                 manifest=manifest.name,
                 manifest_digest=manifest.digest,
             )
-            return _facts(spec.run_id, table.count_rows(), sink, ledger)
+            return _facts(spec.run_id, table.count_rows(), sink, means.ledger)
     except Trouble as error:
         return Fault(str(error)[:ERROR_CHARACTERS])
 
 
+def _is_marked(partition: Partition, source: Source, settings: Settings) -> bool:
+    if source.done_marker is None:
+        return True
+    marker = source.done_marker.at(partition.moment)
+    return exists(marker, _odps_for(marker, settings))
+
+
+def _listed(wildcard: str, settings: Settings) -> list[TablePartition]:
+    return list_partitions(wildcard, _odps_for(wildcard, settings))
+
+
+def _odps_for(address: str, settings: Settings) -> OdpsConnection | None:
+    return odps_connection(settings) if address.startswith("odps://") else None
+
+
 def _facts(run_id: str, rows: int, sink: OutputTable, ledger: Ledger) -> Facts:
-    run, counts = ledger.run(run_id), ledger.counts(run_id)
+    run, counts = (
+        ledger.run(run_id),
+        ledger.counts(run_id),
+    )  # before the output: a run that ends meanwhile is seen there
+    is_over = run is not None and run.is_complete and run.total_rows >= rows
     return Facts(
         run_id=run_id,
         rows=rows,
-        results=_results(sink, run_id),
+        results=_results(sink, run_id, rows, is_over=is_over),
         is_run_open=run is not None and not run.is_complete,
         failed_rows=None if counts is None else counts.failed,
     )
 
 
-def _results(sink: OutputTable, run_id: str) -> int:
+def _results(sink: OutputTable, run_id: str, rows: int, *, is_over: bool) -> int:
+    """Count the run's rows in the output; where rows may have taken each other's place, an ended run has them all."""
     try:
-        return sink.count_results(run_id)
+        results = sink.count_results(run_id)
+        merges = isinstance(sink, Merging) and sink.merges_rows
     except UsageError:  # no such table yet; submitting creates it, or says what else is wrong
         return 0
+    return rows if results and merges and is_over else results
 
 
 def _begun(decision: Decision, source: Source, means: Means, now: datetime) -> Decision:
