@@ -20,8 +20,8 @@ SECONDS = 10  # three whole windows
 VIDEOS = 2  # in the queue of one round
 # Batches and cached position tables add numbers in another order (1e-7), and a verdict has six digits.
 SAME_DECODER_TOLERANCE = 1e-5
-# Two versions of FFmpeg scale the same frames: scores differ by up to 0.0006. Neighbouring windows differ by 0.019 or
-# more on these clips, a window and its reverse by 0.007 or more.
+# Two versions of FFmpeg scale the same frames: pixels differ by 0.1 of 255 on average, and scores by up to 0.0006.
+# Neighbouring windows differ by 0.019 or more on these clips, a window and its reverse by 0.007 or more.
 OWN_DECODER_TOLERANCE = 2e-3
 PREFIX = "video-"  # of the comparisons that the closing line tells
 
