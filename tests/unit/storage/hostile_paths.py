@@ -1,0 +1,47 @@
+"""What a table may hold where a path should be: ``(bucket, path)`` that must be refused before anything is opened."""
+
+from __future__ import annotations
+
+BUCKET = "videos"
+HOSTILE = [
+    (BUCKET, "../others/secret.mp4"),
+    (BUCKET, "2025/../../others/secret.mp4"),
+    (BUCKET, "2025/./clip.mp4"),
+    (BUCKET, ".."),
+    (BUCKET, "/etc/passwd"),
+    (BUCKET, "//others/secret.mp4"),
+    (BUCKET, "2025//clip.mp4"),
+    (BUCKET, "2025/"),
+    (BUCKET, ""),
+    (BUCKET, "%2e%2e/others/secret.mp4"),
+    (BUCKET, "%252e%252e%252fothers%252fsecret.mp4"),
+    (BUCKET, "..%2fothers%2fsecret.mp4"),
+    (BUCKET, "%2fetc%2fpasswd"),
+    (BUCKET, "2025/clip.mp4%00.txt"),
+    (BUCKET, "..\\others\\secret.mp4"),
+    (BUCKET, "2025/clip.mp4\0.txt"),
+    (BUCKET, "2025/clip.mp4\r\nHost: elsewhere"),
+    (BUCKET, "2025/\ud800.mp4"),
+    (BUCKET, "x" * 1024),
+    (BUCKET, "é" * 512),
+    (BUCKET, "oss://others/secret.mp4"),
+    (BUCKET, "oss://videos/../others/secret.mp4"),
+    (BUCKET, "oss://videos"),
+    ("others", "secret.mp4"),  # not on the allow-list
+    ("others", "oss://videos/2025/clip.mp4"),
+    ("", "2025/clip.mp4"),
+    ("..", "others/secret.mp4"),
+    ("videos/../others", "secret.mp4"),
+    ("VIDEOS", "2025/clip.mp4"),
+    ("videos@elsewhere", "2025/clip.mp4"),
+]
+"""Names that look like tricks and are names: they must reach a store as they are, percent-encoded in HTTP."""
+LITERAL = [
+    "．．/others/secret.mp4",
+    "2025/‥/clip.mp4",
+    "%c0%ae%c0%ae/others/secret.mp4",
+    "2025/clip.mp4?x#y",
+    "~root",
+    "...",
+]
+IDS = [f"{bucket}:{path[:30]!a}" for bucket, path in HOSTILE]
