@@ -11,12 +11,15 @@ from tasks.app import app
 from tasks.attempt import Step, record, run_step
 from tasks.messages import load_downloaded
 from tasks.queues import TaskName
+from tasks.refused import read
 
 
 @app.task(name=TaskName.INFER.value, bind=True)
 def infer(self: Task[..., Any], message: dict[str, Any]) -> None:
     """Judge, then record; recording is the last thing done before the message is acknowledged."""
-    downloaded = load_downloaded(message)
+    downloaded = read(self, TaskName.INFER, message, load_downloaded)
+    if downloaded is None:
+        return
     rt = runtime.current()
 
     def judge_and_record(attempt: int) -> None:

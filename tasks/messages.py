@@ -12,7 +12,7 @@ SCHEMA = 1
 
 
 class UnknownSchema(Exception):
-    """A message from a newer tamis: this worker must be upgraded, the message must not be lost."""
+    """A message from a newer tamis: this worker must be upgraded, the message must not be lost (tasks/refused.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,16 @@ def for_any_node(message: Mapping[str, Any]) -> dict[str, Any]:
     The file it speaks of is a cache: who lacks it fetches it again.
     """
     return {**message, "node": ""} if "node" in message else dict(message)
+
+
+def refusals_of(message: Mapping[str, Any]) -> int:
+    """Return how many workers refused this message because they do not know its schema."""
+    return int(message.get("refusals", 0))
+
+
+def refused(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the message with one refusal more: ``schema``, ``node`` and ``refusals`` mean the same in every schema."""
+    return {**message, "refusals": refusals_of(message) + 1}
 
 
 def _check_schema(message: Mapping[str, Any]) -> None:
