@@ -1,0 +1,11 @@
+"""The light worker as a later release: it writes and reads messages of the next schema, and not this one's."""
+
+from __future__ import annotations
+
+import tasks.messages
+
+tasks.messages.SCHEMA += 1
+
+from tests.fleet.apps.light import app  # noqa: E402 -- only after the schema was raised
+
+__all__ = ["app"]
