@@ -51,7 +51,7 @@ class OssStore:
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
         """Stream the version that ``stat`` names. ``into`` needs nothing but ``write``.
 
-        ``ObjectCorrupt`` when OSS sends the same wrong bytes twice; ``Unavailable`` when they were damaged on the way,
+        ``ObjectCorrupt`` when OSS sends the same wrong bytes again; ``Unavailable`` when they were damaged on the way,
         or when another version stands there now.
         """
         _check(uri)
@@ -106,16 +106,16 @@ class OssStore:
         return found.crc64 if found.version == stat.version else None
 
     def _whole(self, uri: ObjectUri, stat: ObjectStat, wanted: int | None, tries: Tries) -> bytes:
-        seen = set[int]()
+        readings, wrong = Tries(self._limits), list[int]()
         while True:
             held = b"".join(blocks(self._client, uri, stat, range(stat.size_bytes), tries))
             found = crc64.xz(held)
             if wanted in {None, found}:
                 return held
-            if found in seen:
-                raise _corrupt(uri, found, wanted)
-            seen.add(found)
-            tries.wait_after(broken(str(uri), "its bytes were damaged on the way"))
+            wrong.append(found)
+            is_always_so = len(wrong) > 1 and len(set(wrong)) == 1
+            error = _corrupt(uri, found, wanted) if is_always_so else _damaged_on_its_way(uri)
+            readings.wait_after(Fault(error, is_retryable=True))
 
     def _stream(self, uri: ObjectUri, stat: ObjectStat, wanted: int | None, tries: Tries, into: BinaryIO) -> None:
         span = range(stat.size_bytes)
@@ -124,7 +124,7 @@ class OssStore:
             return
         if _drain(blocks(self._client, uri, stat, span, tries), None) == found:
             raise _corrupt(uri, found, wanted)
-        raise Unavailable(f"{uri}: its bytes were damaged on the way; fetch it again")
+        raise _damaged_on_its_way(uri)
 
 
 def _drain(received: Iterable[bytes], into: BinaryIO | None) -> int:
@@ -138,7 +138,11 @@ def _drain(received: Iterable[bytes], into: BinaryIO | None) -> int:
 
 
 def _corrupt(uri: ObjectUri, found: int, wanted: int | None) -> ObjectCorrupt:
-    return ObjectCorrupt(f"{uri} has CRC-64 {found} where OSS states {wanted}, twice in a row")
+    return ObjectCorrupt(f"{uri} has CRC-64 {found} where OSS states {wanted}, every time it is read")
+
+
+def _damaged_on_its_way(uri: ObjectUri) -> Unavailable:
+    return Unavailable(f"{uri}: its bytes were damaged on the way; fetch it again")
 
 
 def _check(uri: ObjectUri) -> None:

@@ -13,8 +13,9 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import pytest
 
@@ -35,9 +36,9 @@ def directory(root: Path) -> Iterator[ObjectStore]:
 
 
 @contextmanager
-def oss(root: Path) -> Iterator[ObjectStore]:
+def oss(root: Path, signature: Literal["v4", "v1"] = "v4") -> Iterator[ObjectStore]:
     with OssServer(root, buckets=("videos", "others")) as server:
-        place = OssPlace(server.endpoint, REGION)
+        place = OssPlace(server.endpoint, REGION, signature)
         keys = StaticProvider(Credentials(KEY_ID, SECRET))
         yield OssStore(place, keys, parts=PartLimits(threshold_bytes=1 << 20, part_bytes=1 << 19))
 
@@ -74,7 +75,7 @@ class Elsewhere:
         return ObjectUri(self.buckets[uri.bucket], f"{self.prefix}/{uri.key}")
 
 
-STORES = {"directory": directory, "oss": oss}
+STORES = {"directory": directory, "oss": oss, "oss v1": partial(oss, signature="v1")}
 if "OSS_TEST_ENDPOINT" in os.environ:
     STORES["real oss"] = real_oss
 CLIP = ObjectUri("videos", "2025/clip.mp4")

@@ -105,6 +105,18 @@ def test_a_small_object_that_arrives_damaged_is_read_again_before_anything_is_ha
     assert fetched(store) == SMALL
 
 
+def test_a_small_object_that_arrives_damaged_each_time_in_another_way_is_given_up(
+    server: OssServer, store: OssStore
+) -> None:
+    put(server, SMALL * 20)  # over 1 MiB: the bytes that arrive do not count as progress
+    server.faults.add(Rule(Fault("flip"), "GET", times=1))
+    server.faults.add(Rule(Fault("truncate"), "GET", times=1))  # the rest is flipped elsewhere
+    server.faults.add(Rule(Fault("flip"), "GET"))
+    with pytest.raises(Unavailable, match="damaged on the way"):
+        fetched(store)
+    assert len(asked(server, "GET")) == LIMITS.attempts + 1
+
+
 def test_a_large_object_that_arrives_damaged_is_to_be_fetched_again(server: OssServer, store: OssStore) -> None:
     put(server, LARGE)
     server.faults.add(Rule(Fault("flip"), "GET", times=1))
