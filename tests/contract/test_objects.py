@@ -27,6 +27,7 @@ from storage.objects.oss_client import OssPlace
 from storage.objects.oss_writing import PartLimits
 from storage.objects.protocol import ObjectStat, ObjectStore
 from storage.uri import ObjectUri
+from tests.servers.alluxio.filled import filled_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 
 
@@ -78,6 +79,7 @@ class Elsewhere:
 STORES = {"directory": directory, "oss": oss, "oss v1": partial(oss, signature="v1")}
 if "OSS_TEST_ENDPOINT" in os.environ:
     STORES["real oss"] = real_oss
+STORES["alluxio"] = filled_alluxio
 CLIP = ObjectUri("videos", "2025/clip.mp4")
 
 
