@@ -12,10 +12,10 @@ SEED   ?= 1
 BROKER ?= redis
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drill check bench clean
+.PHONY: help demo demo-cloud test drill check bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # Installs when pyproject.toml has changed since the last time; otherwise it takes no time.
 $(READY): pyproject.toml
@@ -27,6 +27,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## sift 15 real clips on this machine, watch it, read the verdicts
 	@$(BIN)/python deploy/demo.py
+
+demo-cloud: $(READY) ## the same over the wire: odps:// tables and oss:// objects, served by the tests' servers
+	@$(BIN)/python deploy/demo_cloud.py
 
 # The tests start nodes of their own from it; it need not, and does not, run as a service.
 $(RABBITMQ):

@@ -118,14 +118,14 @@ def settings(root: Path) -> dict[str, str]:
     }
 
 
-def environment(root: Path) -> dict[str, str]:
+def environment(settings: dict[str, str]) -> dict[str, str]:
     """Return the environment of a fleet of its own: the caller's TAMIS_* settings play no part in the demo."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")} | settings(root)
+    return {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")} | settings
 
 
-def write_environment(root: Path) -> None:
+def write_environment(root: Path, settings: dict[str, str]) -> None:
     """Write the settings for a second shell: `. .demo/env`, then `tamis runs` or `tamis doctor`."""
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings(root).items())
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
     (root / "env").write_text("".join(lines), encoding="utf-8")
 
 
@@ -176,21 +176,26 @@ def wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:
     print(line, end="")
 
 
+def sift(root: Path, settings: dict[str, str], tables: str, outputs: str) -> int:
+    """Start a fleet, sift one table into the other, drain."""
+    write_environment(root, settings)
+    environ, log = environment(settings), root / "state" / "up.log"
+    command = tamis("sift", "--tables", tables, "--outputs", outputs)
+    try:
+        with fleet(environ, log) as process:
+            wait_until_up(process, log)
+            return run_to_its_end(command, environ)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
 def main() -> int:
     """Lay out, start, sift, drain."""
     root = HERE
     (root / "state").mkdir(parents=True, exist_ok=True)
     lay_out(root)
-    write_environment(root)
-    environ, log = environment(root), root / "state" / "up.log"
     tables, outputs = f"sqlite:///{root}/input.db#videos/ds={DAY}", f"sqlite:///{root}/output.db#results/ds={DAY}"
-    command = tamis("sift", "--tables", tables, "--outputs", outputs)
-    try:
-        with fleet(environ, log) as process:
-            wait_until_up(process, log)
-            status = run_to_its_end(command, environ)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+    status = sift(root, settings(root), tables, outputs)
     if status == INTERRUPTED:
         print("demo: drained; run `make demo` again to go on where it stopped")
     return status

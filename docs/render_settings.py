@@ -12,7 +12,8 @@ HEAD = """# Settings
 
 Every setting is an environment variable, read once at start. All mistakes are reported together, an unknown
 `TAMIS_*` name is refused, and an empty value means "not set". A secret (a URL with a password, a key, a token) may
-stand in a file: `TAMIS_BROKER_URL_FILE=/run/secrets/broker` is read in place of `TAMIS_BROKER_URL`. This page is made by `python docs/render_settings.py`.
+stand in a file: `TAMIS_BROKER_URL_FILE=/run/secrets/broker` is read in place of `TAMIS_BROKER_URL`.
+This page is made by `python docs/render_settings.py`.
 
 | variable | default | what it is |
 |---|---|---|

@@ -47,7 +47,10 @@ class World:
         self.demo = load_demo()
         (root / "state").mkdir(parents=True)
         self.demo.lay_out(root)
-        self.environ = self.demo.environment(root) | {"TAMIS_STALE_SHARD_SECONDS": "20", "TAMIS_NODE": "journey"}
+        self.environ = self.demo.environment(self.demo.settings(root)) | {
+            "TAMIS_STALE_SHARD_SECONDS": "20",
+            "TAMIS_NODE": "journey",
+        }
         self.tables = f"sqlite:///{root}/input.db#videos/ds=20250115"
         self.outputs = f"sqlite:///{root}/output.db#results/ds=20250115"
 
