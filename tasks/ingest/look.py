@@ -120,7 +120,9 @@ def facts_of(partition: Partition, source: Source, manifest: Manifest, means: Me
             closing(open_input(partition.tables, settings)) as table,
             closing(open_output(partition.outputs, settings)) as sink,
         ):
-            check_input_columns(table.columns, table.url)
+            rows = table.count_rows()
+            if rows:  # a file without any has no columns either
+                check_input_columns(table.columns, table.url)
             manifest.check_switches(source.switches)
             spec = RunSpec(
                 tables=table.url,
@@ -129,7 +131,7 @@ def facts_of(partition: Partition, source: Source, manifest: Manifest, means: Me
                 manifest=manifest.name,
                 manifest_digest=manifest.digest,
             )
-            return _facts(spec.run_id, table.count_rows(), sink, means.ledger)
+            return _facts(spec.run_id, rows, sink, means.ledger)
     except Trouble as error:
         return Fault(str(error)[:ERROR_CHARACTERS])
 
