@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,7 +82,9 @@ def put_parts(client: OssClient, uri: ObjectUri, source: Source, limits: TryLimi
         undo.callback(_abort, client, uri, upload_id)
         with source.path.open("rb") as opened:
             send = partial(_send_part, client, uri, upload_id, opened, limits)
-            with _pool(parts.parallel) as pool:
+            with ThreadPoolExecutor(
+                parts.parallel, thread_name_prefix="oss-part"
+            ) as pool:  # after a failure none begins
                 sent = list(pool.map(send, *zip(*_cuts(source.size_bytes, parts.part_bytes), strict=True)))
         stated = persist(Tries(limits), partial(_complete, client, uri, upload_id, sent))
         undo.pop_all()
@@ -98,15 +100,6 @@ def _cuts(size_bytes: int, part_bytes: int) -> Iterator[tuple[int, range]]:
     step = max(part_bytes, -(-size_bytes // MAX_PARTS))
     for number, start in enumerate(range(0, size_bytes, step), 1):
         yield number, range(start, min(start + step, size_bytes))
-
-
-@contextmanager
-def _pool(parallel: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(parallel, thread_name_prefix="oss-part")
-    try:
-        yield pool
-    finally:  # after a failure the parts that have not begun do not begin
-        pool.shutdown(cancel_futures=True)
 
 
 def _send_part(
