@@ -84,6 +84,10 @@ class PatientRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; this
 
         return patiently(send, self._patience, self._provider)
 
+    def is_ok(self, resp: Any) -> bool:
+        """Whether the request was done: to the SDK a 308 is, whose own retry then never sees it."""
+        return bool(resp.status_code < 300)
+
     def upload_survey_log(self) -> None:
         """Send nothing: the SDK would report how it is used with every request."""
 

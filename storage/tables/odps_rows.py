@@ -14,6 +14,8 @@ from storage.records import ORDINAL, RESULT_INFO, RUN_ID, Record, ResultRow
 from storage.tables.odps_layout import OWN_COLUMNS, TEXT, Layout
 from storage.tables.odps_sql import BATCH, WRITTEN_AT
 
+MAX_TEXT_BYTES = 8 * 1024 * 1024  # of one STRING
+
 _NUMBERS = {"bigint": int, "int": int, "smallint": int, "tinyint": int, "double": float, "float": float}
 
 
@@ -79,7 +81,10 @@ def _fitted(name: str, kind: str, value: Scalar) -> Any:
     if value is None:
         return None
     if kind == TEXT:
-        return value if isinstance(value, str) else text_of(value)
+        text = value if isinstance(value, str) else text_of(value)
+        if len(text) > MAX_TEXT_BYTES // 4 and len(text.encode()) > MAX_TEXT_BYTES:
+            raise UsageError(f"column {name} holds {len(text)} characters; MaxCompute takes {MAX_TEXT_BYTES} bytes")
+        return text
     try:
         return bool(value) if kind == "boolean" else _NUMBERS[kind](value)
     except ValueError as error:
