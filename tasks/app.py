@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from tasks import logs
+from tasks import logs, tracing
 from tasks.metrics import waits
 from tasks.worker import cordon, insight  # noqa: F401 -- importing them registers their remote-control commands
 from tasks.worker.install import install
@@ -14,3 +14,4 @@ app = Celery("tasks", config_source="celeryconfig", amqp="tasks.quorum:QuorumAmq
 install(app, worker_config(app))
 waits.install()
 logs.install()
+tracing.install()

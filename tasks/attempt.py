@@ -13,7 +13,7 @@ from celery.exceptions import Reject
 
 from storage.errors import Unavailable
 from storage.records import ResultRow
-from tasks import pipeline, runtime
+from tasks import pipeline, runtime, tracing
 from tasks.alone import Floor
 from tasks.app import app
 from tasks.errors import AttemptsExhausted, Backoff, Record, decide, is_bug
@@ -61,6 +61,7 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     will be tried again by another message. The chain then stops here.
     """
     try:
+        tracing.describe(run=step.row.run_id, ordinal=step.row.ordinal)
         with about(run=step.row.run_id, ordinal=step.row.ordinal, step=step.name):
             answer = _unless_recorded(step, runtime.current(), work)
     except Unavailable as error:  # the ledger's: every other one was settled
@@ -85,6 +86,7 @@ def _unless_recorded(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | N
 
 def record(row: RowMessage, result: ResultRow, rt: Runtime) -> None:
     """Record the row's result; whoever fills a shard has it written."""
+    tracing.describe(outcome=result.outcome, **result.result_info.get("stages", {}))
     if pipeline.record(row, result, rt):
         app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
 
@@ -106,7 +108,9 @@ def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | None:
         if attempt.unended_before >= rt.settings.max_attempts:
             msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
             raise AttemptsExhausted(msg)
-        with about(attempt=attempt.number, video=str(row.record.get("video_id"))):
+        video = str(row.record.get("video_id"))
+        tracing.describe(attempt=attempt.number, video=video)
+        with about(attempt=attempt.number, video=video):
             answer = work(attempt.number)
         ATTEMPTS.labels(step.name, "done").inc()
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed

@@ -9,7 +9,7 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # celery-types knows kombu 5.4
 
 from storage.errors import Unavailable, UsageError
-from tasks import pipeline, runtime
+from tasks import pipeline, runtime, tracing
 from tasks.app import app
 from tasks.download import download
 from tasks.infer import infer
@@ -62,4 +62,5 @@ def send_each(rows: Sequence[RowMessage], producer: Producer) -> None:
     for row in rows:
         # Not chain(…).apply_async: it drops the producer and takes one from the pool for every message.
         steps = [infer.s()]
-        download.apply_async((dump_row(row),), chain=steps, producer=producer)  # type: ignore[call-arg]  # likewise
+        with tracing.each_anew():
+            download.apply_async((dump_row(row),), chain=steps, producer=producer)  # type: ignore[call-arg]  # likewise

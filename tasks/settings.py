@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,6 +53,13 @@ class SettingsError(Exception):
 def default_node() -> str:
     """Return the host name in the form that queue names allow."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "localhost"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it is absent
+        return False
 
 
 class Settings(BaseModel):
@@ -237,6 +245,9 @@ class Settings(BaseModel):
     )
     metrics_host: str = Field(default="127.0.0.1", description="address the metrics port is bound to")
     log_format: Literal["text", "json"] = Field(default="text", description="json: one object per line")
+    tracing: Literal["off", "otlp"] = Field(
+        default="off", description="otlp: workers send traces to OTEL_EXPORTER_OTLP_ENDPOINT (the otel extra)"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="log level")
 
     @field_validator("oss_buckets", "weights_buckets", mode="before")
@@ -251,6 +262,14 @@ class Settings(BaseModel):
     def _check_decoder(cls, value: str) -> str:
         if value not in DECODERS and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
             msg = f"is no decoder: use one of {', '.join(DECODERS)}, or package.module:Name for one of your own"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("tracing")
+    @classmethod
+    def _check_tracing(cls, value: str) -> str:
+        if value == "otlp" and not _is_installed("opentelemetry.instrumentation.celery"):
+            msg = "needs the otel extra: pip install 'tamis[otel]'"
             raise ValueError(msg)
         return value
 

@@ -95,3 +95,16 @@ def test_the_settings_page_lists_every_setting_as_it_is() -> None:
         [sys.executable, "docs/render_settings.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_traces_without_the_extra_are_refused_with_its_name() -> None:
+    lines = (
+        "import sys",
+        "sys.modules['opentelemetry'] = None",  # what an import sees where it is not installed
+        "from tasks.settings import Settings",
+        "Settings.from_env({'TAMIS_TRACING': 'otlp'})",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "TAMIS_TRACING='otlp': needs the otel extra: pip install 'tamis[otel]'" in done.stderr
