@@ -1,0 +1,74 @@
+"""compose.yaml, as the real Docker Compose reads it (no engine is needed for that)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.settings import Settings
+from tests.unit.deploy.roles import assert_every_queue_is_served, consumed, settings_of
+from tests.unit.deploy.tools import DEPLOY, compose
+
+OURS = {"io", "gpu0", "gpu1", "cpu", "results", "beat"}
+NAMES = sorted(yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"])
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose()["services"]
+    return found
+
+
+def seconds(duration: str) -> float:
+    return sum(
+        float(count) * {"h": 3600, "m": 60, "s": 1}[unit] for count, unit in re.findall(r"(\d+)([hms])", duration)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_role_has_settings_that_exist_and_a_command_that_celery_takes(name: str, tmp_path: Path) -> None:
+    service = services()[name]
+    settings = settings_of(service["environment"], tmp_path)
+    assert settings.broker_url is not None
+    assert settings.node == "node1"
+    consumed(service["command"])
+    assert seconds(service["stop_grace_period"]) > settings.decode_timeout_seconds
+
+
+def test_every_queue_is_served_and_the_spool_is_the_node_s() -> None:
+    assert_every_queue_is_served([consumed(services()[name]["command"]) for name in OURS], "node1")
+    states = {str(services()[name]["volumes"][0]["source"]) for name in OURS}
+    assert states == {"state"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_can_do_no_more_than_it_must(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert service["healthcheck"]["test"]
+    assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}
+    assert "secret" not in str(service.get("environment", {})).lower().replace("/run/secrets/", "")
+
+
+def test_nobody_but_the_broker_can_reach_flower_which_answers_some_paths_without_a_password() -> None:
+    assert {name for name, service in services().items() if "flower" in service["networks"]} == {"broker", "flower"}
+    assert list(services()["flower"]["networks"]) == ["flower"]
+    assert "FLOWER_BASIC_AUTH" in services()["flower"]["command"][0]
+
+
+def test_an_inference_worker_has_one_device_of_its_own() -> None:
+    reserved = {name: services()[name]["deploy"]["resources"]["reservations"]["devices"] for name in ("gpu0", "gpu1")}
+    assert [device["device_ids"] for (device,) in reserved.values()] == [["0"], ["1"]]
+    assert Settings.from_env({"TAMIS_DEVICE": services()["cpu"]["environment"]["TAMIS_DEVICE"]}).device == "cpu"
+
+
+def test_the_cache_takes_seven_tenths_of_its_memory() -> None:
+    found = re.search(r"^maxmemory (\d+)mb$", (DEPLOY / "redis-cache.conf").read_text(), re.MULTILINE)
+    assert found is not None
+    assert int(found[1]) == int(services()["cache"]["mem_limit"]) * 7 // 10 // 1024**2

@@ -1,0 +1,187 @@
+"""The chart, as the real Helm renders it, held against Kubernetes' own schemas."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.deploy.roles import assert_every_queue_is_served, consumed, settings_of
+from tests.unit.deploy.tools import CHART, answer, chart, program
+
+KUBERNETES = ("1.29", "1.37")
+# Kinds of KEDA and the Prometheus operator: no schema of theirs is at hand, so their fields are named here.
+OTHERS = {
+    "ScaledObject": {
+        "scaleTargetRef",
+        "minReplicaCount",
+        "maxReplicaCount",
+        "pollingInterval",
+        "cooldownPeriod",
+        "advanced",
+        "triggers",
+    },
+    "TriggerAuthentication": {"secretTargetRef"},
+    "PodMonitor": {"selector", "podMetricsEndpoints"},
+}
+REDIS = (
+    "autoscaling.enabled=true,autoscaling.trigger=redis,autoscaling.redis.address=r:6379,"
+    "autoscaling.redis.passwordKey=password"
+)
+COMBINATIONS = {
+    "default": (),
+    "cpu": ("node.gpus=0",),
+    "four-gpus-that-scale": ("node.gpus=4", "autoscaling.enabled=true", "metrics.podMonitor.enabled=true"),
+    "redis-scaler": (REDIS, "node.storageClass=fast"),
+    "files": ("files.manifest\\.toml=text", "settings.TAMIS_MANIFEST=/etc/tamis/manifest.toml", "priorityClassName=p"),
+    "least": (
+        "networkPolicy.enabled=false",
+        "podDisruptionBudget.enabled=false",
+        "beat.replicas=0",
+        "serviceAccount.create=false",
+    ),
+}
+every_combination = pytest.mark.parametrize("values", COMBINATIONS.values(), ids=COMBINATIONS)
+
+
+def pods(values: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Name of the workload -> its pod's spec."""
+    return {
+        document["metadata"]["name"]: document["spec"]["template"]["spec"]
+        for document in chart(*values)
+        if document["kind"] in {"Deployment", "StatefulSet"}
+    }
+
+
+def variables(container: dict[str, Any], values: tuple[str, ...]) -> dict[str, str]:
+    """A container's variables, the ConfigMap's included."""
+    (shared,) = [one["data"] or {} for one in chart(*values) if one["metadata"]["name"] == "t-tamis-settings"]
+    own = {one["name"]: one.get("value", "t-tamis-node-0") for one in container["env"]}
+    return {**shared, **own}
+
+
+def test_helm_finds_nothing_to_say_about_the_chart() -> None:
+    assert "[WARNING]" not in answer("helm", "lint", "--strict", CHART)
+
+
+@every_combination
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_takes_everything_the_chart_makes(values: tuple[str, ...], version: str) -> None:
+    import kubernetes_validate
+
+    kinds = set()
+    for document in chart(*values):
+        kinds.add(document["kind"])
+        if document["kind"] in OTHERS:
+            assert set(document["spec"]) <= OTHERS[document["kind"]]
+        else:
+            kubernetes_validate.validate(document, version, strict=True)
+    assert {"StatefulSet", "Deployment", "ConfigMap"} <= kinds
+
+
+@every_combination
+def test_every_container_has_settings_that_exist_and_a_command_that_celery_takes(
+    values: tuple[str, ...], tmp_path: Path
+) -> None:
+    consumers = []
+    for pod in pods(values).values():
+        for container in pod["containers"]:
+            given = variables(container, values)
+            settings = settings_of(given, tmp_path)
+            arguments = [word.replace("$(TAMIS_NODE)", settings.node) for word in container["args"]]
+            consumers.append(consumed(arguments))
+            assert pod["terminationGracePeriodSeconds"] > settings.decode_timeout_seconds
+    assert_every_queue_is_served(consumers, "t-tamis-node-0")
+
+
+@every_combination
+def test_every_container_can_do_no_more_than_it_must(values: tuple[str, ...]) -> None:
+    for pod in pods(values).values():
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_a_node_s_workers_share_its_spool_have_a_device_and_a_port_each_and_time_to_warm_up() -> None:
+    values = COMBINATIONS["four-gpus-that-scale"]
+    io, *inference = pods(values)["t-tamis-node"]["containers"]
+    assert [one["name"] for one in inference] == ["gpu0", "gpu1", "gpu2", "gpu3"]
+    assert {one["resources"]["limits"]["nvidia.com/gpu"] for one in inference} == {1}
+    assert len({variables(one, values)["TAMIS_METRICS_PORT"] for one in (io, *inference)}) == 5
+    assert {variables(one, values)["TAMIS_GPU_WORKERS"] for one in (io, *inference)} == {"4"}
+    assert {one["volumeMounts"][0]["mountPath"] for one in (io, *inference)} == {"/var/lib/tamis"}
+    for one in inference:
+        probe = one["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= 3600
+        assert (one["livenessProbe"]["httpGet"]["path"], probe["httpGet"]["path"]) == ("/livez", "/readyz")
+
+
+def test_the_spool_s_limit_is_below_its_volume_s() -> None:
+    pod = pods(())["t-tamis-node"]
+    (size,) = [one["emptyDir"]["sizeLimit"] for one in pod["volumes"] if one["name"] == "state"]
+    spool_bytes = int(variables(pod["containers"][0], ())["TAMIS_DISK_LIMIT_BYTES"])
+    assert int(size.removesuffix("Gi")) * 1024**3 > 1.1 * spool_bytes
+
+
+def test_only_the_monitoring_namespace_reaches_a_pod_and_only_its_metrics() -> None:
+    (policy,) = [one for one in chart(*COMBINATIONS["four-gpus-that-scale"]) if one["kind"] == "NetworkPolicy"]
+    (ingress,) = policy["spec"]["ingress"]
+    assert ingress["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert ingress["ports"] == [{"protocol": "TCP", "port": 9540, "endPort": 9544}]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_scaling_looks_at_queues_and_metrics_that_exist() -> None:
+    from tasks.metrics.fleet import FAMILIES
+    from tasks.queues import Queue
+
+    scaled = [one["spec"] for one in chart(*COMBINATIONS["four-gpus-that-scale"]) if one["kind"] == "ScaledObject"]
+    queries = [one["triggers"][0]["metadata"]["query"] for one in scaled]
+    assert queries[0] == (
+        'sum(max by (queue) (tamis_queue_messages{namespace="sifting",queue=~"io|gpu|gpu[.].+"}))'
+        ' + (max(tamis_unacked_messages{namespace="sifting"}) or vector(0))'
+    )
+    assert {"tamis_queue_messages", "tamis_unacked_messages"} <= {family.name for family in FAMILIES}
+    targets = {(one["scaleTargetRef"]["kind"], one["scaleTargetRef"]["name"]) for one in scaled}
+    assert targets == {("StatefulSet", "t-tamis-node"), ("Deployment", "t-tamis-results")}
+    lists = [
+        trigger["metadata"]["listName"]
+        for one in chart(*COMBINATIONS["redis-scaler"])
+        if one["kind"] == "ScaledObject"
+        for trigger in one["spec"]["triggers"]
+    ]
+    assert lists == [f"tamis:{queue}" for queue in (Queue.IO, Queue.GPU, Queue.RESULTS)]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "settings.TAMIS_NODE=n1",
+        "settings.TAMIS_BROKER_URL=redis://r",
+        "settings.FOO=1",
+        "node.gpu=4",
+        "secrets.existing=",
+        "secrets.keys.TAMIS_MANIFEST=x",
+    ],
+)
+def test_values_that_are_none_are_refused(mistake: str) -> None:
+    command = [program("helm"), "template", "t", str(CHART), "--set-string", mistake]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert "don't meet the specifications of the schema" in done.stderr
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(json.loads((CHART / "values.schema.json").read_text())["properties"]) == {*values, "global"}
