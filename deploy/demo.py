@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
 
+from tasks.lifeline import tied
+
 HERE = Path(__file__).resolve().parent.parent / ".demo"
 BUCKET = "demo-videos"
 DAY = "20250115"
-INTERRUPTED = 130  # the exit status after Ctrl-C
+INTERRUPTED = 130  # the exit status after Ctrl-C, or a signal that says as much
 SCHEMA = "CREATE TABLE videos (video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT, ds TEXT)"
 
 
@@ -136,10 +138,10 @@ def tamis(*arguments: str) -> list[str]:
 
 @contextmanager
 def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `tamis up` for the block; drain it afterwards, also after Ctrl-C."""
+    """Run `tamis up` for the block; drain it afterwards, also after Ctrl-C. Killed, we leave none behind either."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            tamis("up"), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True
+            tied(tamis("up")), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True
         )
     try:
         yield process
@@ -158,13 +160,24 @@ def drain(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
-    """Run a command and return its status. A terminal's Ctrl-C reaches the command too: it answers, we wait."""
-    child = subprocess.Popen(command, env=environ)
+    """Run a command and return its status. It hears of Ctrl-C from us alone: it answers, we wait."""
+    child = subprocess.Popen(command, env=environ, start_new_session=True)
     while True:
         try:
             return child.wait()
         except KeyboardInterrupt:
-            continue
+            child.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def ended_gently() -> Iterator[None]:
+    """Have a TERM, or the end of the terminal, do what Ctrl-C does for the length of the block."""
+    former = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -182,16 +195,15 @@ def sift(root: Path, settings: dict[str, str], tables: str, outputs: str) -> int
     environ, log = environment(settings), root / "state" / "up.log"
     command = tamis("sift", "--tables", tables, "--outputs", outputs)
     try:
-        with fleet(environ, log) as process:
+        with ended_gently(), fleet(environ, log) as process:
             wait_until_up(process, log)
             return run_to_its_end(command, environ)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def main() -> int:
+def main(root: Path = HERE) -> int:
     """Lay out, start, sift, drain."""
-    root = HERE
     (root / "state").mkdir(parents=True, exist_ok=True)
     lay_out(root)
     tables, outputs = f"sqlite:///{root}/input.db#videos/ds={DAY}", f"sqlite:///{root}/output.db#results/ds={DAY}"
@@ -202,4 +214,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:])))
