@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 from beat.schedule import SCHEDULE
+from tasks.brief import described_route
 from tasks.connections import ledger_url
 from tasks.embedded import broker_url as embedded_broker_url
-from tasks.queues import Queue, route
+from tasks.queues import Queue
 from tasks.quorum import rabbitmq_settings
 from tasks.settings import SettingsError, current
 from tasks.worker.transport import redis_transport_options
@@ -35,7 +36,7 @@ broker_connection_max_retries = None  # a worker outlives its broker's restart, 
 task_publish_retry_policy = {"max_retries": 600, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
 include = ["tasks.feed", "tasks.download", "tasks.infer", "tasks.write", "tasks.chores"]
-task_routes = (route,)
+task_routes = (described_route,)
 task_default_queue = Queue.CONTROL.value
 
 # At least once: a message is acknowledged when its work is recorded, and a dead worker's come back.

@@ -16,6 +16,7 @@ from storage.records import ResultRow
 from tasks import pipeline, runtime, tracing
 from tasks.alone import Floor
 from tasks.app import app
+from tasks.brief import MOST_CHARACTERS, Ended, verdict
 from tasks.errors import AttemptsExhausted, Backoff, Record, decide, is_bug
 from tasks.logs import about
 from tasks.messages import RowMessage, for_any_node
@@ -54,11 +55,11 @@ class Step:
         return f"{self.name} of row {self.row.ordinal} of run {self.row.run_id}"
 
 
-def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | None:
+def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | Ended:
     """Run ``work(attempt)`` for the row, unless the row has its result already.
 
-    Returns the work's value, or None when this message has nothing more to do: the row has its result, or the step
-    will be tried again by another message. The chain then stops here.
+    Returns the work's value, or how it ended when this message has nothing more to do: the row has its result, or the
+    step will be tried again by another message. The chain then stops here.
     """
     try:
         tracing.describe(run=step.row.run_id, ordinal=step.row.ordinal)
@@ -67,12 +68,12 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     except Unavailable as error:  # the ledger's: every other one was settled
         msg = f"{step} goes back to its queue: {error}"
         raise Reject(msg, requeue=True) from error
-    if answer is None:
+    if isinstance(answer, Ended):
         task.request.chain = None
     return answer
 
 
-def _unless_recorded(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | None:
+def _unless_recorded(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
     row = step.row
     if not rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
         with _floor(step, rt):
@@ -81,7 +82,7 @@ def _unless_recorded(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | N
     pipeline.release(row, rt)
     if rt.ledger.is_full(row.run_id, row.shard_id):
         app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
-    return None
+    return Ended("had its result already")
 
 
 def record(row: RowMessage, result: ResultRow, rt: Runtime) -> None:
@@ -101,9 +102,10 @@ def _floor(step: Step, rt: Runtime) -> AbstractContextManager[None]:
     return FLOOR.alone()
 
 
-def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | None:
+def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
     row = step.row
     attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step.name)
+    answer: T | Ended
     try:
         if attempt.unended_before >= rt.settings.max_attempts:
             msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
@@ -114,13 +116,12 @@ def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | None:
             answer = work(attempt.number)
         ATTEMPTS.labels(step.name, "done").inc()
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
-        _settle(step, attempt.number, error, rt)
-        answer = None
+        answer = _settle(step, attempt.number, error, rt)
     rt.ledger.end_attempt(row.run_id, row.shard_id, row.ordinal, step.name)
     return answer
 
 
-def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> None:
+def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> Ended:
     """Record the row as failed, or have the step tried again later."""
     settings, row = rt.settings, step.row
     backoff = Backoff(settings.retry_backoff_seconds, settings.retry_backoff_max_seconds)
@@ -130,10 +131,12 @@ def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> None:
     pipeline.release(row, rt)
     ATTEMPTS.labels(step.name, "failed" if isinstance(decision, Record) else "again").inc()
     if isinstance(decision, Record):
-        record(row, pipeline.failed(row, decision.failure, rt), rt)
-        return
+        result = pipeline.failed(row, decision.failure, rt)
+        record(row, result, rt)
+        return Ended(verdict(result))
     if not decision.counts_as_attempt:
         rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)
     # Not back to this node: it may be gone by then, its device sick, or its manifest another one.
     later(rt.deferred, step.task, (for_any_node(step.message),), decision.wait_seconds)
     log.warning("%s: %s; again in %.1f s", step, error, decision.wait_seconds)
+    return Ended(f"again in {decision.wait_seconds:.1f} s: {error}"[:MOST_CHARACTERS])

@@ -9,16 +9,18 @@ from celery import Task
 from tasks import pipeline, runtime
 from tasks.app import app
 from tasks.attempt import Step, run_step
+from tasks.brief import Ended
 from tasks.messages import dump_downloaded, load_row
 from tasks.queues import TaskName
 from tasks.refused import read
 
 
 @app.task(name=TaskName.DOWNLOAD.value, bind=True)
-def download(self: Task[..., Any], message: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the message of ``infer``; its ``node`` chooses the queue. None ends the chain: see :func:`run_step`."""
+def download(self: Task[..., Any], message: dict[str, Any]) -> dict[str, Any] | str | None:
+    """Return the message of ``infer``, whose ``node`` chooses the queue, or how the row's way ended here."""
     row = read(self, TaskName.DOWNLOAD, message, load_row)
     if row is None:
         return None
     step = Step(TaskName.DOWNLOAD, message, row)
-    return run_step(self, step, lambda _attempt: dump_downloaded(pipeline.download(row, runtime.current())))
+    answer = run_step(self, step, lambda _attempt: dump_downloaded(pipeline.download(row, runtime.current())))
+    return answer.how if isinstance(answer, Ended) else answer

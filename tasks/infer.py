@@ -9,20 +9,24 @@ from celery import Task
 from tasks import pipeline, runtime
 from tasks.app import app
 from tasks.attempt import Step, record, run_step
+from tasks.brief import Ended, verdict
 from tasks.messages import load_downloaded
 from tasks.queues import TaskName
 from tasks.refused import read
 
 
 @app.task(name=TaskName.INFER.value, bind=True)
-def infer(self: Task[..., Any], message: dict[str, Any]) -> None:
-    """Judge, then record; recording is the last thing done before the message is acknowledged."""
+def infer(self: Task[..., Any], message: dict[str, Any]) -> str | None:
+    """Judge, then record; recording is the last thing done before the message is acknowledged. Returns the verdict."""
     downloaded = read(self, TaskName.INFER, message, load_downloaded)
     if downloaded is None:
-        return
+        return None
     rt = runtime.current()
 
-    def judge_and_record(attempt: int) -> None:
-        record(downloaded.row, pipeline.infer(downloaded, attempt, rt), rt)
+    def judge_and_record(attempt: int) -> str:
+        result = pipeline.infer(downloaded, attempt, rt)
+        record(downloaded.row, result, rt)
+        return verdict(result)
 
-    run_step(self, Step(TaskName.INFER, message, downloaded.row), judge_and_record)
+    answer = run_step(self, Step(TaskName.INFER, message, downloaded.row), judge_and_record)
+    return answer.how if isinstance(answer, Ended) else answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 from storage.ledger import Counts
 from storage.records import ResultRow
 from tasks.cli.watch import reconcile_line
+from tasks.labels import cell, labels
 
 MOST_ROWS = 40  # up to this many rows are listed one by one
 UNBROKEN = {"#", "video", "tier", "reason", "stage", "rows"}  # columns whose words stay whole
@@ -39,33 +39,6 @@ def print_summary(results: Iterable[ResultRow], counts: Counts, outputs: str, co
         console.print(UNTRAINED, style="yellow", soft_wrap=True)
     console.print(reconcile_line(counts), highlight=False, style="bold", soft_wrap=True)
     console.print(f"output: {outputs}", highlight=False, soft_wrap=True)
-
-
-def labels(info: Mapping[str, Any]) -> dict[str, str]:
-    """Return output key -> label; of a segmented output the label of most windows."""
-    found: dict[str, str] = {}
-    for key, entry in info.items():
-        if not isinstance(entry, Mapping):
-            continue
-        if isinstance(entry.get("label"), str):
-            found[key] = entry["label"]
-        elif isinstance(entry.get("0"), Mapping):
-            windows = Counter(window[key]["label"] for window in entry.values())
-            ((found[key], _),) = windows.most_common(1)
-    return found
-
-
-def cell(key: str, info: Mapping[str, Any]) -> str:
-    """Return an output's label for a narrow column: ``normal``, or ``normal 9/10`` for nine of ten windows."""
-    label = labels(info).get(key)
-    if label is None:
-        return "–"
-    short = label.removesuffix("_video").replace("_", " ")
-    entry = info[key]
-    if "label" in entry:
-        return short
-    agreeing = sum(1 for window in entry.values() if window[key]["label"] == label)
-    return f"{short} {agreeing}/{len(entry)}"
 
 
 def _print_rows(results: Sequence[ResultRow], console: Console) -> None:

@@ -40,6 +40,9 @@ ATTEMPTS = Counter(
     ["step", "ending"],
     registry=REGISTRY,
 )
+for _outcome in ("ok", "internal_error", "attempts_exhausted", "decode_crashed", "decode_timeout"):
+    ROWS.labels(_outcome)  # a rate cannot see a series' first step: what alerts look at begins at zero
+
 SHARDS = Counter("tamis_shards_written", "Shards this process wrote to an output table and closed", registry=REGISTRY)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 
+from storage.breaker import State
 from storage.errors import Unavailable
 from tasks.metrics.families import Family, Labels, metrics
 from tasks.worker.config import Phase, Pulse
@@ -20,10 +21,13 @@ FAMILIES = (
     Family("tamis_worker_phase", "1 for what the process is doing", ("phase",)),
     Family("tamis_worker_gate_open", "0 while the worker takes no messages because there is no room for their work"),
     Family("tamis_worker_cordoned", "1 while an operator has the worker drained"),
+    Family("tamis_worker_node", "1, for the node that the process belongs to", ("node",)),
     Family("tamis_tier_hits", "Videos that the tier served", ("tier",), is_counter=True),
     Family("tamis_tier_misses", "Videos that it could not serve, by reason", ("tier", "reason"), is_counter=True),
     Family("tamis_tier_fetched_bytes", "Bytes fetched from the tier", ("tier",), is_counter=True),
     Family("tamis_tier_seconds", "Seconds spent on the tier, hits and misses", ("tier",), is_counter=True),
+    Family("tamis_tier_breaker_open", "1 while the tier is left alone because it failed too often in a row", ("tier",)),
+    Family("tamis_tier_stuck_calls", "Calls to the tier that hang and were left behind", ("tier",)),
     Family("tamis_spool_bytes", "Bytes in the node's spool: used, reserved", ("state",)),
     Family("tamis_spool_limit_bytes", "Bytes that the spool may take"),
     Family("tamis_spool_files", "Files in the node's spool"),
@@ -66,6 +70,7 @@ class ProcessCollector:
 
 
 def _look(runtime: Runtime, found: Found) -> None:
+    found["tamis_worker_node"] = [((runtime.settings.node,), 1.0)]
     if runtime.tiers is not None:
         _look_at_tiers(runtime.tiers, found)
         _look_at_spool(runtime, found)
@@ -79,6 +84,8 @@ def _look_at_tiers(tiers: Tiers, found: Found) -> None:
         found["tamis_tier_misses"] += [((name, reason), count) for reason, count in counters.misses.items()]
         found["tamis_tier_fetched_bytes"].append(((name,), counters.fetched_bytes))
         found["tamis_tier_seconds"].append(((name,), counters.milliseconds / 1000))
+        found["tamis_tier_breaker_open"].append(((name,), float(counters.health.state is not State.CLOSED)))
+        found["tamis_tier_stuck_calls"].append(((name,), counters.health.stuck_calls))
 
 
 def _look_at_spool(runtime: Runtime, found: Found) -> None:

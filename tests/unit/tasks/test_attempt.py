@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from storage.records import ResultRow
 from storage.spool import Spool
 from tasks import runtime
 from tasks.attempt import SUSPECT_AFTER, Step, run_step
+from tasks.brief import Ended
 from tasks.messages import RowMessage, dump_row
 from tasks.queues import TaskName
 from tasks.runtime import Runtime
@@ -74,7 +76,8 @@ def attempt(row: RowMessage, error: Exception | None = None, task: Any = None) -
             raise error
         return number
 
-    return run_step(task or task_of_a_chain(), Step(TaskName.DOWNLOAD, dump_row(row), row), work)
+    answer = run_step(task or task_of_a_chain(), Step(TaskName.DOWNLOAD, dump_row(row), row), work)
+    return None if isinstance(answer, Ended) else answer
 
 
 def outcome(row: RowMessage, rt: Runtime) -> str | None:
@@ -247,3 +250,18 @@ def test_a_full_disk_is_waited_for_and_costs_no_attempt(row: RowMessage, rt: Run
         assert attempt(row, SpoolFull("no space left on device")) is None
     assert outcome(row, rt) is None
     assert len(rt.deferred) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [(ObjectMissing("gone"), "failed: object_missing"), (Unavailable("503"), r"again in \d+\.\d s: 503")],
+)
+def test_a_step_that_hands_nothing_on_says_how_it_ended(
+    error: Exception, how: str, row: RowMessage, rt: Runtime
+) -> None:
+    def fail(_number: int) -> None:
+        raise error
+
+    answer = run_step(task_of_a_chain(), Step(TaskName.DOWNLOAD, dump_row(row), row), fail)
+    assert isinstance(answer, Ended)
+    assert re.fullmatch(how, answer.how)

@@ -39,6 +39,8 @@ def test_tiers_and_spool_show_what_was_downloaded(rt, run):
     assert 'tamis_tier_hits_total{tier="oss"} 1.0' in text
     assert 'tamis_spool_bytes{state="used"} 5.0' in text
     assert "tamis_spool_leases 1.0" in text
+    assert 'tamis_tier_breaker_open{tier="oss"} 0.0' in text
+    assert 'tamis_worker_node{node="n1"} 1.0' in text
 
 
 def test_a_recorded_row_is_counted_once_under_its_outcome(rt, run):
