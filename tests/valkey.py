@@ -34,6 +34,8 @@ class ValkeyServer:
     directory: Path
     port: int
     arguments: tuple[str, ...] = ()
+    configuration: Path | None = None
+    password: str | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _watcher: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -55,12 +57,14 @@ class ValkeyServer:
 
     def client(self) -> redis.Redis:
         """A new client that gives up soon; the caller closes it."""
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_connect_timeout=5, socket_timeout=30)
+        return redis.Redis(
+            host="127.0.0.1", port=self.port, password=self.password, socket_connect_timeout=5, socket_timeout=30
+        )
 
     def start(self) -> None:
         """Start and wait until the server answers PING. After a ``kill`` it comes back on the same port."""
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--dir", str(self.directory), *self.arguments]
+        command = [str(get_binary_path())] + ([str(self.configuration)] if self.configuration else ["--save", ""])
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), *self.arguments]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         watch = ["sh", "-c", _WATCH, "sh", str(self._process.pid), str(self.directory)]
@@ -74,7 +78,8 @@ class ValkeyServer:
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        with contextlib.closing(redis.Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0))) as client:
+        impatient = redis.Redis(host="127.0.0.1", port=self.port, password=self.password, retry=Retry(NoBackoff(), 0))
+        with contextlib.closing(impatient) as client:
             while not self._answers(client):
                 if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                     log = self._log.read_text(errors="replace")
@@ -122,11 +127,21 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def valkey_server(*, appendonly: bool = False, arguments: tuple[str, ...] = ()) -> Iterator[ValkeyServer]:
-    """A running server in a fresh directory; nothing is kept on disk unless ``appendonly``."""
+def valkey_server(
+    *,
+    appendonly: bool = False,
+    arguments: tuple[str, ...] = (),
+    configuration: Path | None = None,
+    password: str | None = None,
+) -> Iterator[ValkeyServer]:
+    """A running server in a fresh directory; nothing is kept on disk unless ``appendonly``, or ``configuration``, says so.
+
+    ``password`` is what its clients give: that of ``arguments`` or of the ``configuration``.
+    """
     persistence = ("--appendonly", "yes", "--appendfsync", "always") if appendonly else ("--appendonly", "no")
     directory = Path(tempfile.mkdtemp(prefix="tamis-valkey-"))
-    server = ValkeyServer(directory, free_port(), (*persistence, *arguments))
+    given = arguments if configuration else (*persistence, *arguments)
+    server = ValkeyServer(directory, free_port(), given, configuration, password)
     try:
         _start_on_a_free_port(server)
         yield server
