@@ -134,7 +134,7 @@ def valkey_server(
     configuration: Path | None = None,
     password: str | None = None,
 ) -> Iterator[ValkeyServer]:
-    """A running server in a fresh directory; nothing is kept on disk unless ``appendonly``, or ``configuration``, says so.
+    """A running server in a fresh directory; nothing stays on disk unless ``appendonly`` or ``configuration`` asks.
 
     ``password`` is what its clients give: that of ``arguments`` or of the ``configuration``.
     """
