@@ -46,6 +46,7 @@ class SpoolUsage:
     limit_bytes: int
     files: int
     leases: int
+    evictable_bytes: int = 0  # of those used: nobody leases them
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,14 @@ class Spool:
     def usage(self) -> SpoolUsage:
         """Sum what stands in the spool now, over all processes of the node."""
         found = self._totals()
-        return SpoolUsage(found.used_bytes, found.reserved_bytes, self.limit_bytes, found.files, found.leases)
+        return SpoolUsage(
+            used_bytes=found.used_bytes,
+            reserved_bytes=found.reserved_bytes,
+            limit_bytes=self.limit_bytes,
+            files=found.files,
+            leases=found.leases,
+            evictable_bytes=found.evictable_bytes,
+        )
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether ``add`` would find room for this many bytes now, evicting what nobody leases."""

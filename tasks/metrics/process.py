@@ -29,6 +29,7 @@ FAMILIES = (
     Family("tamis_tier_breaker_open", "1 while the tier is left alone because it failed too often in a row", ("tier",)),
     Family("tamis_tier_stuck_calls", "Calls to the tier that hang and were left behind", ("tier",)),
     Family("tamis_spool_bytes", "Bytes in the node's spool: used, reserved", ("state",)),
+    Family("tamis_spool_evictable_bytes", "Bytes of those used that nobody leases: they go when room is needed"),
     Family("tamis_spool_limit_bytes", "Bytes that the spool may take"),
     Family("tamis_spool_files", "Files in the node's spool"),
     Family("tamis_spool_leases", "Leases on files of the node's spool"),
@@ -94,6 +95,7 @@ def _look_at_spool(runtime: Runtime, found: Found) -> None:
     except Unavailable:
         return  # no sample: a scrape says nothing where nothing is known
     found["tamis_spool_bytes"] = [(("used",), usage.used_bytes), (("reserved",), usage.reserved_bytes)]
+    found["tamis_spool_evictable_bytes"] = [((), usage.evictable_bytes)]
     found["tamis_spool_limit_bytes"] = [((), usage.limit_bytes)]
     found["tamis_spool_files"] = [((), usage.files)]
     found["tamis_spool_leases"] = [((), usage.leases)]
