@@ -17,7 +17,7 @@ SEED   ?= 1
 BROKER ?= redis
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cloud programs test drill check bench clean
+.PHONY: help audit demo demo-cloud programs test drill check bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,11 +57,15 @@ test: $(READY) programs $(HELM) ## run every test (real broker, real workers, re
 drill: $(READY) $(if $(filter rabbitmq,$(BROKER)),$(RABBITMQ)) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq
 	@$(BIN)/python -m tests.drill --rows $(ROWS) --kills $(KILLS) --seed $(SEED) --broker $(BROKER)
 
-check: $(READY) ## ruff, mypy and the architecture test
+check: $(READY) ## ruff, mypy, the architecture's and the dependencies' tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/test_architecture.py
+	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_dependencies.py
+
+# Apart from `check`, for it asks PyPI; without an answer it fails.
+audit: $(READY) ## known vulnerabilities of what is installed
+	@$(BIN)/python -m pip_audit --strict --skip-editable
 
 bench: $(READY) ## measure against other designs, 5 to 8 minutes; CASE=decode|share|flow|engine|frames48|video for one
 	@$(BIN)/python -m bench $(if $(CASE),--case $(CASE)) $(if $(ROUNDS),--rounds $(ROUNDS))
