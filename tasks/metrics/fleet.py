@@ -85,7 +85,8 @@ def _look_at_queues(channel: Any, queues: list[str], found: Found) -> None:
         found["tamis_unacked_messages"] = [((), client.hlen(channel.unacked_key))]
         for queue in queues:
             name_of = channel._q_for_pri  # noqa: SLF001 -- kombu's list for each priority (pinned, tested)
-            lists = [name_of(queue, step) for step in channel.priority_steps]
+            # kombu 5.7 puts its global_keyprefix before the keys of some commands; LINDEX is none of them.
+            lists = [f"{channel.global_keyprefix}{name_of(queue, step)}" for step in channel.priority_steps]
             sent = [_sent_at(client.lindex(name, -1)) for name in lists]
             if known := [at for at in sent if at is not None]:
                 found["tamis_queue_oldest_seconds"].append(((queue,), max(0.0, time.time() - min(known))))

@@ -43,6 +43,10 @@ ATTEMPTS = Counter(
 for _outcome in ("ok", "internal_error", "attempts_exhausted", "decode_crashed", "decode_timeout"):
     ROWS.labels(_outcome)  # a rate cannot see a series' first step: what alerts look at begins at zero
 
+for _step in ("download", "infer"):
+    for _ending in ("done", "again", "failed"):
+        ATTEMPTS.labels(_step, _ending)  # likewise
+
 SHARDS = Counter("tamis_shards_written", "Shards this process wrote to an output table and closed", registry=REGISTRY)
 
 
