@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.5
 
+RunKey = tuple[str, float]  # a redelivered copy has its id, and a start of its own
 
-def overdue(config: WorkerConfig, stopwatch: Stopwatch[int]) -> str | None:
-    """Return what to say about the first task past its hard deadline, or None."""
-    running = {id(request): request for request in live_requests() if has_started(request)}
+
+def overdue(config: WorkerConfig, stopwatch: Stopwatch[RunKey]) -> str | None:
+    """Return what to say about the first task past its hard deadline, or None.
+
+    A run is known by its task's id and its start. Not by ``id(request)``: in a busy worker the next request is put
+    where the last one lay, so short tasks one after another would pass for a single one that never ends.
+    """
+    running = {(request.id, request.time_start): request for request in live_requests() if has_started(request)}
     for key, age in stopwatch.ages(running).items():
         request = running[key]
         deadline = config.hard_deadline_seconds(request.type)
@@ -51,7 +57,7 @@ class Watchdog(bootsteps.StartStopStep):
     def start(self, parent: WorkController) -> None:
         """Start the watching thread."""
         config = wiring_of(parent.app).config
-        stopwatch: Stopwatch[int] = Stopwatch()
+        stopwatch: Stopwatch[RunKey] = Stopwatch()
 
         def tick() -> None:
             arm_deadman(config.frozen_seconds)
