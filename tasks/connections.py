@@ -8,6 +8,7 @@ from redis.retry import Retry
 
 from tasks.embedded import redis_url as embedded_redis_url
 from tasks.settings import Settings
+from tasks.worker.transport import keepalive_options
 
 LONGEST_PAUSE_SECONDS = 0.5  # between attempts to reach the ledger
 
@@ -28,11 +29,14 @@ def ledger_client(settings: Settings, *, patience_seconds: float = 3.0) -> redis
 
     A command waits for a server that refuses connections (one that restarts, say) for about ``patience_seconds``.
     """
+    url = ledger_url(settings)
+    over_tcp = {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
     return redis.Redis.from_url(
-        ledger_url(settings),
+        url,
         socket_timeout=30,
         socket_connect_timeout=5,
         health_check_interval=25,
+        **({} if url.startswith("unix:") else over_tcp),
         retry=Retry(
             ExponentialBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.02), round(patience_seconds / LONGEST_PAUSE_SECONDS)
         ),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from celery.app.amqp import AMQP, Queues
 from kombu import Exchange, Queue
 
+from tasks.prompt import prompt_connection
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -83,6 +85,7 @@ class QuorumQueues(Queues):
 
 
 class QuorumAmqp(AMQP):
-    """Celery's AMQP interface with :class:`QuorumQueues`: the extension point that Celery offers for it."""
+    """Celery's AMQP interface with our queues and connections: the extension point that Celery offers for them."""
 
     queues_cls = QuorumQueues
+    Connection = staticmethod(prompt_connection)  # type: ignore[assignment]  # Celery only ever calls it

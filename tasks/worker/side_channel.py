@@ -26,8 +26,8 @@ class SideChannel:
     app: Celery
     _connection: Connection | None = None
 
-    def attempt(self, act: Callable[[Any], None], purpose: str) -> None:
-        """Call ``act(channel)``; while the broker cannot be reached, log why and leave it to the next tick."""
+    def attempt(self, act: Callable[[Any], None], purpose: str) -> bool:
+        """Call ``act(channel)``; while the broker cannot be reached, log why and leave it to the next tick: False."""
         connection = self._connection = self._connection or self.app.connection_for_write()
         errors: Any = (*connection.connection_errors, *connection.channel_errors, OperationalError)
         try:
@@ -36,6 +36,8 @@ class SideChannel:
         except errors as error:
             logger.warning("%s: the broker does not answer well, trying again soon: %s", purpose, error)
             self.close()
+            return False
+        return True
 
     def close(self) -> None:
         """Close the connection; the next attempt opens another."""

@@ -37,6 +37,10 @@ class StallClock:
             self._idle_since = now
         return now - max(self._idle_since, self.pulse.received_at)
 
+    def restart(self) -> None:
+        """Begin anew: nobody could look, so nobody knows that messages waited all the while."""
+        self._idle_since = time.monotonic()
+
 
 class StallDetector(bootsteps.StartStopStep):
     """Ends a stalled process with status 70, so that its supervisor starts a fresh one."""
@@ -61,8 +65,8 @@ class StallDetector(bootsteps.StartStopStep):
                 )
 
         def tick() -> None:
-            if _should_consume(wiring):
-                side.attempt(look, "stall detection")
+            if _should_consume(wiring) and not side.attempt(look, "stall detection"):
+                clock.restart()
 
         start_ticker("stall", limit_seconds / LOOKS_PER_STALL, tick)
 

@@ -5,6 +5,8 @@ Standard library only: ``celeryconfig`` imports this before anything else exists
 
 from __future__ import annotations
 
+import socket
+
 SWEEP_SECONDS = 1
 """How often each worker looks for lapsed leases. kombu's own default (10 s, every 10th time) finds them after 100 s."""
 
@@ -14,6 +16,21 @@ SWEEP_LOCK_SECONDS = 2
 SOCKET_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 5
 HEALTH_CHECK_SECONDS = 25
+
+DEAD_PEER_SECONDS = 10
+"""How long a peer that answers nothing is waited for. A network that drops packets tells nobody: without this a blocked
+read ends after ``SOCKET_TIMEOUT_SECONDS``, an idle one after 50, and once the network is back a sender that kept
+trying waits as long again as it was away."""
+
+
+def keepalive_options() -> dict[int, int]:
+    """Return TCP socket options with which a silent peer is given up after ``DEAD_PEER_SECONDS``, see tcp(7)."""
+    return {
+        socket.TCP_KEEPIDLE: 4,  # seconds of silence before the first probe
+        socket.TCP_KEEPINTVL: 2,
+        socket.TCP_KEEPCNT: 3,
+        socket.TCP_USER_TIMEOUT: DEAD_PEER_SECONDS * 1000,  # what was sent and is not acknowledged; probes as well
+    }
 
 
 def redis_transport_options(visibility_timeout_seconds: float, keyprefix: str) -> dict[str, object]:
@@ -33,7 +50,10 @@ def redis_transport_options(visibility_timeout_seconds: float, keyprefix: str) -
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,  # kombu drops this and keep-alive for unix sockets
         "socket_keepalive": True,
+        "socket_keepalive_options": keepalive_options(),
         "health_check_interval": HEALTH_CHECK_SECONDS,
-        "queue_order_strategy": "priority",  # the node's own queue before the shared one
+        # Turn by turn: a node whose downloads keep its own queue full would otherwise never come to the shared one,
+        # where the rows of a lost node and all retries wait.
+        "queue_order_strategy": "round_robin",
         "global_keyprefix": keyprefix,
     }

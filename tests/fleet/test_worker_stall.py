@@ -49,3 +49,10 @@ def test_a_stall_lasts_only_while_messages_wait_and_the_gate_is_open() -> None:
     time.sleep(0.05)
     pulse.received_at = time.monotonic()
     assert clock.seconds(has_waiting=True) < 0.05
+
+
+def test_time_without_a_broker_is_no_stall() -> None:
+    clock = StallClock(Pulse())
+    time.sleep(0.05)
+    clock.restart()  # the broker did not answer: nobody knows what waited
+    assert clock.seconds(has_waiting=True) < 0.05
