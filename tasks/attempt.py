@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ def _floor(step: Step, rt: Runtime) -> AbstractContextManager[None]:
 
 def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
     row = step.row
-    attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step.name)
+    token = f"{rt.worker}.{secrets.token_hex(4)}"
+    attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
     answer: T | Ended
     try:
         if attempt.unended_before >= rt.settings.max_attempts:
@@ -117,7 +119,7 @@ def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
         ATTEMPTS.labels(step.name, "done").inc()
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
         answer = _settle(step, attempt.number, error, rt)
-    rt.ledger.end_attempt(row.run_id, row.shard_id, row.ordinal, step.name)
+    rt.ledger.end_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
     return answer
 
 

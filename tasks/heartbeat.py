@@ -1,4 +1,4 @@
-"""Every worker process tells the ledger that its node lives, and which queues are served there."""
+"""Every worker process tells the ledger that it lives, that its node does, and which queues are served there."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ BEATS_PER_SILENCE = 6
 
 
 def start_heartbeat(
-    ledger: Ledger, settings: Settings, queues: Iterable[str], *, is_serving: Callable[[], bool] = lambda: True
+    ledger: Ledger,
+    settings: Settings,
+    queues: Iterable[str],
+    *,
+    worker: str,
+    is_serving: Callable[[], bool] = lambda: True,
 ) -> threading.Event:
     """Beat now and then every few seconds, until the returned event is set. The roles are the queues' names.
 
-    A worker that is not serving its queues does not say that they are served.
+    A worker that is not serving its queues does not say that they are served; it lives all the same, and what it has in
+    hand is not lost.
     """
     roles = frozenset(queues)
 
     def beat() -> None:
-        if not is_serving():
-            return
         try:
-            ledger.beat_node(settings.node, roles)
+            ledger.beat_worker(worker)
+            if is_serving():
+                ledger.beat_node(settings.node, roles)
         except Unavailable as error:
             log.warning("node %s could not say that it lives: %s", settings.node, error)
 

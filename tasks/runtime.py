@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -95,6 +96,7 @@ class Runtime:
     spool: Spool
     tiers: Tiers | None = None  # io and GPU workers only
     judging: Judging | None = None
+    worker: str = field(default_factory=lambda: secrets.token_hex(6))  # this process, and no other ever
     open_input: Callable[[str], InputTable] = open_input
     open_output: Callable[[str], OutputTable] = open_output
     _runs: dict[str, Run] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 A lost message leaves no trace, so a shard without progress for ``stale_shard_seconds`` is one of three things:
 
-* lost work: no message waits anywhere, and no attempt at the row began without ending. Done again at once.
+* lost work: no message waits anywhere, and every attempt at the row ended, or was begun by a worker that is silent
+  for ``node_silence_seconds``: its message came back long ago, and was lost on its further way. Done again at once.
 * a slow fleet: messages wait in some queue, or for their retry. What is missing most likely waits among them.
-* long work: a worker has the row in hand, or died with it, and then its message comes back by itself.
+* long work: a living worker has the row in hand.
 
 The last two are left alone until they took ``BUSY_FACTOR`` times as long; then they too are done again, for a message
-may have been lost behind a full queue or in a dying worker's hands. So lost work is found after ``stale_shard_seconds``
+may have been lost behind a full queue. So lost work is found after ``stale_shard_seconds``
 in an idle fleet, and after ``BUSY_FACTOR`` times that in any. Each time again doubles the shard's patience, up to
 ``2 ** LONGEST_DOUBLINGS`` times: a fleet that is down for a day finds a handful of copies of a message, no more, and
 the first result counts.
@@ -67,7 +68,7 @@ def staleness(shard: OpenShard, stale_seconds: float) -> Staleness:
 
 def _look_after(run_id: str, shard: OpenShard, age: Staleness, rt: Runtime, send: Sender) -> None:
     missing = frozenset(rt.ledger.missing(run_id, shard.shard_id))
-    lost = missing if age is Staleness.OVERDUE else missing - rt.ledger.unended(run_id, shard.shard_id)
+    lost = missing if age is Staleness.OVERDUE else missing - _in_hand(run_id, shard, rt)
     if missing and not lost:
         return  # all in somebody's hands
     try:
@@ -81,3 +82,9 @@ def _look_after(run_id: str, shard: OpenShard, age: Staleness, rt: Runtime, send
     else:
         send.write(run_id, shard.shard_id)
         log.warning("run %s: shard %s is full and not written: writing it again", run_id, shard.shard_id)
+
+
+def _in_hand(run_id: str, shard: OpenShard, rt: Runtime) -> frozenset[int]:
+    """Rows that a living worker works on, or one of whom nobody knows."""
+    living = rt.ledger.living_workers(rt.settings.node_silence_seconds)
+    return rt.ledger.in_hand(run_id, shard.shard_id, living)

@@ -77,7 +77,9 @@ def open_for_queues(app: Celery, queues: frozenset[str]) -> None:
     opened = runtime.opener(current(), queues)
     runtime.set_current(opened)
     pulse = wiring_of(app).pulse
-    heartbeat = start_heartbeat(opened.ledger, opened.settings, queues, is_serving=lambda: not pulse.is_cordoned)
+    heartbeat = start_heartbeat(
+        opened.ledger, opened.settings, queues, worker=opened.worker, is_serving=lambda: not pulse.is_cordoned
+    )
     _tickers.append(heartbeat)
     if opened.tiers is not None:  # it spools, so it tidies: each node its own spool
         _tickers.append(start_ticker("reclaim", RECLAIM_SECONDS, lambda: runtime.reclaim_quietly(opened)))

@@ -1,4 +1,7 @@
--- ARGV: shard, ordinal, step. The attempt ended in order: its process did not die under it.
-local attempts, field = part(ARGV[1], "attempts"), ARGV[2] .. ":" .. ARGV[3] .. ":unended"
-if tonumber(redis.call("HGET", attempts, field) or 0) > 0 then redis.call("HINCRBY", attempts, field, -1) end
+-- ARGV: shard, ordinal, step, token. The attempt ended in order: its process did not die under it. A token that is not
+-- known ended already, or was forgotten.
+local attempts, field = part(ARGV[1], "attempts"), ARGV[2] .. ":" .. ARGV[3]
+if ARGV[4] ~= "" and redis.call("HDEL", attempts, field .. ":" .. ARGV[4]) == 0 then return 0 end
+local unended = field .. ":unended"
+if tonumber(redis.call("HGET", attempts, unended) or 0) > 0 then redis.call("HINCRBY", attempts, unended, -1) end
 return 0

@@ -13,7 +13,8 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
     :shard:<id>:state           hash    recorded, refeeds
-    :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> those that never ended
+    :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> those that never ended;
+                                        …:<worker>.<token> -> 1 for each of those whose worker said who it is
 
 A shard's keys go when it closes. Measured on Valkey 9: a run costs 1 KB; a row of an open shard 5 bytes, each attempt
 of it 16 more, and once recorded its payload and 75 bytes; a closed row costs one bit per failure code the run has seen.
@@ -25,7 +26,7 @@ shard without progress, which the sweep finds; a second ``close_shard`` says ``F
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -47,10 +48,11 @@ from storage.ledger.model import (
     is_retry,
     retry_shard_id,
 )
-from storage.ledger.replies import check_outcomes, flat, foreign, latest_trouble, ordinals, pairs, run_of
+from storage.ledger.replies import check_outcomes, flat, foreign, in_hand, latest_trouble, ordinals, pairs, run_of
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
 KNOWN_NODE_SECONDS = 7 * 24 * 3600.0  # a node that was silent for longer is forgotten
+KNOWN_WORKER_SECONDS = 3600.0
 TROUBLE_CHARACTERS = 500
 
 
@@ -68,6 +70,7 @@ class Ledger:
         self._prefix = prefix
         self._runs = f"{prefix}runs"
         self._nodes = f"{prefix}nodes"
+        self._workers = f"{prefix}workers"
         self._scripts = Scripts.registered_with(client)
 
     def _run_key(self, run_id: str) -> str:
@@ -279,17 +282,21 @@ class Ledger:
             return None
         return {ordinal: payloads[b"%d" % ordinal] for ordinal in ordinals(payloads)}
 
-    def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str) -> Attempt:
-        """Count an attempt at one step of a row; number 0 if the shard is not open."""
-        reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), shard_id, ordinal, step)
+    def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> Attempt:
+        """Count an attempt at one step of a row; number 0 if the shard is not open.
+
+        ``token`` is ``<worker>.<anything>``, new for each attempt: it says whose the attempt is, and one that is sent
+        twice, because its reply was lost, counts once.
+        """
+        reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), shard_id, ordinal, step, token)
         if reply is None:
             raise foreign(run_id, shard_id, ordinal)
         number, unended = map(int, reply)
         return Attempt(number, unended)
 
-    def end_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str) -> None:
+    def end_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> None:
         """Say that an attempt ended in order, with whatever answer: the process did not die under it."""
-        self._call(self._scripts.end_attempt, self._run_key(run_id), shard_id, ordinal, step)
+        self._call(self._scripts.end_attempt, self._run_key(run_id), shard_id, ordinal, step, token)
 
     def unended_attempts(self, run_id: str, shard_id: str, ordinal: int, step: str) -> int:
         """How many attempts at the step began and did not end: running elsewhere, or died with their process."""
@@ -297,18 +304,26 @@ class Ledger:
         (count,) = read_at_once(self._client, ("HGET", attempts, f"{ordinal}:{step}:unended"))
         return int(count or 0)
 
-    def unended(self, run_id: str, shard_id: str) -> frozenset[int]:
-        """Ordinals with an attempt at any step that began and did not end: in a worker's hands, or it died so."""
+    def in_hand(self, run_id: str, shard_id: str, living: Container[str]) -> frozenset[int]:
+        """Ordinals with an attempt at any step that began, did not end, and is not known to be a dead worker's."""
         attempts = f"{self._run_key(run_id)}:shard:{shard_id}:attempts"
         (counts,) = read_at_once(self._client, ("HGETALL", attempts))
-        fields = (field.decode().split(":") for field, count in counts.items() if int(count) > 0)
-        return frozenset(int(field[0]) for field in fields if field[-1] == "unended")
+        return in_hand({field.decode(): int(count) for field, count in counts.items()}, living)
 
     def forget_attempts(self, run_id: str, shard_id: str, ordinal: int) -> None:
         """Start every step of the row from attempt 1 again."""
         self._call(self._scripts.forget_attempts, self._run_key(run_id), shard_id, ordinal)
 
-    # -- nodes --
+    # -- nodes and their workers --
+
+    def beat_worker(self, worker: str) -> None:
+        """Say that this worker process is alive; its name is its own for ever."""
+        self._call(self._scripts.beat_node, self._workers, round(KNOWN_WORKER_SECONDS * 1000), worker, "worker")
+
+    def living_workers(self, max_age_seconds: float) -> frozenset[str]:
+        """Workers that beat within ``max_age_seconds``."""
+        reply = self._call(self._scripts.nodes, self._workers, round(max_age_seconds * 1000))
+        return frozenset(member.decode().partition(" ")[2] for member in reply[::2])
 
     def beat_node(self, node: str, roles: Iterable[str]) -> None:
         """Say that a worker of the node, with these roles, is alive. One role's beat says nothing of another's."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -49,6 +50,21 @@ def check_outcomes(outcomes: Iterable[str]) -> None:
 def foreign(run_id: str, shard_id: str, ordinal: int) -> ValueError:
     """The error for a row that the shard does not hold."""
     return ValueError(f"row {ordinal} does not belong to shard {shard_id} of run {run_id}")
+
+
+def in_hand(attempts: Mapping[str, int], living: Container[str]) -> frozenset[int]:
+    """Ordinals with an attempt that did not end and is not a dead worker's, from a shard's hash of attempts.
+
+    An attempt whose worker did not say who it is (an older tamis did not) counts as a living one's.
+    """
+    unended: Counter[tuple[str, str]] = Counter()
+    for field, count in attempts.items():
+        ordinal, step, *rest = field.split(":")
+        if rest == ["unended"]:
+            unended[ordinal, step] += count
+        elif rest and rest[0].partition(".")[0] not in living:
+            unended[ordinal, step] -= 1
+    return frozenset(int(ordinal) for (ordinal, _), count in unended.items() if count > 0)
 
 
 def latest_trouble(stored: Mapping[bytes, bytes]) -> Trouble | None:

@@ -195,6 +195,28 @@ def test_an_attempt_that_never_ended_is_told_from_one_that_failed_in_order(ledge
     assert ledger.begin_attempt(RUN, shard, 1, "infer").number == 1
 
 
+def test_an_attempt_whose_reply_was_lost_and_which_is_sent_again_counts_once(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger).shard_id
+    ledger.begin_attempt(RUN, shard, 1, "infer", "worker.1")
+    for _ in range(2):
+        attempt = ledger.begin_attempt(RUN, shard, 1, "infer", "worker.2")
+        assert (attempt.number, attempt.unended_before) == (2, 1)
+    for _ in range(2):
+        ledger.end_attempt(RUN, shard, 1, "infer", "worker.2")
+        assert ledger.unended_attempts(RUN, shard, 1, "infer") == 1
+
+
+def test_an_attempt_that_was_forgotten_while_it_ran_ends_no_other(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger).shard_id
+    ledger.begin_attempt(RUN, shard, 1, "infer", "worker.1")
+    ledger.forget_attempts(RUN, shard, 1)
+    ledger.begin_attempt(RUN, shard, 1, "infer", "other.1")
+    ledger.end_attempt(RUN, shard, 1, "infer", "worker.1")
+    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 1
+
+
 def test_attempts_at_a_closed_shard_are_number_zero(ledger: Ledger) -> None:
     submit(ledger, 4)
     shard = claim(ledger)

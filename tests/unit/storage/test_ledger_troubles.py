@@ -58,12 +58,37 @@ def test_a_shard_with_results_or_one_that_is_not_open_is_not_given_back(ledger: 
 
 def test_rows_in_somebodys_hands_are_those_whose_attempt_has_not_ended(ledger: Ledger) -> None:
     shard = claim(ledger).shard_id
-    assert ledger.unended(RUN, shard) == frozenset()
+    assert ledger.in_hand(RUN, shard, ()) == frozenset()
     for ordinal, step in ((0, "download"), (1, "download"), (1, "infer"), (3, "infer")):
         ledger.begin_attempt(RUN, shard, ordinal, step)
     ledger.end_attempt(RUN, shard, 0, "download")
     ledger.end_attempt(RUN, shard, 1, "download")
-    assert ledger.unended(RUN, shard) == {1, 3}
+    assert ledger.in_hand(RUN, shard, ()) == {1, 3}
+
+
+def test_a_row_is_in_nobodys_hands_when_only_dead_workers_began_it(ledger: Ledger) -> None:
+    shard = claim(ledger).shard_id
+    for ordinal, step, token in (
+        (0, "download", "dead.1"),
+        (1, "infer", "dead.2"),
+        (1, "infer", "living.1"),  # it came back, and somebody has it
+        (2, "download", "dead.3"),
+        (2, "infer", ""),  # an older worker's, which does not say who it is
+        (3, "infer", "living.2"),
+    ):
+        ledger.begin_attempt(RUN, shard, ordinal, step, token)
+    ledger.end_attempt(RUN, shard, 3, "infer", "living.2")
+    assert ledger.in_hand(RUN, shard, {"living"}) == {1, 2}
+    assert ledger.in_hand(RUN, shard, {"living", "dead"}) == {0, 1, 2}
+
+
+def test_a_worker_lives_as_long_as_it_says_so(ledger: Ledger) -> None:
+    assert ledger.living_workers(30.0) == frozenset()
+    for worker in ("one", "other"):
+        ledger.beat_worker(worker)
+    assert ledger.living_workers(30.0) == {"one", "other"}
+    assert ledger.living_workers(0.0) <= {"one", "other"}
+    assert ledger.nodes(30.0) == []
 
 
 def test_the_youngest_trouble_is_told_until_its_own_step_goes_well(ledger: Ledger) -> None:

@@ -23,7 +23,7 @@ def beats(client: redis.Redis) -> dict[bytes, float]:
 
 def test_a_worker_says_again_and_again_which_queues_it_serves(tmp_path: Path, client: redis.Redis) -> None:
     ledger = Ledger(client)
-    stopped = start_heartbeat(ledger, settings(tmp_path), ["gpu", "gpu.n1"])
+    stopped = start_heartbeat(ledger, settings(tmp_path), ["gpu", "gpu.n1"], worker="w")
     try:
         first = beats(client)
         assert first.keys() == {b"gpu n1", b"gpu.n1 n1"}
@@ -32,6 +32,14 @@ def test_a_worker_says_again_and_again_which_queues_it_serves(tmp_path: Path, cl
         stopped.set()
     (node,) = ledger.nodes(60)
     assert (node.name, node.roles) == ("n1", {"gpu", "gpu.n1"})
+    assert ledger.living_workers(60) == {"w"}
+
+
+def test_a_worker_that_serves_nothing_any_more_still_lives(tmp_path: Path, client: redis.Redis) -> None:
+    ledger = Ledger(client)
+    start_heartbeat(ledger, settings(tmp_path), ["io"], worker="w", is_serving=lambda: False).set()
+    assert ledger.nodes(60) == []
+    assert ledger.living_workers(60) == {"w"}
 
 
 def test_a_ledger_that_is_away_is_a_line_in_the_log_and_the_beat_goes_on(
@@ -39,7 +47,7 @@ def test_a_ledger_that_is_away_is_a_line_in_the_log_and_the_beat_goes_on(
 ) -> None:
     with valkey_server() as server, caplog.at_level(logging.WARNING, "tasks.heartbeat"):
         client = redis.Redis(port=server.port, retry=None)
-        stopped = start_heartbeat(Ledger(client), settings(tmp_path), ["io"])
+        stopped = start_heartbeat(Ledger(client), settings(tmp_path), ["io"], worker="w")
         try:
             server.kill()
             wait_until(lambda: "could not say that it lives" in caplog.text, "a line in the log")

@@ -82,6 +82,20 @@ def test_a_row_in_somebodys_hands_is_not_fed_again_but_its_neighbours_are(
     assert again.sweep(is_quiet=True) == [0, 1, 3]
 
 
+def test_a_lost_row_that_a_dead_worker_had_begun_is_fed_again_as_soon_as_one_that_nobody_had(
+    run: Run, fed: Published, again: Again
+) -> None:
+    """Its message came back, another worker downloaded it, and the next message was lost."""
+    shard_id, ledger = fed[0].shard_id, again.rt.ledger
+    ledger.beat_worker("living")
+    ledger.begin_attempt(run.run_id, shard_id, 1, "download", "dead.1")
+    ledger.begin_attempt(run.run_id, shard_id, 1, "download", "living.1")
+    ledger.end_attempt(run.run_id, shard_id, 1, "download", "living.1")
+    ledger.begin_attempt(run.run_id, shard_id, 2, "download", "living.2")
+    again.idle(run, shard_id, STALE_SECONDS + 1)
+    assert again.sweep(is_quiet=True) == [0, 1, 3]
+
+
 def test_a_shard_whose_rows_are_all_in_hand_keeps_its_patience(run: Run, fed: Published, again: Again) -> None:
     shard_id = fed[0].shard_id
     for ordinal in range(SHARD_ROWS):
