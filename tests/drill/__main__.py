@@ -20,21 +20,37 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.drill.brokers import BROKERS
 from tests.drill.enclosure import adopt_orphans, own_mounts
+from tests.drill.hosts import OutsideBroker
+from tests.drill.network import NetworkError, network
 from tests.drill.world import World, mount_spool_disks, removed_unless
+
+if TYPE_CHECKING:
+    from tests.drill.drill import Report
+
+THREADS = 6  # TAMIS_MAX_CONCURRENT_WORKERS
+LASTS_CUTS = 3  # a drill of several nodes is to last so many times as long as its cut
 
 
 def main() -> int:
     """Lay out a world, run the drill in it, and say how it went; 1 if anything is wrong."""
     told = _arguments()
     adopt_orphans()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return _one_host(told) if told.nodes == 1 else _several_nodes(told)
+
+
+def _one_host(told: argparse.Namespace) -> int:
     may_mount = own_mounts()  # before any thread
     world = World(Path(tempfile.mkdtemp(prefix="tamis-drill-")), told.rows, told.kills, told.seed)
     print(f"drill: seed {told.seed}, {told.rows} rows, {told.kills} kills, broker {told.broker}; logs in {world.root}")
@@ -46,9 +62,40 @@ def main() -> int:
     os.environ.update(world.environment(broker.environment()))
     from tests.drill.drill import run_drill  # reads the environment just set
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return _told(world, told, lambda: run_drill(world, broker, has_disks=has_disks, seconds=told.seconds))
+
+
+def _several_nodes(told: argparse.Namespace) -> int:
+    names = tuple(f"n{number}" for number in range(1, told.nodes + 1))
+    pace = LASTS_CUTS * told.cut_seconds * THREADS / told.rows  # one node alone for a while, then two
+    root = Path(tempfile.mkdtemp(prefix="tamis-drill-"))
+    world = World(root, told.rows, 0, told.seed, names, judge_seconds=pace)
+    print(f"drill: seed {told.seed}, {told.rows} rows, {told.nodes} nodes, one cut off for {told.cut_seconds:g} s, one")
+    print(f"  killed whole; logs in {world.root}", flush=True)
+    world.lay_out()
+    try:
+        with network(told.nodes) as net:
+            broker = OutsideBroker(net.outside)
+            broker.start()
+            os.environ.update(world.environment(broker.environment()))
+            os.environ["TAMIS_NODE_SILENCE_SECONDS"] = str(told.silence_seconds)
+            os.environ["TAMIS_TASK_DEADLINE_SECONDS"] = "300"  # who waits for the ledger does not hang
+            from tests.drill.nodes import run_nodes_drill  # reads the environment just set
+
+            return _told(
+                world,
+                told,
+                lambda: run_nodes_drill(world, net, broker, cut_seconds=told.cut_seconds, seconds=told.seconds),
+            )
+    except NetworkError as error:
+        shutil.rmtree(world.root)
+        print(f"drill: {error}", file=sys.stderr)
+        return 2
+
+
+def _told(world: World, told: argparse.Namespace, run: Callable[[], Report]) -> int:
     started = time.monotonic()
-    report = run_drill(world, broker, has_disks=has_disks, seconds=told.seconds)
+    report = run()
     with removed_unless(world, [*report.problems, *(["kept"] if told.keep else [])]):
         print("\n".join(report.story if told.keep or report.problems else []))
         print("\n".join(report.lines))
@@ -67,11 +114,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="workers that are killed with SIGKILL")
     parser.add_argument("--seed", type=int, default=1, help="draws everything that goes wrong")
     parser.add_argument("--broker", choices=sorted(BROKERS), default="redis")
+    parser.add_argument("--nodes", type=int, default=1, help="2 or more: each in a network namespace of its own")
+    parser.add_argument("--cut-seconds", type=float, default=60, help="how long one of several nodes is cut off")
+    parser.add_argument(
+        "--silence-seconds", type=float, default=30, help="of several nodes: TAMIS_NODE_SILENCE_SECONDS"
+    )
     parser.add_argument("--seconds", type=float, default=1800, help="a drill that takes longer has failed")
     parser.add_argument("--keep", action="store_true", help="keep tables and logs, and tell the whole story")
     told = parser.parse_args()
     if told.rows < 100 or told.kills < 0:
         parser.error("a drill takes at least 100 rows, and 0 kills")
+    if told.nodes < 1 or (told.nodes > 1 and told.broker != "redis"):
+        parser.error("NODES is 1 (two nodes' processes on one host) or 2 and more, those with BROKER=redis only")
     return told
 
 

@@ -19,7 +19,7 @@ from tasks.app import app
 from tasks.connections import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.queues import Queue, is_gpu_queue
 from tasks.runtime import Runtime
-from tasks.settings import Settings
+from tasks.settings import Settings, current
 from tests.drill import judging
 from tests.drill.diary import BEGIN, END, RECEIVED, Diary, ordinal_of, step_of
 from tests.drill.storage import FaultyOutput, FaultyStore
@@ -69,11 +69,12 @@ def _note(event: str, name: str, args: Any) -> str | None:
 
 @worker_ready.connect(weak=False)
 def _ready(**_: object) -> None:
-    (world.ready / str(os.getpid())).touch()
+    (world.ready / str(os.getpid())).write_text(current().node, encoding="ascii")
 
 
 @task_received.connect(weak=False)
 def _received(request: Any, **_: object) -> None:
+    (world.taken / str(os.getpid())).touch()
     _note(RECEIVED, request.name, request.args)
 
 

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
+import redis
+
 from tasks.queues import Queue, gpu_queue
 from tests.drill.world import NODES
 from tests.rabbitmq import RabbitNode
@@ -70,12 +72,17 @@ class ValkeyBroker:
 
     def unfinished(self) -> int:
         with closing(self.server.client()) as client:
-            queues = [key for key in client.scan_iter("tamis:*", _type="list") if b"run:" not in key]
-            return int(client.hlen("tamis:unacked")) + sum(int(client.llen(queue)) for queue in queues)
+            return unfinished_messages(client)
 
     def stop(self) -> None:
         self.server.kill()
         shutil.rmtree(self.server.directory, ignore_errors=True)
+
+
+def unfinished_messages(client: redis.Redis) -> int:
+    """How many messages of a Redis wait or are unacknowledged."""
+    queues = [key for key in client.scan_iter("tamis:*", _type="list") if b"run:" not in key]
+    return int(client.hlen("tamis:unacked")) + sum(int(client.llen(queue)) for queue in queues)
 
 
 class RabbitBroker:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +14,7 @@ from inference.filters import load_manifest
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger
 from tasks.connections import ledger_client
+from tasks.node import ProcessSpec
 from tasks.settings import current
 from tasks.submit import prepare, submit
 from tests.drill.brokers import Broker
@@ -26,7 +27,7 @@ from tests.drill.reckoning import reckon
 from tests.drill.redelivery import redeliveries
 from tests.drill.strikes import Strikes
 from tests.drill.watch import PROBLEMS, Watch, spool_leases
-from tests.drill.world import NODES, SPOOL_BYTES, World
+from tests.drill.world import SPOOL_BYTES, World
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 180.0
@@ -49,31 +50,38 @@ def run_drill(world: World, broker: Broker, *, has_disks: bool, seconds: float) 
     """Run it to the end, whatever happens; nothing is left running."""
     request = prepare(world.tables, world.outputs, frozenset(["vfx_enable"]), load_manifest(MANIFEST))
     environment = world.environment(broker.environment())
-    fleet = Fleet(world, [spec for node in NODES for spec in node_specs(world, node, environment)])
+    fleet = Fleet(world, _specs(world, environment))
     with closing(ledger_client(current())) as client:
         ledger, deferred = Ledger(client), Deferred(client)
         watch = Watch(world, ledger, request.spec.run_id)
-        send = partial(_insist, partial(submit, request, current().shard_rows, ledger))
+        send = partial(insist, partial(submit, request, current().shard_rows, ledger))
         strikes = Strikes(world, broker, fleet, watch, send, has_disks)
         fleet.start()
         try:
-            if _await(fleet.is_up, START_SECONDS):
+            if wait_for(fleet.is_up, START_SECONDS):
                 send()
                 _fight(strikes, watch, time.monotonic() + seconds)
                 strikes.end_all()
-                _settle(world, broker, deferred, watch)
+                settle(world.nodes, broker.unfinished, deferred, watch)
             else:
                 watch.expect(False, f"not all processes were up within {START_SECONDS:g} s: {fleet.pids()}")
         finally:
             strikes.end_all()
             watch.problems += fleet.stop()
             broker.stop()
-    _await(lambda: not descendants(), START_SECONDS)
+    wait_for(lambda: not descendants(), START_SECONDS)
     watch.problems += [f"left behind: pid {pid}: {command}" for pid, command in descendants().items()]
     return _report(world, strikes, fleet, watch)
 
 
-def _await(condition: Callable[[], object], seconds: float) -> bool:
+def _specs(world: World, environment: Mapping[str, str]) -> list[ProcessSpec]:
+    """Every node's processes. One beat is enough."""
+    found = [spec for node in world.nodes for spec in node_specs(world, node, environment)]
+    return [spec for spec in found if not spec.name.startswith("beat@") or spec.name == f"beat@{world.nodes[0]}"]
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> bool:
+    """Look until the condition holds; False when it did not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -82,7 +90,7 @@ def _await(condition: Callable[[], object], seconds: float) -> bool:
     return True
 
 
-def _insist(send: Callable[[], object]) -> None:
+def insist(send: Callable[[], object]) -> None:
     """Submit as an operator would: again, while the broker says that it cannot."""
     for _ in range(SUBMISSIONS - 1):
         try:
@@ -109,14 +117,14 @@ def _fight(strikes: Strikes, watch: Watch, deadline: float) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _settle(world: World, broker: Broker, deferred: Deferred, watch: Watch) -> None:
+def settle(nodes: Sequence[str], unfinished: Callable[[], int], deferred: Deferred, watch: Watch) -> None:
     """Duplicates run dry and every lease ends; what is then still there was leaked."""
-    _await(lambda: not broker.unfinished() and not len(deferred), SETTLE_SECONDS)
-    watch.expect(not broker.unfinished(), f"{broker.unfinished()} messages are left in the broker")
+    wait_for(lambda: not unfinished() and not len(deferred), SETTLE_SECONDS)
+    watch.expect(not unfinished(), f"{unfinished()} messages are left in the broker")
     watch.expect(not len(deferred), f"{len(deferred)} messages wait for their time")
-    for node in NODES:
-        _await(lambda node=node: not spool_leases(world, node), SETTLE_SECONDS)
-        left = spool_leases(world, node)
+    for node in nodes:
+        wait_for(lambda node=node: not spool_leases(watch.world, node), SETTLE_SECONDS)
+        left = spool_leases(watch.world, node)
         watch.expect(not left, f"leases left in the spool of {node}: {left}")
 
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from tasks.node import ProcessSpec, node_processes
 from tasks.settings import Settings
 from tasks.supervise import Child, Supervisor
-from tests.drill.world import NODES, World
+from tests.drill.world import World
 
 APP = "tests.drill.app"
 RESTART_SECONDS = 0.2
 DRAIN_SECONDS = 40.0
 
 
-def node_specs(world: World, node: str, environment: Mapping[str, str]) -> list[ProcessSpec]:
-    """The node's processes as `tamis up` would start them, but of the drill's app. One node's beat is enough."""
-    own = {"TAMIS_NODE": node, "TAMIS_SPOOL_DIR": str(world.spool(node))}
+def node_specs(world: World, node: str, environment: Mapping[str, str], **more: str) -> list[ProcessSpec]:
+    """The node's processes as `tamis up` would start them, but of the drill's app, and with ``more`` settings."""
+    own = {"TAMIS_NODE": node, "TAMIS_SPOOL_DIR": str(world.spool(node)), **more}
     settings = Settings.from_env({**environment, **own})
     return [
         replace(
@@ -32,7 +32,6 @@ def node_specs(world: World, node: str, environment: Mapping[str, str]) -> list[
             variables={**spec.variables, **own},
         )
         for spec in node_processes(settings, [])
-        if spec.name != "beat" or node == NODES[0]
     ]
 
 

@@ -58,6 +58,7 @@ class LightJudging:
         if row.kind in DECODED:
             self.decoder.decode(path, self.manifest.decode_plan(frozenset(switches)))
             self.world.complain(f"row {row.ordinal} ({row.kind}) was decoded")
+        time.sleep(self.world.judge_seconds)
         time.sleep(0.5 if row.ordinal % 20 == 0 else 0.001 * (row.ordinal % 8))  # some long enough to be killed in
         return Verdict(
             info={VERDICT: verdict_of(row, found)},

@@ -13,7 +13,7 @@ from storage.errors import Unavailable
 from storage.ledger import Counts, Ledger
 from storage.spool import INDEX_NAME
 from storage.spool_files import NAME
-from tests.drill.world import NODES, SPOOL_BYTES, World
+from tests.drill.world import SPOOL_BYTES, World
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Watch:
             self._check_counts(counts)
         self.is_complete = run is not None and run.is_complete and written == self.world.rows
         self.done_rows = max(self.done_rows, written, counts.ok + counts.failed if counts else 0)
-        for node in NODES:
+        for node in self.world.nodes:
             self._check_spool(node)
 
     def written(self) -> int:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from storage.records import INPUT_COLUMNS
@@ -30,6 +30,8 @@ class World:
     rows: int
     kills: int
     seed: int
+    nodes: tuple[str, ...] = NODES
+    judge_seconds: float = 0.0  # a video takes this much longer: for drills that wait for other things than rows
 
     @property
     def plan(self) -> Plan:
@@ -58,8 +60,13 @@ class World:
 
     @property
     def ready(self) -> Path:
-        """A file for each pid that consumed."""
+        """A file for each pid that consumed; in it, its node."""
         return self.root / "ready"
+
+    @property
+    def taken(self) -> Path:
+        """A file for each pid that received a message, touched at each."""
+        return self.root / "taken"
 
     @property
     def spent(self) -> Path:
@@ -82,9 +89,9 @@ class World:
 
     def lay_out(self) -> None:
         """Create the directories, the objects and the input table."""
-        for directory in (self.objects, self.diaries, self.ready, self.spent, self.orders, self.state):
+        for directory in (self.objects, self.diaries, self.ready, self.taken, self.spent, self.orders, self.state):
             directory.mkdir(parents=True)
-        for node in NODES:
+        for node in self.nodes:
             self.spool(node).parent.mkdir()
         rows = self.plan.rows
         for row in rows:
@@ -117,7 +124,7 @@ class World:
             "TAMIS_DECODE_TIMEOUT_SECONDS": 2,
             "TAMIS_DECODER_CHILDREN": 2,
         }
-        told = {"root": str(self.root), "rows": self.rows, "kills": self.kills, "seed": self.seed}
+        told = {**asdict(self), "root": str(self.root)}
         return {name: str(value) for name, value in small.items()} | {VARIABLE: json.dumps(told)} | dict(broker)
 
     def claim(self, mark: str) -> bool:
@@ -147,12 +154,12 @@ class World:
 def from_environment() -> World:
     """The world of this worker process."""
     told = json.loads(os.environ[VARIABLE])
-    return World(Path(told["root"]), told["rows"], told["kills"], told["seed"])
+    return World(**{**told, "root": Path(told["root"]), "nodes": tuple(told["nodes"])})
 
 
 def mount_spool_disks(world: World) -> bool:
     """Give every node a small disk of its own for its spool; False where this user may not mount."""
-    for node in NODES:
+    for node in world.nodes:
         command = ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "drill", str(world.spool(node).parent)]
         if subprocess.run(command, capture_output=True, check=False).returncode != 0:
             return False
@@ -176,6 +183,6 @@ def removed_unless(world: World, keep: list[str]) -> Iterator[None]:
     """Remove the world afterwards, unless ``keep`` holds a reason not to."""
     yield
     if not keep:
-        for node in NODES:
+        for node in world.nodes:
             subprocess.run(["umount", str(world.spool(node).parent)], capture_output=True, check=False)
         shutil.rmtree(world.root, ignore_errors=True)

@@ -1,0 +1,125 @@
+"""What befalls the nodes of a drill of several, and how long each thing took."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from tasks.queues import gpu_queue
+from tests.drill.hosts import Hosts, OutsideBroker
+from tests.drill.redelivery import Kill
+from tests.drill.watch import Watch
+
+CUT_AT, POWER_OFF_AT = 0.15, 0.25  # of the rows
+FEWEST_STRANDED = 1
+
+
+@dataclass
+class Stranded:
+    """A node that was lost at ``lost_at``, and the messages that waited for its GPU workers then."""
+
+    node: str
+    lost_at: float
+    messages: int
+    _last_seen: float = 0.0
+
+    def look(self, waiting: int) -> None:
+        """Note whether messages wait there still, or again: what its workers held comes back there."""
+        if waiting:
+            self._last_seen = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long messages waited for a node that was not there."""
+        return max(0.0, self._last_seen - self.lost_at)
+
+
+@dataclass
+class Storm:
+    """One node is cut off and comes back, another loses its power for good. Where there are three, both at a time."""
+
+    hosts: Hosts
+    broker: OutsideBroker
+    watch: Watch
+    cut_node: str
+    dead_node: str
+    cut_seconds: float
+    stranded: dict[str, Stranded] = field(default_factory=dict)
+    kills: list[Kill] = field(default_factory=list)
+    back_seconds: float | None = None
+    story: list[str] = field(default_factory=list)
+    _restored_at: tuple[float, float] | None = None  # monotonic, wall clock
+
+    def __post_init__(self) -> None:
+        self._client = self.broker.client()
+        self._started = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything has happened, and the node that was cut off works again."""
+        return self.back_seconds is not None and bool(self.kills)
+
+    def step(self) -> None:
+        """Do what is due, and see how those fare whom it befell."""
+        rows, total = self.watch.done_rows, self.watch.world.rows
+        if self.cut_node not in self.stranded:
+            if rows >= total * CUT_AT:
+                self._cut()
+        elif self._restored_at is None and time.monotonic() >= self._cut_at + self.cut_seconds:
+            self._restore()
+        if not self.kills and rows >= total * POWER_OFF_AT and self._may_power_off():
+            self._power_off()
+        self._look()
+
+    def _cut(self) -> None:
+        self.hosts.network.cut(self.cut_node)
+        self._strand(self.cut_node)
+        self._note(f"{self.cut_node} cut off")
+
+    @property
+    def _cut_at(self) -> float:
+        return self.stranded[self.cut_node].lost_at
+
+    def _restore(self) -> None:
+        self.hosts.network.restore(self.cut_node)
+        self._restored_at = time.monotonic(), time.time()
+        self._note(f"{self.cut_node} has its network again")
+
+    def _may_power_off(self) -> bool:
+        """One node must be left to go on; of two, the other must be back first."""
+        has_another = len(self.hosts.network.nodes) > 2
+        return self.cut_node in self.stranded if has_another else self.back_seconds is not None
+
+    def _power_off(self) -> None:
+        at = time.monotonic()
+        workers = self.hosts.power_off(self.dead_node)
+        self._strand(self.dead_node)
+        self.kills = [Kill(f"a worker of {self.dead_node}", pid, at) for pid in sorted(workers)]
+        self._note(f"{self.dead_node} lost its power: {len(workers)} workers killed")
+
+    def _strand(self, node: str) -> None:
+        found = self.stranded[node] = Stranded(node, time.monotonic(), self._waiting(node))
+        self.watch.expect(found.messages >= FEWEST_STRANDED, f"nothing waited for {node}: nothing there to rescue")
+
+    def _look(self) -> None:
+        for node, stranded in self.stranded.items():
+            if node == self.dead_node or self._restored_at is None:
+                stranded.look(self._waiting(node))
+        if self._restored_at is not None and self.back_seconds is None:
+            monotonic, wall = self._restored_at
+            if self.hosts.have_taken(self.cut_node, wall):
+                self.back_seconds = time.monotonic() - monotonic
+                self._note(f"{self.cut_node}'s workers all work again")
+
+    def _waiting(self, node: str) -> int:
+        return int(self._client.llen(f"tamis:{gpu_queue(node)}"))
+
+    def _note(self, said: str) -> None:
+        self.story.append(f"{time.monotonic() - self._started:7.2f} s  {self.watch.done_rows:6d} rows  {said}")
+
+    def close(self) -> None:
+        """End the network's faults: what is to drain must be reachable."""
+        with closing(self._client):
+            if self.cut_node in self.stranded and self._restored_at is None:
+                self._restore()
