@@ -16,6 +16,7 @@ ADAPTERS: Mapping[str, str] = {
     "decord": "inference.decode.decord:Decord",
     "nvdec": "inference.decode.nvdec:open_nvdec",
 }
+ON_GPU = frozenset({"nvdec"})  # they need what a driver needs, sockets included
 
 
 @dataclass(frozen=True, slots=True)

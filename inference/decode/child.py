@@ -23,7 +23,8 @@ from typing import Any
 
 from inference.crop import crop_once
 from inference.decode import wire
-from inference.decode.adapter import VideoDecoder, open_decoder
+from inference.decode.adapter import ON_GPU, VideoDecoder, open_decoder
+from inference.decode.confinement import confine
 from inference.decode.limits import DecodeLimits
 from inference.decode.one_pass import decode_once
 from inference.errors import BadVideo, VideoFault
@@ -37,6 +38,7 @@ _OOM_SCORE = "500"  # when the node runs out of memory, the kernel should take a
 def main(arguments: list[str]) -> None:
     """Serve until the parent hangs up."""
     descriptor, parent_pid, decoder_name, limits_json = arguments
+    confine(keeps_network=decoder_name in ON_GPU)
     _die_with(int(parent_pid))
     limits = DecodeLimits(**json.loads(limits_json))
     decoder = open_decoder(decoder_name)

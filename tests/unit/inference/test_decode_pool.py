@@ -315,6 +315,21 @@ def test_a_child_knows_nothing_of_its_parent_and_gives_way_to_it(video, monkeypa
         assert not any("torch" in mapped.path for mapped in child.memory_maps())
 
 
+def may_leave_the_network():
+    """Whether this kernel and container let a process do so at all."""
+    flags = ["--net"] if os.geteuid() == 0 else ["--net", "--user"]
+    return subprocess.run(["unshare", *flags, "true"], capture_output=True, check=False).returncode == 0
+
+
+def test_a_child_reaches_nobody_over_the_network_and_gains_no_privileges(video):
+    with DecoderPool(1) as pool:
+        pool.decode(video, PLAN)
+        (pid,) = pool.children()
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+        is_elsewhere = Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+        assert is_elsewhere == may_leave_the_network()
+
+
 def test_the_limits_are_those_of_the_pool(video):
     limits = replace(DecodeLimits(), max_seconds=0.1)
     with DecoderPool(1, limits) as pool:
