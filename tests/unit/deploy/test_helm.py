@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tasks.settings import Settings
 from tests.unit.deploy.roles import assert_every_queue_is_served, consumed, settings_of
 from tests.unit.deploy.tools import CHART, answer, chart, program
 
@@ -30,11 +31,12 @@ OTHERS = {
 }
 REDIS = (
     "autoscaling.enabled=true,autoscaling.trigger=redis,autoscaling.redis.address=r:6379,"
-    "autoscaling.redis.passwordKey=password"
+    "autoscaling.redis.usernameKey=user,autoscaling.redis.passwordKey=password,autoscaling.redis.tls=true"
 )
 COMBINATIONS = {
     "default": (),
     "cpu": ("node.gpus=0",),
+    "traced": ("settings.TAMIS_TRACING=otlp", "settings.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318"),
     "four-gpus-that-scale": ("node.gpus=4", "autoscaling.enabled=true", "metrics.podMonitor.enabled=true"),
     "redis-scaler": (REDIS, "node.storageClass=fast"),
     "files": ("files.manifest\\.toml=text", "settings.TAMIS_MANIFEST=/etc/tamis/manifest.toml", "priorityClassName=p"),
@@ -180,6 +182,25 @@ def test_values_that_are_none_are_refused(mistake: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0
     assert "don't meet the specifications of the schema" in done.stderr
+
+
+def test_the_redis_scaler_logs_in_as_whom_the_secret_names() -> None:
+    objects = chart(*COMBINATIONS["redis-scaler"])
+    (login,) = [one for one in objects if one["kind"] == "TriggerAuthentication"]
+    references = {one["parameter"]: (one["name"], one["key"]) for one in login["spec"]["secretTargetRef"]}
+    assert references == {"username": ("tamis", "user"), "password": ("tamis", "password")}
+    triggers = [trigger for one in objects if one["kind"] == "ScaledObject" for trigger in one["spec"]["triggers"]]
+    assert {trigger["authenticationRef"]["name"] for trigger in triggers} == {login["metadata"]["name"]}
+    assert {trigger["metadata"]["enableTLS"] for trigger in triggers} == {"true"}
+
+
+def test_a_release_of_any_name_has_pods_whose_names_are_nodes() -> None:
+    text = answer("helm", "template", "a.release-whose-name-is-as-long-as-helm-will-take.it", CHART)
+    names = [
+        one["metadata"]["name"] for one in yaml.safe_load_all(text) if one["kind"] in {"Deployment", "StatefulSet"}
+    ]
+    for name in names:
+        assert Settings.from_env({"TAMIS_NODE": f"{name}-0123456789-abcde"}).node
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:

@@ -1,5 +1,7 @@
+{{- /* Pods' names are TAMIS_NODE, which takes no dot. */ -}}
 {{- define "tamis.name" -}}
-{{- if contains "tamis" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-tamis" .Release.Name | trunc 40 | trimSuffix "-" }}{{ end -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- ternary $release (printf "%s-tamis" $release) (contains "tamis" $release) | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "tamis.selector" -}}
