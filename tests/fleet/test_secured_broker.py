@@ -102,10 +102,18 @@ def test_a_fleet_runs_a_whole_job_as_the_shipped_user_over_tls(secured: Secured,
         "the run is complete",
         story=nodes.fleet._story,
     )
-    ping, runs = tamis(url, nodes.root, "inspect", "ping"), tamis(url, nodes.root, "runs")
+    ping, conf = tamis(url, nodes.root, "inspect", "ping"), tamis(url, nodes.root, "inspect", "conf")
+    runs = tamis(url, nodes.root, "runs")
     assert (ping.returncode, ping.stdout.count("pong")) == (0, 3), ping.stdout + ping.stderr
     assert run.run_id in runs.stdout, runs.stderr
-    said = ticks(url, nodes.root) + "".join(worker.log() for worker in nodes.fleet.workers) + ping.stdout + runs.stdout
+    assert "broker_url" in conf.stdout
+    said = (
+        conf.stdout
+        + ticks(url, nodes.root)
+        + "".join(worker.log() for worker in nodes.fleet.workers)
+        + ping.stdout
+        + runs.stdout
+    )
     assert secured.server.client().acl_log() == []
     assert PASSWORD not in said
 
