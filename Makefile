@@ -15,6 +15,7 @@ ROWS   ?= 2000
 KILLS  ?= 20
 SEED   ?= 1
 BROKER ?= redis
+NODES  ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help audit demo demo-cloud programs test drill check bench clean
@@ -54,8 +55,8 @@ $(HELM): | $(READY) programs
 test: $(READY) programs $(HELM) ## run every test (real broker, real workers, real videos)
 	@$(BIN)/python -m pytest
 
-drill: $(READY) $(if $(filter rabbitmq,$(BROKER)),$(RABBITMQ)) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq
-	@$(BIN)/python -m tests.drill --rows $(ROWS) --kills $(KILLS) --seed $(SEED) --broker $(BROKER)
+drill: $(READY) $(if $(filter rabbitmq,$(BROKER)),$(RABBITMQ)) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq; NODES=3: in networks of their own, as root
+	@$(BIN)/python -m tests.drill --rows $(ROWS) --kills $(KILLS) --seed $(SEED) --broker $(BROKER) --nodes $(NODES)
 
 check: $(READY) ## ruff, mypy, the architecture's and the dependencies' tests
 	@$(BIN)/ruff check .
