@@ -56,10 +56,9 @@ def test_a_container_can_do_no_more_than_it_must(name: str) -> None:
     assert "secret" not in str(service.get("environment", {})).lower().replace("/run/secrets/", "")
 
 
-def test_nobody_but_the_broker_can_reach_flower_which_answers_some_paths_without_a_password() -> None:
+def test_nobody_but_the_broker_shares_flower_s_network() -> None:
     assert {name for name, service in services().items() if "flower" in service["networks"]} == {"broker", "flower"}
     assert list(services()["flower"]["networks"]) == ["flower"]
-    assert "FLOWER_BASIC_AUTH" in services()["flower"]["command"][0]
 
 
 def test_an_inference_worker_has_one_device_of_its_own() -> None:
