@@ -39,7 +39,7 @@ class Place:
 def flower(place: Place, broker_url: str) -> Iterator[None]:
     service = compose()["services"]["flower"]
     given = {name: place.here(value) for name, value in service["environment"].items() if name.startswith("FLOWER_")}
-    process = place.run(service["command"], TAMIS_BROKER_URL=broker_url, **given)
+    process = place.run(["tamis", *service["command"]], TAMIS_BROKER_URL=broker_url, **given)
     try:
         yield
     finally:
