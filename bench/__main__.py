@@ -14,7 +14,7 @@ from bench.report import describe, stages_table, store, table
 from bench.summary import Measured
 
 CASES = ("decode", "share", "engine", "flow")
-CASES_BY_NAME = ("frames48", "video")  # only when named: one needs the ffmpeg command, one takes four minutes
+CASES_BY_NAME = ("frames48", "video", "storage")  # only when named: needs ffmpeg; 4 minutes; 3 minutes
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 
