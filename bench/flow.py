@@ -94,12 +94,13 @@ def _carry(run: Run, rt: Runtime) -> None:
     published: list[RowMessage] = []
     while pipeline.feed(run.run_id, rt, published.extend):
         for row in published:
-            if pipeline.record(row, _judged(row), rt):
+            if pipeline.record(row, judged(row), rt):
                 pipeline.write_shard(row.run_id, row.shard_id, rt)
         published.clear()
 
 
-def _judged(row: RowMessage) -> ResultRow:
+def judged(row: RowMessage) -> ResultRow:
+    """A result of realistic size."""
     execution = Execution(
         start_time=NOW,
         end_time=NOW,
@@ -134,9 +135,9 @@ def _publish_variant(name: str, is_short: bool) -> Iterator[Work]:
     with valkey_server(arguments=AOF) as server:
         os.environ["TAMIS_BROKER_URL"] = server.url  # before the Celery app exists
         publish = _publisher(name)
-        publish(_messages(8))  # connects, and declares the queue
+        publish(messages_of(8))  # connects, and declares the queue
         _empty(server)
-        rows = _messages(_rows(is_short))
+        rows = messages_of(_rows(is_short))
 
         def work() -> Callable[[], Any]:
             publish(rows)
@@ -165,7 +166,8 @@ def _publisher(name: str) -> Callable[[Sequence[RowMessage]], None]:
     return {"chain_each": chain_each, "one_by_one": one_by_one, "batch": publish}[name]
 
 
-def _messages(count: int) -> list[RowMessage]:
+def messages_of(count: int) -> list[RowMessage]:
+    """So many rows of one run."""
     return [RowMessage(run_id="run", shard_id="s", ordinal=n, record=_record(n)) for n in range(count)]
 
 
