@@ -117,6 +117,7 @@ def watched_fleet(root: Path) -> Iterator[Watched]:
         "TAMIS_DEVICE": "cpu",
         "TAMIS_METRICS_PORT": str(port),
         "TAMIS_SHARD_ROWS": "2",
+        "TAMIS_MAX_CONCURRENT_WORKERS": "1",  # so that messages wait long enough to be seen waiting
     }
     with _prometheus(root, port) as address, running(demo.tamis("up"), root / "up.log", env=environ) as up_log:
         tables, outputs = f"sqlite:///{root}/input.db#videos/ds=20250115", f"sqlite:///{root}/output.db#results"

@@ -1,0 +1,149 @@
+"""Flower as an operator opens it: nothing without the password; with it videos, runs and verdicts, in a browser."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flower.urls import handlers
+from tornado.web import URLSpec
+
+from tests.browser.watched import ROOT, Watched, free_ports, get, program, running
+from tests.fleet.processes import wait_until
+
+CONFIG = ROOT / "deploy" / "flower" / "flowerconfig.py"
+CREDENTIALS = "operator:tame-and-quiet"
+AUTHORIZED = {"Authorization": f"Basic {base64.b64encode(CREDENTIALS.encode()).decode()}"}
+# Headless, in a container, and without a word to the world outside.
+CHROMIUM = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1500,900"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flower:
+    """A Flower that has seen a run from its start."""
+
+    port: int
+    run_id: str
+    root: Path
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Status and body."""
+        return get(f"http://127.0.0.1:{self.port}{path}", **headers)
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """What the API tells of every task."""
+        return list(json.loads(self.get("/api/tasks", **AUTHORIZED)[1]).values())
+
+    def browse(self, path: str, *flags: str) -> str:
+        """The page as Chromium has made it, once its scripts have fetched what they show."""
+        command = [program("chromium"), *CHROMIUM.split(), f"--user-data-dir={self.root / 'chromium'}"]
+        command += ["--virtual-time-budget=8000", *flags, f"http://{CREDENTIALS}@127.0.0.1:{self.port}{path}"]
+        # Its own words go to stderr: a container lacks the desktop that it looks for.
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def flower(watched: Watched) -> Iterator[Flower]:
+    """Flower, before which the fleet has sifted the clips once more."""
+    port = free_ports(1)
+    command = watched.demo.tamis("flower", f"--conf={CONFIG}", "--address=127.0.0.1", f"--port={port}")
+    environ = watched.environ | {"FLOWER_BASIC_AUTH": CREDENTIALS}
+    with running(command, watched.root / "flower.log", env=environ) as log:
+        opened = Flower(port, "", watched.root)
+        wait_until(lambda: opened.get("/healthcheck")[0], "flower answers", 60, log)
+        wait_until(opened.tasks, "beat's chores appear", 60, log)
+        outputs = f"sqlite:///{watched.root}/again.db#results"
+        sift = watched.demo.tamis("sift", "--tables", f"sqlite:///{watched.root}/input.db#videos", "--outputs", outputs)
+        said = subprocess.run(sift, env=watched.environ, capture_output=True, text=True, timeout=120, check=False)
+        assert said.returncode == 0, said.stdout + said.stderr
+        with closing(sqlite3.connect(watched.root / "again.db")) as db:
+            ((run_id,),) = db.execute("SELECT DISTINCT json_extract(result_info, '$.run_id') FROM results")
+        seen = Flower(port, run_id, watched.root)
+        wait_until(lambda: len(judged(seen)) == 4, "four videos were judged or refused", 30, log)
+        yield seen
+
+
+def judged(flower: Flower) -> list[dict[str, Any]]:
+    """The tasks of this run's last step that have ended."""
+    found = [task for task in flower.tasks() if task["name"] == "tasks.infer" and task["state"] == "SUCCESS"]
+    return [task for task in found if flower.run_id in task["args"]]
+
+
+def paths() -> list[str]:
+    """A path for each of Flower's rules."""
+    patterns = [rule.regex.pattern if isinstance(rule, URLSpec) else rule[0] for rule in handlers]
+    found = {re.sub(r"\(\.[+*]\)|\.\*", "x", pattern).removesuffix("$").replace("/?", "") for pattern in patterns}
+    return sorted(found - {"x"} | {"/no/such/path", "/static/css/flower.css"})
+
+
+@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("credentials", ["", "operator:wrong", "nobody:tame-and-quiet", ":"])
+def test_without_the_password_nothing_is_answered(path: str, credentials: str, flower: Flower) -> None:
+    sent = {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"} if credentials else {}
+    status, text = flower.get(path, **sent)
+    assert status == 401
+    assert flower.run_id not in text
+
+
+@pytest.mark.parametrize("path", ["/", "/tasks", "/metrics", "/healthcheck", "/api/workers", "/static/css/flower.css"])
+def test_with_the_password_it_is(path: str, flower: Flower) -> None:
+    assert flower.get(path, **AUTHORIZED)[0] == 200
+
+
+def test_a_browser_shows_video_run_stage_and_verdict(flower: Flower) -> None:
+    heading, *judgements = table(flower.browse("/tasks?name=tasks.infer", "--dump-dom"))
+    assert heading[:5] == ["Stage", "Video", "Run", "Verdict", "State"]
+    shown = {row[1]: row for row in judgements if row[2].startswith(flower.run_id)}
+    assert set(shown) == {"phone-sharp", "clip-alluxio", "title-card", "really-text"}
+    assert {(row[0], row[4]) for row in shown.values()} == {("infer", "SUCCESS")}
+    assert re.fullmatch(rf"{flower.run_id} row \d", shown["phone-sharp"][2])
+    assert shown["phone-sharp"][3] == "ok: rotate vertical: rotated, seg low quality: low quality 2/2"
+    assert shown["really-text"][3] == "failed: not_a_video"
+
+
+def test_a_row_that_could_not_be_fetched_shows_why_and_a_shard_its_run(flower: Flower) -> None:
+    rows = table(flower.browse("/tasks?name=tasks.download", "--dump-dom"))
+    shown = {row[1]: row[3] for row in rows if row[2].startswith(flower.run_id)}
+    assert shown.pop("missing") == "failed: object_missing"
+    assert set(shown.values()) == {"downloaded"}
+    picture = flower.root / "flower.png"
+    written = table(flower.browse("/tasks?name=tasks.write_shard", "--dump-dom", f"--screenshot={picture}"))
+    assert ["write_shard", "", f"{flower.run_id} shard 0-2", "", "SUCCESS"] in [row[:5] for row in written]
+
+
+def table(page: str) -> list[list[str]]:
+    """The texts of the page's rows; the head comes twice, once for the part that scrolls."""
+    rows = [cells(row) for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)]
+    return [row for row in rows if len(row) >= 5]
+
+
+def cells(row: str) -> list[str]:
+    """The texts of a table's row."""
+    found = re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)
+    return [html.unescape(re.sub(r"<[^>]+>", " ", cell)).strip() for cell in found]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "complaint"),
+    [(None, "set FLOWER_BASIC_AUTH"), ("operator", "user:password"), ("operator:", "user:password")],
+)
+def test_it_does_not_start_without_a_password(credentials: str | None, complaint: str, watched: Watched) -> None:
+    environ = watched.environ | ({"FLOWER_BASIC_AUTH": credentials} if credentials else {})
+    command = watched.demo.tamis("flower", f"--conf={CONFIG}", f"--port={free_ports(1)}")
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
