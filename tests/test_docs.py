@@ -1,0 +1,66 @@
+"""What the pages say is there: links and anchors, settings, make targets, and a runbook entry for every alert."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+SHIPPED = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in {".pyc", ".png"}]
+SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def unknown_settings(text: str) -> set[str]:
+    found = set(re.findall(r"\bTAMIS_[A-Z0-9_]*[A-Z0-9]\b(?!_?[*…])", text))
+    return {name for name in found if name.removesuffix("_FILE") not in SETTINGS and name not in SETTINGS}
+
+
+@each_page
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        path = page if not name else page.parent / name
+        if not target.startswith("http") and not (
+            path.exists() and (not anchor or path.suffix != ".md" or anchor in anchors(path))
+        ):
+            broken.append(target)
+    assert not broken
+
+
+@each_page
+def test_every_setting_that_a_page_names_exists(page: Path) -> None:
+    assert not unknown_settings(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_setting_that_a_shipped_file_names_exists(path: Path) -> None:
+    assert not unknown_settings(path.read_text(encoding="utf-8"))
+
+
+@each_page
+def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:`|^|\$ )make ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) <= targets
+
+
+def test_the_runbook_has_an_entry_for_every_alert_and_no_other() -> None:
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
+    alerts = {rule["alert"]: rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]}
+    assert alerts == {name: f"docs/operations.md#{name.lower()}" for name in alerts}
+    entries = re.findall(r"^### (Tamis\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert sorted(entries) == sorted(alerts)
