@@ -27,7 +27,7 @@ def ran(tmp_path_factory):
     path = tmp_path_factory.mktemp("gpu") / "gpu.json"
     words = ["--tiny", "--seconds", "20", "--device", "cpu", "--json", str(path)]
     command = [sys.executable, "-W", "error::DeprecationWarning:bench", "-c", PROGRAM, *words]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout, json.loads(path.read_text())
 
