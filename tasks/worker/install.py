@@ -25,6 +25,7 @@ CONSUMER_STEPS = (
     "tasks.worker.gate:Gate",
     "tasks.worker.cordon:Cordon",
     "tasks.worker.health:PulseKeeper",
+    "tasks.worker.heart:UnhurriedHeart",
     "tasks.worker.senseless:Senseless",
     "tasks.worker.quorum:DeadLetters",
     "tasks.worker.quorum:NoDelayedDelivery",
