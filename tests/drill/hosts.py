@@ -87,6 +87,11 @@ class Hosts:
         marks = [self.world.taken / str(pid) for pid in self.workers(node)]
         return len(marks) == WORKERS and all(mark.exists() and mark.stat().st_mtime > since for mark in marks)
 
+    def silent_seconds(self, node: str, now: float) -> float:
+        """Seconds since the heartbeat file of the node's most silent worker was written; 0 before there is one."""
+        beats = (self.world.state / node / "health").glob("[!.]*.json")
+        return max((now - beat.stat().st_mtime for beat in beats), default=0.0)
+
     def power_off(self, node: str) -> frozenset[int]:
         """Kill the whole node, supervisor first to last; return the pids of its workers."""
         workers = self.workers(node)

@@ -24,7 +24,9 @@ from tests.drill.storm import Storm
 from tests.drill.watch import PROBLEMS, Watch
 from tests.drill.world import World
 
-BACK_LIMIT_SECONDS = 45.0
+PROBE_SECONDS = 45.0
+"""A worker that is cut off must not look hung: a probe that allows 60 s would have it killed, with its models."""
+BACK_LIMIT_SECONDS = 30.0
 """From the return of a node's network until all its workers work again."""
 RESCUE_SLACK_SECONDS = 15.0
 """On top of the node's silence, or its beat's if that is longer: what its workers held lapses, chores come round."""
@@ -85,6 +87,8 @@ def _report(world: World, storm: Storm, watch: Watch, complete_seconds: float) -
     for one in storm.stranded.values():
         watch.expect(one.seconds <= rescue_limit, f"messages waited {one.seconds:.1f} s for {one.node}, which was lost")
     watch.expect(back is None or back <= BACK_LIMIT_SECONDS, f"{storm.cut_node} was back only after {back} s")
+    silent = storm.most_silent_seconds
+    watch.expect(silent <= PROBE_SECONDS, f"a worker of {storm.cut_node} looked hung for {silent:.1f} s while cut off")
     problems = [*watch.problems, *world.complaints(), *found.differences[:PROBLEMS]]
     problems += [f"rows lost {found.lost}, twice {found.twice}"] if found.lost or found.twice else []
     rescued = sum(one.messages for one in storm.stranded.values())
@@ -93,7 +97,7 @@ def _report(world: World, storm: Storm, watch: Watch, complete_seconds: float) -
         problems=problems,
         story=storm.story,
         lines=[
-            f"  cut off   {storm.cut_node} for {storm.cut_seconds:g} s",
+            f"  cut off   {storm.cut_node} for {storm.cut_seconds:g} s; its heartbeat files at most {silent:.1f} s old",
             f"  no power  {storm.dead_node}",
             *(f"  stranded  {one.messages} in gpu.{n}, for {one.seconds:.1f} s" for n, one in storm.stranded.items()),
             f"  outcomes  {dict(found.outcomes)}",

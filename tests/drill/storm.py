@@ -48,6 +48,7 @@ class Storm:
     stranded: dict[str, Stranded] = field(default_factory=dict)
     kills: list[Kill] = field(default_factory=list)
     back_seconds: float | None = None
+    most_silent_seconds: float = 0.0  # of a worker that was cut off, to a probe of its heartbeat file
     story: list[str] = field(default_factory=list)
     _restored_at: tuple[float, float] | None = None  # monotonic, wall clock
 
@@ -106,6 +107,9 @@ class Storm:
         for node, stranded in self.stranded.items():
             if node == self.dead_node or self._restored_at is None:
                 stranded.look(self._waiting(node))
+        if self.cut_node in self.stranded and self.back_seconds is None:
+            silent_seconds = self.hosts.silent_seconds(self.cut_node, time.time())
+            self.most_silent_seconds = max(self.most_silent_seconds, silent_seconds)
         if self._restored_at is not None and self.back_seconds is None:
             monotonic, wall = self._restored_at
             if self.hosts.have_taken(self.cut_node, wall):
