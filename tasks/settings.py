@@ -7,43 +7,35 @@ import re
 import socket
 from collections.abc import Mapping
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from storage.errors import ForbiddenPath
-from storage.uri import check_object
+from tasks.setting_values import (
+    GPU_CHILDREN,
+    GPU_DECODERS,
+    RABBITMQ_SCHEMES,
+    AbsolutePath,
+    BrokerUrl,
+    Buckets,
+    Count,
+    CropBucket,
+    CropPrefix,
+    Decoder,
+    LedgerUrl,
+    MetadataUrl,
+    NodeName,
+    OssEndpoint,
+    OssRegion,
+    Seconds,
+    Tracing,
+)
 
 GIB = 1024**3
 PREFIX = "TAMIS_"
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+socket://")
-RABBITMQ_SCHEMES = ("amqp://", "amqps://")
-DECODERS = ("pyav", "decord", "nvdec")  # inference.decode.adapter's: named here, so that no NumPy is loaded for it
-GPU_DECODERS = frozenset({"nvdec"})
-GPU_CHILDREN = 8  # each holds a CUDA context: some hundreds of megabytes of the GPU's memory
 # By what a process finds its GPU, and the driver where that lies in no standard place.
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_MPS_PIPE_DIRECTORY", "LD_LIBRARY_PATH")
-
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class SettingsError(Exception):
@@ -55,13 +47,6 @@ def default_node() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "localhost"
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # a package above it is absent
-        return False
-
-
 class Settings(BaseModel):
     """The fleet's settings. A field ``spool_dir`` is read from ``TAMIS_SPOOL_DIR``."""
 
@@ -69,14 +54,16 @@ class Settings(BaseModel):
 
     # Where things are
     state_dir: AbsolutePath = Field(default=Path(".tamis"), description="directory for the embedded broker and logs")
-    broker_url: SecretStr | None = Field(
+    broker_url: BrokerUrl = Field(
         default=None, description="Redis or RabbitMQ (amqp://) URL; unset starts an embedded server"
     )
-    ledger_url: SecretStr | None = Field(
+    ledger_url: LedgerUrl = Field(
         default=None,
         description="Redis URL of the ledger; default: the broker, or an embedded server where that is RabbitMQ",
     )
-    node: str = Field(default_factory=default_node, description="stable name of this machine (names its GPU queue)")
+    node: NodeName = Field(
+        default_factory=default_node, description="stable name of this machine (names its GPU queue)"
+    )
 
     # The three tiers
     cpfs_root: AbsolutePath | None = Field(default=None, description="CPFS mount that holds <bucket>/<key>")
@@ -88,11 +75,11 @@ class Settings(BaseModel):
     object_root: AbsolutePath | None = Field(
         default=None, description="directory standing for the object store: <bucket>/<key>"
     )
-    oss_endpoint: str | None = Field(
+    oss_endpoint: OssEndpoint = Field(
         default=None,
         description="OSS, such as https://oss-cn-hangzhou-internal.aliyuncs.com; instead of a directory",
     )
-    oss_region: str | None = Field(
+    oss_region: OssRegion = Field(
         default=None, description="OSS's region, such as cn-hangzhou; default: the one in the endpoint's name"
     )
     oss_signature: Literal["v4", "v1"] = Field(default="v4", description="signature of requests to OSS")
@@ -100,9 +87,7 @@ class Settings(BaseModel):
     oss_connect_timeout_seconds: Seconds = Field(default=5.0, description="longest wait for a connection to OSS")
     oss_read_timeout_seconds: Seconds = Field(default=10.0, description="silence after which a reply of OSS is broken")
     oss_attempts: Count = Field(default=4, description="failures of one OSS request in a row before it is given up")
-    oss_buckets: frozenset[str] | None = Field(
-        default=None, description="comma-separated buckets that rows may name; default: any"
-    )
+    oss_buckets: Buckets = Field(default=None, description="comma-separated buckets that rows may name; default: any")
     check_origin: bool = Field(
         default=True,
         description="ask the object store for each video's size and checksum (one HEAD) and hold copies against them",
@@ -126,8 +111,8 @@ class Settings(BaseModel):
     )
     cpfs_fill: bool = Field(default=False, description="put videos that CPFS missed there (its mount must be writable)")
     cpfs_fill_floor_bytes: Count = Field(default=100 * GIB, description="bytes that filling leaves free on CPFS")
-    crop_bucket: str | None = Field(default=None, description="bucket that crops are put in; default: the row's own")
-    crop_prefix: str = Field(default="tamis-crops", description="crops are put at <prefix>/<digest>.mp4")
+    crop_bucket: CropBucket = Field(default=None, description="bucket that crops are put in; default: the row's own")
+    crop_prefix: CropPrefix = Field(default="tamis-crops", description="crops are put at <prefix>/<digest>.mp4")
 
     # MaxCompute
     odps_endpoint: str | None = Field(default=None, description="MaxCompute endpoint, https://…/api, of odps:// tables")
@@ -162,7 +147,7 @@ class Settings(BaseModel):
     aliyun_ram_role: str | None = Field(
         default=None, description="RAM role of this ECS instance or node, or 'auto' for the one it has"
     )
-    aliyun_metadata_url: str = Field(
+    aliyun_metadata_url: MetadataUrl = Field(
         default="http://100.100.100.200", description="metadata service that gives the RAM role's keys"
     )
 
@@ -183,7 +168,7 @@ class Settings(BaseModel):
     weights_dir: AbsolutePath | None = Field(
         default=None, description="this node's copies of oss:// weights; default: <state_dir>/weights"
     )
-    weights_buckets: frozenset[str] | None = Field(
+    weights_buckets: Buckets = Field(
         default=None, description="comma-separated buckets that manifests may name; default: any (all bytes are pinned)"
     )
     mos_max_workers: Annotated[int, Field(ge=1, le=256)] = Field(
@@ -194,7 +179,9 @@ class Settings(BaseModel):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="device for the models")
     model_threads: Count | None = Field(default=None, description="CPU threads for the models; default: torch's choice")
-    decoder: str = Field(default="pyav", description="decoder: pyav, decord, nvdec, or your own as package.module:Name")
+    decoder: Decoder = Field(
+        default="pyav", description="decoder: pyav, decord, nvdec, or your own as package.module:Name"
+    )
     decoder_children: Count | None = Field(
         default=None, description=f"decoder processes; default: one for each core, at most {GPU_CHILDREN} with nvdec"
     )
@@ -245,33 +232,10 @@ class Settings(BaseModel):
     )
     metrics_host: str = Field(default="127.0.0.1", description="address the metrics port is bound to")
     log_format: Literal["text", "json"] = Field(default="text", description="json: one object per line")
-    tracing: Literal["off", "otlp"] = Field(
+    tracing: Tracing = Field(
         default="off", description="otlp: workers send traces to OTEL_EXPORTER_OTLP_ENDPOINT (the otel extra)"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="log level")
-
-    @field_validator("oss_buckets", "weights_buckets", mode="before")
-    @classmethod
-    def _split_buckets(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return frozenset(name.strip() for name in value.split(",") if name.strip())
-        return value
-
-    @field_validator("decoder")
-    @classmethod
-    def _check_decoder(cls, value: str) -> str:
-        if value not in DECODERS and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
-            msg = f"is no decoder: use one of {', '.join(DECODERS)}, or package.module:Name for one of your own"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("tracing")
-    @classmethod
-    def _check_tracing(cls, value: str) -> str:
-        if value == "otlp" and not _is_installed("opentelemetry.instrumentation.celery"):
-            msg = "needs the otel extra: pip install 'tamis[otel]'"
-            raise ValueError(msg)
-        return value
 
     @field_validator("alluxio_url")
     @classmethod
@@ -283,68 +247,6 @@ class Settings(BaseModel):
             raise ValueError(msg)
         if not re.fullmatch(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", value):
             msg = "takes http://host:port, without user, query and fragment"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("crop_bucket")
-    @classmethod
-    def _check_crop_bucket(cls, value: str | None) -> str | None:
-        if value is not None:
-            _check_place(value, "crops")
-        return value
-
-    @field_validator("crop_prefix")
-    @classmethod
-    def _check_crop_prefix(cls, value: str) -> str:
-        _check_place("bucket", value)
-        return value
-
-    @field_validator("node")
-    @classmethod
-    def _check_node(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-            msg = "takes 1 to 64 letters, digits, - and _ (it names a queue)"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("oss_endpoint")
-    @classmethod
-    def _check_oss_endpoint(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?", value):
-            msg = "takes https://host or http://host:port, without a bucket's name before the host's"
-            raise ValueError(msg)
-        return None if value is None else value.rstrip("/")
-
-    @field_validator("oss_region")
-    @classmethod
-    def _check_oss_region(cls, value: str | None) -> str | None:
-        if value is not None and (not re.fullmatch(r"[a-z0-9-]+", value) or value.startswith("oss-")):
-            msg = "takes a region such as cn-hangzhou, without 'oss-'"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("aliyun_metadata_url")
-    @classmethod
-    def _check_metadata_url(cls, value: str) -> str:
-        if not re.fullmatch(r"http://[^/@\s]+/?", value):
-            msg = "takes http://host or http://host:port"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("broker_url")
-    @classmethod
-    def _check_broker_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith((*REDIS_SCHEMES, *RABBITMQ_SCHEMES)):
-            schemes = ", ".join((*REDIS_SCHEMES, *RABBITMQ_SCHEMES))
-            msg = f"takes a Redis or RabbitMQ URL ({schemes}), for example redis://localhost:6379/0"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("ledger_url")
-    @classmethod
-    def _check_ledger_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
-            msg = f"takes a Redis URL ({', '.join(REDIS_SCHEMES)}), for example redis://localhost:6379/0"
             raise ValueError(msg)
         return value
 
@@ -423,13 +325,6 @@ def _with_secret_files(given: Mapping[str, str]) -> tuple[dict[str, str], list[s
             if not values[name]:
                 problems.append(f"{name}_FILE={path!r}: is empty")
     return values, problems
-
-
-def _check_place(bucket: str, prefix: str) -> None:
-    try:
-        check_object(bucket, f"{prefix}/{'0' * 64}.mp4", allowed_buckets=None)
-    except ForbiddenPath as error:
-        raise ValueError(str(error)) from error
 
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from inference.decode.adapter import ADAPTERS
-from tasks.settings import DECODERS, GPU_CHILDREN, Settings, SettingsError
+from tasks.setting_values import DECODERS, GPU_CHILDREN
+from tasks.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[3]
 ENVIRON = "import tasks.settings as s; print(sorted(s.decoder_environ('{decoder}').items()))"

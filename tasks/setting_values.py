@@ -1,0 +1,124 @@
+"""What kinds of values settings take: each checks itself and says what it takes instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from storage.errors import ForbiddenPath
+from storage.uri import check_object
+
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+socket://")
+RABBITMQ_SCHEMES = ("amqp://", "amqps://")
+DECODERS = ("pyav", "decord", "nvdec")  # inference.decode.adapter's: named here, so that no NumPy is loaded for it
+GPU_DECODERS = frozenset({"nvdec"})
+GPU_CHILDREN = 8  # each holds a CUDA context: some hundreds of megabytes of the GPU's memory
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _matching(pattern: str, takes: str) -> Callable[[str | None], str | None]:
+    def check(value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(pattern, value):
+            raise ValueError(f"takes {takes}")
+        return value
+
+    return check
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return frozenset(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+def _bucket_of_crops(value: str | None) -> str | None:
+    if value is not None:
+        _check_place(value, "crops")
+    return value
+
+
+def _prefix_of_crops(value: str) -> str:
+    _check_place("bucket", value)
+    return value
+
+
+def _check_place(bucket: str, prefix: str) -> None:
+    try:
+        check_object(bucket, f"{prefix}/{'0' * 64}.mp4", allowed_buckets=None)
+    except ForbiddenPath as error:
+        raise ValueError(str(error)) from error
+
+
+def _without_slash(value: str | None) -> str | None:
+    return None if value is None else value.rstrip("/")
+
+
+def _no_oss_prefix(value: str | None) -> str | None:
+    if value is not None and value.startswith("oss-"):
+        raise ValueError(f"takes {_REGION}")
+    return value
+
+
+def _url_of(kind: str, schemes: tuple[str, ...]) -> Callable[[SecretStr | None], SecretStr | None]:
+    def check(value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            msg = f"takes a {kind} URL ({', '.join(schemes)}), for example redis://localhost:6379/0"
+            raise ValueError(msg)
+        return value
+
+    return check
+
+
+def _installed(value: str) -> str:
+    if value == "otlp" and not _has_module("opentelemetry.instrumentation.celery"):
+        msg = "needs the otel extra: pip install 'tamis[otel]'"
+        raise ValueError(msg)
+    return value
+
+
+def _has_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # a package above it is absent
+        return False
+
+
+def _decoder(value: str) -> str:
+    if value not in DECODERS and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
+        msg = f"is no decoder: use one of {', '.join(DECODERS)}, or package.module:Name for one of your own"
+        raise ValueError(msg)
+    return value
+
+
+_REGION = "a region such as cn-hangzhou, without 'oss-'"
+_ENDPOINT = "https://host or http://host:port, without a bucket's name before the host's"
+_NODE = "1 to 64 letters, digits, - and _ (it names a queue)"
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Buckets = Annotated[frozenset[str] | None, BeforeValidator(_split)]
+CropBucket = Annotated[str | None, AfterValidator(_bucket_of_crops)]
+CropPrefix = Annotated[str, AfterValidator(_prefix_of_crops)]
+NodeName = Annotated[str, AfterValidator(_matching(r"[A-Za-z0-9_-]{1,64}", _NODE))]
+OssEndpoint = Annotated[
+    str | None,
+    AfterValidator(_matching(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?", _ENDPOINT)),
+    AfterValidator(_without_slash),
+]
+OssRegion = Annotated[str | None, AfterValidator(_matching(r"[a-z0-9-]+", _REGION)), AfterValidator(_no_oss_prefix)]
+MetadataUrl = Annotated[str, AfterValidator(_matching(r"http://[^/@\s]+/?", "http://host or http://host:port"))]
+BrokerUrl = Annotated[
+    SecretStr | None, AfterValidator(_url_of("Redis or RabbitMQ", (*REDIS_SCHEMES, *RABBITMQ_SCHEMES)))
+]
+LedgerUrl = Annotated[SecretStr | None, AfterValidator(_url_of("Redis", REDIS_SCHEMES))]
+Tracing = Annotated[Literal["off", "otlp"], AfterValidator(_installed)]
+Decoder = Annotated[str, AfterValidator(_decoder)]
