@@ -20,12 +20,13 @@ class Deferred:
     def __init__(self, client: redis.Redis, *, prefix: str = "tamis:") -> None:
         self._client = client
         self._key = f"{prefix}deferred"
+        self._keys = [self._key, f"{self._key}:sending"]
         self._scripts = Scripts.registered_with(client)
 
     def add(self, message: str, wait_seconds: float) -> None:
         """Keep a message until it is due. Equal messages are one, due at the later word's time."""
         with answering(self._client):
-            self._scripts.defer(keys=[self._key], args=[message, round(wait_seconds * 1000)])
+            self._scripts.defer(keys=self._keys, args=[message, round(wait_seconds * 1000)])
 
     def take_due(self, most: int) -> list[str]:
         """Return messages that are due, for the caller to send and then :meth:`forget`.
@@ -33,14 +34,14 @@ class Deferred:
         They stay until they are forgotten: one whose taker died is due again after ``UNTOLD_SECONDS``.
         """
         with answering(self._client):
-            reply = self._scripts.take_due(keys=[self._key], args=[most, round(UNTOLD_SECONDS * 1000)])
+            reply = self._scripts.take_due(keys=self._keys, args=[most, round(UNTOLD_SECONDS * 1000)])
         return [message.decode() for message in reply]
 
     def forget(self, messages: Sequence[str]) -> None:
-        """These were sent."""
+        """These were sent. One that was added anew meanwhile is kept: it was carried out, and is to be tried again."""
         if messages:
             with answering(self._client):
-                self._client.zrem(self._key, *messages)
+                self._scripts.forget_sent(keys=self._keys, args=messages)
 
     def __len__(self) -> int:
         """How many messages wait, due or not."""

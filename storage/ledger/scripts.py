@@ -49,6 +49,7 @@ class Scripts:
     nodes: Script
     defer: Script
     take_due: Script
+    forget_sent: Script
     remember_batch: Script
 
     @classmethod

@@ -1,6 +1,9 @@
--- KEYS[1] is the set of deferred messages. ARGV: how many at most, milliseconds until an untold one is due again.
--- They stay in the set until the taker says that they were sent: a taker that dies loses none.
+-- KEYS: the set of deferred messages, the set of those that are being sent. ARGV: how many at most, milliseconds until
+-- an untold one is due again. They stay until the taker says that they were sent: a taker that dies loses none.
 local now = now_milliseconds()
 local due = redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0, ARGV[1])
-for _, message in ipairs(due) do redis.call("ZADD", KEYS[1], now + ARGV[2], message) end
+for _, message in ipairs(due) do
+  redis.call("ZADD", KEYS[1], now + ARGV[2], message)
+  redis.call("SADD", KEYS[2], message)
+end
 return due

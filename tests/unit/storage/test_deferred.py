@@ -51,6 +51,17 @@ def test_a_message_told_of_never_comes_again(deferred: Deferred) -> None:
     assert len(deferred) == 1
 
 
+def test_a_message_that_comes_back_before_its_sender_has_told_is_kept(deferred: Deferred) -> None:
+    deferred.add("m", 0)
+    assert deferred.take_due(10) == ["m"]
+    deferred.add("m", 0.1)  # sent, carried out and failed again, faster than the sender went on
+    deferred.forget(["m"])
+    time.sleep(0.15)
+    assert deferred.take_due(10) == ["m"]
+    deferred.forget(["m"])
+    assert len(deferred) == 0
+
+
 def test_equal_messages_are_one(deferred: Deferred) -> None:
     deferred.add("m", 0)
     deferred.add("m", 0)
