@@ -44,6 +44,6 @@ def about_row(args: Any) -> dict[str, Any] | None:
 
 
 def verdict(result: ResultRow) -> str:
-    """Say how a row was judged: ``ok: normal``, ``ok: rotate vertical: rotated``, ``failed: not_a_video``."""
+    """Say how a row was judged: ``ok: normal``, ``ok: rotated, low quality 2/9``, ``failed: not_a_video``."""
     text = f"ok: {remarks(result.info)}" if result.is_ok else f"failed: {result.outcome}"
     return text[:MOST_CHARACTERS]

@@ -35,10 +35,6 @@ def cell(key: str, info: Mapping[str, Any]) -> str:
 
 
 def remarks(info: Mapping[str, Any]) -> str:
-    """Return what is not normal about a video: ``rotate vertical: rotated, seg low quality: low quality 2/9``."""
-    found = [
-        f"{key.removesuffix('_filter').replace('_', ' ')}: {cell(key, info)}"
-        for key, label in sorted(labels(info).items())
-        if not label.startswith("normal")
-    ]
-    return ", ".join(found) or "normal"
+    """Return what is not normal about a video, ``rotated, low quality 2/9``; ``normal`` where nothing is."""
+    found = [cell(key, info) for key, label in sorted(labels(info).items()) if not label.startswith("normal")]
+    return ", ".join(dict.fromkeys(found)) or "normal"

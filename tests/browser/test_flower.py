@@ -110,7 +110,7 @@ def test_a_browser_shows_video_run_stage_and_verdict(flower: Flower) -> None:
     assert set(shown) == {"phone-sharp", "clip-alluxio", "title-card", "really-text"}
     assert {(row[0], row[4]) for row in shown.values()} == {("infer", "SUCCESS")}
     assert re.fullmatch(rf"{flower.run_id} row \d", shown["phone-sharp"][2])
-    assert shown["phone-sharp"][3] == "ok: rotate vertical: rotated, seg low quality: low quality 2/2"
+    assert shown["phone-sharp"][3] == "ok: rotated, low quality 2/2"
     assert shown["really-text"][3] == "failed: not_a_video"
 
 

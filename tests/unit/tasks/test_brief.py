@@ -51,11 +51,11 @@ def test_a_verdict_names_what_is_not_normal() -> None:
     windows = {"0": {"f_filter": {"label": "low_quality_video"}}, "1": {"f_filter": {"label": "normal_video"}}}
     windows["2"] = windows["0"]
     info = {"use_alluxio": True, "vfx_filter": {"label": "normal_video"}, "f_filter": windows}
-    assert verdict(result(info)) == "ok: f: low quality 2/3"
+    assert verdict(result(info)) == "ok: low quality 2/3"
     assert verdict(result({"vfx_filter": {"label": "normal_video"}})) == "ok: normal"
     assert verdict(result({}, "not_a_video")) == "failed: not_a_video"
 
 
 def test_a_verdict_of_many_outputs_is_cut() -> None:
-    info = {f"filter_number_{number}": {"label": "odd"} for number in range(100)}
+    info = {f"filter_number_{number}": {"label": f"odd in its way {number}"} for number in range(100)}
     assert len(verdict(result(info))) == MOST_CHARACTERS
