@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.deploy.registry import asked_for, documented, series
+from tasks.metrics.catalogue import catalogue
+from tests.unit.deploy.registry import asked_for, series
 
 GRAFANA = Path(__file__).parents[3] / "deploy" / "grafana"
 # Told by /readyz, or of interest in an alert only.
@@ -48,7 +49,7 @@ def test_a_panel_asks_for_metrics_and_labels_that_exist(query: str) -> None:
 
 def test_every_metric_is_on_the_dashboard_or_left_out_on_purpose() -> None:
     text = " ".join(queries())
-    assert {name for name in documented() if name not in text} == NOT_SHOWN
+    assert {one.name for one in catalogue() if one.name not in text} == NOT_SHOWN
 
 
 def test_no_panel_covers_another_or_leaves_the_page() -> None:

@@ -60,6 +60,16 @@ def test_an_alert_says_what_is_wrong_how_bad_it_is_and_what_to_do(rule: dict[str
     assert rule["annotations"]["runbook_url"] == f"docs/operations.md#{rule['alert'].lower()}"
 
 
+def test_every_alert_has_its_section_in_the_runbook_and_is_listed() -> None:
+    docs = DEPLOY.parent / "docs"
+    names = [rule["alert"] for rule in rules()]
+    headings = re.findall(r"^#+ (Tamis\w+)$", (docs / "operations.md").read_text(), re.MULTILINE)
+    assert sorted(headings) == sorted(names)
+    _, _, rest = (docs / "monitoring.md").read_text().partition("\n## Prometheus and alerts\n")
+    section, _, _ = rest.partition("\n## ")
+    assert set(re.findall(r"Tamis\w+", section)) == set(names)
+
+
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_an_alert_asks_for_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
     known = series()
