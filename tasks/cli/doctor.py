@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import click
 from celery.bin.base import CeleryCommand
@@ -183,6 +184,11 @@ def check_weights(chosen: Settings) -> Iterator[Finding]:
 
 def check_models(chosen: Settings) -> Iterator[Finding]:
     """The manifest's models load, and share backbones where they may. Weights that are not here are downloaded."""
+    if find_spec("torch") is None:
+        yield Finding(
+            "models", is_well=True, found="not loaded: no PyTorch here, which GPU workers alone need (gpu extra)"
+        )
+        return
     from inference.filters import load_manifest
     from inference.models.build import open_models
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from tasks.cli.doctor import check_models
 from tasks.settings import Settings
 
@@ -10,3 +13,18 @@ def test_doctor_shows_which_filters_share_a_backbone(tmp_path):
     assert found["backbone vjepa2-base"] == "one pass per clip for vfx, simcam, low_quality"
     assert found["backbone vjepa2-rov-base"] == "one pass per clip for rov"
     assert len(found["model vfx"]) == 16
+
+
+def test_a_host_without_pytorch_is_well_and_told_who_needs_it():
+    lines = (
+        "import sys",
+        "sys.modules['torch'] = None",  # what an import sees where it is not installed
+        "from tasks.cli.doctor import check_models",
+        "from tasks.settings import Settings",
+        "print(*check_models(Settings()))",
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "is_well=True" in said.stdout
+    assert "GPU workers alone need" in said.stdout
