@@ -62,7 +62,7 @@ task_send_sent_event = True
 beat_schedule = SCHEDULE
 # Two beats may run: one ticks and holds a lock in the ledger's Redis, whatever the broker; the other stands by.
 beat_scheduler = "beat.scheduler:StandbyScheduler"
-redbeat_redis_url = ledger_url(_settings)
+redbeat_secret_url = ledger_url(_settings)  # RedBeat's own name for it is none that `inspect conf` and Flower mask
 redbeat_redis_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "health_check_interval": 25}
 redbeat_key_prefix = "tamis:beat:"
 redbeat_lock_timeout = _settings.beat_silence_seconds

@@ -27,6 +27,12 @@ class StandbyScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat ships
     lock: Any = None
     written_under: Any = None
 
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        """Tell RedBeat the URL that workers keep under a name which Celery masks: it holds a password."""
+        if (url := app.conf.get("redbeat_secret_url")) is not None:
+            app.conf.redbeat_redis_url = url
+        super().__init__(app, **kwargs)
+
     def setup_schedule(self) -> None:
         """Write the schedule at start, or leave that to the first tick where Redis does not answer yet."""
         try:

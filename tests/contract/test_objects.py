@@ -1,8 +1,14 @@
 """What every object store promises. A new store joins by one line in ``STORES``.
 
-The suite also runs against a real OSS when these variables name one; what it puts stands under ``tamis-contract/``
-and stays there: ``OSS_TEST_ENDPOINT, OSS_TEST_REGION, OSS_TEST_ACCESS_KEY_ID, OSS_TEST_ACCESS_KEY_SECRET,
-OSS_TEST_BUCKET, OSS_TEST_OTHER_BUCKET`` (and ``OSS_TEST_SECURITY_TOKEN`` for a session).
+The suite also runs against a real OSS when the environment names one; what it puts stands under ``tamis-contract/`` and
+stays there:
+
+    TAMIS_TEST_OSS_ENDPOINT            https://oss-<region>.aliyuncs.com
+    TAMIS_TEST_OSS_REGION              <region>
+    TAMIS_TEST_OSS_ACCESS_KEY_ID       and
+    TAMIS_TEST_OSS_ACCESS_KEY_SECRET   the keys; with TAMIS_TEST_OSS_SECURITY_TOKEN those of a session
+    TAMIS_TEST_OSS_BUCKET              two buckets in which the keys may read and write
+    TAMIS_TEST_OSS_OTHER_BUCKET
 """
 
 from __future__ import annotations
@@ -30,6 +36,9 @@ from storage.uri import ObjectUri
 from tests.servers.alluxio.filled import filled_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 
+PREFIX = "TAMIS_TEST_OSS_"
+GIVEN = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
+
 
 @contextmanager
 def directory(root: Path) -> Iterator[ObjectStore]:
@@ -46,13 +55,10 @@ def oss(root: Path, signature: Literal["v4", "v1"] = "v4") -> Iterator[ObjectSto
 
 @contextmanager
 def real_oss(_root: Path) -> Iterator[ObjectStore]:
-    given = {name: os.environ.get(f"OSS_TEST_{name}", "") for name in ("SECURITY_TOKEN", "BUCKET", "OTHER_BUCKET")}
-    keys = Credentials(
-        os.environ["OSS_TEST_ACCESS_KEY_ID"], os.environ["OSS_TEST_ACCESS_KEY_SECRET"], given["SECURITY_TOKEN"] or None
-    )
-    place = OssPlace(os.environ["OSS_TEST_ENDPOINT"], os.environ["OSS_TEST_REGION"])
-    buckets = {"videos": given["BUCKET"], "others": given["OTHER_BUCKET"]}
-    yield Elsewhere(OssStore(place, StaticProvider(keys)), buckets, f"tamis-contract/{secrets.token_hex(6)}")
+    keys = Credentials(GIVEN["ACCESS_KEY_ID"], GIVEN["ACCESS_KEY_SECRET"], GIVEN.get("SECURITY_TOKEN"))
+    buckets = {"videos": GIVEN["BUCKET"], "others": GIVEN["OTHER_BUCKET"]}
+    store = OssStore(OssPlace(GIVEN["ENDPOINT"], GIVEN["REGION"]), StaticProvider(keys))
+    yield Elsewhere(store, buckets, f"tamis-contract/{secrets.token_hex(6)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ class Elsewhere:
 
 
 STORES = {"directory": directory, "oss": oss, "oss v1": partial(oss, signature="v1")}
-if "OSS_TEST_ENDPOINT" in os.environ:
+if GIVEN:
     STORES["real oss"] = real_oss
 STORES["alluxio"] = filled_alluxio
 CLIP = ObjectUri("videos", "2025/clip.mp4")

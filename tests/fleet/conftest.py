@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kombu import Connection
@@ -64,3 +65,9 @@ def rabbit_fleet(rabbit: RabbitNode, tmp_path: Path) -> Iterator[Fleet]:
         for queue in ("work", "other"):
             with suppress(*connection.channel_errors):  # not every test declares both
                 connection.default_channel.queue_purge(queue)
+
+
+@pytest.fixture(scope="session")
+def first_verdicts() -> dict[str, dict[str, Any]]:
+    """The local demo's result rows by video, as its first sift wrote them; empty until a test has run it."""
+    return {}

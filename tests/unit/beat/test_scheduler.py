@@ -26,7 +26,7 @@ def make(server: ValkeyServer) -> Iterator[Any]:
     def scheduler() -> StandbyScheduler:
         app = Celery("beat-test", set_as_current=False, broker=server.url)
         app.conf.update(
-            redbeat_redis_url=server.url,
+            redbeat_secret_url=server.url,
             redbeat_redis_options={"socket_timeout": 1, "retry_period": 0},
             redbeat_key_prefix="tamis:beat:",
             redbeat_lock_timeout=30,

@@ -1,0 +1,343 @@
+"""The demo over the wire: the local demo's verdicts, and no key in anything that the fleet leaves behind or shows."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import pytest
+import redis
+from celery import Celery
+
+from bench.equality import difference
+from tasks.credentials import aliyun_credentials
+from tasks.settings import Settings
+from tasks.tables import odps_connection
+from tasks.tiers import open_tiers
+from tasks.worker.transport import redis_transport_options
+from tests.fleet.processes import wait_until
+from tests.servers.faults import Fault, Rule
+from tests.servers.odps.server import OdpsServer
+from tests.servers.oss.server import OssServer
+from tests.servers.oss.signing import Key
+from tests.valkey import free_port, valkey_server
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+KEY_ID, SECRET, TOKEN, PASSWORD = "STS.NUtest", "s3cret/of+the=session", "t0ken/of+the=session", "br0ker-passw0rd"
+HIDDEN = [quoted for text in (SECRET, TOKEN, PASSWORD) for quoted in (text, quote(text, safe=""))]
+
+
+def script(name: str) -> ModuleType:
+    """A script of deploy/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, DEPLOY / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+demo, demo_cloud = script("demo"), script("demo_cloud")  # the second one imports the first
+
+
+@dataclass
+class CloudFleet:
+    """`tamis up` with a session's keys and a broker's password, between wire servers that check them."""
+
+    root: Path
+    odps: OdpsServer
+    oss: OssServer
+    environ: dict[str, str]
+    sent: list[bytes] = field(default_factory=list, repr=False)  # every command that the broker was given
+    shown: list[str] = field(default_factory=list, repr=False)  # what commands and pages showed
+
+    def tamis(self, *arguments: str, status: int = 0, **environ: str) -> str:
+        """Run a command; what it said is kept."""
+        done = subprocess.run(
+            demo.tamis(*arguments),
+            env=self.environ | {"COLUMNS": "200"} | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        self.shown.append(done.stdout)
+        assert done.returncode == status, done.stdout + self.log("gpu0")[-3000:] + self.log("io", "text")[-3000:]
+        return done.stdout
+
+    def sift(self, tables: str, outputs: str, **options: Any) -> str:
+        """Sift one table into another, by their names."""
+        urls = [f"odps://{demo_cloud.PROJECT}/{table}/{demo_cloud.PARTITION}" for table in (tables, outputs)]
+        return self.tamis("sift", "--tables", urls[0], "--outputs", urls[1], **options)
+
+    def log(self, *names: str) -> str:
+        """What processes of the fleet have logged."""
+        paths = [self.root / "state" / "log" / f"{name}.log" for name in names]
+        return "".join(path.read_text() for path in paths if path.exists())
+
+    def results(self, table: str = "results") -> list[dict[str, Any]]:
+        """The rows of a results table."""
+        return self.odps.rows(table, demo_cloud.PARTITION)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudFleet]:
+    """A running fleet whose processes log everything, as JSON or as text."""
+    root = tmp_path_factory.mktemp("cloud")
+    (root / "state").mkdir()
+    demo.lay_out(root)
+    with (
+        OdpsServer(project=demo_cloud.PROJECT, access_id=KEY_ID, secret=SECRET, sts_token=TOKEN) as odps,
+        OssServer(root / "oss", buckets=[demo.BUCKET], keys={KEY_ID: Key(SECRET, TOKEN)}) as oss,
+        valkey_server() as broker,
+    ):
+        with closing(broker.client()) as client:
+            client.config_set("requirepass", PASSWORD)
+        demo_cloud.fill(odps, oss, root)
+        made = CloudFleet(root, odps, oss, environ(demo_cloud.settings(odps, oss, root), broker.port))
+        with (
+            closing(redis.Redis(port=broker.port, password=PASSWORD, socket_timeout=None)) as client,
+            watched(client, made.sent),
+        ):
+            yield from up(made)
+
+
+def environ(settings: dict[str, str], port: int) -> dict[str, str]:
+    return demo.environment(settings) | {
+        "TAMIS_ALIYUN_ACCESS_KEY_ID": KEY_ID,
+        "TAMIS_ALIYUN_ACCESS_KEY_SECRET": SECRET,
+        "TAMIS_ALIYUN_SECURITY_TOKEN": TOKEN,
+        "TAMIS_BROKER_URL": f"redis://:{PASSWORD}@127.0.0.1:{port}/0",
+        "TAMIS_NODE": "cloud",
+        "TAMIS_LOG_FORMAT": "json",
+        "TAMIS_LOG_LEVEL": "DEBUG",
+        "TAMIS_RETRY_BACKOFF_MAX_SECONDS": "2",
+    }
+
+
+@contextmanager
+def watched(client: redis.Redis, sent: list[bytes]) -> Iterator[None]:
+    """Keep every command that the server is given during the block."""
+    with client.monitor() as monitor:
+
+        def listen() -> None:
+            with suppress(redis.ConnectionError):  # the end of the block
+                while True:
+                    sent.append(monitor.connection.read_response(disable_decoding=True))
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            yield
+        finally:
+            monitor.connection._sock.shutdown(socket.SHUT_RDWR)
+            listener.join()
+
+
+def up(fleet: CloudFleet) -> Iterator[CloudFleet]:
+    """Run a node, and beside it one worker more that logs text."""
+    worker = ["worker", "--hostname=text@cloud", "--queues=io", "--pool=threads", "--concurrency=2"]
+    commands = {"up": ["up"], "text": [*worker, "--loglevel=DEBUG", "--without-mingle"]}
+    logs = fleet.root / "state" / "log"
+    logs.mkdir()
+    processes = []
+    for name, command in commands.items():
+        environ = fleet.environ | ({"TAMIS_LOG_FORMAT": "text"} if name == "text" else {})
+        with (logs / f"{name}.log").open("w") as log:
+            processes.append(
+                subprocess.Popen(
+                    demo.tamis(*command), env=environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            )
+    try:
+        yield fleet
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(90)
+
+
+@pytest.fixture(scope="module")
+def sifted(fleet: CloudFleet) -> str:
+    return fleet.sift("videos", "results")
+
+
+@pytest.fixture(scope="module")
+def local_verdicts(first_verdicts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """What the local demo says, by video: of the journey's tests, or of a demo of our own when they were not run."""
+    if not first_verdicts:
+        root = tmp_path_factory.mktemp("local")
+        subprocess.run([sys.executable, DEPLOY / "demo.py", root], check=True, capture_output=True, timeout=240)
+        with closing(sqlite3.connect(root / "output.db")) as db:
+            db.row_factory = sqlite3.Row
+            first_verdicts.update({row["video_id"]: dict(row) for row in db.execute("SELECT * FROM results")})
+    return first_verdicts
+
+
+def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A result row without what tells one run, table, directory or moment from another."""
+    info, result = (
+        json.loads(text) if isinstance(text := row[name], str) else text for name in ("info", "result_info")
+    )
+    error = result.get("error")
+    kept = {
+        name: value for name, value in result.items() if name in {"succeed", "ordinal", "tier", "models", "untrained"}
+    }
+    return {"info": info, "error": error and [error["code"], error["stage"]], "url": row["video_oss_url"], **kept}
+
+
+def test_the_verdicts_are_those_of_the_local_demo(
+    fleet: CloudFleet, sifted: str, local_verdicts: Mapping[str, Any]
+) -> None:
+    assert "rows 15 = ok 11 + failed 4 + in flight 0" in sifted
+    rows = fleet.results()
+    assert len(rows) == 15
+    found = {row["video_id"]: verdict(row) for row in rows}
+    expected = {name: verdict(row) for name, row in local_verdicts.items()}
+    assert difference(expected, found, 1e-4) is None  # scores depend on which clips shared a batch, so slightly
+
+
+def test_sifting_again_finds_the_run_complete_and_writes_nothing(fleet: CloudFleet, sifted: str) -> None:
+    before = fleet.results()
+    assert "is complete" in fleet.sift("videos", "results")
+    assert fleet.results() == before
+
+
+# ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+QUOTING = f"<Error><Code>{{}}</Code><Message>no: {KEY_ID} {SECRET} {TOKEN}</Message><RequestId>1</RequestId></Error>"
+
+
+def quoting(status: int, code: str) -> Fault:
+    """A refusal by somebody, such as a proxy, who quotes every key."""
+    body = QUOTING.format(code).encode()
+    return Fault("status", status=status, body=body, headers={"x-oss-err": base64.b64encode(body).decode()})
+
+
+@pytest.fixture(scope="module")
+def failed(fleet: CloudFleet, sifted: str) -> str:
+    """A run under which everything that knows a key fails once: what `tamis sift` said of it."""
+    fleet.odps.create_table("refused", demo_cloud.COLUMNS, partitions={"ds": "string"})
+    rows = [dict(zip(demo_cloud.COLUMNS, demo.record(row), strict=False)) for row in demo.ROWS]
+    chosen = [row for row in rows if row["video_id"] in {"phone-blurred", "really-text", "path-escape"}]
+    fleet.odps.insert("refused", chosen, demo_cloud.PARTITION)
+    fleet.oss.faults.add(Rule(quoting(403, "AccessDenied"), "notes.mp4"))
+    fleet.oss.faults.add(Rule(quoting(403, "SignatureDoesNotMatch"), "carphone_bad.mp4", times=1))
+    fleet.oss.faults.add(Rule(quoting(403, "SecurityTokenExpired"), "carphone_bad.mp4", times=1))
+    fleet.odps.faults.add(Rule(quoting(401, "SignatureNotMatch"), "^POST .*uploads=", times=1))
+    return fleet.sift("refused", "failed")
+
+
+def test_failures_are_told_without_the_keys_that_they_quote(fleet: CloudFleet, failed: str) -> None:
+    rows = {row["video_id"]: json.loads(str(row["result_info"])) for row in fleet.results("failed")}
+    assert rows["really-text"]["error"]["code"] == "forbidden_path"
+    assert "AccessDenied" in rows["really-text"]["error"]["message"]
+    assert rows["phone-blurred"]["succeed"] == "true"  # another way to keys was tried by hand, as it were
+    assert fleet.oss.faults.struck() >= 3
+    logged = fleet.log("io", "results", "text")
+    assert "refuses these credentials" in logged
+    assert "SignatureDoesNotMatch" in logged
+    assert hidden_in(failed, logged, *map(str, rows.values())) == set()
+
+
+def test_a_wrong_key_is_one_line_that_does_not_show_it(fleet: CloudFleet) -> None:
+    wrong = "wr0ng/but+secret="
+    said = fleet.sift("videos", "results", status=2, TAMIS_ALIYUN_ACCESS_KEY_SECRET=wrong)
+    assert "MaxCompute refuses these credentials" in said
+    assert "Traceback" not in said
+    examined = fleet.tamis("doctor", "--no-models", status=1, TAMIS_ALIYUN_SECURITY_TOKEN=wrong)
+    assert "InvalidSecurityToken" in examined
+    assert "wr0ng" not in said + examined
+
+
+def hidden_in(*texts: str | bytes) -> set[str]:
+    """The secrets that stand in any of the texts, in plain words or encoded."""
+    blob = b"\0".join(text.encode() if isinstance(text, str) else text for text in texts)
+    return {secret for secret in HIDDEN if any(form in blob for form in (secret.encode(), *base64_of(secret)))}
+
+
+def base64_of(secret: str) -> list[bytes]:
+    """What the secret looks like inside something longer that is base64, as message bodies are."""
+    shifted = (base64.b64encode(b"\0" * shift + secret.encode()) for shift in range(3))
+    return [text[4 * (shift > 0) : -4].rstrip(b"=") for shift, text in enumerate(shifted)]
+
+
+def inspected(fleet: CloudFleet) -> list[str]:
+    """What the workers answer to `tamis inspect stats`, `conf`, …"""
+    app = Celery(broker=fleet.environ["TAMIS_BROKER_URL"], set_as_current=False)
+    app.conf.broker_transport_options = redis_transport_options(10.0, "tamis:")
+    questions: list[tuple[str, dict[str, object]]] = [("stats", {}), ("conf", {"with_defaults": True}), ("report", {})]
+    try:
+        return [
+            repr(app.control.broadcast(question, arguments, reply=True, timeout=10.0, limit=4))
+            for question, arguments in questions
+        ]
+    finally:
+        app.close()
+
+
+def flower_pages(fleet: CloudFleet) -> Iterator[str]:
+    """What Flower shows, and what its API answers."""
+    port = free_port()
+    command = demo.tamis("flower", "--address=127.0.0.1", f"--port={port}")
+    log = fleet.root / "flower.log"
+    with log.open("w") as output:
+        environ = fleet.environ | {"FLOWER_UNAUTHENTICATED_API": "true"}
+        flower = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
+
+    def page(path: str) -> str:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+        return ""
+
+    try:
+        wait_until(lambda: page("/healthcheck"), "flower answers", story=log.read_text)
+        wait_until(
+            lambda: "io@cloud" in page("/api/workers?refresh=1"), "flower knows the workers", story=log.read_text
+        )
+        yield from map(page, ("/api/workers", "/", "/workers", "/broker", "/tasks", "/worker/io@cloud", "/metrics"))
+    finally:
+        flower.terminate()
+        flower.wait(30)
+
+
+def test_nothing_that_the_fleet_leaves_behind_or_shows_holds_a_secret(fleet: CloudFleet, failed: str) -> None:
+    run_id = json.loads(fleet.results()[0]["result_info"])["run_id"]
+    fleet.tamis("runs", run_id, "--export", str(fleet.root / "exported.jsonl"))
+    answers, pages = inspected(fleet), list(flower_pages(fleet))
+    assert all("io@cloud" in answer for answer in answers)
+    assert all(pages)
+    files = [path.read_bytes() for path in fleet.root.rglob("*") if path.is_file()]
+    rows = [repr(fleet.results(table)) for table in ("results", "failed")]
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert b"write_shard" in b"".join(fleet.sent)  # the broker was listened to
+    assert all(json.loads(line) for line in fleet.log("io").splitlines() if line.startswith("{"))
+    assert fleet.log("gpu0").count('"level": "DEBUG"') > 10
+    assert ": DEBUG/" in fleet.log("text")
+    left = {"files": files, "rows": rows, "commands": fleet.sent, "command lines": commands}
+    shown = {"answers": answers, "pages": pages, "output": fleet.shown}
+    assert {kind: secrets for kind, texts in (left | shown).items() if (secrets := hidden_in(*texts))} == {}
+
+
+def test_no_object_that_holds_a_secret_shows_it(fleet: CloudFleet) -> None:
+    settings = Settings.from_env(fleet.environ)
+    connection, tiers = odps_connection(settings), open_tiers(settings)
+    shown = [settings, settings.model_dump(), aliyun_credentials(settings), connection, connection.journal, tiers]
+    assert hidden_in(*map(repr, shown), *map(str, shown), settings.model_dump_json()) == set()
