@@ -54,7 +54,7 @@ def visible_gpus() -> list[str]:
 
 
 def _gpu_worker(settings: Settings, index: int, variables: dict[str, str]) -> ProcessSpec:
-    queues = [gpu_queue(settings.node), Queue.GPU.value]  # the node's own first: their files lie here
+    queues = [gpu_queue(settings.node), Queue.GPU.value]  # by turns: a node that is never idle serves both
     return _worker(settings, f"gpu{index}", queues, settings.max_concurrent_workers, variables)
 
 
