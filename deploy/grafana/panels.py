@@ -209,7 +209,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ("1 - max by (instance) (tamis_worker_gate_open)", "{{instance}} gate closed"),
             ("max by (instance) (tamis_worker_cordoned)", "{{instance}} drained"),
         ),
-        panel("silence of a node", ("min by (node) (tamis_node_silence_seconds)", "{{node}}"), unit="s"),
+        panel(
+            "silence of a node", ("min by (node, queue) (tamis_node_silence_seconds)", "{{node}} {{queue}}"), unit="s"
+        ),
         panel("starts within an hour", (f"changes(process_start_time_seconds{OURS}[1h])", "{{instance}}")),
         panel("memory", (f"process_resident_memory_bytes{OURS}", "{{instance}}"), unit="bytes"),
         panel("CPUs", (f"rate(process_cpu_seconds_total{OURS}[$__rate_interval])", "{{instance}}")),

@@ -339,4 +339,4 @@ class Ledger:
         for member, age_milliseconds in zip(reply, reply, strict=True):
             role, _, node = member.decode().partition(" ")
             beats.setdefault(node, {})[role] = age_milliseconds / 1000
-        return [Node(name, frozenset(ages), min(ages.values())) for name, ages in sorted(beats.items())]
+        return [Node(name, ages) for name, ages in sorted(beats.items())]

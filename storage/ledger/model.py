@@ -153,11 +153,20 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine whose workers beat lately, with the roles that did. ``age_seconds`` is the youngest beat's."""
+    """A machine whose workers beat lately, and how long ago each role did."""
 
     name: str
-    roles: frozenset[str]
-    age_seconds: float
+    role_age_seconds: Mapping[str, float]
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that beat."""
+        return frozenset(self.role_age_seconds)
+
+    @property
+    def age_seconds(self) -> float:
+        """The youngest beat's age."""
+        return min(self.role_age_seconds.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,11 @@ FAMILIES = (
     Family("tamis_queue_messages", "Messages waiting in a queue", ("queue",)),
     Family("tamis_queue_oldest_seconds", "Age of the oldest message waiting in a queue (Redis only)", ("queue",)),
     Family("tamis_unacked_messages", "Messages in workers' hands (Redis only)"),
-    Family("tamis_node_silence_seconds", "Seconds since a worker of the node last said that it lives", ("node",)),
+    Family(
+        "tamis_node_silence_seconds",
+        "Seconds since a worker of the node said that it serves a queue",
+        ("node", "queue"),
+    ),
 )
 KNOWN_NODE_SECONDS = 3600.0
 MOST_RUNS = 50  # the newest; a label for each run ever would never end
@@ -60,7 +64,9 @@ class FleetCollector:
             nodes = self._ledger.nodes(KNOWN_NODE_SECONDS)
         except Unavailable:
             return metrics(FAMILIES, found)
-        found["tamis_node_silence_seconds"] = [((node.name,), node.age_seconds) for node in nodes]
+        found["tamis_node_silence_seconds"] = [
+            ((node.name, queue), seconds) for node in nodes for queue, seconds in node.role_age_seconds.items()
+        ]
         queues = [*Queue, *(gpu_queue(node.name) for node in nodes)]
         side = SideChannel(self._app)  # its own, for a scrape may come on any thread
         side.attempt(lambda channel: _look_at_queues(channel, [str(queue) for queue in queues], found), "metrics")
