@@ -14,6 +14,10 @@ Checked: one output row for every input row, with the right outcome and its own 
 rows = ok + failed + in flight, and no spool over its limit; at the end, that no message, lease or process is left.
 ``redelivery_max_s`` is the longest time from the kill of a worker until a step that it had received was begun by
 somebody else, or recorded, unless the broker was away or a worker frozen meanwhile.
+
+    make drill NODES=3
+
+gives every node a network of its own instead; one is cut off for a while and one loses its power (``nodes``, ``storm``).
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from tests.drill.drill import Report
 
 THREADS = 6  # TAMIS_MAX_CONCURRENT_WORKERS
+MOST_NODES = 20
 LASTS_CUTS = 3  # a drill of several nodes is to last so many times as long as its cut
 
 
@@ -112,7 +117,9 @@ def _told(world: World, told: argparse.Namespace, run: Callable[[], Report]) -> 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.drill", description="The fault drill.")
     parser.add_argument("--rows", type=int, default=2000, help="rows of the input table")
-    parser.add_argument("--kills", type=int, default=20, help="workers that are killed with SIGKILL")
+    parser.add_argument(
+        "--kills", type=int, default=20, help="workers that are killed with SIGKILL; of several nodes, one whole node"
+    )
     parser.add_argument("--seed", type=int, default=1, help="draws everything that goes wrong")
     parser.add_argument("--broker", choices=sorted(BROKERS), default="redis")
     parser.add_argument("--nodes", type=int, default=1, help="2 or more: each in a network namespace of its own")
@@ -125,8 +132,8 @@ def _arguments() -> argparse.Namespace:
     told = parser.parse_args()
     if told.rows < 100 or told.kills < 0:
         parser.error("a drill takes at least 100 rows, and 0 kills")
-    if told.nodes < 1 or (told.nodes > 1 and told.broker != "redis"):
-        parser.error("NODES is 1 (two nodes' processes on one host) or 2 and more, those with BROKER=redis only")
+    if not 1 <= told.nodes <= MOST_NODES or (told.nodes > 1 and told.broker != "redis"):
+        parser.error(f"NODES is 1 (two nodes' processes in one network) or 2 to {MOST_NODES}, with BROKER=redis")
     return told
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 
 from tests.drill.diary import BEGIN, END, RECEIVED, Entry
 from tests.drill.plan import Fault, make_plan
 from tests.drill.redelivery import Kill, Outage, redeliveries
 from tests.drill.rows import DECODED, OUTCOME, Kind
+from tests.drill.storm import Stranded
 
 VICTIM, OTHER, THIRD = 1, 2, 3
 KILL = Kill("io@n1", VICTIM, 10.0)
@@ -78,3 +80,12 @@ def test_rows_that_share_a_video_have_its_bytes_and_poison_begins_as_the_decoder
     for row in plan.rows:
         if row.kind in DECODED:
             assert row.content(1).startswith(DECODED[row.kind])
+
+
+def test_messages_of_a_lost_node_wait_until_the_last_look_that_saw_any() -> None:
+    stranded = Stranded("n1", time.monotonic() - 30.0, 5)
+    assert stranded.seconds == 0
+    stranded.look(0)
+    assert stranded.seconds == 0
+    stranded.look(1)  # what a worker of it held has come back there
+    assert 30 <= stranded.seconds < 60
