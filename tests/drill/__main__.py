@@ -17,7 +17,7 @@ somebody else, or recorded, unless the broker was away or a worker frozen meanwh
 
     make drill NODES=3
 
-gives every node a network of its own instead; one is cut off for a while and one loses its power (``nodes``, ``storm``).
+gives every node a network of its own; one is cut off for a while and one loses its power (``nodes``, ``storm``).
 """
 
 from __future__ import annotations
