@@ -93,7 +93,7 @@ def rendered(panel: Panel) -> dict[str, Any]:
         stacking = {"mode": "normal" if panel.is_stacked else "none"}
         defaults["custom"] = {"fillOpacity": 25 if panel.is_stacked else 5, "showPoints": "never", "stacking": stacking}
         options = {
-            "legend": {"displayMode": "list", "placement": "bottom"},
+            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
     return {
