@@ -12,7 +12,7 @@ from tests.drill.redelivery import Kill
 from tests.drill.watch import Watch
 
 CUT_AT, POWER_OFF_AT = 0.15, 0.25  # of the rows
-FEWEST_STRANDED = 1
+FEWEST_WAITING = 5  # messages for a node before it is struck: there must be something to rescue
 
 
 @dataclass
@@ -65,11 +65,12 @@ class Storm:
         """Do what is due, and see how those fare whom it befell."""
         rows, total = self.watch.done_rows, self.watch.world.rows
         if self.cut_node not in self.stranded:
-            if rows >= total * CUT_AT:
+            if rows >= total * CUT_AT and self._waiting(self.cut_node) >= FEWEST_WAITING:
                 self._cut()
         elif self._restored_at is None and time.monotonic() >= self._cut_at + self.cut_seconds:
             self._restore()
-        if not self.kills and rows >= total * POWER_OFF_AT and self._may_power_off():
+        is_due = rows >= total * POWER_OFF_AT and self._waiting(self.dead_node) >= FEWEST_WAITING
+        if is_due and not self.kills and self._may_power_off():
             self._power_off()
         self._look()
 
@@ -101,7 +102,7 @@ class Storm:
 
     def _strand(self, node: str) -> None:
         found = self.stranded[node] = Stranded(node, time.monotonic(), self._waiting(node))
-        self.watch.expect(found.messages >= FEWEST_STRANDED, f"nothing waited for {node}: nothing there to rescue")
+        self.watch.expect(found.messages > 0, f"nothing waited for {node}: nothing there to rescue")
 
     def _look(self) -> None:
         for node, stranded in self.stranded.items():
