@@ -16,8 +16,8 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> those that never ended;
                                         …:<worker>.<token> -> 1 for each of those whose worker said who it is
 
-A shard's keys go when it closes. Measured on Valkey 9: a run costs 1 KB; a row of an open shard 5 bytes, each attempt
-of it 16 more, and once recorded its payload and 75 bytes; a closed row costs one bit per failure code the run has seen.
+A shard's keys go when it closes. A run costs 1 KB, and a closed row one bit per failure code the run has seen; what a
+row in flight costs is measured by ``python -m bench.memory`` (docs/operations.md).
 
 Any method may run twice: a client that lost the answer sends it again. A second ``claim_shard`` then leaves the first
 shard without progress, which the sweep finds; a second ``close_shard`` says ``False``.
