@@ -22,10 +22,13 @@ from tasks.tables import open_output
     "--tables",
     required=True,
     metavar="URL",
-    help="Input: sqlite:///FILE.db#TABLE/ds=DAY, or a .jsonl, .csv or .parquet file.",
+    help="Input: odps://PROJECT/TABLE/ds=DAY, sqlite:///FILE.db#TABLE/ds=DAY, or a .jsonl, .csv or .parquet file.",
 )
 @click.option(
-    "--outputs", required=True, metavar="URL", help="Output: sqlite:///FILE.db#TABLE/ds=DAY; created when missing."
+    "--outputs",
+    required=True,
+    metavar="URL",
+    help="Output: odps://PROJECT/TABLE/ds=DAY or sqlite:///FILE.db#TABLE/ds=DAY; created when missing.",
 )
 @click.option("--vfx_enable", type=click.BOOL, default=True, show_default=True, help="Judge effects (VFX).")
 @click.option(
