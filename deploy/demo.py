@@ -172,7 +172,8 @@ def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
 @contextmanager
 def ended_gently() -> Iterator[None]:
     """Have a TERM, or the end of the terminal, do what Ctrl-C does for the length of the block."""
-    former = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, signal.default_int_handler) for number in heard}  # nohup stays nohup
     try:
         yield
     finally:
