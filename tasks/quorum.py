@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from celery.app.amqp import AMQP, Queues
 from kombu import Exchange, Queue
 
-from tasks.prompt import prompt_connection
+from tasks.prompt import PromptConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,4 +88,4 @@ class QuorumAmqp(AMQP):
     """Celery's AMQP interface with our queues and connections: the extension point that Celery offers for them."""
 
     queues_cls = QuorumQueues
-    Connection = staticmethod(prompt_connection)  # type: ignore[assignment]  # Celery only ever calls it
+    Connection = PromptConnection

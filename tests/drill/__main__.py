@@ -13,7 +13,7 @@ the drill, and ballast takes its last byte; where the user may not mount, that o
 Checked: one output row for every input row, with the right outcome and its own video's digest; while it runs, that
 rows = ok + failed + in flight, and no spool over its limit; at the end, that no message, lease or process is left.
 ``redelivery_max_s`` is the longest time from the kill of a worker until a step that it had received was begun by
-somebody else, or recorded, unless the broker was away or a worker frozen meanwhile.
+somebody else, or recorded, unless the broker was away, a worker frozen, or none of its role at work meanwhile.
 
     make drill NODES=3
 

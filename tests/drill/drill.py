@@ -17,6 +17,7 @@ from tasks.connections import ledger_client
 from tasks.node import ProcessSpec
 from tasks.settings import current
 from tasks.submit import prepare, submit
+from tests.drill.absence import Absence
 from tests.drill.brokers import Broker
 from tests.drill.diary import read_diaries
 from tests.drill.enclosure import descendants
@@ -104,8 +105,9 @@ def insist(send: Callable[[], object]) -> None:
 
 def _fight(strikes: Strikes, watch: Watch, deadline: float) -> None:
     """Strike and look until every row is written and every strike is done."""
+    absence = Absence(strikes.fleet, strikes.outages)
     while strikes.left or not watch.is_complete:
-        strikes.fleet.pids()
+        absence.look()
         watch.look()
         strikes.step()
         if time.monotonic() > deadline:

@@ -26,7 +26,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """While the broker was away, or a worker frozen: delays then, of such steps, are not the kill's."""
+    """While the broker was away, a worker frozen, or none there: delays then, of such steps, are not the kill's."""
 
     why: str
     begin: float
