@@ -161,12 +161,17 @@ def drain(process: subprocess.Popen[bytes]) -> None:
 
 def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
     """Run a command and return its status. It hears of Ctrl-C from us alone: it answers, we wait."""
-    child = subprocess.Popen(command, env=environ, start_new_session=True)
+    child = subprocess.Popen(command, env=environ, start_new_session=True, preexec_fn=_hears_interrupts)  # noqa: PLW1509 -- no threads here
     while True:
         try:
             return child.wait()
         except KeyboardInterrupt:
             child.send_signal(signal.SIGINT)
+
+
+def _hears_interrupts() -> None:
+    # Shells have what they start in the background ignore them, and so would everything that it starts.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

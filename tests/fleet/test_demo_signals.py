@@ -23,7 +23,11 @@ def test_no_process_is_left_behind(tmp_path: Path, name: str, after: str, number
     root = tmp_path / "world"
     command = [sys.executable, REPOSITORY / "deploy" / f"{name}.py", root]
     script = subprocess.Popen(
-        command, env={"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command],  # as a shell starts what runs in the background
+        env={"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert script.stdout is not None
     said = next(line for line in script.stdout if line.startswith(after))
