@@ -17,13 +17,13 @@ from tasks.connections import ledger_client
 from tasks.node import ProcessSpec
 from tasks.settings import current
 from tasks.submit import prepare, submit
-from tests.drill.absence import Absence
 from tests.drill.brokers import Broker
 from tests.drill.diary import read_diaries
 from tests.drill.enclosure import descendants
 from tests.drill.fleet import Fleet, node_specs
 from tests.drill.judging import MANIFEST
 from tests.drill.plan import Fault
+from tests.drill.presence import Presence
 from tests.drill.reckoning import reckon
 from tests.drill.redelivery import redeliveries
 from tests.drill.strikes import Strikes
@@ -56,12 +56,12 @@ def run_drill(world: World, broker: Broker, *, has_disks: bool, seconds: float) 
         ledger, deferred = Ledger(client), Deferred(client)
         watch = Watch(world, ledger, request.spec.run_id)
         send = partial(insist, partial(submit, request, current().shard_rows, ledger))
-        strikes = Strikes(world, broker, fleet, watch, send, has_disks)
+        strikes, presence = Strikes(world, broker, fleet, watch, send, has_disks), Presence(fleet)
         fleet.start()
         try:
             if wait_for(fleet.is_up, START_SECONDS):
                 send()
-                _fight(strikes, watch, time.monotonic() + seconds)
+                _fight(strikes, presence, watch, time.monotonic() + seconds)
                 strikes.end_all()
                 settle(world.nodes, broker.unfinished, deferred, watch)
             else:
@@ -72,7 +72,7 @@ def run_drill(world: World, broker: Broker, *, has_disks: bool, seconds: float) 
             broker.stop()
     wait_for(lambda: not descendants(), START_SECONDS)
     watch.problems += [f"left behind: pid {pid}: {command}" for pid, command in descendants().items()]
-    return _report(world, strikes, fleet, watch)
+    return _report(world, strikes, presence, watch)
 
 
 def _specs(world: World, environment: Mapping[str, str]) -> list[ProcessSpec]:
@@ -103,11 +103,10 @@ def insist(send: Callable[[], object]) -> None:
     send()
 
 
-def _fight(strikes: Strikes, watch: Watch, deadline: float) -> None:
+def _fight(strikes: Strikes, presence: Presence, watch: Watch, deadline: float) -> None:
     """Strike and look until every row is written and every strike is done."""
-    absence = Absence(strikes.fleet, strikes.outages)
     while strikes.left or not watch.is_complete:
-        absence.look()
+        presence.look()
         watch.look()
         strikes.step()
         if time.monotonic() > deadline:
@@ -130,9 +129,9 @@ def settle(nodes: Sequence[str], unfinished: Callable[[], int], deferred: Deferr
         watch.expect(not left, f"leases left in the spool of {node}: {left}")
 
 
-def _report(world: World, strikes: Strikes, fleet: Fleet, watch: Watch) -> Report:
+def _report(world: World, strikes: Strikes, presence: Presence, watch: Watch) -> Report:
     found, entries = reckon(world), read_diaries(world.diaries)
-    slow = redeliveries(entries, strikes.kills, strikes.outages, fleet.deaths)
+    slow = redeliveries(entries, strikes.kills, strikes.outages, presence.absences, strikes.fleet.deaths)
     slowest = slow[0].seconds if slow else 0.0
     faults = sum(strikes.done.values()) - strikes.done[Fault.KILL] + world.spent_marks("store-")
     late = [one for one in slow if one.seconds > REDELIVERY_LIMIT_SECONDS]

@@ -80,7 +80,7 @@ def _weather(storm: Storm, watch: Watch, deadline: float) -> None:
 
 def _report(world: World, storm: Storm, watch: Watch, complete_seconds: float) -> Report:
     found = reckon(world)
-    slow = redeliveries(read_diaries(world.diaries), storm.kills, [], {})
+    slow = redeliveries(read_diaries(world.diaries), storm.kills, [], [], {})
     slowest = slow[0].seconds if slow else 0.0
     rescue_limit = max(current().node_silence_seconds, current().beat_silence_seconds * 1.2) + RESCUE_SLACK_SECONDS
     back = storm.back_seconds

@@ -26,7 +26,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """While the broker was away, a worker frozen, or none there: delays then, of such steps, are not the kill's."""
+    """While the broker was away, or a worker frozen: delays then, of such steps, are not the kill's."""
 
     why: str
     begin: float
@@ -39,8 +39,21 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """While no worker was there that could begin such steps: they waited for one, and not for their message."""
+
+    begin: float
+    end: float
+    steps: str  # how their names begin
+
+    def seconds_within(self, step: str, begin: float, end: float) -> float:
+        """How much of the time between these two the step spent so."""
+        return max(0.0, min(self.end, end) - max(self.begin, begin)) if step.startswith(self.steps) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Redelivery:
-    """One step that a kill interrupted, and the seconds until somebody had begun it again."""
+    """One step that a kill interrupted, and for how many seconds it lay about though somebody could have begun it."""
 
     kill: Kill
     step: str
@@ -48,7 +61,11 @@ class Redelivery:
 
 
 def redeliveries(
-    entries: Sequence[Entry], kills: Sequence[Kill], outages: Sequence[Outage], deaths: Mapping[int, float]
+    entries: Sequence[Entry],
+    kills: Sequence[Kill],
+    outages: Sequence[Outage],
+    absences: Sequence[Absence],
+    deaths: Mapping[int, float],
 ) -> list[Redelivery]:
     """One for each step that a kill interrupted, but for those that an outage overlapped; the slowest first."""
     of_step, of_pid = _sorted_out(entries, lambda e: e.step), _sorted_out(entries, lambda e: e.pid)
@@ -59,7 +76,8 @@ def redeliveries(
             recorded = judged.get(f"infer {ordinal_of(step)}", [])
             since, until = _waited(kill, taken, [*of_step[step], *recorded], deaths)
             if not any(outage.overlaps(step, kill.at, until) for outage in outages):
-                found.append(Redelivery(kill, step, until - since))
+                absent = sum(absence.seconds_within(step, since, until) for absence in absences)
+                found.append(Redelivery(kill, step, until - since - absent))
     return sorted(found, key=lambda one: one.seconds, reverse=True)
 
 

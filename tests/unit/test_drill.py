@@ -7,7 +7,7 @@ import time
 
 from tests.drill.diary import BEGIN, END, RECEIVED, Entry
 from tests.drill.plan import Fault, make_plan
-from tests.drill.redelivery import Kill, Outage, redeliveries
+from tests.drill.redelivery import Absence, Kill, Outage, redeliveries
 from tests.drill.rows import DECODED, OUTCOME, Kind
 from tests.drill.storm import Stranded
 
@@ -19,9 +19,11 @@ def step(name: str, *events: tuple[float, int, str]) -> list[Entry]:
     return [Entry(at, pid, event, name) for at, pid, event in events]
 
 
-def waits(entries: list[Entry], outages: tuple[Outage, ...] = (), **deaths: float) -> dict[str, float]:
+def waits(
+    entries: list[Entry], outages: tuple[Outage, ...] = (), absences: tuple[Absence, ...] = (), **deaths: float
+) -> dict[str, float]:
     died = {VICTIM: KILL.at} | {{"other": OTHER, "third": THIRD}[name]: at for name, at in deaths.items()}
-    return {one.step: one.seconds for one in redeliveries(entries, [KILL], outages, died)}
+    return {one.step: one.seconds for one in redeliveries(entries, [KILL], outages, absences, died)}
 
 
 INTERRUPTED = step("download 7", (9, VICTIM, RECEIVED), (9.5, VICTIM, BEGIN))
@@ -58,6 +60,12 @@ def test_what_an_outage_delayed_does_not_count_but_other_steps_do() -> None:
     assert waits(again, (Outage("broker away", 11, 14),)) == {}
     assert waits(again, (Outage("gpu0@n1 frozen", 11, 14, "infer "),)) == {"download 7": 2}
     assert waits(again, (Outage("broker away", 13, 14),)) == {"download 7": 2}
+
+
+def test_the_time_without_a_worker_that_could_begin_it_does_not_count_and_the_rest_does() -> None:
+    again = INTERRUPTED + step("download 7", (19, OTHER, BEGIN))
+    assert waits(again, absences=(Absence(9, 12, "download "), Absence(14, 15, "download "))) == {"download 7": 6}
+    assert waits(again, absences=(Absence(9, 12, "infer "), Absence(20, 30, "download "))) == {"download 7": 9}
 
 
 def test_equal_seeds_give_equal_plans_and_others_other_ones() -> None:

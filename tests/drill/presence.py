@@ -6,17 +6,17 @@ import time
 from dataclasses import dataclass, field
 
 from tests.drill.fleet import Fleet
-from tests.drill.redelivery import Outage
+from tests.drill.redelivery import Absence
 
 STEPS_OF = {"io": "download ", "gpu0": "infer ", "results": "write "}
 
 
 @dataclass
-class Absence:
+class Presence:
     """Looks whether each role has a worker, and notes for how long it had none."""
 
     fleet: Fleet
-    outages: list[Outage]
+    absences: list[Absence] = field(default_factory=list)
     _since: dict[str, float] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -26,4 +26,4 @@ class Absence:
             if not self.fleet.targets(role):
                 self._since.setdefault(role, now)
             elif role in self._since:
-                self.outages.append(Outage(f"no {role} worker", self._since.pop(role), now, steps))
+                self.absences.append(Absence(self._since.pop(role), now, steps))
