@@ -17,13 +17,17 @@ def test_a_drain_finishes_what_runs_gives_back_what_waits_and_keeps_its_leases(
 ) -> None:
     fleet = make_fleet(visibility_timeout_seconds=VISIBILITY_SECONDS)
     leaving = fleet.start_worker("leaving", prefetch_multiplier=2)
-    for name, seconds in (("short", 2.0), ("long", 3 * VISIBILITY_SECONDS), ("prefetched", 0.0), ("too", 0.0)):
+    fleet.send("hold", "short")
+    for name, seconds in (("long", 3 * VISIBILITY_SECONDS), ("prefetched", 0.0), ("too", 0.0)):
         fleet.send("nap", name, seconds)
     fleet.wait_for_events(count=2, event="start", worker="leaving")
     wait_until(lambda: fleet.unacked() == 4, "two tasks run, two are prefetched")
     fleet.start_worker("staying").wait_until_ready()
 
     leaving.send(signal.SIGTERM)
+    leaving.wait_for("Warm shutdown")
+    time.sleep(2.0)  # by then it has let go of what it had not begun
+    fleet.release("short")
 
     assert leaving.wait_for_exit() == 0
     wait_until(lambda: len(fleet.events(event="end")) == 4, "all four")

@@ -21,7 +21,7 @@ import pytest
 from inference.decode import DecodeLimits, DecoderPool
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, ClipRequest, Crop, DecodePlan, PictureSpec, Scope
-from tests.children import wait_until, written_bytes
+from tests.children import passing_over_what_is_loaded, wait_until, written_bytes
 from tests.media import HEIGHT, WIDTH, real_clip, remux, write_clip, write_tone
 from tests.video_files import SOUND
 
@@ -234,6 +234,12 @@ def test_a_scratch_directory_that_is_gone_is_not_the_videos_fault(tmp_path, talk
         pool.crop(talking, NOTHING, TWO_ROWS)
 
 
+@pytest.fixture
+def undisturbed():
+    with passing_over_what_is_loaded():
+        yield
+
+
 def is_encoding(pool):
     return any(written_bytes(pid) for pid in pool.children())
 
@@ -257,7 +263,7 @@ def hung_in_mid_encoding(pool, threads, tries=5):
     return hung_in_mid_encoding(pool, threads, tries - 1)
 
 
-def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path):
+def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path, undisturbed):
     with DecoderPool(1, scratch=tmp_path) as pool, ThreadPoolExecutor(1) as threads:
         waiting, stopped = hung_in_mid_encoding(pool, threads)
         with pytest.raises(BadVideo) as caught:
@@ -269,7 +275,7 @@ def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path):
             assert encoded.num_frames == 150
 
 
-def test_a_child_killed_in_mid_encoding_costs_one_more_try(tmp_path):
+def test_a_child_killed_in_mid_encoding_costs_one_more_try(tmp_path, undisturbed):
     with DecoderPool(1, scratch=tmp_path) as pool, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(pool.crop, real_clip(LONG), NOTHING, LONG_CROP)
         wait_until(lambda: is_encoding(pool))
@@ -294,7 +300,7 @@ pool.crop(real_clip(LONG), NOTHING, LONG_CROP)
 """
 
 
-def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path):
+def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path, undisturbed):
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", PARENT, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) as parent:

@@ -33,7 +33,7 @@ from tasks.messages import RowMessage
 from tasks.runtime import Judging, Runtime
 from tasks.settings import Settings
 from tests.branded import StandInDetector
-from tests.children import wait_until, written_bytes
+from tests.children import passing_over_what_is_loaded, wait_until, written_bytes
 from tests.media import real_clip
 from tests.valkey import ValkeyServer
 
@@ -180,7 +180,8 @@ def test_a_worker_killed_in_mid_encoding_leaves_nothing_behind_and_its_row_is_cr
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=here, text=True) as worker:
         assert worker.stdout is not None
         child = int(worker.stdout.readline())
-        wait_until(lambda: written_bytes(child) > 0)
+        with passing_over_what_is_loaded():
+            wait_until(lambda: written_bytes(child) > 0)
         worker.kill()
     wait_until(lambda: not psutil.pid_exists(child))
     assert crops(root) == []
