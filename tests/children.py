@@ -39,3 +39,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came to pass"
         time.sleep(0.002)
+
+
+def is_caught_writing(pid: int) -> bool:
+    """Wait until a child writes its crop; False if it was faster than we looked, and has ended."""
+    try:
+        wait_until(lambda: written_bytes(pid) > 0)
+    except FileNotFoundError:
+        return False
+    return True

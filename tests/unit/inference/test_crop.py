@@ -21,7 +21,7 @@ import pytest
 from inference.decode import DecodeLimits, DecoderPool
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, ClipRequest, Crop, DecodePlan, PictureSpec, Scope
-from tests.children import passing_over_what_is_loaded, wait_until, written_bytes
+from tests.children import is_caught_writing, passing_over_what_is_loaded, wait_until, written_bytes
 from tests.media import HEIGHT, WIDTH, real_clip, remux, write_clip, write_tone
 from tests.video_files import SOUND
 
@@ -275,12 +275,22 @@ def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path, undisturbed)
             assert encoded.num_frames == 150
 
 
+def killed_in_mid_encoding(pool, threads, tries=8):
+    """A crop, and its child, killed in the middle; again if the child was faster than we looked."""
+    waiting = threads.submit(pool.crop, real_clip(LONG), NOTHING, LONG_CROP)
+    wait_until(lambda: is_encoding(pool) or waiting.done())
+    if waiting.done():
+        waiting.result().encoded.close()
+        assert tries > 1, "it ended each time before it was killed"
+        return killed_in_mid_encoding(pool, threads, tries - 1)
+    (child,) = pool.children()
+    os.kill(child, signal.SIGKILL)
+    return waiting, child
+
+
 def test_a_child_killed_in_mid_encoding_costs_one_more_try(tmp_path, undisturbed):
     with DecoderPool(1, scratch=tmp_path) as pool, ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(pool.crop, real_clip(LONG), NOTHING, LONG_CROP)
-        wait_until(lambda: is_encoding(pool))
-        (child,) = pool.children()
-        os.kill(child, signal.SIGKILL)
+        waiting, child = killed_in_mid_encoding(pool, threads)
         encoded = waiting.result().encoded
         assert pool.children() != (child,)
     with closing(encoded):
@@ -303,10 +313,14 @@ pool.crop(real_clip(LONG), NOTHING, LONG_CROP)
 def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path, undisturbed):
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", PARENT, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) as parent:
-        child = int(parent.stdout.readline())
-        wait_until(lambda: written_bytes(child) > 0)
-        parent.kill()
+    for _ in range(8):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) as parent:
+            child = int(parent.stdout.readline())
+            is_caught = is_caught_writing(child)
+            parent.kill()
+        if is_caught:
+            break
+    assert is_caught
     wait_until(lambda: not psutil.pid_exists(child))
     assert list(tmp_path.iterdir()) == []
 
