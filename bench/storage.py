@@ -21,18 +21,19 @@ import oss2
 from odps import ODPS
 
 from bench.comparison import Case, Comparison, Work
-from bench.flow import NOW, VERDICT
+from bench.flow import judged
 from bench.summary import Measured, figures
 from bench.wire import BUCKET, DAY, KEY_ID, PROJECT, SECRET, Wire, object_key, serving
 from storage.credentials import Credentials, StaticProvider
 from storage.objects.oss import OssStore
 from storage.objects.oss_client import OssPlace
-from storage.records import INPUT_COLUMNS, OUTPUT_COLUMNS, Execution, ResultRow
+from storage.records import INPUT_COLUMNS, OUTPUT_COLUMNS, ResultRow
 from storage.spool import Spool
 from storage.tables.odps_connection import OdpsConnection
 from storage.tables.open import open_input, open_output
 from storage.tiers import Tier, Tiers
 from storage.uri import ObjectUri
+from tasks.messages import RowMessage
 
 SHARD_ROWS = 256  # the default
 VIDEO_BYTES = 12 << 20
@@ -154,21 +155,8 @@ def our_writer(count: Callable[[bool], int], is_short: bool) -> Iterator[Work]:
 
 
 def _results(count: int) -> list[ResultRow]:
-    execution = Execution(
-        start_time=NOW,
-        end_time=NOW,
-        avg_cost_seconds=1.0,
-        device_name="none",
-        device_info="none",
-        attempt=1,
-        tier="oss",
-        stages_milliseconds={"download": 1.0, "decode": 1.0, "score": 1.0},
-        models=dict.fromkeys(("vfx", "simcam", "rov", "low_quality"), "0" * 64),
-        is_untrained=True,
-        decoded_fraction=1.0,
-    )
     record = dict(zip(INPUT_COLUMNS, ("", BUCKET, "a/clip.mp4", "street", '{"use_alluxio": true}'), strict=True))
-    first = ResultRow.succeeded(record, run_id="run", ordinal=0, verdict_info=VERDICT, execution=execution)
+    first = judged(RowMessage(run_id="run", shard_id="0", ordinal=0, record=record))
     return [
         replace(first, video_id=f"v{n}", ordinal=n, result_info={**first.result_info, "ordinal": n})
         for n in range(count)

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-
-
-@contextmanager
-def passing_over_what_is_loaded() -> Iterator[None]:
-    """The collector passes over what a long test run has loaded: else it takes a second now and then, like a crop."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def written_bytes(pid: int) -> int:

@@ -18,8 +18,9 @@ import pytest
 from flower.urls import handlers
 from tornado.web import URLSpec
 
-from tests.browser.watched import ROOT, Watched, free_ports, get, program, running
+from tests.browser.watched import ROOT, Watched, free_ports, program, running
 from tests.fleet.processes import wait_until
+from tests.http_get import get
 
 CONFIG = ROOT / "deploy" / "flower" / "flowerconfig.py"
 CREDENTIALS = "operator:tame-and-quiet"

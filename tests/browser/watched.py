@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import shutil
@@ -10,10 +9,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +21,8 @@ import pytest
 import yaml
 
 from tests.fleet.processes import wait_until
+from tests.http_get import get
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 CLIPS = {"phone-sharp", "clip-alluxio", "title-card", "missing", "really-text"}  # of the demo's rows
@@ -49,18 +47,6 @@ def free_ports(count: int) -> int:
             for one in range(port, port + count):
                 probes.enter_context(socket.socket()).bind(("127.0.0.1", one))
             return port
-
-
-def get(url: str, **headers: str) -> tuple[int, str]:
-    """Status and body; status 0 while nobody listens."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
 
 
 @contextmanager
@@ -135,12 +121,7 @@ def _run_of(database: Path) -> str:
 
 def _demo() -> ModuleType:
     """The demo's script with a few of its rows."""
-    spec = importlib.util.spec_from_file_location("watched_demo", ROOT / "deploy" / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    demo = importlib.util.module_from_spec(spec)
-    sys.modules["watched_demo"] = demo
-    spec.loader.exec_module(demo)
+    demo = load_script("demo", "watched_demo")
     demo.ROWS = tuple(row for row in demo.ROWS if row.video_id in CLIPS)  # type: ignore[attr-defined]  # a module's
     return demo
 

@@ -7,7 +7,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from storage.ledger import Ledger, Run, RunSpec
 from storage.tables.open import open_input, open_output
 from tasks.queues import QUEUE_OF, TaskName
 from tests.fleet.processes import REPOSITORY, Fleet, WorkerProcess
+from tests.valkey import ValkeyServer
 
 ROWS = 24
 THREADS = 2
@@ -75,6 +77,17 @@ class Nodes:
         counts = self.ledger.counts(run.run_id)
         assert counts is not None
         return counts.in_flight
+
+
+@contextmanager
+def light_nodes(server: ValkeyServer, root: Path, *, visibility_timeout_seconds: float = 5.0) -> Iterator[Nodes]:
+    """Nodes on this server for the block; their workers are killed and the server emptied afterwards."""
+    client = server.client()
+    fleet = Fleet(server.url, root / "fleet", visibility_timeout_seconds, keyprefix="tamis:")
+    yield Nodes(root, fleet, Ledger(client))
+    fleet.close()
+    client.flushall()
+    client.close()
 
 
 def submit_small_files(nodes: Nodes) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -10,33 +9,22 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import redis
 
 from tasks.embedded import redis_url
+from tests.scripts import load_script
 from tests.valkey import free_port
 
 ROOT = Path(__file__).parents[2]
 PRESENT_BUT_LATE = "missing"  # the demo's row whose object nobody uploaded
-
-
-def load_demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tamis_demo", ROOT / "deploy" / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tamis_demo"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class World:
@@ -44,7 +32,7 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.demo = load_demo()
+        self.demo = load_script("demo", "tamis_demo")
         (root / "state").mkdir(parents=True)
         self.demo.lay_out(root)
         self.environ = self.demo.environment(self.demo.settings(root)) | {

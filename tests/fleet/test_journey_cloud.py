@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import signal
 import socket
@@ -15,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -31,28 +29,18 @@ from tasks.tables import odps_connection
 from tasks.tiers import open_tiers
 from tasks.worker.transport import redis_transport_options
 from tests.fleet.processes import wait_until
+from tests.scripts import DEPLOY, load_script
 from tests.servers.faults import Fault, Rule
 from tests.servers.odps.server import OdpsServer
 from tests.servers.oss.server import OssServer
 from tests.servers.oss.signing import Key
 from tests.valkey import free_port, valkey_server
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
 KEY_ID, SECRET, TOKEN, PASSWORD = "STS.NUtest", "s3cret/of+the=session", "t0ken/of+the=session", "br0ker-passw0rd"
 HIDDEN = [quoted for text in (SECRET, TOKEN, PASSWORD) for quoted in (text, quote(text, safe=""))]
 
 
-def script(name: str) -> ModuleType:
-    """A script of deploy/, as a module."""
-    spec = importlib.util.spec_from_file_location(name, DEPLOY / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-demo, demo_cloud = script("demo"), script("demo_cloud")  # the second one imports the first
+demo, demo_cloud = load_script("demo"), load_script("demo_cloud")  # the second one imports the first
 
 
 @dataclass

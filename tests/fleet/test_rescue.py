@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.ledger import Ledger, Run
+from storage.ledger import Run
 from tasks.queues import TaskName, gpu_queue
-from tests.fleet.light_nodes import ROWS, THREADS, Nodes, submit_small_files, written
-from tests.fleet.processes import Fleet, wait_until
+from tests.fleet.light_nodes import ROWS, THREADS, Nodes, light_nodes, submit_small_files, written
+from tests.fleet.processes import wait_until
 from tests.valkey import ValkeyServer
 
 TICK_SECONDS = 1.0  # in place of beat's ten
@@ -19,12 +19,8 @@ TICK_SECONDS = 1.0  # in place of beat's ten
 
 @pytest.fixture
 def nodes(valkey: ValkeyServer, tmp_path: Path) -> Iterator[Nodes]:
-    client = valkey.client()
-    fleet = Fleet(valkey.url, tmp_path / "fleet", visibility_timeout_seconds=2.0, keyprefix="tamis:")
-    yield Nodes(tmp_path, fleet, Ledger(client))
-    fleet.close()
-    client.flushall()
-    client.close()
+    with light_nodes(valkey, tmp_path, visibility_timeout_seconds=2.0) as nodes:
+        yield nodes
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from storage.ledger import Ledger
 from tasks.queues import TaskName, gpu_queue
-from tests.fleet.light_nodes import Nodes, submit_small_files
-from tests.fleet.processes import REPOSITORY, Fleet, wait_until
+from tests.fleet.light_nodes import Nodes, light_nodes, submit_small_files
+from tests.fleet.processes import REPOSITORY, wait_until
 from tests.servers.tls import Relay, tls_relay
 from tests.valkey import ValkeyServer, valkey_server
 
@@ -51,9 +50,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 @pytest.fixture
 def nodes(secured: Secured, tmp_path: Path) -> Iterator[Nodes]:
-    fleet = Fleet(secured.server.url, tmp_path / "fleet", keyprefix="tamis:")
-    yield Nodes(tmp_path, fleet, Ledger(secured.server.client()))
-    fleet.close()
+    with light_nodes(secured.server, tmp_path) as nodes:
+        yield nodes
 
 
 def environ(url: str, directory: Path) -> dict[str, str]:

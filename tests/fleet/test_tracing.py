@@ -11,10 +11,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from storage.ledger import Ledger
 from tasks.queues import TaskName, gpu_queue
-from tests.fleet.light_nodes import ROWS, Nodes, submit_small_files
-from tests.fleet.processes import Fleet, wait_until
+from tests.fleet.light_nodes import ROWS, Nodes, light_nodes, submit_small_files
+from tests.fleet.processes import wait_until
 from tests.servers.wire import Request, Response, WireServer
 from tests.valkey import ValkeyServer
 
@@ -40,12 +39,8 @@ class Collector:
 
 @pytest.fixture
 def nodes(valkey: ValkeyServer, tmp_path: Path) -> Iterator[Nodes]:
-    client = valkey.client()
-    fleet = Fleet(valkey.url, tmp_path / "fleet", keyprefix="tamis:")
-    yield Nodes(tmp_path, fleet, Ledger(client))
-    fleet.close()
-    client.flushall()
-    client.close()
+    with light_nodes(valkey, tmp_path) as nodes:
+        yield nodes
 
 
 def attributes(span: Span) -> dict[str, object]:

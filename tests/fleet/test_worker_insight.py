@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import socket
-import urllib.error
-import urllib.request
 
 import pytest
 
 from tasks.metrics import waits
 from tests.fleet.processes import Fleet, WorkerProcess, wait_until
+from tests.http_get import get
+from tests.valkey import free_port
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def either_fleet(request: pytest.FixtureRequest) -> Fleet:
     return request.getfixturevalue("fleet" if request.param == "redis" else "rabbit_fleet")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def get(port: int, path: str) -> tuple[int, str]:
-    """Status and body; status 0 while nobody listens."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
 
 
 def tell(fleet: Fleet, worker: WorkerProcess, command: str) -> None:
@@ -46,11 +28,11 @@ def tell(fleet: Fleet, worker: WorkerProcess, command: str) -> None:
 def test_a_worker_is_live_from_its_start_and_ready_once_it_is_warm_and_consumes(fleet: Fleet) -> None:
     port = free_port()
     fleet.start_worker("worker", warmup_seconds=3.0, metrics_port=port)
-    wait_until(lambda: get(port, "/livez")[0], "the port")
-    assert get(port, "/livez")[0] == 200
-    assert get(port, "/readyz") == (503, "starting\n")
-    wait_until(lambda: get(port, "/readyz") == (200, "consuming\n"), "readiness")
-    assert get(port, "/")[0] == 404
+    wait_until(lambda: get(f"http://127.0.0.1:{port}/livez")[0], "the port")
+    assert get(f"http://127.0.0.1:{port}/livez")[0] == 200
+    assert get(f"http://127.0.0.1:{port}/readyz") == (503, "starting\n")
+    wait_until(lambda: get(f"http://127.0.0.1:{port}/readyz") == (200, "consuming\n"), "readiness")
+    assert get(f"http://127.0.0.1:{port}/")[0] == 404
 
 
 def test_a_scrape_tells_how_long_messages_waited_and_what_the_process_does(fleet: Fleet) -> None:
@@ -59,7 +41,7 @@ def test_a_scrape_tells_how_long_messages_waited_and_what_the_process_does(fleet
     fleet.send("nap", "task", 0.0)
     fleet.start_worker("worker", metrics_port=port)
     fleet.wait_for_events(event="end")
-    status, text = get(port, "/metrics")
+    status, text = get(f"http://127.0.0.1:{port}/metrics")
     assert status == 200
     assert 'tamis_queue_wait_seconds_count{task="nap"} 1.0' in text
     assert 'tamis_worker_phase{phase="consuming"} 1.0' in text
@@ -83,7 +65,7 @@ def test_a_drained_worker_finishes_what_it_has_takes_nothing_more_and_can_be_res
     fleet.wait_for_events(event="start", name="running")
 
     tell(fleet, worker, "drain")
-    assert get(port, "/readyz")[0] == 503
+    assert get(f"http://127.0.0.1:{port}/readyz")[0] == 503
     fleet.release("running")
     fleet.wait_for_events(event="end", name="running")
     fleet.send("nap", "one that the last poll may still bring", 0.0)
@@ -92,11 +74,11 @@ def test_a_drained_worker_finishes_what_it_has_takes_nothing_more_and_can_be_res
     # Longer than it takes to count as stalled: who was told to take nothing is not stuck.
     with pytest.raises(AssertionError):
         fleet.wait_for_events(event="start", name="later", seconds=4.0)
-    assert get(port, "/livez")[0] == 200
+    assert get(f"http://127.0.0.1:{port}/livez")[0] == 200
 
     tell(fleet, worker, "resume")
     fleet.wait_for_events(event="end", name="later")
-    assert get(port, "/readyz")[0] == 200
+    assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
 
 
 def test_a_reload_finishes_what_runs_and_ends_for_the_supervisor_to_start_a_fresh_process(fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 from inference.decode import DecodeLimits, DecoderPool
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, ClipRequest, Crop, DecodePlan, PictureSpec, Scope
-from tests.children import is_caught_writing, passing_over_what_is_loaded, wait_until, written_bytes
+from tests.children import is_caught_writing, wait_until, written_bytes
 from tests.media import HEIGHT, WIDTH, real_clip, remux, write_clip, write_tone
 from tests.video_files import SOUND
 
@@ -234,12 +234,6 @@ def test_a_scratch_directory_that_is_gone_is_not_the_videos_fault(tmp_path, talk
         pool.crop(talking, NOTHING, TWO_ROWS)
 
 
-@pytest.fixture
-def undisturbed():
-    with passing_over_what_is_loaded():
-        yield
-
-
 def is_encoding(pool):
     return any(written_bytes(pid) for pid in pool.children())
 
@@ -248,24 +242,25 @@ LONG = "world.mp4"  # 901 frames: some seconds of encoding
 LONG_CROP = Crop(0, 0, 480, 240)
 
 
-def hung_in_mid_encoding(pool, threads, tries=5):
-    """A crop that will not end, and its child, stopped in the middle; again if the child was faster than we."""
-    waiting = threads.submit(pool.crop, real_clip(LONG), PLAN, LONG_CROP, timeout_seconds=8.0)
+def struck_in_mid_encoding(pool, threads, signum, plan=NOTHING, tries=8, **options):
+    """A crop, and its child, signalled in the middle; again if the child was faster than we looked."""
+    waiting = threads.submit(pool.crop, real_clip(LONG), plan, LONG_CROP, **options)
     wait_until(lambda: is_encoding(pool) or waiting.done())
     (child,) = pool.children()
-    os.kill(child, signal.SIGSTOP)
+    os.kill(child, signum)
     time.sleep(0.2)  # a result that was on its way arrives
     if not waiting.done():
         return waiting, child
-    os.kill(child, signal.SIGCONT)
+    with suppress(ProcessLookupError):  # it was killed
+        os.kill(child, signal.SIGCONT)
     waiting.result().encoded.close()
-    assert tries > 1, "it ended each time before it was stopped"
-    return hung_in_mid_encoding(pool, threads, tries - 1)
+    assert tries > 1, "it ended each time before the signal"
+    return struck_in_mid_encoding(pool, threads, signum, plan, tries - 1, **options)
 
 
-def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path, undisturbed):
+def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path):
     with DecoderPool(1, scratch=tmp_path) as pool, ThreadPoolExecutor(1) as threads:
-        waiting, stopped = hung_in_mid_encoding(pool, threads)
+        waiting, stopped = struck_in_mid_encoding(pool, threads, signal.SIGSTOP, PLAN, timeout_seconds=8.0)
         with pytest.raises(BadVideo) as caught:
             waiting.result()
         assert caught.value.code == VideoFault.CROP_TIMEOUT
@@ -275,22 +270,9 @@ def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path, undisturbed)
             assert encoded.num_frames == 150
 
 
-def killed_in_mid_encoding(pool, threads, tries=8):
-    """A crop, and its child, killed in the middle; again if the child was faster than we looked."""
-    waiting = threads.submit(pool.crop, real_clip(LONG), NOTHING, LONG_CROP)
-    wait_until(lambda: is_encoding(pool) or waiting.done())
-    if waiting.done():
-        waiting.result().encoded.close()
-        assert tries > 1, "it ended each time before it was killed"
-        return killed_in_mid_encoding(pool, threads, tries - 1)
-    (child,) = pool.children()
-    os.kill(child, signal.SIGKILL)
-    return waiting, child
-
-
-def test_a_child_killed_in_mid_encoding_costs_one_more_try(tmp_path, undisturbed):
+def test_a_child_killed_in_mid_encoding_costs_one_more_try(tmp_path):
     with DecoderPool(1, scratch=tmp_path) as pool, ThreadPoolExecutor(1) as threads:
-        waiting, child = killed_in_mid_encoding(pool, threads)
+        waiting, child = struck_in_mid_encoding(pool, threads, signal.SIGKILL)
         encoded = waiting.result().encoded
         assert pool.children() != (child,)
     with closing(encoded):
@@ -310,7 +292,7 @@ pool.crop(real_clip(LONG), NOTHING, LONG_CROP)
 """
 
 
-def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path, undisturbed):
+def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path):
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", PARENT, str(tmp_path)]
     for _ in range(8):

@@ -34,7 +34,6 @@ from tasks.runtime import Judging, Runtime
 from tasks.settings import Settings
 from tests.branded import StandInDetector
 from tests.children import is_caught_writing, wait_until
-from tests.children import passing_over_what_is_loaded as undisturbed
 from tests.media import real_clip
 from tests.valkey import ValkeyServer
 
@@ -179,7 +178,7 @@ def test_a_worker_killed_in_mid_encoding_leaves_nothing_behind_and_its_row_is_cr
     command = [sys.executable, "-c", WORKER, str(root), server.url]
     here = Path(__file__).resolve().parents[3]
     for _ in range(8):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=here, text=True) as worker, undisturbed():
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=here, text=True) as worker:
             assert worker.stdout is not None
             child = int(worker.stdout.readline())
             is_caught = is_caught_writing(child)

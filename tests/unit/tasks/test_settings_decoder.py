@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.decode.adapter import ADAPTERS
-from tasks.setting_values import DECODERS, GPU_CHILDREN
+from inference.decode.adapter import ADAPTERS, ON_GPU
+from tasks.setting_values import DECODERS, GPU_CHILDREN, GPU_DECODERS
 from tasks.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[3]
@@ -19,6 +19,7 @@ ENVIRON = "import tasks.settings as s; print(sorted(s.decoder_environ('{decoder}
 
 def test_the_settings_know_exactly_the_adapters_there_are() -> None:
     assert set(DECODERS) == set(ADAPTERS)
+    assert GPU_DECODERS == ON_GPU
 
 
 @pytest.mark.parametrize("decoder", [*ADAPTERS, "mine.decoders:Mine", "mine:Mine"])

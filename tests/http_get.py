@@ -1,0 +1,18 @@
+"""What a server answers, if anybody listens."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+
+def get(url: str, **headers: str) -> tuple[int, str]:
+    """Status and body; status 0 while nobody listens."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
