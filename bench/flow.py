@@ -24,7 +24,7 @@ from storage.spool import Spool
 from storage.tables.open import open_input, open_output
 from tasks import pipeline
 from tasks.messages import RowMessage
-from tasks.runtime import Runtime
+from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tests.valkey import ValkeyServer, valkey_server
 
@@ -149,7 +149,7 @@ def _publish_variant(name: str, is_short: bool) -> Iterator[Work]:
 def _publisher(name: str) -> Callable[[Sequence[RowMessage]], None]:
     from celery import chain
 
-    from tasks.app import app
+    from tasks.celery import app
     from tasks.download import download
     from tasks.feed import publish, send_each
     from tasks.infer import infer

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
 
-from tasks.lifeline import tied
+from tasks.node.lifeline import tied
 
 HERE = Path(__file__).resolve().parent.parent / ".demo"
 BUCKET = "demo-videos"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tasks.metrics import fleet
-from tasks.metrics.catalogue import Entry, catalogue
+from tasks.telemetry.metrics import fleet
+from tasks.telemetry.metrics.catalogue import Entry, catalogue
 
 PAGE = Path(__file__).parent / "monitoring.md"
 START, END = "<!-- metrics: made by docs/render_metrics.py -->\n", "<!-- end of metrics -->\n"

@@ -3,6 +3,6 @@
 ``feed`` → ``download`` → ``infer`` → ledger → ``write_shard``: the story of one video is in :mod:`tasks.pipeline`.
 """
 
-from tasks.app import app as celery
+from tasks.celery import app as celery
 
 __all__ = ["celery"]

@@ -6,13 +6,14 @@ from typing import Any
 
 from celery import Task
 
-from tasks import pipeline, runtime
-from tasks.app import app
-from tasks.attempt import Step, run_step
-from tasks.brief import Ended
+from tasks import pipeline
+from tasks.resources import runtime
+from tasks.celery import app
+from tasks.delivery.attempt import Step, run_step
+from tasks.telemetry.event_text import Ended
 from tasks.messages import dump_downloaded, load_row
 from tasks.queues import TaskName
-from tasks.refused import read
+from tasks.delivery.refused import read
 
 
 @app.task(name=TaskName.DOWNLOAD.value, bind=True)

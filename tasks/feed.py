@@ -9,8 +9,10 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # celery-types knows kombu 5.4
 
 from storage.errors import Unavailable, UsageError
-from tasks import pipeline, runtime, tracing
-from tasks.app import app
+from tasks import pipeline
+from tasks.resources import runtime
+from tasks.telemetry import tracing
+from tasks.celery import app
 from tasks.download import download
 from tasks.infer import infer
 from tasks.messages import RowMessage, dump_row

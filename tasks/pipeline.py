@@ -3,7 +3,7 @@
     feed ──► download ──► infer (──► upload the crop) ──► record ──► (the shard is full) ──► write
 
 Each function may run twice with one effect: deliveries are at least once. Errors leave here as they are;
-:mod:`tasks.errors` says which are retried and which are recorded. Celery appears nowhere in this file.
+:mod:`tasks.delivery.decisions` says which are retried and which are recorded. Celery appears nowhere in this file.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from storage.ledger import Run, Shard, is_retry
 from storage.records import Execution, Failure, Record, ResultRow, VideoRow
 from storage.uri import ObjectUri, check_object
 from tasks.messages import Downloaded, RowMessage
-from tasks.metrics.instruments import SHARDS, observe_row
+from tasks.telemetry.metrics.instruments import SHARDS, observe_row
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
     from inference.types import Verdict
     from storage.tiers import SpooledVideo, Tiers
-    from tasks.runtime import Judging, Runtime
+    from tasks.resources.runtime import Judging, Runtime
     from tasks.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from inference.filters import Manifest
 from storage.ledger import Ledger, Run, RunSpec
 from storage.records import check_input_columns
 from storage.tables.protocol import Merging, OutputTable
-from tasks.app import app
+from tasks.celery import app
 from tasks.queues import TaskName
-from tasks.tables import open_input, open_output
+from tasks.resources.tables import open_input, open_output
 
 OUTCOME_ROWS = 10_000  # rows of the output table looked at in one query
 

@@ -27,7 +27,7 @@ def worker_config(app: Celery) -> Callable[[], WorkerConfig]:
     """Return the maker of the bootsteps' configuration; it is called only inside a worker process."""
 
     def make() -> WorkerConfig:
-        from tasks.backpressure import room_watcher
+        from tasks.worker.backpressure import room_watcher
 
         settings = current()
         return WorkerConfig(
@@ -53,10 +53,10 @@ def metrics_address(settings: Settings) -> tuple[str, int] | None:
 
 def collectors(app: Celery, queues: frozenset[str]) -> list[Collector]:
     """What a worker of these queues looks at when it is scraped; the control workers answer for the fleet."""
-    from tasks import runtime
-    from tasks.connections import ledger_client
-    from tasks.metrics.fleet import FleetCollector
-    from tasks.metrics.process import ProcessCollector
+    from tasks.resources import runtime
+    from tasks.resources.redis import ledger_client
+    from tasks.telemetry.metrics.fleet import FleetCollector
+    from tasks.telemetry.metrics.process import ProcessCollector
 
     chosen: list[Collector] = [ProcessCollector(runtime.opened, wiring_of(app).pulse)]
     if Queue.CONTROL in queues:
@@ -69,9 +69,9 @@ def open_for_queues(app: Celery, queues: frozenset[str]) -> None:
 
     It says that it lives only now: while models warm up, its queue is better served by others.
     """
-    from tasks import runtime
-    from tasks.heartbeat import start_heartbeat
-    from tasks.retry import send_due_quietly
+    from tasks.resources import runtime
+    from tasks.worker.heartbeat import start_heartbeat
+    from tasks.delivery.deferral import send_due_quietly
     from tasks.worker.ticker import start_ticker
 
     opened = runtime.opener(current(), queues)
@@ -89,7 +89,7 @@ def open_for_queues(app: Celery, queues: frozenset[str]) -> None:
 
 def close() -> None:
     """Close this process's runtime, if it came to be open."""
-    from tasks import runtime
+    from tasks.resources import runtime
 
     while _tickers:
         _tickers.pop().set()

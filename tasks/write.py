@@ -7,11 +7,12 @@ import logging
 from storage.errors import Unavailable, UsageError
 from storage.ledger import is_retry
 from storage.tables.protocol import Compacting
-from tasks import pipeline, runtime
-from tasks.app import app
-from tasks.errors import Backoff
+from tasks import pipeline
+from tasks.resources import runtime
+from tasks.celery import app
+from tasks.delivery.decisions import Backoff
 from tasks.queues import TaskName
-from tasks.retry import later
+from tasks.delivery.deferral import later
 
 log = logging.getLogger(__name__)
 

@@ -117,7 +117,7 @@ START_OF = {
     "flower": "import tasks; tasks.celery.conf; import flower.command",
     "command line": "import tasks.cli.sift, tasks.cli.runs, tasks.cli.retry, tasks.cli.up, tasks.cli.doctor",
     "io runtime": (
-        "import tasks, tasks.runtime as r, tasks.settings as s, pathlib, tempfile\n"
+        "import tasks, tasks.resources.runtime as r, tasks.settings as s, pathlib, tempfile\n"
         "d = pathlib.Path(tempfile.mkdtemp())\n"
         "settings = s.Settings(state_dir=d, spool_dir=d / 'spool', object_root=d)\n"
         "r.open_runtime(settings, ['io', 'results', 'control']).close()"

@@ -20,12 +20,12 @@ from storage.ledger import Ledger
 from storage.records import check_input_columns
 from storage.uri import ObjectUri
 from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
-from tasks.connections import ledger_client
+from tasks.resources.redis import ledger_client
 from tasks.settings import GIB, Settings
 from tasks.submit import merging_notices
-from tasks.tables import open_input, open_output
-from tasks.tiers import open_tiers, tier_places
-from tasks.weights import bring_weights, look_at_weights
+from tasks.resources.tables import open_input, open_output
+from tasks.resources.stores import open_tiers, tier_places
+from tasks.resources.weights import bring_weights, look_at_weights
 
 LEAST_DISK_BYTES = 2 * GIB  # with less than this free, a handful of videos in flight fills the disk
 
@@ -96,7 +96,7 @@ def check_settings(chosen: Settings) -> Iterator[Finding]:
 
 def check_broker(chosen: Settings) -> Iterator[Finding]:
     """The broker and the ledger answer, and the ledger will not evict what it holds."""
-    from tasks.app import app
+    from tasks.celery import app
 
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, timeout=5)
@@ -114,7 +114,7 @@ def check_broker(chosen: Settings) -> Iterator[Finding]:
 
 def check_workers() -> Iterator[Finding]:
     """Somebody consumes each queue."""
-    from tasks.app import app
+    from tasks.celery import app
     from tasks.queues import Queue
 
     consumed = app.control.inspect(timeout=2.0).active_queues() or {}

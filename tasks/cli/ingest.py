@@ -11,7 +11,7 @@ from celery.bin.base import CeleryCommand
 
 from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
 from tasks.cli.usage import NO_BROKER, OneLine, clear_errors, open_console, settings
-from tasks.connections import ledger_client
+from tasks.resources.redis import ledger_client
 from tasks.ingest.lease import leased
 from tasks.ingest.look import Means, Trouble, look, note_trouble, survey
 from tasks.ingest.model import SETTLED_STATES, Backfill, Decision

@@ -12,7 +12,7 @@ from storage.ledger import Ledger, Run
 from tasks.cli.sift import conclude
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.submit import failed_rows, wake_feeder
-from tasks.tables import open_output
+from tasks.resources.tables import open_output
 
 
 @click.command(cls=CeleryCommand)

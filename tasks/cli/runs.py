@@ -14,7 +14,7 @@ from storage.ledger import Ledger, Run, Trouble
 from storage.tables.export import export_results
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.cli.watch import failures_text, reconcile_line, trouble_text
-from tasks.tables import open_output
+from tasks.resources.tables import open_output
 
 
 @click.command(cls=CeleryCommand)

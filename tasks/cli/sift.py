@@ -14,7 +14,7 @@ from tasks.cli.summary import print_summary
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings
 from tasks.cli.watch import watch
 from tasks.submit import prepare, submit
-from tasks.tables import open_output
+from tasks.resources.tables import open_output
 
 
 @click.command(cls=CeleryCommand)

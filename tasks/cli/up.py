@@ -10,11 +10,11 @@ import click
 from celery.bin.base import CeleryCommand
 
 from tasks.cli.usage import clear_errors, settings
-from tasks.embedded import EmbeddedBroker
-from tasks.node import node_processes, visible_gpus
+from tasks.node.embedded import EmbeddedBroker
+from tasks.node.processes import node_processes, visible_gpus
 from tasks.settings import Settings
-from tasks.supervise import Supervisor
-from tasks.tiers import open_tiers
+from tasks.node.supervise import Supervisor
+from tasks.resources.stores import open_tiers
 
 
 @click.command(cls=CeleryCommand)

@@ -12,7 +12,7 @@ from rich.table import Column
 from rich.text import Text
 
 from storage.ledger import Counts, Ledger, Trouble
-from tasks.app import app
+from tasks.celery import app
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 5.0  # between lines where there is no terminal

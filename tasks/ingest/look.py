@@ -23,7 +23,7 @@ from tasks.ingest.plan import backoff_seconds, failed, find_partitions, is_at_wo
 from tasks.ingest.sources import Source
 from tasks.settings import Settings
 from tasks.submit import prepare, submit
-from tasks.tables import odps_connection, open_input, open_output
+from tasks.resources.tables import odps_connection, open_input, open_output
 
 LOOKS = 10  # partitions whose rows are counted in one look, beside those that can start
 ERROR_CHARACTERS = 500

@@ -15,7 +15,7 @@ from celery import bootsteps
 from celery.worker.control import control_command
 
 from tasks.worker.config import wiring_of
-from tasks.worker.gate import gate_channel, gate_consumer
+from tasks.worker.intake import gate_channel, gate_consumer
 
 logger = logging.getLogger(__name__)
 

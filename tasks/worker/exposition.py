@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from celery import bootsteps, signals
 from prometheus_client import PlatformCollector, ProcessCollector, make_wsgi_app
 
-from tasks.metrics.instruments import REGISTRY
+from tasks.telemetry.metrics.instruments import REGISTRY
 from tasks.worker.config import Phase, Pulse, wiring_of
 from tasks.worker.health import is_live
 from tasks.worker.warmup import consumed_queues
@@ -75,7 +75,7 @@ def _register(collectors: Iterable[Any]) -> None:
 class Exposition(bootsteps.StartStopStep):
     """Serves from before the warm-up, so that a probe learns that the worker lives and is not ready yet."""
 
-    requires = ("tasks.worker.drain:Drain",)
+    requires = ("tasks.worker.stop:Drain",)
 
     def include_if(self, parent: WorkController) -> bool:
         """Only where a port is configured."""

@@ -11,13 +11,13 @@ from storage.errors import Unavailable
 from tasks.worker.config import wiring_of
 
 if TYPE_CHECKING:
-    from tasks.runtime import Judging, Runtime
+    from tasks.resources.runtime import Judging, Runtime
 
 
 @inspect_command()
 def pool(state: Any) -> dict[str, Any]:
     """Models, digests, instances, batch fill, device memory, spool, tiers, decoder children."""
-    from tasks import runtime
+    from tasks.resources import runtime
 
     pulse = wiring_of(state.app).pulse
     opened = runtime.opened()

@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from celery import Celery
 
 WORKER_STEPS = (
-    "tasks.worker.drain:Drain",
+    "tasks.worker.stop:Drain",
     "tasks.worker.exposition:Exposition",
     "tasks.worker.warmup:WarmUp",
-    "tasks.worker.lease:LeaseRenewer",
+    "tasks.worker.redis_leases:LeaseRenewer",
     "tasks.worker.watchdog:Watchdog",
     "tasks.worker.stall:StallDetector",
     "tasks.worker.health:Heartbeat",
-    "tasks.worker.quorum:DrainHeartbeat",
+    "tasks.worker.rabbitmq:DrainHeartbeat",
 )
 CONSUMER_STEPS = (
     "tasks.worker.reconnect:Handover",
-    "tasks.worker.gate:Gate",
+    "tasks.worker.intake:Gate",
     "tasks.worker.cordon:Cordon",
     "tasks.worker.health:PulseKeeper",
-    "tasks.worker.heart:UnhurriedHeart",
+    "tasks.worker.celery_fixes:UnhurriedHeart",
     "tasks.worker.senseless:Senseless",
-    "tasks.worker.quorum:DeadLetters",
-    "tasks.worker.quorum:NoDelayedDelivery",
+    "tasks.worker.rabbitmq:DeadLetters",
+    "tasks.worker.rabbitmq:NoDelayedDelivery",
 )
 
 

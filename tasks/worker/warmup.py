@@ -54,7 +54,7 @@ class WarmUp(bootsteps.StartStopStep):
     comes when a start failed half-way, for which Celery stops no bootstep.
     """
 
-    requires = ("tasks.worker.drain:Drain", "tasks.worker.exposition:Exposition")  # which says that we are not ready
+    requires = ("tasks.worker.stop:Drain", "tasks.worker.exposition:Exposition")  # which says that we are not ready
 
     def start(self, parent: WorkController) -> None:
         """Open the runtime; on failure end the worker with status 1 and one line that says why."""

@@ -9,16 +9,16 @@ from typing import Any
 
 from celery.signals import task_postrun, task_prerun, task_received, worker_ready
 
-import tasks.runtime
-import tasks.sweep
+import tasks.resources.runtime
+import tasks.delivery.sweep
 import tasks.worker_config
 from storage.ledger import Deferred, Ledger
 from storage.spool import Spool
 from storage.tiers import Tier, Tiers
-from tasks.app import app
-from tasks.connections import WORKER_PATIENCE_SECONDS, ledger_client
+from tasks.celery import app
+from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.queues import Queue, is_gpu_queue
-from tasks.runtime import Runtime
+from tasks.resources.runtime import Runtime
 from tasks.settings import Settings, current
 from tests.drill import judging
 from tests.drill.diary import BEGIN, END, RECEIVED, Diary, ordinal_of, step_of
@@ -36,11 +36,11 @@ for entry in app.conf.beat_schedule.values():
     entry["options"] = {**entry["options"], "expires": entry["schedule"]}
 app.conf.beat_max_loop_interval = 1.0
 tasks.worker_config.RECLAIM_SECONDS /= BEAT_QUICKENED
-tasks.sweep.BUSY_FACTOR = BUSY_FACTOR
+tasks.delivery.sweep.BUSY_FACTOR = BUSY_FACTOR
 
 
 def open_drill_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
-    """What :func:`tasks.runtime.open_runtime` does, with stores and tables that fail and without models."""
+    """What :func:`tasks.resources.runtime.open_runtime` does, with stores and tables that fail and without models."""
     names, plan, client = set(queues), world.plan, ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
     judges = any(is_gpu_queue(queue) for queue in names)
     stores = [Tier(name, FaultyStore(name, world, plan)) for name in ("cpfs", "oss")]
@@ -55,7 +55,7 @@ def open_drill_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     )
 
 
-tasks.runtime.opener = open_drill_runtime
+tasks.resources.runtime.opener = open_drill_runtime
 
 
 def _note(event: str, name: str, args: Any) -> str | None:

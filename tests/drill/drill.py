@@ -13,8 +13,8 @@ from kombu.exceptions import OperationalError
 from inference.filters import load_manifest
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger
-from tasks.connections import ledger_client
-from tasks.node import ProcessSpec
+from tasks.resources.redis import ledger_client
+from tasks.node.processes import ProcessSpec
 from tasks.settings import current
 from tasks.submit import prepare, submit
 from tests.drill.brokers import Broker

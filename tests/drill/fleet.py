@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from tasks.node import ProcessSpec, node_processes
+from tasks.node.processes import ProcessSpec, node_processes
 from tasks.settings import Settings
-from tasks.supervise import Child, Supervisor
+from tasks.node.supervise import Child, Supervisor
 from tests.drill.world import World
 
 APP = "tests.drill.app"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import redis
 
-from tasks.lifeline import tied
+from tasks.node.lifeline import tied
 from tests.drill.brokers import ValkeyBroker, unfinished_messages
 from tests.drill.fleet import DRAIN_SECONDS
 from tests.drill.network import Network

@@ -14,7 +14,7 @@ from pathlib import Path
 from inference.decode import DecodeLimits, DecoderPool
 from inference.filters import Manifest, load_manifest
 from inference.types import Verdict
-from tasks.runtime import MeanCost
+from tasks.resources.runtime import MeanCost
 from tasks.settings import Settings
 from tests.drill.plan import Plan
 from tests.drill.rows import DECODED, Kind, Row
@@ -38,7 +38,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class LightJudging:
-    """What :class:`tasks.runtime.Judging` offers, without a model."""
+    """What :class:`tasks.resources.runtime.Judging` offers, without a model."""
 
     world: World
     plan: Plan

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from tasks.supervise import Supervisor
+from tasks.node.supervise import Supervisor
 from tests.drill.fleet import DRAIN_SECONDS, RESTART_SECONDS, node_specs
 from tests.drill.world import from_environment
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from inference.filters import load_manifest
 from storage.ledger import Deferred, Ledger
-from tasks.connections import ledger_client
+from tasks.resources.redis import ledger_client
 from tasks.settings import current
 from tasks.submit import prepare, submit
 from tests.drill.diary import read_diaries

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.quorum import rabbitmq_settings
-from tasks.worker.transport import redis_transport_options
+from tasks.broker.rabbitmq import rabbitmq_settings
+from tasks.broker.redis import redis_transport_options
 
 
 def broker_settings(url: str, visibility_timeout_seconds: float, keyprefix: str) -> dict[str, object]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tasks.embedded import BrokerError, EmbeddedBroker, broker_url, redis_url, socket_path
+from tasks.node.embedded import BrokerError, EmbeddedBroker, broker_url, redis_url, socket_path
 from tests.fleet.processes import REPOSITORY, Fleet, wait_until
 
 AWKWARD = Path("x" * 80) / "état d'âme #1 ?"

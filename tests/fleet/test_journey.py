@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import redis
 
-from tasks.embedded import redis_url
+from tasks.node.embedded import redis_url
 from tests.scripts import load_script
 from tests.valkey import free_port
 

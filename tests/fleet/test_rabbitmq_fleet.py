@@ -19,7 +19,7 @@ from kombu import Connection
 from storage.ledger import Ledger
 from storage.tables.open import open_output
 from tasks.queues import TaskName
-from tasks.worker.depth import waiting_messages
+from tasks.broker.depth import waiting_messages
 from tests.fleet.processes import REPOSITORY, wait_until
 from tests.rabbitmq import RabbitNode
 from tests.valkey import valkey_server
@@ -70,7 +70,7 @@ class World:
     def send(self, *tasks: tuple[TaskName, object]) -> None:
         """Publish through the app's own routes."""
         sends = "; ".join(f"app.send_task({task.value!r}, {args!r})" for task, args in tasks)
-        self.run("-c", f"from tasks.app import app; {sends}")
+        self.run("-c", f"from tasks.celery import app; {sends}")
 
     def waiting(self, queue: str) -> int:
         with Connection(self.rabbit.url) as connection:

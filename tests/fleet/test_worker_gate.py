@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from celery.exceptions import ImproperlyConfigured
 
-from tasks.worker.gate import check_queues
+from tasks.worker.intake import check_queues
 from tests.fleet.processes import Fleet, WorkerProcess, wait_until
 
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tasks.metrics import waits
+from tasks.telemetry.metrics import waits
 from tests.fleet.processes import Fleet, WorkerProcess, wait_until
 from tests.http_get import get
 from tests.valkey import free_port

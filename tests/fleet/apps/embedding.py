@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from tasks.embedded import EmbeddedBroker
+from tasks.node.embedded import EmbeddedBroker
 
 if __name__ == "__main__":
     broker = EmbeddedBroker.start(Path(sys.argv[1]))

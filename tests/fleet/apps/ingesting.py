@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tasks.runtime
+import tasks.resources.runtime
 from inference.filters import load_manifest
 from inference.types import Verdict
-from tasks.app import app
+from tasks.celery import app
 from tasks.queues import is_gpu_queue
-from tasks.runtime import Runtime
+from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tests.fleet.apps.light import LightJudging, open_light
 
@@ -22,7 +22,7 @@ __all__ = ["app"]
 
 @dataclass(frozen=True, slots=True)
 class NotingJudging:
-    """What :class:`tasks.runtime.Judging` offers; ``diary`` gets a line for each video that is judged."""
+    """What :class:`tasks.resources.runtime.Judging` offers; ``diary`` gets a line for each video that is judged."""
 
     manifest: Any
     diary: Path
@@ -58,4 +58,4 @@ def open_ingesting(settings: Settings, queues: Iterable[str]) -> Runtime:
     return opened
 
 
-tasks.runtime.opener = open_ingesting
+tasks.resources.runtime.opener = open_ingesting

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import tasks.runtime
+import tasks.resources.runtime
 from inference.types import Verdict
-from tasks.app import app
+from tasks.celery import app
 from tasks.queues import Queue, is_gpu_queue
-from tasks.runtime import MeanCost, Runtime, open_runtime
+from tasks.resources.runtime import MeanCost, Runtime, open_runtime
 from tasks.settings import Settings
 
 __all__ = ["app"]
@@ -24,7 +24,7 @@ MANIFEST_DIGEST = "light"
 
 @dataclass(frozen=True, slots=True)
 class LightJudging:
-    """What :class:`tasks.runtime.Judging` offers. ``judge`` waits while the file ``hold`` is there."""
+    """What :class:`tasks.resources.runtime.Judging` offers. ``judge`` waits while the file ``hold`` is there."""
 
     hold: Path
     manifest: Any = field(default_factory=lambda: SimpleNamespace(name="light", digest=MANIFEST_DIGEST))
@@ -54,4 +54,4 @@ def open_light(settings: Settings, queues: Iterable[str]) -> Runtime:
     return opened
 
 
-tasks.runtime.opener = open_light
+tasks.resources.runtime.opener = open_light

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from celery import Celery, Task
 
-from tasks.metrics import waits
-from tasks.metrics.process import ProcessCollector
+from tasks.telemetry.metrics import waits
+from tasks.telemetry.metrics.process import ProcessCollector
 from tasks.worker import WorkerConfig, cordon, insight, install
 from tasks.worker.config import wiring_of
 from tests.fleet.brokers import broker_settings
@@ -21,7 +21,7 @@ __all__ = ["app", "cordon", "insight"]  # the last two by being imported: they a
 
 TOLD = json.loads(os.environ["FLEET_TEST"])
 
-app = Celery("standard", amqp="tasks.quorum:QuorumAmqp", set_as_current=False)
+app = Celery("standard", amqp="tasks.broker.rabbitmq:QuorumAmqp", set_as_current=False)
 app.conf.update(
     broker_settings(TOLD["broker_url"], TOLD["visibility_timeout_seconds"], TOLD["keyprefix"]),
     broker_connection_retry_on_startup=True,

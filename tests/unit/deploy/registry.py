@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from tasks.metrics.catalogue import catalogue
+from tasks.telemetry.metrics.catalogue import catalogue
 
 OF_PROMETHEUS = {"instance", "job", "le"}  # labels that it adds, and a histogram's buckets'
 SELECTOR = re.compile(r"\b((?:tamis|process|python)_\w+)(?:\{([^}]*)\})?")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.metrics.catalogue import catalogue
+from tasks.telemetry.metrics.catalogue import catalogue
 from tests.unit.deploy.registry import asked_for, series
 
 GRAFANA = Path(__file__).parents[3] / "deploy" / "grafana"

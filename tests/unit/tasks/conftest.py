@@ -15,7 +15,7 @@ from storage.objects.local import DirectoryStore
 from storage.spool import Spool
 from storage.tables.open import open_input, open_output
 from storage.tiers import Tier, Tiers
-from tasks.runtime import Runtime
+from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS
 from tests.valkey import ValkeyServer, valkey_server

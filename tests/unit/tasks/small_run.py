@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from storage.records import Failure
 from tasks import pipeline
 from tasks.messages import RowMessage
-from tasks.runtime import Runtime
+from tasks.resources.runtime import Runtime
 
 ROWS = 10
 SHARD_ROWS = 4

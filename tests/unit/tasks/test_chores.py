@@ -17,14 +17,15 @@ import redis
 
 from storage.errors import Unavailable
 from storage.ledger import Run
-from tasks import pipeline, runtime, worker_config
-from tasks.app import app
+from tasks import pipeline, worker_config
+from tasks.resources import runtime
+from tasks.celery import app
 from tasks.download import download
 from tasks.feed import feed
 from tasks.infer import infer
 from tasks.messages import Downloaded, dump_downloaded, dump_row
 from tasks.queues import Queue, TaskName, gpu_queue, route
-from tasks.runtime import Runtime, reclaim_quietly
+from tasks.resources.runtime import Runtime, reclaim_quietly
 from tasks.write import write_shard
 from tests.fleet.processes import wait_until
 from tests.unit.tasks.small_run import SHARD_ROWS, Published, finish

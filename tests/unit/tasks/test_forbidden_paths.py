@@ -12,13 +12,14 @@ import pytest
 
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.spool import Spool
-from tasks import pipeline, runtime
-from tasks.attempt import Step, run_step
+from tasks import pipeline
+from tasks.resources import runtime
+from tasks.delivery.attempt import Step, run_step
 from tasks.messages import RowMessage, dump_downloaded, dump_row, load_row
 from tasks.queues import TaskName
-from tasks.runtime import Runtime
+from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
-from tasks.tiers import open_tiers
+from tasks.resources.stores import open_tiers
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 from tests.unit.storage.hostile_paths import BUCKET, HOSTILE, IDS

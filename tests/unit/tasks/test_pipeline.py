@@ -18,7 +18,7 @@ from storage.ledger import Run
 from storage.records import Failure
 from tasks import pipeline
 from tasks.messages import RowMessage
-from tasks.runtime import Runtime, UnknownRun
+from tasks.resources.runtime import Runtime, UnknownRun
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 
 

@@ -30,7 +30,7 @@ from storage.tiers import Tier, Tiers
 from storage.uri import ObjectUri
 from tasks import pipeline
 from tasks.messages import RowMessage
-from tasks.runtime import Judging, Runtime
+from tasks.resources.runtime import Judging, Runtime
 from tasks.settings import Settings
 from tests.branded import StandInDetector
 from tests.children import is_caught_writing, wait_until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.connections import ledger_url
+from tasks.resources.redis import ledger_url
 from tasks.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[3]

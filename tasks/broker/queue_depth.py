@@ -1,0 +1,27 @@
+"""Which queues the fleet has, and whether anything waits in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from storage.ledger import KNOWN_NODE_SECONDS, Deferred, Ledger
+from tasks.queues import Queue, gpu_queue
+from tasks.broker.depth import waiting_messages
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def gpu_queues(ledger: Ledger) -> list[str]:
+    """Return the GPU queues there may be: the shared one, and one for each node that was heard of lately."""
+    return [Queue.GPU.value, *(gpu_queue(node.name) for node in ledger.nodes(KNOWN_NODE_SECONDS))]
+
+
+def is_quiet(ledger: Ledger, deferred: Deferred, app: Celery) -> bool:
+    """Say that no row and no full shard waits for a worker, or for its retry."""
+    if len(deferred):
+        return False
+    queues = [Queue.IO.value, Queue.RESULTS.value, *gpu_queues(ledger)]
+    with app.connection_for_write() as connection:
+        # A channel for each: RabbitMQ closes the channel that asks for a queue which does not exist.
+        return not any(waiting_messages(connection.channel(), [queue]) for queue in queues)

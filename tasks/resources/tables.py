@@ -1,0 +1,51 @@
+"""Tables as the settings say they are reached. Everybody in a process shares one connection to MaxCompute."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from storage.errors import UsageError
+from storage.ledger import RedisJournal
+from storage.tables import open as opening
+from storage.tables.odps_connection import OdpsConnection, Patience
+from storage.tables.protocol import InputTable, OutputTable
+from storage.uri import TableUrl
+from tasks import settings as process_settings
+from tasks.resources.redis import ledger_client
+from tasks.resources.credentials import aliyun_credentials
+from tasks.settings import Settings
+
+NO_ENDPOINT = (
+    "odps:// tables need TAMIS_ODPS_ENDPOINT, for example https://service.cn-hangzhou.maxcompute.aliyun.com/api, "
+    "and credentials (TAMIS_ALIYUN_…)"
+)
+
+
+def open_input(url: str, settings: Settings | None = None) -> InputTable:
+    """Open one partition for reading, by these settings or the process's."""
+    return opening.open_input(url, _connection(url, settings))
+
+
+def open_output(url: str, settings: Settings | None = None) -> OutputTable:
+    """Address one partition for writing, by these settings or the process's."""
+    return opening.open_output(url, _connection(url, settings))
+
+
+def _connection(url: str, settings: Settings | None) -> OdpsConnection | None:
+    parsed = TableUrl.parse(url)
+    return odps_connection(settings or process_settings.current()) if parsed.scheme == "odps" else None
+
+
+@lru_cache(maxsize=4)  # settings do not change; what is cached holds no connection yet
+def odps_connection(settings: Settings) -> OdpsConnection:
+    """The MaxCompute service that the settings name; ``UsageError`` when they name none, or no credentials."""
+    if settings.odps_endpoint is None:
+        raise UsageError(NO_ENDPOINT)
+    return OdpsConnection(
+        endpoint=settings.odps_endpoint,
+        provider=aliyun_credentials(settings),
+        tunnel_endpoint=settings.odps_tunnel_endpoint,
+        new_tables=settings.odps_new_tables,
+        patience=Patience(retry_seconds=settings.odps_retry_seconds, statement_seconds=settings.odps_statement_seconds),
+        journal=RedisJournal(ledger_client(settings)),
+    )

@@ -1,0 +1,49 @@
+"""What the events of a task say of it, for Flower and `celery events`: which video, run and row, and how it ended.
+
+Celery's own text of a message is cut off at three levels and 1024 characters: of ``infer`` it shows no video.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from storage.records import ResultRow
+from tasks.telemetry.labels import remarks
+from tasks.queues import route
+
+MOST_CHARACTERS = 300  # an event for each message passes through the broker: keep it small
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step that has nothing more to do, and why: its task's return value, which only events carry on."""
+
+    how: str
+
+
+def described_route(name: str, args: Any, *_: Any, **__: Any) -> dict[str, str] | None:
+    """Choose the queue as :func:`tasks.queues.route` does; say of a row's message whose it is."""
+    chosen, about = route(name, args), about_row(args)
+    if chosen is None or about is None:
+        return chosen
+    return {**chosen, "argsrepr": json.dumps(about, ensure_ascii=False)}
+
+
+def about_row(args: Any) -> dict[str, Any] | None:
+    """Return video, run and ordinal of a message of ``download`` or ``infer``, in whatever schema; None of others."""
+    message = args[0] if isinstance(args, list | tuple) and args else None
+    row = message.get("row", message) if isinstance(message, Mapping) else None
+    if not isinstance(row, Mapping) or "run_id" not in row:
+        return None
+    record = row.get("record")
+    video = record.get("video_id") if isinstance(record, Mapping) else None
+    return {"video": str(video)[:MOST_CHARACTERS], "run": row["run_id"], "ordinal": row.get("ordinal")}
+
+
+def verdict(result: ResultRow) -> str:
+    """Say how a row was judged: ``ok: normal``, ``ok: rotated, low quality 2/9``, ``failed: not_a_video``."""
+    text = f"ok: {remarks(result.info)}" if result.is_ok else f"failed: {result.outcome}"
+    return text[:MOST_CHARACTERS]

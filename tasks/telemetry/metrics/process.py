@@ -1,0 +1,122 @@
+"""What one worker process has open, looked up at a scrape: tiers, spool, batches, decoders, device memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import Metric
+
+from storage.breaker import State
+from storage.errors import Unavailable
+from tasks.telemetry.metrics.families import Family, Labels, metrics
+from tasks.worker.config import Phase, Pulse
+
+if TYPE_CHECKING:
+    from storage.tiers import Tiers
+    from tasks.resources.runtime import Judging, Runtime
+
+FAMILIES = (
+    Family("tamis_worker_phase", "1 for what the process is doing", ("phase",)),
+    Family("tamis_worker_gate_open", "0 while the worker takes no messages because there is no room for their work"),
+    Family("tamis_worker_cordoned", "1 while an operator has the worker drained"),
+    Family("tamis_worker_node", "1, for the node that the process belongs to", ("node",)),
+    Family("tamis_tier_hits", "Videos that the tier served", ("tier",), is_counter=True),
+    Family("tamis_tier_misses", "Videos that it could not serve, by reason", ("tier", "reason"), is_counter=True),
+    Family("tamis_tier_fetched_bytes", "Bytes fetched from the tier", ("tier",), is_counter=True),
+    Family("tamis_tier_seconds", "Seconds spent on the tier, hits and misses", ("tier",), is_counter=True),
+    Family("tamis_tier_breaker_open", "1 while the tier is left alone because it failed too often in a row", ("tier",)),
+    Family("tamis_tier_stuck_calls", "Calls to the tier that hang and were left behind", ("tier",)),
+    Family("tamis_spool_bytes", "Bytes in the node's spool: used, reserved", ("state",)),
+    Family("tamis_spool_evictable_bytes", "Bytes of those used that nobody leases: they go when room is needed"),
+    Family("tamis_spool_limit_bytes", "Bytes that the spool may take"),
+    Family("tamis_spool_files", "Files in the node's spool"),
+    Family("tamis_spool_leases", "Leases on files of the node's spool"),
+    Family("tamis_batches", "Batches run", ("backbone",), is_counter=True),
+    Family("tamis_batch_clips", "Clips in them", ("backbone",), is_counter=True),
+    Family("tamis_batch_padding", "Clips run only to fill a bucket", ("backbone",), is_counter=True),
+    Family("tamis_batch_queued_clips", "Clips waiting for a batch", ("backbone",)),
+    Family("tamis_batch_memory_full", "Batches that did not fit into memory", ("backbone",), is_counter=True),
+    Family("tamis_pool_instances", "Exclusive model instances: all, in_use", ("pool", "state")),
+    Family("tamis_pool_waiting", "Threads waiting for an instance", ("pool",)),
+    Family("tamis_decoder_children", "Live decoder processes"),
+    Family("tamis_device_memory_bytes", "Memory of the device: used (by any process), total", ("state",)),
+    Family("tamis_device_busy_ratio", "Share of the last sample period in which a kernel ran on the device"),
+)
+
+Found = dict[str, list[tuple[Labels, float]]]
+
+
+class ProcessCollector:
+    """Looks at the runtime, once it is open, and at the pulse. Registered with a prometheus_client registry."""
+
+    def __init__(self, runtime: Callable[[], Runtime | None], pulse: Pulse) -> None:
+        self._runtime = runtime
+        self._pulse = pulse
+
+    def describe(self) -> Iterator[Metric]:
+        """Every family, without samples."""
+        return metrics(FAMILIES, {})
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, with what is there to be seen."""
+        found: Found = defaultdict(list)
+        found["tamis_worker_phase"] = [((phase.value,), float(phase is self._pulse.phase)) for phase in Phase]
+        found["tamis_worker_gate_open"] = [((), float(self._pulse.is_gate_open))]
+        found["tamis_worker_cordoned"] = [((), float(self._pulse.is_cordoned))]
+        if (runtime := self._runtime()) is not None:
+            _look(runtime, found)
+        return metrics(FAMILIES, found)
+
+
+def _look(runtime: Runtime, found: Found) -> None:
+    found["tamis_worker_node"] = [((runtime.settings.node,), 1.0)]
+    if runtime.tiers is not None:
+        _look_at_tiers(runtime.tiers, found)
+        _look_at_spool(runtime, found)
+    if runtime.judging is not None:
+        _look_at_models(runtime.judging, found)
+
+
+def _look_at_tiers(tiers: Tiers, found: Found) -> None:
+    for name, counters in tiers.counters().items():
+        found["tamis_tier_hits"].append(((name,), counters.hits))
+        found["tamis_tier_misses"] += [((name, reason), count) for reason, count in counters.misses.items()]
+        found["tamis_tier_fetched_bytes"].append(((name,), counters.fetched_bytes))
+        found["tamis_tier_seconds"].append(((name,), counters.milliseconds / 1000))
+        found["tamis_tier_breaker_open"].append(((name,), float(counters.health.state is not State.CLOSED)))
+        found["tamis_tier_stuck_calls"].append(((name,), counters.health.stuck_calls))
+
+
+def _look_at_spool(runtime: Runtime, found: Found) -> None:
+    try:
+        usage = runtime.spool.usage()
+    except Unavailable:
+        return  # no sample: a scrape says nothing where nothing is known
+    found["tamis_spool_bytes"] = [(("used",), usage.used_bytes), (("reserved",), usage.reserved_bytes)]
+    found["tamis_spool_evictable_bytes"] = [((), usage.evictable_bytes)]
+    found["tamis_spool_limit_bytes"] = [((), usage.limit_bytes)]
+    found["tamis_spool_files"] = [((), usage.files)]
+    found["tamis_spool_leases"] = [((), usage.leases)]
+
+
+def _look_at_models(judging: Judging, found: Found) -> None:
+    from inference.batcher import BatchCounters
+    from inference.models.device import device_load
+
+    for name, counters in judging.models.counters().items():
+        if isinstance(counters, BatchCounters):
+            found["tamis_batches"].append(((name,), counters.batches))
+            found["tamis_batch_clips"].append(((name,), counters.clips))
+            found["tamis_batch_padding"].append(((name,), counters.padding))
+            found["tamis_batch_queued_clips"].append(((name,), counters.queued))
+            found["tamis_batch_memory_full"].append(((name,), counters.memory_full))
+        else:
+            found["tamis_pool_instances"] += [((name, "all"), counters.instances), ((name, "in_use"), counters.in_use)]
+            found["tamis_pool_waiting"].append(((name,), counters.waiting))
+    found["tamis_decoder_children"] = [((), len(judging.decoder.children()))]
+    if (load := device_load(judging.models.device)) is not None:
+        found["tamis_device_memory_bytes"] = [(("used",), load.used_bytes), (("total",), load.total_bytes)]
+        if load.busy_ratio is not None:
+            found["tamis_device_busy_ratio"] = [((), load.busy_ratio)]

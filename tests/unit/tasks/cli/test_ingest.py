@@ -1,0 +1,166 @@
+"""`tamis ingest` as a person uses it: what is shown, and each mistake in one line with exit status 2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from storage.ledger import Ledger
+from tasks.cli import ingest as module
+from tasks.ingest.journal import Journal
+from tasks.ingest.lease import leased
+from tasks.ingest.tick import utc_now
+from tasks.settings import Settings
+from tests.unit.tasks.ingest.test_look import SOURCES, put, using_broker
+from tests.valkey import ValkeyServer
+
+Tamis = Callable[..., Result]
+
+
+@pytest.fixture
+def tamis(
+    tmp_path: Path, server: ValkeyServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Tamis]:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "sources.toml").write_text(SOURCES.format(root=tmp_path))
+    chosen = Settings(state_dir=tmp_path, node="n1", broker_url=server.url, sources=tmp_path / "sources.toml")
+    monkeypatch.setattr(module, "settings", lambda: chosen)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(module.ingest, list(arguments), env={"COLUMNS": "200"})
+
+    with using_broker(server.url):
+        yield run
+
+
+def the_line(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("tamis: ")]
+    assert len(lines) == 1, result.output
+    return lines[0]
+
+
+def words(result: Result, exit_code: int = 0) -> str:
+    assert result.exit_code == exit_code, result.output
+    return " ".join(result.stdout.replace("│", " ").split())
+
+
+def test_a_dry_run_says_what_would_start_and_why_the_rest_would_not(
+    tamis: Tamis, tmp_path: Path, client: redis.Redis
+) -> None:
+    put(tmp_path, "20250110")
+    put(tmp_path, "20250111")
+    put(tmp_path, "20250112", rows=0)
+    (tmp_path / "nowhere").mkdir()
+    shown = words(tamis("--dry-run"))
+    assert "clips 2025-01-10 would start" in shown
+    assert "max_runs = 1" in shown
+    assert "it has no rows" in shown
+    assert Ledger(client).runs() == []
+
+
+def test_run_starts_now_and_list_shows_it(tamis: Tamis, tmp_path: Path, client: redis.Redis) -> None:
+    put(tmp_path, "20250110")
+    assert "clips 2025-01-10 started" in words(tamis("run", "clips"))
+    (run,) = Ledger(client).runs()
+    listed = words(tamis("list"))
+    assert "clips running every 10 min" in listed
+    assert run.run_id in listed
+    assert f"2025-01-10 running {run.run_id} 3" in words(tamis("list", "clips"))
+
+
+def test_a_source_in_trouble_is_told_and_the_others_are_looked_at(
+    tamis: Tamis, tmp_path: Path, client: redis.Redis
+) -> None:
+    put(tmp_path, "20250110")
+    line = the_line(tamis("run"))
+    assert "source broken" in line
+    assert "nowhere" in line
+    assert len(Ledger(client).runs()) == 1
+    listed = words(tamis("list"))
+    assert "broken in trouble" in listed
+    assert "broken: cannot be looked at" in listed
+
+
+def test_a_failed_partition_and_skipped_ticks_are_told(tamis: Tamis, tmp_path: Path, client: redis.Redis) -> None:
+    (tmp_path / "in" / "ds=20250110.jsonl").write_text('{"video_id": "v"}\n')
+    tamis("run", "clips")
+    Journal(client).note_skip("clips", "another look was under way (n2)", utc_now())
+    listed = words(tamis("list"))
+    assert "clips 2025-01-10 failed (1 times)" in listed
+    assert "oss_bucket" in listed
+    assert "1 ticks skipped" in listed
+    assert "(n2)" in listed
+
+
+def test_pausing_and_resuming(tamis: Tamis, tmp_path: Path) -> None:
+    put(tmp_path, "20250110")
+    assert "resume clips" in words(tamis("pause", "clips"))
+    assert "clips paused" in words(tamis("list"))
+    assert "is paused" in the_line(tamis("run", "clips"))
+    assert "the source is paused" in words(tamis("run", "clips", "--dry-run"))
+    assert "goes on" in words(tamis("resume", "clips"))
+    assert "is not paused" in the_line(tamis("resume", "clips"))
+    assert "started" in words(tamis("run", "clips"))
+
+
+def test_a_backfill_is_noted_and_shown(tamis: Tamis, tmp_path: Path) -> None:
+    put(tmp_path, "20241231")
+    asked = tamis("backfill", "clips", "--from", "20241201", "--to", "2024-12-31", "--order", "newest")
+    assert "2024-12-01 to 2024-12-31, newest first" in words(asked)
+    assert "backfill 2024-12-01 to 2024-12-31" in words(tamis("list"))
+    assert "clips 2024-12-31 started" in words(tamis("run", "clips"))
+
+
+def test_a_look_that_is_under_way_is_not_repeated(tamis: Tamis, client: redis.Redis) -> None:
+    with leased(Journal(client), "clips", "n2", utc_now()):
+        assert "n2, pid" in the_line(tamis("run", "clips"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["pause", "nobody"], "there are: broken, clips"),
+        (["run", "nobody"], "'nobody'"),
+        (["list", "nobody"], "'nobody'"),
+        (["backfill", "clips", "--from", "20250131", "--to", "20250101"], "exchange them"),
+        (["--dry-run", "list"], "--dry-run"),
+    ],
+)
+def test_a_mistake_is_one_line(tamis: Tamis, arguments: list[str], named: str) -> None:
+    assert named in the_line(tamis(*arguments))
+
+
+def test_a_day_that_is_none_is_named(tamis: Tamis) -> None:
+    answer = tamis("backfill", "clips", "--from", "soon", "--to", "20250101")
+    assert answer.exit_code == 2
+    assert "'soon'" in answer.stderr
+
+
+def test_a_wrong_file_is_one_line_with_every_mistake(tamis: Tamis, tmp_path: Path) -> None:
+    (tmp_path / "sources.toml").write_text("[[source]]\nname = 'x y'\n")
+    line = the_line(tamis("list"))
+    assert "name = 'x y'" in line
+    assert "tables is missing" in line
+
+
+def test_without_a_file_the_setting_is_named(tamis: Tamis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "settings", lambda: Settings(state_dir=tmp_path))
+    assert "TAMIS_SOURCES" in the_line(tamis("list"))
+
+
+def test_without_a_broker_the_remedy_is_named(tamis: Tamis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Settings(state_dir=tmp_path, broker_url="redis://127.0.0.1:1/0", sources=tmp_path / "sources.toml")
+    monkeypatch.setattr(module, "settings", lambda: lost)
+    assert "tamis up" in the_line(tamis("list"))
+    assert os.environ.get("TAMIS_BROKER_URL") is None
+
+
+def test_alone_the_command_shows_its_help(tamis: Tamis) -> None:
+    shown = words(tamis())
+    assert all(name in shown for name in ("list", "run", "pause", "resume", "backfill", "--dry-run"))

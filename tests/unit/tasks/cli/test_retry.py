@@ -1,0 +1,114 @@
+"""`tamis retry` and `tamis runs` on runs that are not as one expects, over a real broker."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+from rich.console import Console
+
+from storage.ledger import Ledger, Run
+from tasks import pipeline
+from tasks.cli import watch
+from tasks.cli.retry import reopen, why_none
+from tasks.resources.runtime import Runtime
+from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
+from tests.valkey import ValkeyServer
+
+
+def complete(run: Run, rt: Runtime) -> None:
+    while (fed := Published()) is not None and pipeline.feed(run.run_id, rt, fed):
+        for shard_id in finish(fed, rt):
+            pipeline.write_shard(run.run_id, shard_id, rt)
+
+
+def wipe_and_resubmit(run: Run, rt: Runtime, client: redis.Redis) -> None:
+    client.flushall()
+    rt.ledger.submit(run.spec, total_rows=ROWS, shard_rows=SHARD_ROWS, extra_columns=run.extra_columns)
+
+
+def now(run: Run, ledger: Ledger) -> Run:
+    found = ledger.run(run.run_id)
+    assert found is not None
+    return found
+
+
+def tamis(server: ValkeyServer, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; from tasks.cli import main; sys.exit(main())", *arguments],
+        cwd=tmp_path,
+        env=clean | {"TAMIS_BROKER_URL": server.url, "TAMIS_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_retry_right_after_a_wipe_says_that_the_run_is_still_being_fed(
+    run: Run, rt: Runtime, client: redis.Redis, server: ValkeyServer, tmp_path: Path
+) -> None:
+    complete(run, rt)
+    wipe_and_resubmit(run, rt, client)
+    answer = tamis(server, tmp_path, "retry", run.run_id, "--no-wait")
+    assert answer.returncode == 2
+    (line,) = answer.stderr.strip().splitlines()
+    assert f"run {run.run_id} is still being fed (0 of {ROWS} rows fed, {ROWS} in flight)" in line
+    assert f"{ROWS} of its rows failed" in line
+    assert "retry when it is complete" in line
+
+
+def test_a_retry_takes_what_was_settled_again_and_counts_the_rest(run: Run, rt: Runtime, client: redis.Redis) -> None:
+    complete(run, rt)
+    wipe_and_resubmit(run, rt, client)
+    shard = rt.ledger.claim_shard(run.run_id, window=1)
+    assert shard is not None
+    pipeline.feed_again(run.run_id, shard.shard_id, shard.ordinals, rt, Published())
+    assert reopen(now(run, rt.ledger), None, rt.ledger) == (ROWS, SHARD_ROWS)
+
+
+def test_a_complete_run_without_such_failures_names_the_reasons_there_are(run: Run, rt: Runtime) -> None:
+    complete(run, rt)
+    finished = now(run, rt.ledger)
+    assert reopen(finished, "object_missing", rt.ledger) == (0, 0)
+    text = why_none(finished, "object_missing", 0, rt.ledger)
+    assert text == f"no row of run {run.run_id} failed with reason object_missing; reasons there are: not_a_video"
+
+
+def test_a_run_that_has_not_failed_yet_is_not_said_to_have_no_failures(run: Run, rt: Runtime) -> None:
+    text = why_none(now(run, rt.ledger), None, 0, rt.ledger)
+    assert "still being fed" in text
+    assert "no row has failed at all yet" in text
+
+
+def test_a_run_shows_why_it_waits(run: Run, rt: Runtime, server: ValkeyServer, tmp_path: Path) -> None:
+    rt.ledger.note_trouble(run.run_id, "/in.db has no table [v]", step="feed")
+    answer = tamis(server, tmp_path, "runs", run.run_id)
+    assert answer.returncode == 0, answer.stderr
+    assert "feed waits: /in.db has no table [v] (" in answer.stdout
+
+
+def test_who_watches_a_run_is_told_a_trouble_once_and_when_it_is_over(run: Run, rt: Runtime) -> None:
+    told = io.StringIO()
+    console = Console(file=told, width=200)
+    observations = watch._observations(run.run_id, rt.ledger, console)
+
+    def look(times: int) -> str:
+        told.seek(0)
+        told.truncate()
+        for _ in range(times):
+            next(observations)
+        return told.getvalue()
+
+    assert look(1) == ""
+    rt.ledger.note_trouble(run.run_id, "/in.db has no table [v]", step="feed")
+    assert look(2).count("feed waits: /in.db has no table [v]") == 1
+    rt.ledger.note_trouble(run.run_id, "/in.db is gone", step="feed")
+    assert look(1).count("feed waits: /in.db is gone") == 1
+    rt.ledger.clear_trouble(run.run_id, step="feed")
+    assert look(2).count("the run goes on") == 1

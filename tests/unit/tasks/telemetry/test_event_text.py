@@ -1,0 +1,61 @@
+"""What Flower and `celery events` are told of a row's messages."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from storage.records import ResultRow
+from tasks.telemetry.event_text import MOST_CHARACTERS, about_row, described_route, verdict
+from tasks.messages import Downloaded, RowMessage, dump_downloaded, dump_row
+from tasks.queues import TaskName, gpu_queue
+
+ROW = RowMessage(run_id="r1", shard_id="s1", ordinal=3, record={"video_id": "v3", "info": "x" * 5000})
+DOWNLOADED = Downloaded(row=ROW, node="n1", spool_key="k", tier="oss", milliseconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "queue"),
+    [(TaskName.DOWNLOAD, dump_row(ROW), "io"), (TaskName.INFER, dump_downloaded(DOWNLOADED), gpu_queue("n1"))],
+)
+def test_a_rows_message_is_routed_as_ever_and_described_in_a_few_words(name: str, message: Any, queue: str) -> None:
+    chosen = described_route(name, (message,), {}, {})
+    assert chosen is not None
+    assert chosen.pop("queue") == queue
+    assert json.loads(chosen.pop("argsrepr")) == {"video": "v3", "run": "r1", "ordinal": 3}
+    assert not chosen
+
+
+def test_messages_of_no_row_are_described_by_celery() -> None:
+    assert described_route(TaskName.FEED, ("r1",), {}, {}) == {"queue": "control"}
+    assert described_route("celery.backend_cleanup", (), {}, {}) is None
+
+
+@pytest.mark.parametrize("args", [None, (), (1,), ({"schema": 9},), ({"row": None},), ({"row": "text"},)])
+def test_what_a_later_release_sends_is_left_undescribed_and_not_refused(args: Any) -> None:
+    assert about_row(args) is None
+
+
+def test_a_row_whose_record_names_no_video_still_has_run_and_ordinal() -> None:
+    assert about_row(({"run_id": "r1", "ordinal": 1, "record": None},)) == {"video": "None", "run": "r1", "ordinal": 1}
+
+
+def result(info: dict[str, Any], outcome: str = "ok") -> ResultRow:
+    return cast("ResultRow", SimpleNamespace(info=info, outcome=outcome, is_ok=outcome == "ok"))
+
+
+def test_a_verdict_names_what_is_not_normal() -> None:
+    windows = {"0": {"f_filter": {"label": "low_quality_video"}}, "1": {"f_filter": {"label": "normal_video"}}}
+    windows["2"] = windows["0"]
+    info = {"use_alluxio": True, "vfx_filter": {"label": "normal_video"}, "f_filter": windows}
+    assert verdict(result(info)) == "ok: low quality 2/3"
+    assert verdict(result({"vfx_filter": {"label": "normal_video"}})) == "ok: normal"
+    assert verdict(result({}, "not_a_video")) == "failed: not_a_video"
+
+
+def test_a_verdict_of_many_outputs_is_cut() -> None:
+    info = {f"filter_number_{number}": {"label": f"odd in its way {number}"} for number in range(100)}
+    assert len(verdict(result(info))) == MOST_CHARACTERS

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from celery.worker.heartbeat import Heart
+from kombu.asynchronous.timer import Timer
+
+from tasks.worker.celery_fixes import UnhurriedHeart
+
+
+class Events:
+    """What a heart needs of Celery's dispatcher; keeps what was sent, and whether it was to be tried again."""
+
+    def __init__(self) -> None:
+        self.enabled = True
+        self.on_enabled: set[Any] = set()
+        self.on_disabled: set[Any] = set()
+        self.sent: list[tuple[str, bool]] = []
+
+    def send(self, event: str, *, retry: bool, **_fields: object) -> None:
+        self.sent.append((event, retry))
+
+
+def test_the_event_loop_does_not_wait_until_a_heartbeat_has_gone() -> None:
+    events, timer = Events(), Timer()
+    heart = Heart(timer, events)
+    heart.start()
+    UnhurriedHeart.start(None, SimpleNamespace(heart=heart))  # type: ignore[arg-type]  # it has no state
+    (beating,) = [entry.entry for entry in timer.queue if not entry.entry.canceled]
+    beating()
+    heart.stop()
+    assert events.sent == [("worker-online", True), ("worker-heartbeat", False), ("worker-offline", False)]
+
+
+def test_a_worker_without_heartbeats_has_nothing_to_change() -> None:
+    UnhurriedHeart.start(None, SimpleNamespace(heart=None))  # type: ignore[arg-type]  # it has no state
