@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from storage.errors import Unavailable
-from storage.objects.oss_answers import Fault
+from storage.objects.oss.answers import Fault
 
 T = TypeVar("T")
 

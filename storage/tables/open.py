@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from storage.errors import UsageError
-from storage.tables.files import TextInput
+from storage.tables.files.text import TextInput
 from storage.tables.protocol import InputTable, OutputTable
-from storage.tables.sqlite_input import SqliteInput
-from storage.tables.sqlite_output import SqliteOutput
+from storage.tables.sqlite.input import SqliteInput
+from storage.tables.sqlite.output import SqliteOutput
 from storage.uri import TableUrl
 
 if TYPE_CHECKING:
-    from storage.tables.odps_connection import OdpsConnection
+    from storage.tables.odps.connection import OdpsConnection
 
 WRITABLE = "sqlite:///FILE.db#TABLE/ds=DAY or odps://PROJECT/TABLE/ds=DAY"
 
@@ -27,11 +27,11 @@ def open_input(url: str | TableUrl, odps: OdpsConnection | None = None) -> Input
         return SqliteInput(parsed)
     if parsed.scheme == "odps":
         connection = _connection(parsed, odps)
-        from storage.tables.odps_input import OdpsInput
+        from storage.tables.odps.input import OdpsInput
 
         return OdpsInput(parsed, connection)
     if parsed.suffix == ".parquet":
-        from storage.tables.parquet import ParquetInput
+        from storage.tables.files.parquet import ParquetInput
 
         return ParquetInput(parsed)
     return TextInput(parsed)
@@ -44,7 +44,7 @@ def open_output(url: str | TableUrl, odps: OdpsConnection | None = None) -> Outp
         return SqliteOutput(parsed)
     if parsed.scheme == "odps":
         connection = _connection(parsed, odps)
-        from storage.tables.odps_output import OdpsOutput
+        from storage.tables.odps.output import OdpsOutput
 
         return OdpsOutput(parsed, connection)
     raise UsageError(

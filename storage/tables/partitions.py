@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from storage.errors import Unavailable, UsageError
-from storage.tables.paths import stat_file
-from storage.tables.sqlite import BUSY_TIMEOUT_SECONDS, columns_of, connect, decoded, names_of, quoted, reported, shown
-from storage.tables.stars import STAR, TablePartition, partition_of, stars_in, written_columns
+from storage.tables.files.paths import stat_file
+from storage.tables.sqlite.connection import BUSY_TIMEOUT_SECONDS, columns_of, connect, decoded, names_of, quoted, reported, shown
+from storage.tables.wildcards import STAR, TablePartition, partition_of, stars_in, written_columns
 from storage.uri import TableUrl
 
 if TYPE_CHECKING:
-    from storage.tables.odps_connection import OdpsConnection
+    from storage.tables.odps.connection import OdpsConnection
 
 __all__ = ["TablePartition", "exists", "list_partitions"]
 
@@ -37,7 +37,7 @@ def list_partitions(address: str, odps: OdpsConnection | None = None) -> list[Ta
     if url.scheme == "odps":
         if odps is None:
             raise UsageError(f"{url}: no MaxCompute service is given to list it at")
-        from storage.tables.odps_partitions import list_odps  # costs a process 100 MB: load it where it is needed
+        from storage.tables.odps.partitions import list_odps  # costs a process 100 MB: load it where it is needed
 
         return list_odps(url, columns, odps)
     return _of_sqlite(url, columns)

@@ -19,7 +19,7 @@ from storage.objects.ranged import RangedStore
 from storage.uri import ObjectUri
 from storage.weights.attempts import DownloadPlan, persist
 from storage.weights.disk import disk_faults
-from storage.weights.journal import Journal, Layout
+from storage.weights.progress import Journal, Layout
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

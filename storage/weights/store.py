@@ -20,7 +20,7 @@ from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.protocol import ObjectStat
 from storage.objects.ranged import RangedStore
 from storage.weights.attempts import DownloadPlan, persist
-from storage.weights.checkpoint import Checkpoint, PinnedFile
+from storage.weights.reference import Checkpoint, PinnedFile
 from storage.weights.disk import disk_faults, sync_directory
 from storage.weights.download import download
 from storage.weights.node_lock import MIB, Held, Note, node_lock

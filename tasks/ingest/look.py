@@ -14,7 +14,7 @@ from inference.filters import Manifest, load_manifest
 from storage.errors import StorageError, UsageError
 from storage.ledger import Ledger, RunSpec
 from storage.records import check_input_columns
-from storage.tables.odps_connection import OdpsConnection
+from storage.tables.odps.connection import OdpsConnection
 from storage.tables.partitions import TablePartition, exists, list_partitions
 from storage.tables.protocol import Merging, OutputTable
 from tasks.ingest.journal import Journal, Status

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from storage.tables.stars import TablePartition
+from storage.tables.wildcards import TablePartition
 from tasks.ingest.model import SETTLED_STATES, Backfill, Decision, Entry, Facts, Fault, Partition, State
 from tasks.ingest.sources import Source
 

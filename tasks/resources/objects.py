@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from storage.errors import UsageError
-from storage.objects.local import DirectoryStore
+from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStore
 from tasks.resources.credentials import aliyun_credentials
 from tasks.settings import Settings
@@ -25,8 +25,8 @@ def open_origin(settings: Settings) -> ObjectStore | None:
 
 def _open_oss(settings: Settings, endpoint: str) -> ObjectStore:
     try:
-        from storage.objects.oss import OssStore
-        from storage.objects.oss_client import OssPlace
+        from storage.objects.oss.store import OssStore
+        from storage.objects.oss.client import OssPlace
         from storage.objects.tries import TryLimits
     except ModuleNotFoundError as error:
         raise UsageError(f"OSS needs the package {error.name}: pip install 'tamis[aliyun]'") from error

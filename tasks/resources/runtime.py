@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from inference.errors import Transient
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, Run
-from storage.spool import Spool
+from storage.spool.spool import Spool
 from storage.tables.protocol import InputTable, OutputTable
-from storage.tiers import Tiers
+from storage.tiers.tiers import Tiers
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from storage.backfill import Backfill, FillLimits
-from storage.breaker import BreakerLimits
+from storage.tiers.backfill import Backfill, FillLimits
+from storage.tiers.breaker import BreakerLimits
 from storage.errors import UsageError
-from storage.guard import TierLimits
-from storage.objects.local import DirectoryStore
+from storage.tiers.guard import TierLimits
+from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStore
-from storage.patience import Patience
-from storage.tiers import Tier, Tiers
+from storage.tiers.time_limits import Patience
+from storage.tiers.tiers import Tier, Tiers
 from tasks.resources.objects import open_origin
 from tasks.settings import Settings
 
@@ -65,7 +65,7 @@ def _open_alluxio(settings: Settings) -> ObjectStore | None:
         return DirectoryStore(settings.alluxio_root)
     if settings.alluxio_url is None:
         return None
-    from storage.objects.alluxio_http import AlluxioHttpStore  # its HTTP client is an extra
+    from storage.objects.alluxio import AlluxioHttpStore  # its HTTP client is an extra
 
     return AlluxioHttpStore(settings.alluxio_url, timeout_seconds=settings.alluxio_timeout_seconds)
 

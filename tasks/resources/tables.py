@@ -7,7 +7,7 @@ from functools import lru_cache
 from storage.errors import UsageError
 from storage.ledger import RedisJournal
 from storage.tables import open as opening
-from storage.tables.odps_connection import OdpsConnection, Patience
+from storage.tables.odps.connection import OdpsConnection, Patience
 from storage.tables.protocol import InputTable, OutputTable
 from storage.uri import TableUrl
 from tasks import settings as process_settings

@@ -25,12 +25,12 @@ from typing import BinaryIO, Literal
 
 import pytest
 
-from storage.credentials import Credentials, StaticProvider
+from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing
-from storage.objects.local import DirectoryStore
-from storage.objects.oss import OssStore
-from storage.objects.oss_client import OssPlace
-from storage.objects.oss_writing import PartLimits
+from storage.objects.directory import DirectoryStore
+from storage.objects.oss.store import OssStore
+from storage.objects.oss.client import OssPlace
+from storage.objects.oss.writing import PartLimits
 from storage.objects.protocol import ObjectStat, ObjectStore
 from storage.uri import ObjectUri
 from tests.servers.alluxio.filled import filled_alluxio

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.credentials import Credentials, StaticProvider
+from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing, Unavailable
-from storage.objects.local import DirectoryStore
-from storage.objects.oss import OssStore
-from storage.objects.oss_client import OssPlace
+from storage.objects.directory import DirectoryStore
+from storage.objects.oss.store import OssStore
+from storage.objects.oss.client import OssPlace
 from storage.objects.protocol import ObjectStat
 from storage.objects.ranged import RangedStore
 from storage.uri import ObjectUri

@@ -18,12 +18,12 @@ from pyarrow import parquet
 
 from storage.errors import UsageError
 from storage.records import INPUT_COLUMNS, Record, ResultRow, check_input_columns
-from storage.tables.odps_connection import NewTables
+from storage.tables.odps.connection import NewTables
 from storage.tables.open import open_input, open_output
 from storage.tables.protocol import InputTable, OutputTable
 from storage.uri import TableUrl
-from tests.unit.storage.odps_service import Service, odps_service, table_of
-from tests.unit.storage.table_rows import create_table, failed, record_of, succeeded
+from tests.unit.storage.tables.odps.odps_service import Service, odps_service, table_of
+from tests.unit.storage.tables.table_rows import create_table, failed, record_of, succeeded
 
 COLUMNS = (*INPUT_COLUMNS, "title")
 ROWS = 1000  # more than one shard, one mark, one row group

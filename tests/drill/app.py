@@ -13,8 +13,8 @@ import tasks.resources.runtime
 import tasks.delivery.sweep
 import tasks.worker_config
 from storage.ledger import Deferred, Ledger
-from storage.spool import Spool
-from storage.tiers import Tier, Tiers
+from storage.spool.spool import Spool
+from storage.tiers.tiers import Tier, Tiers
 from tasks.celery import app
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.queues import Queue, is_gpu_queue

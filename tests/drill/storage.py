@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.errors import ObjectMissing, Unavailable
-from storage.objects.local import DirectoryStore
+from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStat
 from storage.records import ResultRow
 from storage.tables.open import open_output

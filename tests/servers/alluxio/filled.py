@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.objects.alluxio_http import AlluxioHttpStore
+from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.protocol import ObjectStat
 from storage.uri import ObjectUri
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio

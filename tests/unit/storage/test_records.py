@@ -20,7 +20,7 @@ from storage.records import (
     VideoRow,
     check_input_columns,
 )
-from tests.unit.storage.table_rows import EXECUTION, VERDICT, failed, record_of, succeeded
+from tests.unit.storage.tables.table_rows import EXECUTION, VERDICT, failed, record_of, succeeded
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()

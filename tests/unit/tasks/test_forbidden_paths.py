@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from storage.ledger import Deferred, Ledger, RunSpec
-from storage.spool import Spool
+from storage.spool.spool import Spool
 from tasks import pipeline
 from tasks.resources import runtime
 from tasks.delivery.attempt import Step, run_step
@@ -22,7 +22,7 @@ from tasks.settings import Settings
 from tasks.resources.stores import open_tiers
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
-from tests.unit.storage.hostile_paths import BUCKET, HOSTILE, IDS
+from tests.unit.storage.objects.hostile_paths import BUCKET, HOSTILE, IDS
 from tests.valkey import ValkeyServer, valkey_server
 
 SPEC = RunSpec(tables="in", outputs="out", filters=(), manifest="m", manifest_digest="d")

@@ -23,10 +23,10 @@ from inference.models.scoring import Models
 from inference.pool import Pool
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec
-from storage.objects.local import DirectoryStore
+from storage.objects.directory import DirectoryStore
 from storage.records import ResultRow
-from storage.spool import Spool
-from storage.tiers import Tier, Tiers
+from storage.spool.spool import Spool
+from storage.tiers.tiers import Tier, Tiers
 from storage.uri import ObjectUri
 from tasks import pipeline
 from tasks.messages import RowMessage

@@ -21,7 +21,7 @@ from inference.errors import BadVideo, DeviceLost, VideoFault
 from storage.errors import ObjectMissing, SpoolFull, Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.records import ResultRow
-from storage.spool import Spool
+from storage.spool.spool import Spool
 from tasks.resources import runtime
 from tasks.delivery.attempt import SUSPECT_AFTER, Step, run_step
 from tasks.telemetry.event_text import Ended

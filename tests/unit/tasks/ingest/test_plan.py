@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage.tables.stars import TablePartition
+from storage.tables.wildcards import TablePartition
 from tasks.ingest.model import Backfill, Decision, Entry, Facts, Fault, Partition, State
 from tasks.ingest.plan import backoff_seconds, find_partitions, next_due, plan
 from tasks.ingest.sources import Source

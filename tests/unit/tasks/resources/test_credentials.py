@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.credentials import Credentials
+from storage.aliyun.credentials import Credentials
 from storage.errors import UsageError
 from tasks.resources.credentials import aliyun_credentials
 from tasks.settings import Settings, SettingsError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import UsageError
-from storage.objects.local import DirectoryStore
-from storage.spool import Spool
+from storage.objects.directory import DirectoryStore
+from storage.spool.spool import Spool
 from storage.uri import ObjectUri
 from tasks.resources.objects import _region, open_origin
 from tasks.settings import Settings, SettingsError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import UsageError
-from storage.objects.alluxio_http import AlluxioHttpStore
-from storage.objects.local import DirectoryStore
+from storage.objects.alluxio import AlluxioHttpStore
+from storage.objects.directory import DirectoryStore
 from tasks.cli.doctor import Finding, check_tiers
 from tasks.settings import Settings, SettingsError
 from tasks.resources.stores import open_tiers

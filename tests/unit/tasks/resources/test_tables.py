@@ -20,8 +20,8 @@ from tasks import settings as process_settings
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tasks.resources.tables import odps_connection, open_input, open_output
-from tests.unit.storage.odps_service import Service, odps_server
-from tests.unit.storage.table_rows import record_of, succeeded
+from tests.unit.storage.tables.odps.odps_service import Service, odps_server
+from tests.unit.storage.tables.table_rows import record_of, succeeded
 from tests.unit.tasks.small_run import SHARD_ROWS, Published, finish
 from tests.valkey import ValkeyServer
 

@@ -1,0 +1,96 @@
+"""The bytes of one version of an object, over as many connections as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from urllib3.exceptions import HTTPError
+
+from storage.objects.oss.answers import Fault, broken, damaged
+from storage.objects.oss.client import OssClient
+from storage.objects.protocol import ObjectStat
+from storage.objects.tries import Tries
+from storage.uri import ObjectUri
+
+BLOCK_BYTES = 1 << 18
+
+
+def blocks(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range, tries: Tries) -> Iterator[bytes]:
+    """Yield the bytes of ``span`` in order. A connection that breaks is followed by one that goes on at that byte.
+
+    All of them ask for the version that ``stat`` names; a block is what one read of the socket brought.
+    """
+    position = span.start
+    while True:
+        answer = _open(client, uri, stat, range(position, span.stop))
+        if not isinstance(answer, Fault):
+            with closing(answer):
+                while (block := answer.read(tries)) and not isinstance(block, Fault):
+                    position += len(block)
+                    tries.progress(len(block))
+                    yield block
+            if not isinstance(block, Fault):
+                return
+            answer = block
+        tries.wait_after(answer)
+
+
+class _Reply:
+    """A body that is being received: ``span`` of the object, no byte more."""
+
+    def __init__(self, what: str, response: Any, length: int) -> None:
+        self._what = what
+        self._response = response
+        self._remaining_bytes = length
+
+    def read(self, tries: Tries) -> bytes | Fault:
+        """Return what the next read of the socket brings; ``b""`` at the end of the span."""
+        if not self._remaining_bytes:
+            return b""
+        if tries.is_late():
+            return broken(self._what, f"over {tries.limits.deadline_seconds:g} s")
+        try:  # as it is sent: an object stored as gzip stays gzip, and a trickle cannot hold a read up
+            block = self._response.raw.read1(min(BLOCK_BYTES, self._remaining_bytes), decode_content=False)
+        except (HTTPError, OSError) as error:
+            return broken(self._what, f"the connection broke ({type(error).__name__})")
+        if not block:
+            return broken(self._what, f"the reply ended {self._remaining_bytes} bytes early")
+        self._remaining_bytes -= len(block)
+        return bytes(block)
+
+    def close(self) -> None:
+        """Give the connection back, or close it where bytes are left on it."""
+        self._response.close()
+
+
+def _open(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range) -> _Reply | Fault:
+    is_whole = len(span) == stat.size_bytes
+    headers = {"If-Match": f'"{stat.version}"', "x-oss-range-behavior": "standard"}
+    asked = None if is_whole else (span.start, span.stop - 1)
+    answer = client.ask(
+        str(uri), uri.bucket, lambda bucket: bucket.get_object(uri.key, asked, headers), is_streamed=True
+    )
+    if isinstance(answer, Fault):
+        return answer
+    reply = _Reply(str(uri), answer.resp.response, len(span))
+    fault = _size_fault(uri, stat, answer) if is_whole else _range_fault(uri, stat, span, answer)
+    if fault is None:
+        return reply
+    reply.close()
+    return fault
+
+
+def _size_fault(uri: ObjectUri, stat: ObjectStat, answer: Any) -> Fault | None:
+    length = answer.content_length
+    if length is None or length == stat.size_bytes:
+        return None
+    return damaged(str(uri), f"has {length} bytes instead of {stat.size_bytes}")
+
+
+def _range_fault(uri: ObjectUri, stat: ObjectStat, span: range, answer: Any) -> Fault | None:
+    wanted = f"bytes {span.start}-{span.stop - 1}/{stat.size_bytes}"
+    if answer.content_range == wanted:
+        return None
+    return damaged(str(uri), f"is answered by {answer.content_range or 'the whole object'} instead of {wanted}")

@@ -1,0 +1,226 @@
+"""The spool's index: which files stand on the disk, which are being written, and who leases them.
+
+SQLite in WAL mode: several processes of a node share it, and one killed inside a transaction leaves no trace of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from storage.errors import SpoolFull, UsageError
+from storage.spool.files import SpoolUnavailable
+
+WRITING: Final = "writing"  # its bytes are reserved
+WHOLE: Final = "whole"
+DOOMED: Final = "doomed"  # found corrupt: nobody gets it any more, those who lease it may finish
+
+# A file's id is part of its name: a file that is written anew never stands in the way of the readers of the old one.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  key TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+  state TEXT NOT NULL CHECK (state IN ('writing', 'whole', 'doomed')),
+  used_at REAL NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS one_current_file_per_key ON files (key) WHERE state <> 'doomed';
+CREATE INDEX IF NOT EXISTS files_by_use ON files (used_at, id);
+CREATE TABLE IF NOT EXISTS leases (
+  file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+  holder TEXT NOT NULL,
+  expires_at REAL NOT NULL,
+  PRIMARY KEY (file_id, holder)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS leases_by_holder ON leases (holder);
+"""
+_IS_LEASED = "EXISTS (SELECT 1 FROM leases WHERE file_id = files.id AND expires_at > :now)"
+_COLUMNS = "id, key, size_bytes, state"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the index."""
+
+    id: int
+    key: str
+    size_bytes: int
+    state: str
+
+    @property
+    def name(self) -> str:
+        """The file's name in the spool's directory."""
+        return f"{self.key}-{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the index. ``used_bytes`` includes ``evictable_bytes``."""
+
+    used_bytes: int
+    reserved_bytes: int
+    evictable_bytes: int
+    files: int
+    leases: int
+
+    def shortfall_bytes(self, size_bytes: int, limit_bytes: int) -> int:
+        """How many bytes must go before ``size_bytes`` more fit; zero or less when they fit now."""
+        return self.used_bytes + self.reserved_bytes + size_bytes - limit_bytes
+
+
+class SpoolIndex:
+    """One connection, shared by the threads of one process. Open it after a fork, never before."""
+
+    def __init__(self, path: Path, *, busy_seconds: float = 30) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        if path.is_symlink():
+            raise UsageError(f"the spool's index {path} is a symlink; delete it, or name another spool directory")
+        with self._faults():
+            self._connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
+            self._connection.isolation_level = None  # transactions begin and end where we say
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")  # a file's size is checked whenever it is lent
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._connection.executescript(_SCHEMA)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One writer at a time, over all threads and processes of the node. Commits unless the block raises."""
+        if os.getpid() != self._pid:
+            raise RuntimeError(f"the spool index {self.path} was opened before a fork; open it in the child")
+        with self._lock, self._faults():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # ours: a bug
+        except sqlite3.DatabaseError as error:
+            remedy = f"free its disk, or stop this node's workers and delete {self.path.parent} (it is a cache)"
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # absent where Python complains
+            fault = SpoolFull if is_full else SpoolUnavailable
+            raise fault(f"spool index {self.path}: {error}; {remedy}") from error
+
+
+def current(connection: sqlite3.Connection, key: str) -> Entry | None:
+    """Find the file that is whole or being written under the key."""
+    return _first(connection, "WHERE key = :key AND state <> 'doomed'", {"key": key})
+
+
+def oldest_unleased(connection: sqlite3.Connection, now: float) -> Entry | None:
+    """Find the file to evict next: least recently used, doomed ones before all."""
+    where = f"WHERE state <> 'writing' AND NOT {_IS_LEASED} ORDER BY used_at, id LIMIT 1"
+    return _first(connection, where, {"now": now})
+
+
+def doomed_unleased(connection: sqlite3.Connection, now: float) -> list[Entry]:
+    """Files that nobody may get and nobody reads any more."""
+    where = f"WHERE state = 'doomed' AND NOT {_IS_LEASED}"
+    return _select(connection, where, {"now": now})
+
+
+def entries(connection: sqlite3.Connection, state: str) -> list[Entry]:
+    """Every file in this state."""
+    return _select(connection, "WHERE state = :state", {"state": state})
+
+
+def totals(connection: sqlite3.Connection, now: float) -> Totals:
+    """Sum sizes, files and unexpired leases."""
+    row = connection.execute(
+        f"""SELECT coalesce(sum(size_bytes) FILTER (WHERE state <> 'writing'), 0),
+                   coalesce(sum(size_bytes) FILTER (WHERE state = 'writing'), 0),
+                   coalesce(sum(size_bytes) FILTER (WHERE state <> 'writing' AND NOT {_IS_LEASED}), 0),
+                   count(*) FILTER (WHERE state <> 'writing'),
+                   (SELECT count(*) FROM leases WHERE expires_at > :now)
+            FROM files""",  # noqa: S608 - the only thing interpolated is the constant above
+        {"now": now},
+    ).fetchone()
+    return Totals(*row)
+
+
+def reserve(connection: sqlite3.Connection, key: str, size_bytes: int, now: float) -> Entry:
+    """Enter a file that is about to be written."""
+    values = (key, size_bytes, WRITING, now)
+    cursor = connection.execute("INSERT INTO files (key, size_bytes, state, used_at) VALUES (?, ?, ?, ?)", values)
+    if cursor.lastrowid is None:
+        raise RuntimeError("SQLite gave no row id for an INSERT")
+    return Entry(cursor.lastrowid, key, size_bytes, WRITING)
+
+
+def publish(connection: sqlite3.Connection, entry: Entry, now: float) -> bool:
+    """Mark a written file as whole; false when its reservation is gone."""
+    update = "UPDATE files SET state = 'whole', used_at = ? WHERE id = ? AND state = 'writing'"
+    return connection.execute(update, (now, entry.id)).rowcount == 1
+
+
+def doom(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Forget the file for new readers; those who lease it keep it."""
+    connection.execute("UPDATE files SET state = 'doomed', used_at = 0 WHERE id = ?", (entry.id,))
+
+
+def forget(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Drop the file's row and its leases."""
+    connection.execute("DELETE FROM files WHERE id = ?", (entry.id,))
+
+
+def is_writing(connection: sqlite3.Connection, entry: Entry) -> bool:
+    """Whether the reservation still stands."""
+    found = _first(connection, "WHERE id = :id AND state = 'writing'", {"id": entry.id})
+    return found is not None
+
+
+def grant(connection: sqlite3.Connection, entry: Entry, holder: str, now: float, lease_seconds: float) -> None:
+    """Give or renew the holder's lease."""
+    upsert = """INSERT INTO leases (file_id, holder, expires_at) VALUES (?, ?, ?)
+                ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at"""
+    connection.execute(upsert, (entry.id, holder, now + lease_seconds))
+    connection.execute("UPDATE files SET used_at = ? WHERE id = ?", (now, entry.id))
+
+
+def end_leases(connection: sqlite3.Connection, holder: str, now: float, key: str | None = None) -> None:
+    """End the holder's lease on the key, or all of the holder's leases; their files count as used now."""
+    held = "SELECT file_id FROM leases JOIN files ON files.id = file_id WHERE holder = :holder AND :key IN (key, '*')"
+    values = {"holder": holder, "key": key or "*", "now": now}
+    connection.execute(f"UPDATE files SET used_at = :now WHERE state = 'whole' AND id IN ({held})", values)  # noqa: S608 - a constant
+    connection.execute(f"DELETE FROM leases WHERE holder = :holder AND file_id IN ({held})", values)  # noqa: S608 - a constant
+
+
+def holders(connection: sqlite3.Connection) -> list[str]:
+    """Everybody who has a lease, expired or not."""
+    return [holder for (holder,) in connection.execute("SELECT DISTINCT holder FROM leases")]
+
+
+def end_expired_leases(connection: sqlite3.Connection, now: float) -> int:
+    """Drop leases past their time; returns how many."""
+    return connection.execute("DELETE FROM leases WHERE expires_at <= ?", (now,)).rowcount
+
+
+def _first(connection: sqlite3.Connection, where: str, values: dict[str, str | float]) -> Entry | None:
+    found = _select(connection, where, values)
+    return found[0] if found else None
+
+
+def _select(connection: sqlite3.Connection, where: str, values: dict[str, str | float]) -> list[Entry]:
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM files {where}", values)  # noqa: S608 - constants of this module
+    return [Entry(*row) for row in rows]

@@ -1,0 +1,96 @@
+"""Rows from a ``.jsonl`` or ``.csv`` file, in file order, without holding more of it than one shard and an index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from threading import Lock
+
+from storage.errors import Unavailable, UsageError
+from storage.records import Record
+from storage.tables.files.lines import FORMATS, Lines, Mark
+from storage.tables.files.paths import stat_file
+from storage.uri import TableUrl
+
+MARK_ROWS = 256  # one byte offset is remembered for so many rows: a default shard starts at a mark
+
+
+class TextInput:
+    """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads.
+
+    A line that makes no sense is a ``UsageError`` that names it: :meth:`count_rows` looks at every line,
+    :meth:`read_rows` at those it passes.
+    """
+
+    def __init__(self, url: TableUrl) -> None:
+        self._url = url
+        self._format = FORMATS[url.suffix]
+        self._version = version_of(stat_file(url))
+        self._lock = Lock()
+        self._total: int | None = None
+        with self._lines(Mark()) as lines:
+            self._columns, first = self._format.read_columns(lines)
+        self._marks = [first]  # where rows 0, 256, 512, … start, as far as the file was read
+
+    @property
+    def url(self) -> str:
+        """The normalised URL."""
+        return str(self._url)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names: the header, or the keys of the first line's object."""
+        return self._columns
+
+    def count_rows(self) -> int:
+        """Rows in the file. The first call reads and checks all of it."""
+        if self._total is None:
+            self._total = sum(1 for _ in self._rows(0))
+        return self._total
+
+    def read_rows(self, start: int, count: int) -> list[Record]:
+        """Rows ``[start, start + count)``."""
+        number = min(start // MARK_ROWS, len(self._marks) - 1)
+        with closing(self._rows(number)) as rows:
+            passed = zip(range(number * MARK_ROWS, start + count), rows, strict=False)
+            return [row for ordinal, row in passed if ordinal >= start]
+
+    def close(self) -> None:
+        """Do nothing: no file stays open between two calls."""
+
+    def _rows(self, number: int) -> Generator[Record, None, None]:
+        """Yield the rows from a mark to the end, and remember the marks on the way."""
+        with self._lines(self._marks[number]) as lines:
+            for ordinal, row in enumerate(self._format.read_rows(lines, self._columns), number * MARK_ROWS):
+                self._remember(ordinal + 1, lines.mark)
+                yield row
+
+    def _remember(self, ordinal: int, mark: Mark) -> None:
+        with self._lock:
+            if ordinal == len(self._marks) * MARK_ROWS:
+                self._marks.append(mark)
+
+    @contextmanager
+    def _lines(self, mark: Mark) -> Iterator[Lines]:
+        try:
+            with self._url.path.open("rb") as file:
+                check_unchanged(self._url, self._version, os.fstat(file.fileno()))
+                file.seek(mark.offset)
+                yield Lines(file, mark)
+        except OSError as error:
+            raise Unavailable(f"{self._url}: {error}") from error
+
+
+def version_of(found: os.stat_result) -> tuple[int, int, int]:
+    """What tells one content of a file from another: inode, size in bytes, time of change in nanoseconds."""
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(url: TableUrl, version: tuple[int, int, int], found: os.stat_result) -> None:
+    """Raise ``UsageError`` for a file that was rewritten: its rows may have other ordinals now."""
+    if version_of(found) != version:
+        raise UsageError(
+            f"{url} changed while it was read, so its rows cannot be told apart by position. "
+            f"Put it back, or submit the changed file under another name"
+        )

@@ -1,0 +1,153 @@
+"""Which rows of a run stand in a partition: one pass over it, kept in a compact form and renewed when it is old.
+
+Memory: 10 bytes for each row of the run and the name of each of its batches, whatever the results hold.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from threading import Lock
+
+from storage.records import RESULT_INFO, ResultRow
+from storage.tables.odps.client import OdpsTable
+from storage.tables.odps.layout import Layout
+from storage.tables.odps.rows import Outcome, Stamp
+from storage.tables.odps.snapshot import Snapshot, SnapshotGone, open_snapshot
+
+PAGE_ORDINALS = 4096
+PAGE_BYTES = 4 * 1024 * 1024
+HELD_FOR = 20  # times as long as a pass took: at most a twentieth of the time is spent on passes
+MOST_PASSES = 3  # begun for one answer, when snapshots end under them
+
+Page = tuple["array[int]", "array[int]"]  # of each ordinal: the code's number (0: no row), microseconds of its stamp
+
+
+class RunIndex:
+    """Outcome by ordinal, of the newest row of each. Not safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, Page] = {}
+        self._codes = [""]
+        self._numbers = {"": 0}
+        self.batches: set[str] = set()
+        self.count = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a row, unless a newer one of its ordinal is known."""
+        number, offset = divmod(outcome.ordinal, PAGE_ORDINALS)
+        codes, times = self._page(number)
+        written_microseconds = _microseconds(outcome.stamp)
+        self.batches.add(outcome.stamp.batch)
+        if codes[offset] and times[offset] > written_microseconds:
+            return
+        self.count += not codes[offset]
+        codes[offset], times[offset] = self._number(outcome.code), written_microseconds
+
+    def outcomes(self, start: int, stop: int) -> Iterator[tuple[int, str]]:
+        """Yield ``(ordinal, code)`` of the rows with ``start <= ordinal < stop``."""
+        for number in range(start // PAGE_ORDINALS, (max(stop, 1) - 1) // PAGE_ORDINALS + 1):
+            first = number * PAGE_ORDINALS
+            codes = self._pages[number][0] if number in self._pages else ()
+            for offset, code in enumerate(codes):
+                if code and start <= first + offset < stop:
+                    yield first + offset, self._codes[code]
+
+    def unwritten(self, batch: str, rows: Sequence[ResultRow]) -> Sequence[ResultRow]:
+        """The rows of a batch that are still to be written.
+
+        All of them when no row of the batch is there; else those whose ordinal has no row: somebody deleted them.
+        """
+        if batch not in self.batches:
+            return rows
+        return [row for row in rows if not any(self.outcomes(row.ordinal, row.ordinal + 1))]
+
+    def _page(self, number: int) -> Page:
+        if number not in self._pages:
+            self._pages[number] = array("H", bytes(2 * PAGE_ORDINALS)), array("q", bytes(8 * PAGE_ORDINALS))
+        return self._pages[number]
+
+    def _number(self, code: str) -> int:
+        if code not in self._numbers:
+            if len(self._codes) > 65_000:
+                return self._number("other")
+            self._numbers[code] = len(self._codes)
+            self._codes.append(code)
+        return self._numbers[code]
+
+
+class Indexes:
+    """The runs' indexes of one partition. Safe to share between threads.
+
+    An index is made again when it is old, and when the journal's memory is another one: what was written under the
+    old memory is known from the table alone.
+    """
+
+    def __init__(self, table: OdpsTable, layout: Callable[[], Layout]) -> None:
+        self._table, self._layout = table, layout
+        self._lock = Lock()
+        self._held: dict[str, tuple[str, float, RunIndex]] = {}  # run -> memory, when it is old, index
+
+    def outcomes(self, run_id: str, start: int, stop: int) -> dict[int, str]:
+        """``ordinal -> code`` of the run's rows in the range."""
+        with self._lock:
+            return dict(self._of(run_id, is_renewed=True).outcomes(start, stop))
+
+    def count(self, run_id: str) -> int:
+        """The run's rows, counted now."""
+        with self._lock:
+            self._held.pop(run_id, None)
+            return self._of(run_id, is_renewed=True).count
+
+    def unwritten(self, run_id: str, batch: str, rows: Sequence[ResultRow], *, is_fresh: bool) -> Sequence[ResultRow]:
+        """The rows of a batch to write. Not fresh: by what stood there when the journal's memory began."""
+        with self._lock:
+            if is_fresh:
+                self._held.pop(run_id, None)
+            return self._of(run_id, is_renewed=False).unwritten(batch, rows)
+
+    def note(self, run_id: str, rows: Sequence[ResultRow], stamp: Stamp) -> None:
+        """These were written just now."""
+        with self._lock:
+            if run_id in self._held:
+                for row in rows:
+                    self._held[run_id][2].add(Outcome(row.ordinal, row.outcome, stamp))
+
+    def _of(self, run_id: str, *, is_renewed: bool) -> RunIndex:
+        memory = self._table.connection.journal.memory(run_id)
+        held = self._held.get(run_id)
+        if held and held[0] == memory and (time.monotonic() < held[1] or not is_renewed):
+            return held[2]
+        begun = time.monotonic()
+        index = read_index(self._table, self._layout(), run_id)
+        ended = time.monotonic()
+        self._held[run_id] = memory, ended + HELD_FOR * (ended - begun), index
+        return index
+
+
+def read_index(table: OdpsTable, layout: Layout, run_id: str) -> RunIndex:
+    """Read the run's outcomes from the partition, one column of it."""
+    for _ in range(MOST_PASSES - 1):
+        try:
+            return _read(open_snapshot(table, layout, (RESULT_INFO,)), run_id)
+        except SnapshotGone:
+            continue
+    return _read(open_snapshot(table, layout, (RESULT_INFO,)), run_id)
+
+
+def _read(snapshot: Snapshot, run_id: str) -> RunIndex:
+    index = RunIndex()
+    for page in snapshot.pages(PAGE_BYTES):
+        for record in page:
+            if outcome := Outcome.of(record, run_id):
+                index.add(outcome)
+    return index
+
+
+def _microseconds(stamp: Stamp) -> int:
+    try:
+        return round(datetime.fromisoformat(stamp.written_at).timestamp() * 1e6)
+    except ValueError:
+        return 0

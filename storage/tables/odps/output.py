@@ -1,0 +1,163 @@
+"""Results into a MaxCompute partition: appended to an ordinary table, upserted into a primary-key (Delta) one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+from storage.errors import Unavailable
+from storage.json_text import Scalar
+from storage.records import ResultRow
+from storage.tables.odps.upload import UploadLost, finish_upload, open_upload
+from storage.tables.odps.client import OdpsTable
+from storage.tables.odps.connection import OdpsConnection
+from storage.tables.odps.errors import reported
+from storage.tables.odps.index import Indexes
+from storage.tables.odps.layout import (
+    Layout,
+    check_new,
+    check_output,
+    check_values,
+    find_layout,
+    has_partition,
+    read_layout,
+)
+from storage.tables.odps.rows import Stamp, run_of, to_values
+from storage.tables.odps.results import sorted_results
+from storage.tables.odps.sql import add_partition, create_table, keep_newest, run_sql
+from storage.tables.odps.upsert import upsert
+from storage.uri import TableUrl
+
+log = logging.getLogger(__name__)
+
+UPSERTED = "upserted"  # remembered of a batch in a Delta table, in place of a session
+SESSIONS = 3  # that one delivery tries
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows on their way in, and their values in the table's order by ordinal. ``name`` is the journal's."""
+
+    run_id: str
+    id: str
+    name: str
+    rows: Sequence[ResultRow] = field(repr=False)
+    values: Mapping[int, Sequence[Scalar]] = field(repr=False)
+
+    def only(self, rows: Sequence[ResultRow]) -> Batch:
+        """The batch without its other rows."""
+        return replace(self, rows=rows, values={row.ordinal: self.values[row.ordinal] for row in rows})
+
+
+class OdpsOutput:
+    """An :class:`~storage.tables.protocol.OutputTable`; safe to use from several threads and processes.
+
+    An ordinary table may hold a replaced row beside the newer one, until :meth:`compact`; everything read here shows
+    the newer one only.
+    """
+
+    def __init__(self, url: TableUrl, connection: OdpsConnection) -> None:
+        self._table = OdpsTable(url, connection)
+        self._journal = connection.journal
+        self._lock = Lock()
+        self._known: Layout | None = None
+        self._indexes = Indexes(self._table, self._layout)
+
+    @property
+    def url(self) -> str:
+        """The normalised URL."""
+        return str(self._table.url)
+
+    @property
+    def merges_rows(self) -> bool:
+        """Whether rows of one run that have equal keys end as one: a primary key without run and ordinal."""
+        return self._layout().merges_rows
+
+    def prepare(self, extra_columns: Sequence[str]) -> None:
+        """Create table and partition where missing; check the columns where not."""
+        layout = find_layout(self._table) or self._created(extra_columns)
+        check_output(self._table.url, layout, extra_columns)
+        if not has_partition(self._table, layout):
+            run_sql(self._table, add_partition(self._table, layout.partition))
+        self._known = layout
+
+    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
+        """Write all rows or none. The same batch again has no further effect, wherever the first time ended."""
+        if not rows:
+            return
+        run_id, layout, stamp = run_of(rows), self._layout(), Stamp.now(batch_id)
+        values = {row.ordinal: to_values(row, stamp, layout) for row in rows}  # first: an impossible row raises here
+        batch = Batch(run_id, batch_id, f"{self.url} {batch_id}", rows, values)
+        with self._journal.writing(self.url), reported(self._table.url, self._table.connection.provider):
+            wanted = self._indexes.unwritten(run_id, batch_id, rows, is_fresh=False)
+            if wanted:
+                (self._upsert if layout.is_delta else self._append)(batch.only(wanted), layout)
+                self._indexes.note(run_id, wanted, stamp)
+
+    def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
+        """``ordinal -> "ok" | error code``, from one pass over the partition that serves many calls."""
+        return self._indexes.outcomes(run_id, start, stop)
+
+    def count_results(self, run_id: str) -> int:
+        """Count the run's rows, each identity once."""
+        return self._indexes.count(run_id)
+
+    def results(self, run_id: str) -> Iterator[ResultRow]:
+        """The run's rows in ordinal order, each identity once; sorted in a temporary file."""
+        return sorted_results(self._table, self._layout(), run_id)
+
+    def compact(self) -> bool:
+        """Rewrite the partition with the newest row of each identity, unless anybody is writing to it.
+
+        True when nothing is left to do. One INSERT OVERWRITE: the partition is as before, or without the older rows.
+        """
+        layout = self._layout()
+        if layout.is_delta:
+            return True
+        with self._journal.rewriting(self.url) as is_alone:
+            if is_alone:
+                run_sql(self._table, keep_newest(self._table, tuple(layout.columns), layout.partition))
+        return is_alone
+
+    def close(self) -> None:
+        """Let go of the connections. Idempotent; the next call opens new ones."""
+        self._table.close()
+
+    def _upsert(self, batch: Batch, layout: Layout) -> None:
+        if self._journal.recall(batch.run_id, batch.name) != UPSERTED:
+            upsert(self._table, layout, list(batch.values.values()))
+            self._journal.remember(batch.run_id, batch.name, UPSERTED)
+
+    def _append(self, batch: Batch, layout: Layout) -> None:
+        upload_id = self._journal.recall(batch.run_id, batch.name) or self._opened(batch, layout, None)
+        for _ in range(SESSIONS):
+            try:
+                return finish_upload(self._table, layout, upload_id, list(batch.values.values()))
+            except UploadLost:
+                log.warning("%s: session %s of batch %s has ended: looking for its rows", self.url, upload_id, batch.id)
+            missing = self._indexes.unwritten(batch.run_id, batch.id, batch.rows, is_fresh=True)
+            if not missing:
+                return None
+            batch = batch.only(missing)
+            upload_id = self._opened(batch, layout, upload_id)
+        raise Unavailable(f"{self.url}: every upload session of batch {batch.id} ends before it is committed")
+
+    def _opened(self, batch: Batch, layout: Layout, instead_of: str | None) -> str:
+        """A session that is remembered before anything is sent: ours, or that of somebody who was faster."""
+        upload_id = open_upload(self._table, layout)
+        return self._journal.remember(batch.run_id, batch.name, upload_id, instead_of=instead_of)
+
+    def _layout(self) -> Layout:
+        with self._lock:
+            if self._known is None:
+                self._known = read_layout(self._table)
+            return self._known
+
+    def _created(self, extra_columns: Sequence[str]) -> Layout:
+        is_delta = self._table.connection.new_tables == "delta"
+        check_new(self._table.url, extra_columns, is_delta=is_delta)
+        check_values(self._table.url, self._table.url.partition)
+        run_sql(self._table, create_table(self._table, extra_columns))
+        return read_layout(self._table)

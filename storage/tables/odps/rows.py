@@ -1,0 +1,99 @@
+"""Result rows as a MaxCompute table holds them: stamped, so that of two of one identity the newer one is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from storage import json_text
+from storage.errors import BadRow, UsageError
+from storage.json_text import Scalar, text_of
+from storage.records import ORDINAL, RESULT_INFO, RUN_ID, Record, ResultRow
+from storage.tables.odps.layout import OWN_COLUMNS, TEXT, Layout
+from storage.tables.odps.sql import BATCH, WRITTEN_AT
+
+MAX_TEXT_BYTES = 8 * 1024 * 1024  # of one STRING
+
+_NUMBERS = {"bigint": int, "int": int, "smallint": int, "tinyint": int, "double": float, "float": float}
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which batch wrote a row, and when: text that sorts by time."""
+
+    written_at: str
+    batch: str
+
+    @classmethod
+    def now(cls, batch: str) -> Stamp:
+        """This moment's."""
+        return cls(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), batch)
+
+
+def to_values(row: ResultRow, stamp: Stamp, layout: Layout) -> list[Scalar]:
+    """The row's values in the table's order; ``UsageError`` for one that its column cannot hold."""
+    stamped = replace(row, result_info={**row.result_info, WRITTEN_AT: stamp.written_at, BATCH: stamp.batch})
+    record = {name.lower(): value for name, value in stamped.to_record().items()}
+    if layout.has_identity:
+        record |= {RUN_ID: row.run_id, ORDINAL: row.ordinal}
+    return [_fitted(name, kind, record.get(name)) for name, kind in layout.columns.items()]
+
+
+def from_record(record: Record, layout: Layout) -> tuple[ResultRow, Stamp] | None:
+    """The row and its stamp; None for a row that is not ours."""
+    own = OWN_COLUMNS if layout.has_identity else {}
+    try:
+        row = ResultRow.from_record({name: value for name, value in record.items() if name not in own})
+    except BadRow:
+        return None
+    info = dict(row.result_info)
+    stamp = Stamp(str(info.pop(WRITTEN_AT, "")), str(info.pop(BATCH, "")))
+    return replace(row, result_info=info), stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a row's ``result_info`` says, without the rest of it."""
+
+    ordinal: int
+    code: str
+    stamp: Stamp
+
+    @classmethod
+    def of(cls, record: Mapping[str, Scalar], run_id: str) -> Outcome | None:
+        """The outcome of a row of the run; None for any other row."""
+        text = record.get(RESULT_INFO)
+        if not isinstance(text, str) or run_id not in text:  # most rows of other runs go without being parsed
+            return None
+        try:
+            info = json_text.read(text)
+            if info[RUN_ID] != run_id:
+                return None
+            code = "ok" if info["succeed"] == "true" else str(info["error"]["code"])
+            return cls(int(info[ORDINAL]), code, Stamp(str(info.get(WRITTEN_AT, "")), str(info.get(BATCH, ""))))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def _fitted(name: str, kind: str, value: Scalar) -> Any:
+    if value is None:
+        return None
+    if kind == TEXT:
+        text = value if isinstance(value, str) else text_of(value)
+        if len(text) > MAX_TEXT_BYTES // 4 and len(text.encode()) > MAX_TEXT_BYTES:
+            raise UsageError(f"column {name} holds {len(text)} characters; MaxCompute takes {MAX_TEXT_BYTES} bytes")
+        return text
+    try:
+        return bool(value) if kind == "boolean" else _NUMBERS[kind](value)
+    except ValueError as error:
+        raise UsageError(f"column {name} is {kind.upper()} and cannot hold {value!r:.100}; make it STRING") from error
+
+
+def run_of(rows: Sequence[ResultRow]) -> str:
+    """The run of a batch; ``ValueError`` when there is not exactly one."""
+    runs = {row.run_id for row in rows}
+    if len(runs) != 1:
+        raise ValueError(f"a batch holds rows of {len(runs)} runs")
+    return runs.pop()

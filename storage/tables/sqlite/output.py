@@ -1,0 +1,146 @@
+"""Results to an SQLite table: one row per ``(partition, run_id, ordinal)``, whoever writes however often."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Lock
+
+from storage.errors import UsageError
+from storage.records import OK, Record, ResultRow
+from storage.tables.files.paths import stat_file
+from storage.tables.sqlite.connection import BUSY_TIMEOUT_SECONDS, connect, names_of, reported, shown
+from storage.tables.sqlite.schema import IS_WRITTEN, NOTE_WRITTEN, Schema, prepare_tables
+from storage.uri import TableUrl
+
+PAGE_ROWS = 256  # rows of one query of results(): no read transaction stays open while the caller works
+
+
+class SqliteOutput:
+    """An :class:`~storage.tables.protocol.OutputTable`; safe to use from several threads and processes."""
+
+    def __init__(self, url: TableUrl, *, timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+        self._url = url
+        self._schema = Schema(url)
+        self._timeout_seconds = timeout_seconds
+        self._lock = Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+
+    @property
+    def url(self) -> str:
+        """The normalised URL."""
+        return str(self._url)
+
+    def prepare(self, extra_columns: Sequence[str]) -> None:
+        """Create the database (not its directory), table and identity index where missing; check them where not."""
+        if not self._url.path.parent.is_dir():
+            parent = self._url.path.parent
+            raise UsageError(f"{self._url}: there is no directory {parent}. Create it, or correct the path")
+        with self._connected(creating=True) as connection:
+            prepare_tables(connection, self._schema, extra_columns, self._timeout_seconds)
+
+    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
+        """Write rows and the batch's own record in one transaction.
+
+        A batch that was written before only gets back those of its rows that somebody deleted: what a later batch
+        replaced stays replaced.
+        """
+        if not rows:
+            return
+        with self._connected() as connection, connection:  # the inner one commits, or rolls back on an error
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute(IS_WRITTEN, (batch_id,)).fetchone():
+                rows = [row for row in rows if not self._holds(connection, row)]
+            if rows:
+                self._upsert(connection, rows)
+                self._note(connection, batch_id, rows)
+
+    def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
+        """``ordinal -> "ok" | error code``, straight from the identity index's range."""
+        with self._connected() as connection:
+            rows = connection.execute(self._schema.outcomes, (*self._schema.values, run_id, start, stop))
+            return {ordinal: OK if succeed == "true" else str(code) for ordinal, succeed, code in rows}
+
+    def count_results(self, run_id: str) -> int:
+        """Count the run's rows."""
+        with self._connected() as connection:
+            (count,) = connection.execute(self._schema.count, (*self._schema.values, run_id)).fetchone()
+        return int(count)
+
+    def results(self, run_id: str) -> Iterator[ResultRow]:
+        """The run's rows in ordinal order, ``PAGE_ROWS`` at a time."""
+        after = -1
+        while page := self._page(run_id, after):
+            for row in page:
+                yield row
+                after = row.ordinal
+
+    def close(self) -> None:
+        """Close the connection. Idempotent; the next call opens a new one."""
+        with self._lock:
+            self._disconnect()
+
+    def _page(self, run_id: str, after: int) -> list[ResultRow]:
+        with self._connected() as connection:
+            columns = self._schema.result_columns(connection)
+            query = self._schema.results(columns)
+            rows = connection.execute(query, (*self._schema.values, run_id, after, PAGE_ROWS))
+            return [ResultRow.from_record(dict(zip(columns, row, strict=True))) for row in rows]
+
+    def _holds(self, connection: sqlite3.Connection, row: ResultRow) -> bool:
+        identity = (*self._schema.values, row.run_id, row.ordinal)
+        return connection.execute(self._schema.exists, identity).fetchone() is not None
+
+    def _upsert(self, connection: sqlite3.Connection, rows: Sequence[ResultRow]) -> None:
+        records: list[Record] = [{**row.to_record(), **dict(self._url.partition)} for row in rows]
+        columns = tuple(dict.fromkeys(column for record in records for column in record))
+        values = ([record.get(column) for column in columns] for record in records)
+        connection.executemany(self._schema.upsert(columns), values)
+
+    @staticmethod
+    def _note(connection: sqlite3.Connection, batch_id: str, rows: Sequence[ResultRow]) -> None:
+        written_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        connection.execute(NOTE_WRITTEN, (batch_id, rows[0].run_id, len(rows), written_at))
+
+    @contextmanager
+    def _connected(self, *, creating: bool = False) -> Iterator[sqlite3.Connection]:
+        """Lend the one connection, exclusively, to the file that stands under the path now.
+
+        SQLite goes on writing into a deleted file without a word; such rows would be lost.
+        """
+        with self._lock, reported(self._url.path):
+            if self._connection is None or self._inode != self._inode_now():
+                self._disconnect()
+                self._connection = self._connect(creating=creating)
+                self._inode = self._inode_now()
+            yield self._connection
+
+    def _connect(self, *, creating: bool) -> sqlite3.Connection:
+        if not creating:
+            stat_file(self._url)
+        connection = connect(self._url, "rwc" if creating else "rw", self._timeout_seconds)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")  # the ledger forgets what is written: outlive power cuts
+            tables = names_of(connection)  # also the moment when SQLite creates or first reads the file
+        except sqlite3.Error:
+            connection.close()
+            raise
+        if not creating and self._url.table not in tables:
+            connection.close()
+            raise UsageError(f"{self._url}: there is no table {self._url.table} (tables found: {shown(tables)})")
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _inode_now(self) -> tuple[int, int] | None:
+        try:
+            found = self._url.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino

@@ -1,0 +1,89 @@
+"""A store that can neither hold its callers up nor be asked while it is down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import BinaryIO, TypeVar
+
+from storage.tiers.breaker import Breaker, BreakerLimits, State
+from storage.errors import Rejected, SpoolFull, TierOpen, Unavailable
+from storage.objects.protocol import ObjectStat, ObjectStore
+from storage.tiers.time_limits import HelperThreads, Patience
+from storage.spool.files import SpoolUnavailable
+from storage.uri import ObjectUri
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TierLimits:
+    """What a tier's store is allowed."""
+
+    patience: Patience = field(default_factory=Patience)
+    breaker: BreakerLimits = field(default_factory=BreakerLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a guarded store fares."""
+
+    state: State
+    openings: int
+    stuck_calls: int  # hang now, left behind
+    abandoned_calls: int  # ever left behind
+
+
+class GuardedStore:
+    """``stat`` and ``fetch`` of a store, each bounded in time and behind one circuit breaker. Thread-safe.
+
+    Beyond what the store raises: ``TierTimeout``, and ``TierOpen`` without asking while the breaker is open or too many
+    calls hang. Only ``Unavailable`` counts as a failure: «missing» and «corrupt» are answers.
+    """
+
+    def __init__(
+        self, name: str, store: ObjectStore, limits: TierLimits, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.name = name
+        self._store = store
+        self._helpers = HelperThreads(name, limits.patience)
+        self._breaker = Breaker(limits.breaker, clock=clock)
+
+    def stat(self, uri: ObjectUri) -> ObjectStat:
+        """As the store's."""
+        return self._ask("stat", lambda: self._helpers.call(lambda: self._store.stat(uri)))
+
+    def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
+        """As the store's; ``into`` is written to in the caller's thread, and needs nothing but ``write``."""
+        self._ask("fetch", lambda: self._helpers.stream(lambda relay: self._store.fetch(uri, stat, relay), into))
+
+    def health(self) -> Health:
+        """The breaker's state, and how many calls were left behind."""
+        helpers, breaker = self._helpers, self._breaker
+        return Health(breaker.state, breaker.openings, helpers.stuck, helpers.abandoned)
+
+    def _ask(self, kind: str, call: Callable[[], T]) -> T:
+        if self._helpers.is_exhausted:
+            fault = f"{self._helpers.stuck} calls to {self.name} hang; restart this worker if the mount is well again"
+            raise TierOpen(fault, wait_seconds=self._breaker.wait_seconds)
+        ticket = self._breaker.admit()
+        if ticket is None:
+            wait_seconds = self._breaker.wait_seconds
+            fault = f"{self.name} failed too often in a row; asked again in {wait_seconds:.0f} s"
+            raise TierOpen(fault, wait_seconds=wait_seconds)
+        is_answered: bool | None = None
+        try:
+            answer = call()
+            is_answered = True
+        except (SpoolFull, SpoolUnavailable):
+            raise  # this node's trouble says nothing about the store
+        except Unavailable:
+            is_answered = False
+            raise
+        except Rejected:
+            is_answered = True
+            raise
+        finally:
+            self._breaker.settle(ticket, kind, is_answered=is_answered)
+        return answer

@@ -1,0 +1,219 @@
+"""Other processes that use, share and are killed over a spool: ``spool_children.py ROLE ROOT COUNT`` as a script."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO
+
+from storage.errors import SpoolFull
+from storage.spool.spool import Spool
+
+REPOSITORY = Path(__file__).parents[3]
+LIMIT_BYTES = 1000
+CRASH_LIMIT_BYTES = 600
+# Between two of their lines nothing changes that outlives a process.
+ONLY_LOOKS = {"totals", "_select", "_first", "entries", "current", "name", "_path", "part_of", "_look_at", "is_there"}
+ONLY_LOOKS |= {
+    "is_whole",
+    "is_stray",
+    "_is_regular",
+    "_fits",
+    "shortfall_bytes",
+    "disk_faults",
+    "_faults",
+    "_check_key",
+}
+ONLY_LOOKS |= {"<listcomp>", "<setcomp>", "<genexpr>"}
+NAMES = tuple("abcdefgh")
+Trace = Callable[[FrameType, str, Any], Any]
+
+
+def key_of(name: str) -> str:
+    """A spool key that stands for ``name``."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def content_of(name: str) -> bytes:
+    """100 to 350 bytes that no other name has."""
+    return (key_of(name).encode() * 8)[: 100 + 50 * (ord(name[0]) % 6)]
+
+
+def writer_of(name: str) -> Callable[[BinaryIO], None]:
+    """Write the name's content."""
+    return writing(content_of(name))
+
+
+def writing(content: bytes) -> Callable[[BinaryIO], None]:
+    """Write the content in pieces."""
+
+    def write(into: BinaryIO) -> None:
+        into.writelines(content[begin : begin + 120] for begin in range(0, len(content), 120))
+
+    return write
+
+
+def add(spool: Spool, name: str, holder: str) -> Path:
+    """Add the name's content."""
+    return spool.add(key_of(name), len(content_of(name)), holder, writer_of(name))
+
+
+def start(role: str, root: Path, count: int = 0) -> subprocess.Popen[str]:
+    """Start this file as a script in another process."""
+    command = [sys.executable, "-W", "error", __file__, role, str(root), str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(REPOSITORY)})
+
+
+def bytes_on_disk(root: Path) -> int:
+    """Bytes of whole and part files in the spool's directory."""
+    sizes = 0
+    for path in root.iterdir():
+        if not path.name.startswith("index"):
+            try:
+                sizes += path.stat().st_size
+            except FileNotFoundError:  # evicted meanwhile
+                continue
+    return sizes
+
+
+def hang(root: Path, _count: int) -> None:
+    """Write half of ``a`` and stop."""
+
+    def write(into: BinaryIO) -> None:
+        into.write(content_of("a")[:50])
+        sys.stdout.write("half\n")
+        sys.stdout.flush()
+        time.sleep(600)
+
+    Spool(root, limit_bytes=LIMIT_BYTES).add(key_of("a"), len(content_of("a")), "hanging", write)
+
+
+def download_slowly(root: Path, _count: int) -> None:
+    """Add ``a``, leaving one line in a log per real download."""
+
+    def write(into: BinaryIO) -> None:
+        with (root.parent / "downloads.log").open("a") as log:
+            log.write("downloaded\n")
+        time.sleep(0.3)
+        writer_of("a")(into)
+
+    with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
+        path = spool.add(key_of("a"), len(content_of("a")), f"holder-{os.getpid()}", write)
+    sys.stdout.write(path.read_text())
+
+
+def compete(root: Path, rounds: int) -> None:
+    """Add, read and release random names; exits loudly when a leased file is not whole or the limit is passed."""
+    chance = random.Random(os.getpid())
+    holder = f"holder-{os.getpid()}"
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
+        added = 0
+        for _ in range(rounds):
+            name = chance.choice(NAMES)
+            try:
+                path = add(spool, name, holder)
+            except SpoolFull:
+                path = None
+            if path is not None and path.read_bytes() != content_of(name):
+                sys.exit(f"{path} is not whole")
+            added += path is not None
+            usage = spool.usage()
+            if usage.used_bytes + usage.reserved_bytes > LIMIT_BYTES or bytes_on_disk(root) > LIMIT_BYTES:
+                sys.exit(f"over the limit: {usage}, {bytes_on_disk(root)} bytes on the disk")
+            if chance.random() < 0.8:
+                spool.release(key_of(name), holder)
+            if chance.random() < 0.1:
+                spool.reclaim()
+        spool.release_all(holder)
+    sys.stdout.write(f"{added}\n")
+
+
+def die_at_every_line(root: Path, _count: int) -> None:
+    """Kill a child at the first, second, … line that may change the spool, and check what it leaves each time."""
+    for line in itertools.count(1):
+        child = os.fork()
+        if child == 0:
+            sys.settrace(_kill_at(line))
+            _use_everything(root)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        _check_after_crash(root, line)
+        if os.waitstatus_to_exitcode(status) == 0:
+            sys.stdout.write(f"{line}\n")
+            return
+        if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
+            sys.exit(f"the child failed by itself at line {line}")
+
+
+def fork(root: Path, _count: int) -> None:
+    """Use a spool that was opened before a fork, in the child."""
+    with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
+        child = os.fork()
+        if child == 0:
+            try:
+                spool.usage()
+            except RuntimeError:
+                os._exit(7)
+            os._exit(0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])} {add(spool, 'a', 'run:1').exists()}\n")
+
+
+def _use_everything(root: Path) -> None:
+    with Spool(root, limit_bytes=CRASH_LIMIT_BYTES) as spool:
+        add(spool, "a", "child")  # evicts c
+        spool.lease(key_of("a"), "another")
+        spool.remove(key_of("a"))
+        add(spool, "a", "child")
+        spool.release_all("another")
+        spool.release_all("child")
+        spool.reclaim()
+
+
+def _check_after_crash(root: Path, line: int) -> None:
+    with Spool(root, limit_bytes=CRASH_LIMIT_BYTES) as spool:
+        spool.reclaim()
+        usage = spool.usage()
+        if usage.reserved_bytes or usage.used_bytes != bytes_on_disk(root) or usage.used_bytes > CRASH_LIMIT_BYTES:
+            sys.exit(f"killed at line {line}: {usage}, {bytes_on_disk(root)} bytes on the disk")
+        for holder in ("child", "another"):
+            spool.release_all(holder)
+        for name in "acd":  # c and d stay for the next child
+            if add(spool, name, "checker").read_bytes() != content_of(name):
+                sys.exit(f"killed at line {line}: {name} is not whole")
+            spool.release(key_of(name), "checker")
+
+
+def _kill_at(line: int) -> Trace:
+    lines = itertools.count(1)
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Trace | None:
+        code = frame.f_code
+        if "/storage/spool" not in code.co_filename or code.co_filename == __file__ or code.co_name in ONLY_LOOKS:
+            return None
+        if event == "line" and next(lines) == line:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    return trace
+
+
+if __name__ == "__main__":
+    roles = {
+        "hang": hang,
+        "download_slowly": download_slowly,
+        "compete": compete,
+        "fork": fork,
+        "die_at_every_line": die_at_every_line,
+    }
+    roles[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

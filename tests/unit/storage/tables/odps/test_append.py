@@ -1,0 +1,238 @@
+"""Batches into an ordinary MaxCompute table: whatever happens on the way, each row stands there once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import redis
+
+from storage.errors import Unavailable
+from storage.ledger import RedisJournal
+from storage.records import OUTPUT_COLUMNS
+from storage.tables.batch_journal import BatchJournal, MemoryJournal
+from storage.tables.odps.connection import Patience
+from storage.tables.odps.output import OdpsOutput
+from storage.uri import TableUrl
+from tests.servers.faults import Fault, Rule
+from tests.servers.odps.refusals import refusal_fault
+from tests.unit.storage.tables.odps.odps_service import ROOT, Service, odps_server
+from tests.unit.storage.tables.table_rows import failed, succeeded
+
+COMMIT = r"^POST .*uploadid="
+BLOCK = r"^PUT .*blockid="
+ROWS = [succeeded(number) for number in range(20)]
+SHORT = Patience(retry_seconds=0.05, first_wait_seconds=0.001, longest_wait_seconds=0.01)
+
+
+class Sink:
+    """One partition, its journal, and workers that come and go."""
+
+    def __init__(self, service: Service, journal: BatchJournal) -> None:
+        assert service.server is not None
+        self.service, self.server, self.journal = service, service.server, journal
+        self.server.create_table("results", dict.fromkeys(OUTPUT_COLUMNS, "string"), partitions={"ds": "string"})
+        self.server.insert("results", [], "ds=1")
+
+    def worker(self, patience: Patience | None = None) -> OdpsOutput:
+        connection = self.service.connection(journal=self.journal)
+        url = TableUrl.parse(f"odps://{self.service.project}/results/ds=1")
+        return OdpsOutput(url, replace(connection, patience=patience or connection.patience))
+
+    def ids(self) -> Counter[object]:
+        return Counter(row["video_id"] for row in self.server.rows("results", "ds=1"))
+
+    def commits(self) -> int:
+        return sum(entry.method == "POST" and "uploadid=" in entry.target for entry in self.server.diary)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with odps_server() as running:
+        yield running
+
+
+@pytest.fixture
+def sink(service: Service) -> Sink:
+    return Sink(service, MemoryJournal())
+
+
+ONCE = Counter(row.video_id for row in ROWS)
+
+
+def test_a_commit_whose_reply_is_lost_is_not_repeated(sink: Sink) -> None:
+    sink.server.faults.add(Rule(Fault("lose_reply"), COMMIT, times=1))
+    sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+
+
+def test_a_redelivery_after_lost_replies_writes_nothing(sink: Sink) -> None:
+    sink.server.faults.add(Rule(Fault("lose_reply"), COMMIT))
+    sink.server.faults.add(Rule(Fault("reset"), r"^GET .*uploadid=", skip=2))  # nor can the session be asked
+    with pytest.raises(Unavailable):
+        sink.worker(SHORT).write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE  # what nobody was told of
+    sink.server.faults.clear()
+    for _ in range(2):
+        sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+
+
+def test_a_batch_that_was_sent_but_not_committed_is_committed_by_the_next(sink: Sink) -> None:
+    sink.server.faults.add(Rule(Fault("reset"), COMMIT))
+    with pytest.raises(Unavailable):
+        sink.worker(SHORT).write_batch("run/0-20", ROWS)
+    assert sink.ids() == Counter()
+    sink.server.faults.clear()
+    sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+    assert sum(entry.method == "PUT" for entry in sink.server.diary) == 1  # the block was there
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_a_session_that_ended_before_its_commit_is_replaced(sink: Sink, is_forgotten: bool) -> None:
+    sink.server.faults.add(Rule(Fault("reset"), COMMIT))
+    with pytest.raises(Unavailable):
+        sink.worker(SHORT).write_batch("run/0-20", ROWS)
+    sink.server.faults.clear()
+    sink.server.expire_sessions(is_forgotten=is_forgotten)
+    sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_a_session_that_ended_after_its_commit_is_recognised_by_its_rows(sink: Sink, is_forgotten: bool) -> None:
+    sink.server.faults.add(Rule(Fault("lose_reply"), COMMIT))
+    sink.server.faults.add(Rule(Fault("reset"), r"^GET .*uploadid=", skip=2))
+    with pytest.raises(Unavailable):
+        sink.worker(SHORT).write_batch("run/0-20", ROWS)
+    sink.server.faults.clear()
+    sink.server.expire_sessions(is_forgotten=is_forgotten)
+    sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+
+
+def test_a_journal_that_lost_its_memory_does_not_write_a_batch_again(sink: Sink) -> None:
+    old = sink.worker()
+    old.write_batch("run/0-20", ROWS)
+    assert isinstance(sink.journal, MemoryJournal)
+    for worker in (old, sink.worker()):
+        sink.journal.forget()
+        worker.write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+
+
+def test_a_refused_commit_is_tried_by_the_next(sink: Sink) -> None:
+    sink.server.faults.add(Rule(refusal_fault(400, "MetaTransactionFailed"), COMMIT, times=1))
+    with pytest.raises(Unavailable, match="MetaTransactionFailed"):
+        sink.worker().write_batch("run/0-20", ROWS)
+    sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+
+
+def test_a_block_damaged_on_its_way_is_refused_and_sent_again_by_the_next(sink: Sink) -> None:
+    sink.server.faults.add(Rule(Fault("flip_upload"), BLOCK, times=1))
+    with pytest.raises(Unavailable):
+        sink.worker().write_batch("run/0-20", ROWS)
+    sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+    assert list(sink.worker().results("run")) == ROWS
+
+
+def test_a_redelivery_to_the_same_worker_asks_nobody(sink: Sink) -> None:
+    worker = sink.worker()
+    worker.write_batch("run/0-20", ROWS)
+    requests = len(sink.server.diary)
+    worker.write_batch("run/0-20", ROWS)
+    assert len(sink.server.diary) == requests
+
+
+def test_many_shards_cost_one_pass_over_the_table(sink: Sink) -> None:
+    worker = sink.worker()
+    for start in range(0, 100, 5):
+        worker.write_batch(f"run/{start}", [succeeded(start + number) for number in range(5)])
+    assert sum("downloads=" in entry.target for entry in sink.server.diary) == 1
+    assert sink.commits() == 20
+
+
+def test_a_retry_shows_the_newer_rows_at_once_and_the_older_go_when_it_is_compacted(sink: Sink) -> None:
+    worker = sink.worker()
+    worker.write_batch("run/0-3", [failed(number) for number in range(3)])
+    worker.write_batch("other/0-1", [succeeded(0, "other")])
+    sink.server.insert("results", [{"video_id": "foreign"}, {"video_id": "foreign", "result_info": "no JSON"}], "ds=1")
+    worker.write_batch("run/retry-1", [succeeded(1)])
+    assert worker.outcomes("run", 0, 9) == {0: "corrupt_video", 1: "ok", 2: "corrupt_video"}
+    before = list(worker.results("run"))
+    assert len(sink.server.rows("results", "ds=1")) == 7
+    assert worker.compact()
+    assert len(sink.server.rows("results", "ds=1")) == 6  # whoever wrote the rows that are not ours keeps them
+    assert sink.ids()["foreign"] == 2
+    assert list(sink.worker().results("run")) == before
+    assert sink.worker().count_results("other") == 1
+
+
+def test_nothing_is_rewritten_while_somebody_writes_and_nothing_written_while_somebody_rewrites(sink: Sink) -> None:
+    worker = sink.worker()
+    worker.write_batch("run/0-20", ROWS)
+    with sink.journal.writing(worker.url):
+        assert not worker.compact()
+    with sink.journal.rewriting(worker.url) as is_alone:
+        assert is_alone
+        with pytest.raises(Unavailable, match="is being rewritten"):
+            worker.write_batch("run/retry-1", ROWS[:1])
+        with sink.journal.rewriting(worker.url) as is_second:
+            assert not is_second
+    worker.write_batch("run/retry-1", ROWS[:1])
+    assert worker.compact()
+    assert sink.ids() == ONCE
+
+
+# ── real deaths, with the journal where a fleet has it ───────────────────────────────────────────────────────────────
+
+WORKER = """
+import sys
+import redis
+from storage.aliyun.credentials import Credentials, StaticProvider
+from storage.ledger import RedisJournal
+from storage.tables.odps.connection import OdpsConnection
+from storage.tables.open import open_output
+from tests.unit.storage.tables.table_rows import succeeded
+
+url, endpoint, access_id, secret, port = sys.argv[1:]
+journal = RedisJournal(redis.Redis(port=int(port)))
+connection = OdpsConnection(endpoint, StaticProvider(Credentials(access_id, secret)), endpoint, journal=journal)
+open_output(url, connection).write_batch("run/0-20", [succeeded(number) for number in range(20)])
+"""
+
+
+def await_true(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("fault", [Fault("hang", seconds=60), Fault("lose_reply")])
+@pytest.mark.parametrize("step", [BLOCK, COMMIT])
+def test_a_worker_killed_on_the_way_leaves_a_batch_that_the_next_completes(
+    service: Service, client: redis.Redis, step: str, fault: Fault
+) -> None:
+    client.flushall()
+    sink = Sink(service, RedisJournal(client))
+    sink.server.faults.add(Rule(fault, step))
+    worker = sink.worker()
+    arguments = [worker.url, service.endpoint, service.keys.access_key_id, service.keys.access_key_secret]
+    port = str(client.connection_pool.connection_kwargs["port"])
+    with subprocess.Popen([sys.executable, "-c", WORKER, *arguments, port], cwd=ROOT) as child:
+        await_true(lambda: sink.server.faults.struck() > 0)
+        child.send_signal(signal.SIGKILL)
+    sink.server.faults.clear()
+    assert child.returncode == -signal.SIGKILL
+    worker.write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE

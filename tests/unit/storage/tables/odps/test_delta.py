@@ -1,0 +1,83 @@
+"""Primary-key (Delta) tables: upserts that may be repeated, and keys that are not a row's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from storage.errors import Unavailable, UsageError
+from storage.records import OUTPUT_COLUMNS
+from storage.tables.odps.output import OdpsOutput
+from storage.tables.protocol import Merging
+from storage.uri import TableUrl
+from tests.servers.faults import Fault, Rule
+from tests.servers.odps.server import OdpsServer
+from tests.unit.storage.tables.odps.odps_service import Service, odps_server
+from tests.unit.storage.tables.table_rows import failed, succeeded
+
+OUTPUT = dict.fromkeys(OUTPUT_COLUMNS, "string")
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with odps_server() as running:
+        yield running
+
+
+@pytest.fixture
+def server(service: Service) -> OdpsServer:
+    assert service.server is not None
+    return service.server
+
+
+def opened(service: Service, table: str) -> OdpsOutput:
+    return OdpsOutput(TableUrl.parse(f"odps://{service.project}/{table}/ds=1"), service.connection("delta"))
+
+
+@pytest.mark.parametrize("step", [r"^POST .*/upserts\?.*upsertid", r"^PUT .*/upserts"])
+def test_an_upsert_whose_reply_is_lost_has_one_effect(service: Service, server: OdpsServer, step: str) -> None:
+    rows = [succeeded(number) for number in range(50)]
+    with closing(opened(service, "results")) as table:
+        table.prepare(())
+        server.faults.add(Rule(Fault("lose_reply"), step, times=1))
+        for _ in range(3):
+            try:
+                table.write_batch("run/0-50", rows)
+                break
+            except Unavailable:
+                continue
+        assert server.faults.struck() == 1
+        assert list(table.results("run")) == rows
+    assert len(server.rows("results", "ds=1")) == 50
+
+
+def test_a_new_delta_table_keeps_rows_apart_by_run_and_ordinal(service: Service) -> None:
+    with closing(opened(service, "results")) as table:
+        table.prepare(("title",))
+        assert isinstance(table, Merging)
+        assert not table.merges_rows
+        table.write_batch("run/0-2", [succeeded(0, video_id="v", title="a"), succeeded(1, video_id="v", title="b")])
+        table.write_batch("other/0-1", [succeeded(0, "other", video_id="v", title="c")])
+        assert [row.extras["title"] for row in table.results("run")] == ["a", "b"]
+        assert table.compact()  # there is nothing to drop
+
+
+def test_rows_of_one_video_end_as_one_under_a_key_of_videos(service: Service, server: OdpsServer) -> None:
+    server.create_table("by_video", OUTPUT, partitions={"ds": "string"}, primary_key=("video_id",))
+    with closing(opened(service, "by_video")) as table:
+        table.prepare(())
+        assert table.merges_rows
+        table.write_batch("run/0-2", [succeeded(0, video_id="v"), failed(1, video_id="v")])
+        table.write_batch("run/2-3", [succeeded(2, video_id="w")])
+        assert table.outcomes("run", 0, 9) == {0: "ok", 1: "corrupt_video", 2: "ok"}  # what this worker wrote
+    with closing(opened(service, "by_video")) as table:
+        assert table.count_results("run") == 2
+        assert [row.ordinal for row in table.results("run")] == [1, 2]
+
+
+def test_a_key_that_nothing_fills_is_refused(service: Service, server: OdpsServer) -> None:
+    server.create_table("keyed", OUTPUT | {"shop": "string"}, partitions={"ds": "string"}, primary_key=("shop",))
+    with closing(opened(service, "keyed")) as table, pytest.raises(UsageError, match="shop must not be NULL"):
+        table.prepare(())

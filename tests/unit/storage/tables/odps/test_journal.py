@@ -1,0 +1,73 @@
+"""What every batch journal promises: in one process's memory, and in the ledger's server."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from storage.errors import Unavailable
+from storage.ledger import Ledger, RedisJournal
+from storage.tables.batch_journal import BatchJournal, MemoryJournal
+
+
+@pytest.fixture(params=["memory", "redis"])
+def journal(request: pytest.FixtureRequest, client: redis.Redis) -> BatchJournal:
+    client.flushall()
+    return MemoryJournal() if request.param == "memory" else RedisJournal(client)
+
+
+def test_the_first_session_of_a_batch_is_everybodys(journal: BatchJournal) -> None:
+    assert journal.recall("run", "batch") is None
+    with ThreadPoolExecutor(8) as threads:
+        answers = set(threads.map(lambda number: journal.remember("run", "batch", f"session {number}"), range(40)))
+    assert answers == {journal.recall("run", "batch")}
+    assert journal.recall("run", "other") is None
+    assert journal.recall("other", "batch") is None
+
+
+def test_only_the_session_that_was_seen_to_end_is_replaced(journal: BatchJournal) -> None:
+    journal.remember("run", "batch", "first")
+    assert journal.remember("run", "batch", "second", instead_of="first") == "second"
+    assert journal.remember("run", "batch", "third", instead_of="first") == "second"
+
+
+def test_a_memory_is_one_until_it_is_lost(journal: BatchJournal) -> None:
+    before = journal.memory("run")
+    journal.remember("run", "batch", "session")
+    assert journal.memory("run") == before != journal.memory("other")
+
+
+def test_a_writer_that_failed_no_longer_writes(journal: BatchJournal) -> None:
+    with pytest.raises(ValueError, match="mine"), journal.writing("table"):
+        raise ValueError("mine")
+    with journal.rewriting("table") as is_alone:
+        assert is_alone
+
+
+def test_writers_and_a_rewriter_keep_out_of_each_others_way(journal: BatchJournal) -> None:
+    with journal.writing("table"), journal.writing("table"), journal.rewriting("table") as is_alone:
+        assert not is_alone
+    with journal.rewriting("table") as is_alone, journal.rewriting("other") as is_other:
+        assert is_alone
+        assert is_other
+        with pytest.raises(Unavailable, match="table is being rewritten"), journal.writing("table"):
+            raise AssertionError("written")
+    with journal.writing("table"):
+        pass
+
+
+def test_a_forgotten_run_leaves_no_batches(client: redis.Redis, ledger: Ledger) -> None:
+    journal = RedisJournal(client)
+    before = journal.memory("run")
+    journal.remember("run", "batch", "session")
+    ledger.forget("run")
+    assert journal.recall("run", "batch") is None
+    assert journal.memory("run") != before
+
+
+def test_what_is_remembered_outlives_an_upload_session_and_then_goes(client: redis.Redis, ledger: Ledger) -> None:
+    RedisJournal(client).remember("run", "batch", "session")
+    (key,) = client.keys("tamis:run:*:batches")
+    assert client.ttl(key) > 24 * 3600

@@ -1,0 +1,101 @@
+"""Other processes that write to a table: ``python -m tests.unit.storage.tables.table_writers ROLE URL [ARGUMENT]``."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.errors import Unavailable
+from storage.records import ResultRow
+from storage.tables.sqlite.output import SqliteOutput
+from storage.uri import TableUrl
+from tests.unit.storage.tables.table_rows import succeeded
+
+REPOSITORY = Path(__file__).parents[3]
+SHARDS, SHARD_ROWS = 30, 40
+NOBODY = 65534
+
+
+def shard(number: int) -> list[ResultRow]:
+    """The rows of one batch, the same in every process."""
+    return [succeeded(ordinal) for ordinal in range(number * SHARD_ROWS, (number + 1) * SHARD_ROWS)]
+
+
+def start(role: str, url: str, argument: str = "") -> subprocess.Popen[str]:
+    """Start a writer; it says ``ready`` first."""
+    command = [sys.executable, "-m", "tests.unit.storage.tables.table_writers", role, url, argument]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for the end and return what else it said."""
+    with process:
+        assert process.stdout is not None
+        said = process.stdout.read()  # communicate() would lose what came together with the first line
+    assert process.returncode == 0
+    return said
+
+
+def deliver_all_twice(sink: SqliteOutput, seed: str) -> Iterator[str]:
+    """Every shard twice, in an order of the process's own."""
+    deliveries = [*range(SHARDS)] * 2
+    random.Random(seed).shuffle(deliveries)
+    for number in deliveries:
+        sink.write_batch(f"shard {number}", shard(number))
+        yield f"wrote {number}"
+
+
+def deliver_one(sink: SqliteOutput, number: str) -> Iterator[str]:
+    """One shard."""
+    sink.write_batch(f"shard {number}", shard(int(number)))
+    yield f"wrote {number}"
+
+
+def prepare_and_deliver(sink: SqliteOutput, number: str) -> Iterator[str]:
+    """One shard, into a table that may not be there yet."""
+    sink.prepare(())
+    return deliver_one(sink, number)
+
+
+def deliver_within(sink: SqliteOutput, limit_bytes: str) -> Iterator[str]:
+    """Shards until a file may not grow any more; then say what was raised, make room and write that shard again."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), hard_limit))
+    for number in range(SHARDS):
+        try:
+            sink.write_batch(f"shard {number}", shard(number))
+        except Unavailable as error:
+            yield f"unavailable {error}"
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard_limit, hard_limit))
+            sink.write_batch(f"shard {number}", shard(number))
+
+
+def deliver_as_nobody(sink: SqliteOutput, number: str) -> Iterator[str]:
+    """One shard by a user who may read the file but not write it."""
+    if os.geteuid() == 0:
+        os.setuid(NOBODY)
+    try:
+        sink.write_batch(f"shard {number}", shard(int(number)))
+    except Unavailable as error:
+        yield f"unavailable {error}"
+
+
+ROLES = {
+    role.__name__: role
+    for role in (deliver_all_twice, deliver_one, prepare_and_deliver, deliver_within, deliver_as_nobody)
+}
+
+if __name__ == "__main__":
+    role, url, argument = sys.argv[1:]
+    table = SqliteOutput(TableUrl.parse(url))
+    print("ready", flush=True)
+    for line in ROLES[role](table, argument):
+        print(line, flush=True)

@@ -1,0 +1,97 @@
+"""Weights from OSS, over the wire: ranges in parallel, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.aliyun.credentials import Credentials, StaticProvider
+from storage.errors import ObjectCorrupt, Unavailable
+from storage.objects.oss.store import OssStore
+from storage.objects.oss.client import OssPlace
+from storage.objects.tries import TryLimits
+from storage.weights import DownloadPlan, WeightsStore, read_reference
+from tests.servers.faults import Fault, Rule
+from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
+from tests.unit.storage.weights.weights_children import content_of, sha256_of
+
+PART_BYTES = 100_000
+CONTENT = content_of("model", parts=1000)
+PIN = sha256_of(CONTENT)
+PLAN = DownloadPlan(parallel_parts=4, part_bytes=PART_BYTES, attempts=3, first_wait_seconds=0.001)
+MODEL = read_reference("oss://models/vfx.safetensors", PIN)
+PARTS = -(-len(CONTENT) // PART_BYTES)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[OssServer]:
+    with OssServer(tmp_path / "oss") as server:
+        server.put("models", "vfx.safetensors", CONTENT)
+        yield server
+
+
+@pytest.fixture
+def weights(server: OssServer, tmp_path: Path) -> WeightsStore:
+    keys = StaticProvider(Credentials(KEY_ID, SECRET))
+    limits = TryLimits(attempts=2, first_wait_seconds=0.001)
+    return WeightsStore(tmp_path / "weights", OssStore(OssPlace(server.endpoint, REGION), keys, limits=limits), PLAN)
+
+
+def gets(server: OssServer) -> int:
+    return sum(one.method == "GET" for one in server.diary)
+
+
+def test_a_file_is_downloaded_in_parts_once(server, weights):
+    assert weights.ensure(MODEL).read_bytes() == CONTENT
+    assert weights.ensure(MODEL).read_bytes() == CONTENT
+    assert gets(server) == PARTS
+    assert [one.status for one in server.diary if one.method == "GET"] == [206] * PARTS
+
+
+@pytest.mark.parametrize("kind", ["status", "reset", "truncate", "lose_reply"])
+def test_trouble_that_passes_is_outlived(server, weights, kind):
+    server.faults.add(Rule(Fault(kind), "GET", times=3, skip=2))
+    assert weights.ensure(MODEL).read_bytes() == CONTENT
+    assert server.faults.struck() == 3
+
+
+def test_bytes_damaged_on_the_way_are_fetched_once_more(server, weights):
+    server.faults.add(Rule(Fault("flip"), "GET", times=1))
+    assert weights.ensure(MODEL).read_bytes() == CONTENT
+    assert gets(server) == 2 * PARTS
+
+
+def test_a_network_that_damages_everything_is_named(server, weights, tmp_path):
+    server.faults.add(Rule(Fault("flip"), "GET"))
+    with pytest.raises(Unavailable, match="damaged on the way 2 times"):
+        weights.ensure(MODEL)
+    assert [path.suffix for path in (tmp_path / "weights" / "files").iterdir()] == [".lock"]
+
+
+def test_an_object_that_is_not_the_pinned_one_is_fetched_once(server, weights):
+    server.put("models", "vfx.safetensors", CONTENT[::-1])
+    with pytest.raises(ObjectCorrupt, match=f"SHA-256 {sha256_of(CONTENT[::-1])}, not the pinned {PIN}"):
+        weights.ensure(MODEL)
+    assert gets(server) == PARTS
+
+
+def test_an_outage_keeps_what_is_there(server, weights):
+    server.faults.add(Rule(Fault("status"), "GET", skip=5))
+    with pytest.raises(Unavailable):
+        weights.ensure(MODEL)
+    server.faults.clear()
+    before = gets(server)
+    assert weights.ensure(MODEL).read_bytes() == CONTENT
+    assert gets(server) - before == PARTS - 5
+
+
+def test_an_object_replaced_meanwhile_is_begun_anew(server, weights):
+    server.faults.add(Rule(Fault("status"), "GET", skip=5))
+    with pytest.raises(Unavailable):
+        weights.ensure(MODEL)
+    server.faults.clear()
+    server.put("models", "vfx.safetensors", CONTENT[::-1])
+    with pytest.raises(ObjectCorrupt, match=f"SHA-256 {sha256_of(CONTENT[::-1])}"):
+        weights.ensure(MODEL)
