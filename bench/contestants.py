@@ -19,7 +19,7 @@ from bench.comparison import Staged, Work
 from bench.meter import Clock, children_cpu_seconds
 from bench.share import shared
 from inference.decode import DecoderPool
-from inference.filters import Manifest, Output, load_manifest
+from inference.manifest.manifest import Manifest, Output, load_manifest
 from inference.judge import judge_video
 from inference.models.build import open_models
 from inference.models.scoring import Models

@@ -18,8 +18,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from inference import sampling
-from inference.decode.fit import place, placement
+from inference.decode.frames import sampling
+from inference.decode.frames.fit import place, placement
 from inference.types import ClipRequest, Frames, Indices, PictureSpec, Scope, Seconds
 
 _INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT

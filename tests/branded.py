@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from inference.models.scoring import Models
-from inference.pool import Pool
+from inference.models.lending import Pool
 from inference.types import Clip, DecodedVideo, Detection, Frames
 from tests.media import real_clip
 

@@ -12,10 +12,10 @@ import decord
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from inference.decode.adapter import Reading
-from inference.decode.nvdec import proven
-from inference.decode.pyav import PyAv, opened
-from inference.decode.timeline import Timeline
+from inference.decode.decoders.adapter import Reading
+from inference.decode.decoders.nvdec import proven
+from inference.decode.decoders.pyav import PyAv, opened
+from inference.decode.frames.timeline import Timeline
 from inference.errors import BadVideo, VideoFault
 
 CRASH, CRASH_ONCE, HANG, BOMB, BUG, EXIT = b"CRASH", b"CRSH1", b"HANG!", b"BOMB!", b"BUG!!", b"EXIT!"

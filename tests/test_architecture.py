@@ -21,7 +21,7 @@ FORBIDDEN = {
     "beat": {"torch", "transformers", "ultralytics", "inference", "storage"},
     "tasks": {"torch", "transformers", "ultralytics", "decord", "oss2", "odps"},
 }
-ONLY_IMPORTER = {"ultralytics": "inference/models/detector.py", "decord": "inference/decode/decord.py"}
+ONLY_IMPORTER = {"ultralytics": "inference/models/detector.py", "decord": "inference/decode/decoders/decord.py"}
 
 
 def modules(package: str) -> list[Path]:
@@ -122,7 +122,7 @@ START_OF = {
         "settings = s.Settings(state_dir=d, spool_dir=d / 'spool', object_root=d)\n"
         "r.open_runtime(settings, ['io', 'results', 'control']).close()"
     ),
-    "decoder child": "import inference.decode.child",
+    "decoder child": "import inference.decode.processes.child",
 }
 
 

@@ -19,7 +19,7 @@ from bench.accelerator.setting import Figures, Row, Setting, attempt
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
-    from inference.decode.adapter import VideoDecoder
+    from inference.decode.decoders.adapter import VideoDecoder
     from inference.types import DecodePlan, Frames
 
 WANTED = 48
@@ -37,7 +37,7 @@ def decoding(setting: Setting) -> Iterator[Row]:
     if not _has_pyav():
         yield Row(case, {"not run": "it needs PyAV: pip install 'av>=18'"})
         return
-    from inference.decode.nvdec import open_nvdec
+    from inference.decode.decoders.nvdec import open_nvdec
 
     decoder = open_nvdec()
     if decoder.gpu is None:
@@ -51,7 +51,7 @@ def decoding(setting: Setting) -> Iterator[Row]:
 
 def one_at_a_time(setting: Setting, path: Path, decoders: Mapping[str, VideoDecoder]) -> Iterator[Row]:
     """PyAV's row first, then the others', which must show the same pixels."""
-    from inference.decode.pyav import PyAv
+    from inference.decode.decoders.pyav import PyAv
 
     expected = frames_of(PyAv(), path)
     yield attempt(setting, "pyav", lambda: _repeated(setting, PyAv(), path, expected))
@@ -100,7 +100,8 @@ def _by(setting: Setting, children: int, path: Path) -> Figures:
 
 def frames_of(decoder: VideoDecoder, path: Path) -> Frames:
     """The wanted frames (48, 256, 256, 3) of the video. Raises RuntimeError if they cannot be had."""
-    from inference.decode import DecodeLimits, shared_frames
+    from inference.decode import DecodeLimits
+    from inference.decode.frames import shared_frames
     from inference.decode.one_pass import decode_once
 
     try:

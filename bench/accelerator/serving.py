@@ -15,11 +15,11 @@ from torch import Tensor
 from bench.accelerator.clock import Deadline
 from bench.accelerator.encoder import MEAN, STD, Shape, build_model
 from bench.accelerator.setting import Figures, Row, Setting, attempt
-from inference.batcher import Answer, Batcher, Batching
+from inference.models.batcher import Answer, Batcher, Batching
 from inference.models.heads import AttentiveHead, LinearHead
 from inference.models.torch_settings import KERNELS, attention_kernels
 from inference.models.video_model import ClipScorer, VideoModel
-from inference.transforms import gather_clip
+from inference.models.transforms import gather_clip
 from inference.types import Frames, Indices
 
 THREADS = 6

@@ -11,7 +11,7 @@ from bench.accelerator.clock import measure
 from bench.accelerator.encoder import MEAN, STD, noise
 from bench.accelerator.serving import float_clip
 from bench.accelerator.setting import Figures, Row, Setting, attempt
-from inference.transforms import Normalise, Upload
+from inference.models.transforms import Normalise, Upload
 
 
 def upload(setting: Setting) -> Iterator[Row]:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import VJEPA2Config, VJEPA2Model
 
-from inference.checkpoint import fill_from_seed
-from inference.filters import Manifest
-from inference.manifest import BackboneSpec, FilterSpec, parse_seed
+from inference.models.checkpoint import fill_from_seed
+from inference.manifest.manifest import Manifest
+from inference.manifest.schema import BackboneSpec, FilterSpec, parse_seed
 from inference.models.heads import build_head
-from inference.preprocessing import Preprocessing
+from inference.manifest.preprocessing import Preprocessing
 from inference.types import Frames
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from bench.original.classifier import Classifier, build_classifiers
 from bench.original.reading import Span, read, spans
-from inference.filters import Manifest, Output
-from inference.pool import Pool
+from inference.manifest.manifest import Manifest, Output
+from inference.models.lending import Pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from inference.decode.limits import DecodeLimits
-from inference.decode.pool import DecoderPool
+from inference.decode.processes.pool import DecoderPool
 
 __all__ = ["DecodeLimits", "DecoderPool"]

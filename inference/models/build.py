@@ -10,8 +10,8 @@ from hashlib import sha256
 
 import torch
 
-from inference.batcher import Batcher, Batching
-from inference.checkpoint import (
+from inference.models.batcher import Batcher, Batching
+from inference.models.checkpoint import (
     Part,
     fill_from_seed,
     load_strictly,
@@ -20,8 +20,8 @@ from inference.checkpoint import (
     tensors_digest,
 )
 from inference.errors import ManifestError
-from inference.filters import Manifest
-from inference.manifest import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
+from inference.manifest.manifest import Manifest
+from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
 from inference.models.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
 from inference.models.device import choose_device, choose_dtype
 from inference.models.graphs import CudaCapture, GraphedFeatures
@@ -31,10 +31,10 @@ from inference.models.rope import cache_rope
 from inference.models.scoring import Engine, Models, RegionDetector
 from inference.models.torch_settings import hold_settings
 from inference.models.video_model import ClipScorer, Features, VideoModel
-from inference.pool import Pool
-from inference.preprocessing import Preprocessing, read_config
-from inference.transforms import Normalise
-from inference.weights import Pins
+from inference.models.lending import Pool
+from inference.manifest.preprocessing import Preprocessing, read_config
+from inference.models.transforms import Normalise
+from inference.manifest.weights import Pins
 
 __all__ = ["Models", "open_models"]
 

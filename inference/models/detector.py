@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inference.decode.fit import Placement, placement
+from inference.decode.frames.fit import Placement, placement
 from inference.errors import BadVideo, VideoFault
-from inference.manifest import DetectorSpec
+from inference.manifest.schema import DetectorSpec
 from inference.models.faults import device_faults
 from inference.types import Clip, DecodedVideo, Detection, Picture, VideoProbe
 

@@ -12,7 +12,7 @@ import torch
 from inference.errors import ManifestError
 
 if TYPE_CHECKING:  # this module runs without pydantic
-    from inference.manifest import DtypeName
+    from inference.manifest.schema import DtypeName
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

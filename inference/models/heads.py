@@ -11,7 +11,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 from inference.errors import ManifestError
 
 if TYPE_CHECKING:  # this module runs without pydantic
-    from inference.manifest import HeadSpec
+    from inference.manifest.schema import HeadSpec
 
 
 class LinearHead(nn.Module):

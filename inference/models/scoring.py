@@ -14,15 +14,15 @@ from typing import Protocol
 
 import torch
 
-from inference.batcher import Answer, BatchCounters, Batcher
+from inference.models.batcher import Answer, BatchCounters, Batcher
 from inference.errors import Transient
-from inference.filters import Manifest, Output
+from inference.manifest.manifest import Manifest, Output
 from inference.models.device import device_info, device_name
 from inference.models.faults import device_faults
 from inference.models.video_model import VideoModel
-from inference.pool import Pool, PoolCounters
-from inference.preprocessing import Preprocessing
-from inference.transforms import gather_clip
+from inference.models.lending import Pool, PoolCounters
+from inference.manifest.preprocessing import Preprocessing
+from inference.models.transforms import gather_clip
 from inference.types import Clip, DecodedVideo, Detection, Scores
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from inference.transforms import Normalise, Upload
+from inference.models.transforms import Normalise, Upload
 
 Probabilities = npt.NDArray[np.float32]
 Features = Callable[[Tensor], Tensor]
@@ -46,7 +46,7 @@ class VideoModel(nn.Module):
 
 
 class ClipScorer:
-    """Scores a batch of host clips on a device; what a :class:`~inference.batcher.Batcher` runs."""
+    """Scores a batch of host clips on a device; what a :class:`~inference.models.batcher.Batcher` runs."""
 
     def __init__(
         self, model: VideoModel, device: torch.device, *, features: Features | None = None, max_batch: int = 1

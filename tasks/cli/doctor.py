@@ -176,7 +176,7 @@ def check_output(url: str, tables: str | None) -> Iterator[Finding]:
 
 def check_weights(chosen: Settings) -> Iterator[Finding]:
     """Which weights are on this node, which are to be downloaded, which are missing; seeded ones need no file."""
-    from inference.filters import load_manifest
+    from inference.manifest.manifest import load_manifest
 
     for one in look_at_weights(load_manifest(chosen.manifest), chosen):
         yield Finding(f"weights {one.entry}", is_well=one.is_well, found=one.found, remedy=one.remedy)
@@ -189,7 +189,7 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
             "models", is_well=True, found="not loaded: no PyTorch here, which GPU workers alone need (gpu extra)"
         )
         return
-    from inference.filters import load_manifest
+    from inference.manifest.manifest import load_manifest
     from inference.models.build import open_models
 
     manifest = bring_weights(load_manifest(chosen.manifest), chosen)

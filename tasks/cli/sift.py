@@ -8,7 +8,7 @@ import click
 from celery.bin.base import CeleryCommand
 from rich.console import Console
 
-from inference.filters import load_manifest
+from inference.manifest.manifest import load_manifest
 from storage.ledger import Counts, Ledger, Run
 from tasks.cli.summary import print_summary
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from kombu.exceptions import OperationalError
 
 from inference.errors import ManifestError
-from inference.filters import Manifest, load_manifest
+from inference.manifest.manifest import Manifest, load_manifest
 from storage.errors import StorageError, UsageError
 from storage.ledger import Ledger, RunSpec
 from storage.records import check_input_columns

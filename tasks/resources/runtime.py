@@ -28,7 +28,7 @@ from tasks.resources.weights import bring_weights
 
 if TYPE_CHECKING:  # only GPU workers pay for torch
     from inference.decode import DecoderPool
-    from inference.filters import Manifest
+    from inference.manifest.manifest import Manifest
     from inference.models.build import Models
     from inference.types import Verdict
 
@@ -196,7 +196,7 @@ def _end_idle_leases(rt: Runtime) -> int:
 def open_judging(settings: Settings) -> Judging:
     """Load and warm the manifest's models, and get the decoder ready."""
     from inference.decode import DecodeLimits, DecoderPool
-    from inference.filters import load_manifest
+    from inference.manifest.manifest import load_manifest
     from inference.models.build import open_models
 
     manifest = bring_weights(load_manifest(settings.manifest), settings)

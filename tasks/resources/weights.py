@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.weights import is_remote
+from inference.manifest.weights import is_remote
 from storage.errors import StorageError, UsageError
 from storage.objects.protocol import ObjectStore
 from storage.objects.ranged import RangedStore
@@ -16,8 +16,8 @@ from tasks.settings import Settings
 from tasks.resources.stores import open_tiers
 
 if TYPE_CHECKING:
-    from inference.filters import Manifest
-    from inference.manifest import WeightsEntry
+    from inference.manifest.manifest import Manifest
+    from inference.manifest.schema import WeightsEntry
 
 MIB = 1024**2
 

@@ -48,7 +48,7 @@ def _spool(rt: Runtime) -> dict[str, Any]:
 
 
 def _judging(judging: Judging) -> dict[str, Any]:
-    from inference.batcher import BatchCounters
+    from inference.models.batcher import BatchCounters
     from inference.models.device import device_load
 
     models, load = judging.models, device_load(judging.models.device)

@@ -10,7 +10,7 @@ from functools import partial
 
 from kombu.exceptions import OperationalError
 
-from inference.filters import load_manifest
+from inference.manifest.manifest import load_manifest
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger
 from tasks.resources.redis import ledger_client

@@ -102,7 +102,7 @@ def _look_at_spool(runtime: Runtime, found: Found) -> None:
 
 
 def _look_at_models(judging: Judging, found: Found) -> None:
-    from inference.batcher import BatchCounters
+    from inference.models.batcher import BatchCounters
     from inference.models.device import device_load
 
     for name, counters in judging.models.counters().items():

@@ -18,9 +18,9 @@ import redis
 import torch
 
 from inference.decode import DecoderPool
-from inference.filters import Manifest, parse_manifest
+from inference.manifest.manifest import Manifest, parse_manifest
 from inference.models.scoring import Models
-from inference.pool import Pool
+from inference.models.lending import Pool
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.objects.directory import DirectoryStore

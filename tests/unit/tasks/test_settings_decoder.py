@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.decode.adapter import ADAPTERS, ON_GPU
+from inference.decode.decoders.adapter import ADAPTERS, ON_GPU
 from tasks.setting_values import DECODERS, GPU_CHILDREN, GPU_DECODERS
 from tasks.settings import Settings, SettingsError
 

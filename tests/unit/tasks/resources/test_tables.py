@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from inference.filters import load_manifest
+from inference.manifest.manifest import load_manifest
 from storage.errors import UsageError
 from storage.ledger import Ledger, Run, RunSpec
 from storage.records import INPUT_COLUMNS, OUTPUT_COLUMNS

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from inference.checkpoint import save_checkpoint
+from inference.models.checkpoint import save_checkpoint
 from inference.errors import ManifestError
-from inference.filters import load_manifest
-from inference.manifest import BackboneSpec
+from inference.manifest.manifest import load_manifest
+from inference.manifest.schema import BackboneSpec
 from inference.models.backbone import build_backbone
 from inference.models.heads import build_head
-from inference.preprocessing import Preprocessing
+from inference.manifest.preprocessing import Preprocessing
 from inference.types import Fit, PictureSpec
 from storage.errors import ForbiddenPath, ObjectCorrupt, UsageError
 from tasks.cli.doctor import check_models, check_weights

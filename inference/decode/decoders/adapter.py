@@ -1,0 +1,60 @@
+"""The seam between the one decode pass and a decoding library. A new decoder is one module and one line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from inference.decode.limits import DecodeLimits
+from inference.decode.frames.timeline import Timeline
+from inference.types import Frames, Indices, PictureSpec
+
+ADAPTERS: Mapping[str, str] = {
+    "pyav": "inference.decode.decoders.pyav:PyAv",
+    "decord": "inference.decode.decoders.decord:Decord",
+    "nvdec": "inference.decode.decoders.nvdec:open_nvdec",
+}
+ON_GPU = frozenset({"nvdec"})  # they need what a driver needs, sockets included
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What decoding told on top of the :class:`Timeline`."""
+
+    width: int  # pixels, upright
+    height: int
+    rotation_degrees: int  # clockwise turn that was applied: 0, 90, 180, 270
+    decoded_fraction: float  # of the frames up to the last wanted one
+    decoder: str  # the adapter that made the frames
+    is_mirrored: bool = False  # on top of the turn
+    fallback_reason: str = ""  # why that is not the adapter which was asked; up to a colon, the kind of reason
+
+
+class VideoDecoder(Protocol):
+    """A decoding library. Both calls raise :class:`BadVideo`, and MemoryError when the limit is hit."""
+
+    def probe(self, path: str, limits: DecodeLimits) -> Timeline:
+        """Find every presented frame without decoding; refuse what is not a video or over a limit."""
+
+    def read(
+        self,
+        path: str,
+        timeline: Timeline,
+        wanted: Mapping[PictureSpec, Indices],
+        frames: Mapping[PictureSpec, Frames],
+        limits: DecodeLimits,
+    ) -> Reading:
+        """Fill ``frames[spec][n]`` with the upright frame ``wanted[spec][n]`` (ascending, into the timeline).
+
+        A wanted frame that is broken is replaced by the nearest that decodes.
+        """
+
+
+def open_decoder(name: str) -> VideoDecoder:
+    """Return the adapter of that name, or build the one at a dotted path ``package.module:Name``."""
+    module, _, attribute = ADAPTERS.get(name, name).partition(":")
+    if not attribute:
+        raise ValueError(f"decoder {name!r} is not known: use one of {', '.join(sorted(ADAPTERS))}")
+    return cast("VideoDecoder", getattr(importlib.import_module(module), attribute)())

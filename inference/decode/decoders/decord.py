@@ -1,0 +1,100 @@
+"""decord: the original's library, for comparing scores with its pictures. What it would get wrong is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import decord
+import numpy as np
+from decord import logging
+
+from inference.decode.decoders.adapter import Reading
+from inference.decode.frames.fit import Placement, place, placement
+from inference.decode.limits import DecodeLimits
+from inference.decode.decoders.pyav import PyAv
+from inference.decode.frames.timeline import Timeline
+from inference.errors import BadVideo, VideoFault
+from inference.types import Frames, Indices, PictureSpec
+
+# It seeks to the start before it reads, and in a transport stream that lands on the second keyframe.
+_UNSUPPORTED_FORMATS = frozenset({"mpegts"})
+_FIRST, _THUMBNAIL = np.zeros(1, dtype=np.int64), PictureSpec(16, 16)
+
+logging.set_level(logging.QUIET)
+
+
+@dataclass(frozen=True, slots=True)
+class Decord:
+    """:class:`~inference.decode.decoders.adapter.VideoDecoder` over decord: one pass for each picture size.
+
+    decord tells neither container, codec nor rotation and opens whatever a playlist names, so the file is first
+    opened and counted by PyAV, and decord must count the same frames. Its own indexing (``get_batch``, ``vr[n]``)
+    seeks, and then misses by a few frames in open groups of pictures: frames are read one after the other.
+    """
+
+    pyav: PyAv = field(default_factory=PyAv)
+
+    def probe(self, path: str, limits: DecodeLimits) -> Timeline:
+        """Demux the whole file, with PyAV."""
+        timeline = self.pyav.probe(path, limits)
+        if timeline.container in _UNSUPPORTED_FORMATS:
+            raise _unsupported(f"decord leaves out the first frames of {timeline.container}")
+        return timeline
+
+    def read(
+        self,
+        path: str,
+        timeline: Timeline,
+        wanted: Mapping[PictureSpec, Indices],
+        frames: Mapping[PictureSpec, Frames],
+        limits: DecodeLimits,
+    ) -> Reading:
+        """Read from the start up to the last wanted frame of each picture."""
+        first = {_THUMBNAIL: np.empty((1, _THUMBNAIL.height, _THUMBNAIL.width, 3), dtype=np.uint8)}
+        reading = self.pyav.read(path, timeline, {_THUMBNAIL: _FIRST}, first, limits)  # how it stands
+        if reading.is_mirrored:
+            raise _unsupported("decord turns pictures, but does not mirror them")
+        for spec, indices in wanted.items():
+            placed = placement(spec, reading.width, reading.height)
+            _fill(frames[spec], indices, placed, _presented(path, timeline, placed))
+        return Reading(reading.width, reading.height, reading.rotation_degrees, timeline.readable_fraction, "decord")
+
+
+def _fill(canvases: Frames, indices: Indices, placed: Placement, presented: Iterator[decord.nd.NDArray]) -> None:
+    rows = iter(enumerate(indices.tolist()))
+    row, index = next(rows)
+    for number, frame in enumerate(presented):
+        if number == index:
+            place(frame.asnumpy(), placed, canvases[row])
+            row, index = next(rows, (row, -1))
+        if index < 0:
+            return
+
+
+def _presented(path: str, timeline: Timeline, placed: Placement) -> Iterator[decord.nd.NDArray]:
+    """Yield every frame (height, width, 3), upright and scaled. Raises :class:`BadVideo`."""
+    try:
+        reader = decord.VideoReader(path, width=placed.width, height=placed.height, num_threads=1)
+    except (decord.DECORDError, RuntimeError, AssertionError) as error:
+        if timeline.readable_fraction < 1:
+            raise BadVideo(VideoFault.CORRUPT, f"decord cannot open it: {_reason(error)}") from error
+        raise _unsupported(f"decord cannot open this {timeline.codec}: {_reason(error)}") from error
+    counted = len(timeline.pts_seconds)
+    if len(reader) != counted:
+        raise _unsupported(f"decord counts {len(reader)} frames where {counted} are presented")
+    for number in range(counted):
+        try:
+            yield reader.next()
+        except (decord.DECORDError, StopIteration) as error:
+            raise BadVideo(VideoFault.CORRUPT, f"decord fails at frame {number}: {_reason(error)}") from error
+
+
+def _unsupported(reason: str) -> BadVideo:
+    return BadVideo(VideoFault.UNSUPPORTED, f"{reason}: use the decoder pyav")
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of decord's report that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,173 @@
+"""Writing a cropped video: H.264 beside the source's own sound, in an MP4 that plays while it loads.
+
+The same frames give the same bytes, so that making a crop twice stores it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from typing import Any, Final
+
+import av
+import av.error
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from inference.decode.limits import DecodeLimits
+from inference.decode.frames.orientation import Orientation
+from inference.decode.decoders.pyav import check_headroom
+from inference.decode.frames.timeline import Timeline
+from inference.errors import BadVideo, VideoFault
+from inference.types import Indices
+
+CODEC: Final = "libx264"
+# Hardly to be told from the source. Without B-frames pictures are stored in the order in which they are shown: with
+# them an MP4's duration and edit list are wrong when frames stay for uneven times.
+CODEC_OPTIONS = {"preset": "veryfast", "crf": "18", "profile": "high", "bf": "0"}
+CONTAINER = "mp4"
+CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}  # the latter leaves out date and versions
+REVISION = 1  # of this file: raise it with every change that changes what comes out
+# What players expect in an MP4; FFmpeg would write more.
+MP4_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", "flac", "opus"})
+_COUNTED_TIME_BASE = Fraction(1, 90_000)  # of sources whose frames have no timestamps
+
+
+def encoder_identity() -> dict[str, Any]:
+    """Everything but the source and the crop that decides on the bytes."""
+    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return {"codec": CODEC, "options": CODEC_OPTIONS, "libavcodec": libavcodec, "revision": REVISION}
+
+
+def copyable_audio(container: InputContainer) -> list[AudioStream]:
+    """The audio streams that an MP4 takes as they are."""
+    known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    return [stream for stream in known if stream.codec_context.codec.canonical_name in MP4_AUDIO]
+
+
+class CropEncoder:
+    """Encodes frames as they come, each at its own time of the source. The first frame decides on size and colours."""
+
+    def __init__(
+        self, path: str, stream: VideoStream, audio: Sequence[AudioStream], timeline: Timeline, limits: DecodeLimits
+    ) -> None:
+        self._path = path
+        self._stream = stream
+        self._audio = audio
+        self._limits = limits
+        self._time_base, self._ticks = _clock(stream, timeline)
+        self._origin_seconds = self._ticks[0] * self._time_base if timeline.ticks is not None else Fraction(0)
+        self._seconds = timeline.duration_seconds
+        self._durations = _durations(self._ticks, float(timeline.duration_seconds / self._time_base))
+        self._output: OutputContainer | None = None
+        self._video: VideoStream
+        self._copies: dict[int, AudioStream] = {}
+        self._early: list[av.Packet[Any]] = []  # sound that came before the first picture
+        self._last_position = -1
+        self.num_frames = 0
+        self.written_bytes = 0
+
+    def encode(self, frame: VideoFrame, positions: Sequence[int], turned: Orientation) -> None:
+        """Encode a frame at each of the positions. Raises :class:`BadVideo`, MemoryError, OSError."""
+        with self._faults():
+            if self._output is None:
+                self._open(frame, turned)
+            for position in positions:
+                if position > self._last_position:  # a straggler's place is taken
+                    self._encode(frame, position)
+
+    def take(self, packet: av.Packet[Any]) -> None:
+        """Copy a packet of sound."""
+        if self._output is None:
+            self._early.append(packet)
+            return
+        with self._faults():
+            self._copy(packet)
+
+    def finish(self) -> None:
+        """Write what is still held back, and the index."""
+        if self._output is None:
+            raise BadVideo(VideoFault.CROP_FAILED, "no frame could be decoded to be cropped")
+        with self._faults():
+            self._mux(self._video.encode(None))
+            self._output.close()
+
+    def discard(self) -> None:
+        """Close what was begun; the file is worthless."""
+        if self._output is not None:
+            with suppress(av.FFmpegError):
+                self._output.close()
+
+    def _open(self, first: VideoFrame, turned: Orientation) -> None:
+        output = av.open(self._path, "w", format=CONTAINER, options=dict(CONTAINER_OPTIONS))
+        rate = Fraction(len(self._ticks) / self._seconds).limit_denominator(1001)
+        video = output.add_stream(CODEC, rate=max(rate, Fraction(1, 1001)), options=dict(CODEC_OPTIONS))
+        video.width, video.height, video.pix_fmt = first.width, first.height, first.format.name
+        context = video.codec_context
+        context.time_base, context.thread_count = self._time_base, 1
+        if shape := self._stream.sample_aspect_ratio:  # of a pixel
+            context.sample_aspect_ratio = 1 / shape if turned.is_transposed else shape
+        context.color_range, context.colorspace = first.color_range, first.colorspace
+        context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
+        self._copies = {stream.index: output.add_stream_from_template(stream) for stream in self._audio}
+        self._output, self._video = output, video
+        early, self._early = self._early, []
+        for packet in early:
+            self._copy(packet)
+
+    def _encode(self, frame: VideoFrame, position: int) -> None:
+        frame.pts, frame.time_base = int(self._ticks[position] - self._ticks[0]), self._time_base
+        self._mux(self._video.encode(frame))
+        self._last_position = position
+        self.num_frames += 1
+
+    def _copy(self, packet: av.Packet[Any]) -> None:
+        if packet.dts is None or packet.time_base is None:  # has no place in time
+            return
+        shift = round(self._origin_seconds / packet.time_base)
+        packet.dts -= shift
+        packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+        packet.stream = self._copies[packet.stream_index]
+        self._mux([packet])
+
+    def _mux(self, packets: Sequence[av.Packet[Any]]) -> None:
+        for packet in packets:
+            if packet.stream is self._video and packet.pts is not None:
+                packet.duration = self._durations[packet.pts]
+            self.written_bytes += packet.size
+            self._output.mux(packet)  # type: ignore[union-attr]  # opened with the first frame
+        if self.written_bytes > self._limits.max_bytes:
+            raise BadVideo(
+                VideoFault.CROP_FAILED, f"the crop grew over the limit of {self._limits.max_bytes} bytes for one video"
+            )
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except av.error.MemoryError as error:
+            raise MemoryError(str(error)) from error
+        except av.error.OSError as error:  # the disk is full, or fails: not the video's fault
+            raise OSError(error.errno, error.strerror) from error
+        except av.FFmpegError as error:
+            check_headroom(self._stream)
+            raise BadVideo(VideoFault.CROP_FAILED, f"the crop cannot be encoded ({error.strerror})") from error
+
+
+def _clock(stream: VideoStream, timeline: Timeline) -> tuple[Fraction, Indices]:
+    """The time base, and each frame's pts in it."""
+    if timeline.ticks is not None and stream.time_base is not None:
+        return stream.time_base, timeline.ticks
+    ticks = np.rint(timeline.pts_seconds * float(1 / _COUNTED_TIME_BASE)).astype(np.int64)
+    return _COUNTED_TIME_BASE, ticks
+
+
+def _durations(ticks: Indices, end: float) -> dict[int, int]:
+    """How long each frame stays, by its pts from the first frame on; all in ticks."""
+    from_first = ticks - ticks[0]
+    stays = np.diff(from_first, append=max(round(end), int(from_first[-1]) + 1))
+    return dict(zip(from_first.tolist(), stays.tolist(), strict=True))

@@ -1,0 +1,217 @@
+"""The declared filters: which outputs the enabled switches ask for, and what one decode pass must yield for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from inference.errors import ManifestError
+from inference.manifest.schema import DetectorSpec, FilterSpec, ManifestSpec, OutputSpec, WeightsEntry, parse_seed
+from inference.manifest.preprocessing import Preprocessing, agree
+from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
+from inference.manifest.weights import PACKAGE, is_remote, package_path
+
+BUILT_IN = ("production", "tiny")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One key of the output: which head judges which clips."""
+
+    key: str
+    filter: str
+    head: str
+    labels: tuple[str, ...]
+    request: ClipRequest
+    is_reversed: bool
+
+    @property
+    def is_segmented(self) -> bool:
+        """Whether the key holds one verdict per window instead of one for the video."""
+        return self.request.scope is Scope.WINDOWS
+
+
+@dataclass(frozen=True)  # without slots: the cached properties need a dict
+class Manifest:
+    """A validated manifest, the directory its relative paths start from, and where its remote weights lie."""
+
+    spec: ManifestSpec
+    directory: Path
+    local: Mapping[str, Path] = field(default_factory=dict)  # remote reference -> path on this machine
+
+    @property
+    def name(self) -> str:
+        """The manifest's own name."""
+        return self.spec.name
+
+    @property
+    def filters(self) -> tuple[FilterSpec, ...]:
+        """The classifying filters, in order; the detector stands apart."""
+        return self.spec.filters
+
+    @property
+    def detector(self) -> DetectorSpec | None:
+        """The detector of abnormal regions, if there is one."""
+        return self.spec.detector
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical content: comments, order, spelled-out defaults and speed do not count.
+
+        Nor does the place of weights of which every byte is pinned: the same ones elsewhere are the same manifest.
+        """
+        content = self.spec.model_dump(mode="json", exclude={"compute"})
+        for entry in (*content["backbones"].values(), *content["heads"].values(), content["detector"] or {}):
+            if isinstance(entry.get("sha256"), dict) or is_remote(entry.get("weights", "")):
+                entry["weights"] = "pinned"
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @cached_property
+    def switches(self) -> tuple[str, ...]:
+        """Every switch once, in the manifest's order."""
+        detector = [self.spec.detector.switch] if self.spec.detector else []
+        return tuple(dict.fromkeys([*(one.switch for one in self.filters), *detector]))
+
+    @cached_property
+    def preprocessing(self) -> Mapping[str, Preprocessing]:
+        """Backbone name -> its input. Read when first asked: only decoding and inference need the checkpoints.
+
+        Raises:
+            ManifestError: a value is missing, or the manifest and a checkpoint differ.
+        """
+        return {name: agree(name, spec, self.weights_path(spec.weights)) for name, spec in self.spec.backbones.items()}
+
+    def outputs(self, enabled: frozenset[str]) -> tuple[Output, ...]:
+        """The classifiers' outputs under the enabled switches, in the manifest's order.
+
+        Raises:
+            ManifestError: a switch is unknown.
+        """
+        self.check_switches(enabled)
+        chosen = (one for one in self.filters if one.switch in enabled)
+        return tuple(self._output(one, output) for one in chosen for output in one.outputs)
+
+    def detection(self, enabled: frozenset[str]) -> ClipRequest | None:
+        """The frames the detector looks at; None when there is no detector or its switch is off."""
+        self.check_switches(enabled)
+        spec = self.spec.detector
+        if spec is None or spec.switch not in enabled:
+            return None
+        picture = PictureSpec(height=spec.size, width=spec.size, fit=Fit.LETTERBOX)
+        return ClipRequest(Scope.SAMPLED, picture, spec.max_frames, interval_seconds=spec.interval_seconds)
+
+    def decode_plan(self, enabled: frozenset[str]) -> DecodePlan:
+        """What one decode pass must yield: distinct requests, in the order of the outputs, the detector's last.
+
+        Raises:
+            ManifestError: a switch is unknown, or nothing is enabled.
+        """
+        requests = [output.request for output in self.outputs(enabled)]
+        if (frames := self.detection(enabled)) is not None:
+            requests.append(frames)
+        if not requests:
+            raise ManifestError(f"no filter is enabled; turn on at least one of {', '.join(self.switches)}")
+        return DecodePlan(tuple(dict.fromkeys(requests)))
+
+    def enabled_filters(self, enabled: frozenset[str]) -> tuple[str, ...]:
+        """Names of the filters the switches turn on, the detector's among them.
+
+        Raises:
+            ManifestError: a switch is unknown.
+        """
+        self.check_switches(enabled)
+        switch_of = {one.name: one.switch for one in self.filters}
+        if self.detector is not None:
+            switch_of[self.detector.name] = self.detector.switch
+        return tuple(name for name, switch in switch_of.items() if switch in enabled)
+
+    def check_switches(self, enabled: Iterable[str]) -> None:
+        """Raise ManifestError naming the switches this manifest does not have."""
+        if unknown := sorted(set(enabled) - set(self.switches)):
+            raise ManifestError(
+                f"unknown switch {', '.join(unknown)}; manifest {self.name} has {', '.join(self.switches)}"
+            )
+
+    def weights_path(self, weights: str) -> Path | None:
+        """Where a ``weights`` entry points; None for seeded weights.
+
+        Raises:
+            ManifestError: the weights are remote and not on this machine, or no installed package ships them.
+        """
+        if parse_seed(weights) is not None:
+            return None
+        if is_remote(weights) and weights not in self.local:
+            raise ManifestError(f"weights {weights} are not on this machine; `tamis worker` fetches them at its start")
+        if weights.startswith(PACKAGE):
+            return package_path(weights)
+        return self.local.get(weights, self.directory / weights)
+
+    @property
+    def remote_weights(self) -> tuple[WeightsEntry, ...]:
+        """The entries whose weights must be brought to this machine, each reference once."""
+        return tuple({one.weights: one for one in self.spec.weights_entries if is_remote(one.weights)}.values())
+
+    def with_local(self, local: Mapping[str, Path]) -> Manifest:
+        """The same manifest, told where on this machine its remote weights lie; its digest stays the same."""
+        return replace(self, local=dict(local))
+
+    def _output(self, one: FilterSpec, output: OutputSpec) -> Output:
+        head = self.spec.heads[one.head]
+        clip = self.preprocessing[head.backbone]
+        request = ClipRequest(output.scope, clip.picture, clip.num_frames)
+        if output.scope is Scope.WINDOWS:
+            request = ClipRequest(
+                output.scope, clip.picture, clip.num_frames, output.window_seconds, output.overlap_seconds
+            )
+        return Output(output.key, one.name, one.head, head.labels, request, output.is_reversed)
+
+
+def load_manifest(name_or_path: str | Path) -> Manifest:
+    """Read a manifest: ``"tiny"``, ``"production"``, or the path of a TOML file.
+
+    Raises:
+        ManifestError: no such manifest, not TOML, or a value is wrong; the message names it and the remedy.
+    """
+    if str(name_or_path) in BUILT_IN:
+        return _read(Path(__file__).parent / "manifests" / f"{name_or_path}.toml")
+    return _read(Path(name_or_path))
+
+
+def parse_manifest(text: str, *, directory: Path, source: str) -> Manifest:
+    """A manifest from TOML text; ``source`` names it in errors, relative weights start from ``directory``."""
+    try:
+        # By way of JSON: strict validation then accepts lists for tuples and strings for enums, and nothing looser.
+        content = json.dumps(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise ManifestError(f"{source} is not a TOML manifest ({error}); correct that line") from error
+    try:
+        return Manifest(ManifestSpec.model_validate_json(content), directory)
+    except ValidationError as error:
+        raise ManifestError(f"{source}: {_explain(error)}") from error
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"manifest {path} cannot be read ({error}); give a TOML file or one of {', '.join(BUILT_IN)}"
+        ) from error
+    return parse_manifest(text, directory=path.parent.absolute(), source=str(path))
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_one(".".join(map(str, one["loc"])), one["msg"], one["input"]) for one in error.errors())
+
+
+def _explain_one(where: str, what: str, found: object) -> str:
+    what = what.removeprefix("Value error, ")
+    return f"{where} = {found!r}: {what}" if where and not isinstance(found, dict) else f"{where or 'manifest'}: {what}"

@@ -1,0 +1,124 @@
+"""What a backbone must be fed, agreed between its manifest entry and its checkpoint's ``config.json``.
+
+A wrong size, crop or mean ruins scores without any error, so nothing is assumed: a value that neither states, or that
+both state differently, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.errors import ManifestError
+from inference.manifest.schema import BackboneSpec, Channels, Divisors
+from inference.types import Fit, PictureSpec
+from inference.manifest.weights import Pins, check_content, pin_of
+
+CONFIG_NAME = "config.json"
+RECORDED = ("num_frames", "size", "mean", "std")  # by a checkpoint; the fit is not, so there the manifest decides
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """A backbone's input: ``num_frames`` pictures, scaled to [0, 1], then ``(x - mean) / std`` per RGB channel."""
+
+    num_frames: int
+    picture: PictureSpec
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class _Preprocessor(BaseModel):
+    """The ``preprocessor`` section of a checkpoint of the video_transformers format."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    num_timesteps: int = Field(ge=1)
+    input_size: int = Field(ge=16)
+    means: Channels
+    stds: Divisors
+    min_short_side: int | None = None
+
+
+def read_config(weights: Path, pins: Pins | None = None) -> Mapping[str, Any]:
+    """The ``config.json`` beside the weights; empty when there is none.
+
+    Raises:
+        ManifestError: the file is not a JSON object, or not the pinned one.
+    """
+    directory = weights if weights.is_dir() else weights.parent
+    path = directory / CONFIG_NAME
+    try:
+        content = path.read_bytes()
+        if isinstance(pins, Mapping):  # one digest alone is the weights file's
+            check_content(path, content, pin_of(CONFIG_NAME, pins, directory))
+        config = json.loads(content)
+    except FileNotFoundError as error:
+        if isinstance(pins, Mapping) and CONFIG_NAME in pins:
+            raise ManifestError(f"{path} is pinned and missing; restore the checkpoint's file") from error
+        return {}
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} cannot be read as JSON ({error}); restore the checkpoint's file") from error
+    if not isinstance(config, dict):
+        raise ManifestError(f"{path} is not a JSON object; restore the checkpoint's file")
+    return config
+
+
+def agree(name: str, spec: BackboneSpec, weights: Path | None) -> Preprocessing:
+    """The preprocessing of backbone ``name``, whose checkpoint is at ``weights``; None for seeded weights.
+
+    Raises:
+        ManifestError: a value is missing, or the manifest and the checkpoint differ.
+    """
+    stated = spec.preprocessing.model_dump(exclude_none=True)
+    recorded = _recorded(spec, weights) if weights else {}
+    for field in RECORDED:
+        _refuse_conflict(f"backbones.{name}.preprocessing.{field}", stated.get(field), recorded.get(field))
+    return _complete(name, recorded | stated)
+
+
+def _recorded(spec: BackboneSpec, weights: Path) -> dict[str, Any]:
+    section = read_config(weights, spec.sha256).get("preprocessor")
+    if section is None:
+        return {}
+    try:
+        found = _Preprocessor.model_validate(section)
+    except ValidationError as error:
+        raise ManifestError(f"preprocessor in {spec.weights}/{CONFIG_NAME}: {error}; restore the file") from error
+    return {
+        "num_frames": found.num_timesteps,
+        "size": found.input_size,
+        "fit": Fit.CENTRE_CROP,  # what that library does when it validates and predicts
+        "shortest_edge": found.min_short_side,
+        "mean": found.means,
+        "std": found.stds,
+    }
+
+
+def _refuse_conflict(where: str, stated: object, recorded: object) -> None:
+    if stated is not None and recorded is not None and stated != recorded:
+        raise ManifestError(
+            f"{where} = {stated}, but the checkpoint was trained with {recorded}; remove it from the manifest"
+        )
+
+
+def _complete(name: str, values: Mapping[str, Any]) -> Preprocessing:
+    missing = [field for field in (*RECORDED, "fit") if values.get(field) is None]
+    if missing:
+        raise ManifestError(
+            f"backbones.{name}.preprocessing lacks {', '.join(missing)}, and its checkpoint does not say; "
+            "state what it was trained with"
+        )
+    size, fit = values["size"], Fit(values["fit"])
+    shortest_edge = values.get("shortest_edge") if fit is Fit.CENTRE_CROP else None
+    if shortest_edge is not None and shortest_edge < size:
+        raise ManifestError(
+            f"backbones.{name}.preprocessing.shortest_edge = {shortest_edge} is below size = {size}; raise it"
+        )
+    picture = PictureSpec(height=size, width=size, fit=fit, shortest_edge=shortest_edge)
+    return Preprocessing(values["num_frames"], picture, tuple(values["mean"]), tuple(values["std"]))

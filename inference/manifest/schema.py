@@ -1,0 +1,253 @@
+"""The manifest's schema: which backbones, heads, filters and detector there are, as declared in TOML.
+
+Nothing here imports torch: a feed, an io worker and the judge read the same manifest as the GPU worker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from inference.types import Fit, Scope
+from inference.manifest.weights import Pins, check_pins, check_reference, is_remote
+
+STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+SEED = re.compile(r"seed:(\d{1,18})")
+
+
+def parse_seed(weights: str) -> int | None:
+    """The seed of ``"seed:<int>"`` weights; None when ``weights`` is a path."""
+    match = SEED.fullmatch(weights)
+    return int(match[1]) if match else None
+
+
+def _check_weights(weights: str) -> str:
+    if weights.startswith("seed:") and parse_seed(weights) is None:
+        raise ValueError('write "seed:<whole number>", or the path of a checkpoint')
+    return check_reference(weights)
+
+
+def _check_distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := duplicates(labels):
+        raise ValueError(f"{', '.join(twice)} stands twice; give every class its own label")
+    return labels
+
+
+def duplicates(names: Iterable[Hashable]) -> list[str]:
+    """The names that occur more than once, each once, as text."""
+    seen: set[Hashable] = set()
+    twice: dict[Hashable, None] = {}
+    for name in names:
+        if name in seen:
+            twice[name] = None
+        seen.add(name)
+    return [str(name) for name in twice]
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([_.-][a-z0-9]+)*$", max_length=64)]
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Label = Annotated[str, Field(min_length=1, max_length=64)]
+Weights = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_check_weights)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
+Sha256Pins = Sha256 | Annotated[dict[FileName, Sha256], Field(min_length=1, max_length=64)]  # or of each file by name
+DtypeName = Literal["auto", "float32", "tf32", "float16", "bfloat16"]  # tf32: float32, multiplied less exactly on a GPU
+Channels = tuple[float, float, float]
+Divisors = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+Share = Annotated[float, Field(ge=0, le=1)]
+PictureSide = Annotated[int, Field(ge=16, le=4096)]
+FrameCount = Annotated[int, Field(ge=1, le=1024)]
+
+
+class PreprocessingSpec(BaseModel):
+    """What the manifest says of a backbone's input; what a checkpoint records may be left out."""
+
+    model_config = STRICT
+
+    num_frames: FrameCount | None = None
+    size: PictureSide | None = None  # pixels, both sides
+    fit: Literal[Fit.SQUASH, Fit.CENTRE_CROP] | None = None
+    shortest_edge: PictureSide | None = None  # pixels; centre_crop only
+    mean: Channels | None = None  # RGB, of pictures scaled to [0, 1]
+    std: Divisors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsEntry:
+    """Weights where the manifest names them, as in ``heads.vfx``."""
+
+    name: str
+    weights: str
+    sha256: Pins | None
+
+
+class BackboneSpec(BaseModel):
+    """A video encoder: its architecture, weights and input."""
+
+    model_config = STRICT
+
+    family: Name = "vjepa2"  # the Transformers model type
+    config: dict[str, Any] = Field(default_factory=dict)  # of that model type
+    weights: Weights
+    sha256: Sha256Pins | None = None  # of the weights file
+    dtype: DtypeName = "auto"  # auto: float16 on a GPU, float32 on a CPU
+    preprocessing: PreprocessingSpec = PreprocessingSpec()
+
+
+class HeadSpec(BaseModel):
+    """A classifier on one backbone's tokens; a label's place is its class index."""
+
+    model_config = STRICT
+
+    backbone: Name
+    kind: Literal["linear", "attentive"] = "linear"
+    labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=1000), AfterValidator(_check_distinct)]
+    weights: Weights
+    sha256: Sha256Pins | None = None
+    depth: Annotated[int, Field(ge=1, le=16)] = 4  # attentive: depth - 1 self-attention blocks, one cross-attention
+    num_attention_heads: Annotated[int, Field(ge=1, le=64)] = 12  # attentive
+
+
+class OutputSpec(BaseModel):
+    """One key of the output and the clips it is judged on."""
+
+    model_config = STRICT
+
+    key: Key
+    scope: Literal[Scope.WHOLE, Scope.WINDOWS]
+    is_reversed: bool = False  # the clip's frames in reverse order
+    window_seconds: Annotated[float, Field(gt=0, le=3600)] = 4.0
+    overlap_seconds: Annotated[float, Field(ge=0)] = 1.0
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> Self:
+        if self.overlap_seconds >= self.window_seconds:
+            raise ValueError(
+                f"overlap_seconds = {self.overlap_seconds} must be below window_seconds = {self.window_seconds}"
+            )
+        return self
+
+
+class FilterSpec(BaseModel):
+    """A filter: the switch that turns it on, its head and its outputs."""
+
+    model_config = STRICT
+
+    name: Key
+    switch: Key
+    head: Name
+    outputs: Annotated[tuple[OutputSpec, ...], Field(min_length=1)]
+
+
+class DetectorSpec(BaseModel):
+    """The detector of abnormal regions and the frames it looks at."""
+
+    model_config = STRICT
+
+    name: Key = "abnormal_region"
+    switch: Key = "abnormal_region_enable"
+    architecture: Annotated[str, Field(pattern=r"^yolov8[nsmlx]$")] = "yolov8n"
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), AfterValidator(_check_distinct)]
+    weights: Weights
+    sha256: Sha256Pins | None = None
+    dtype: DtypeName = "auto"
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 960  # pixels, both sides of the letterbox
+    confidence: Share = 0.25  # a box's least score
+    iou: Share = 0.45  # boxes of one label that overlap more are one box
+    max_boxes: Annotated[int, Field(ge=1, le=1000)] = 100  # per frame
+    interval_seconds: Annotated[float, Field(gt=0)] = 1.0
+    max_frames: Annotated[int, Field(ge=1, le=1024)] = 64
+    instances: Annotated[int, Field(ge=1, le=16)] = 1  # warm copies lent to threads
+    is_record_only: bool = False  # boxes are recorded, and never acted on
+    min_frames: FrameCount = 3  # that must have been looked at before a crop is made
+    min_presence: Share = 0.6  # a region stays when more than this share of the frames shows it
+    min_crop_share: Share = 0.5  # of the picture: less is never kept
+    crop_margin: Share = 0.005  # around every region, of the picture's longer side: a box may be a little too small
+
+
+class ComputeSpec(BaseModel):
+    """How the models are run: speed, not what they say. No part of the manifest's digest."""
+
+    model_config = STRICT
+
+    attention: Literal["auto", "cudnn", "flash", "efficient", "math"] = "auto"  # GPU kernel tried first
+    is_compiled: bool = False  # torch.compile of each layer, at start
+    uses_cuda_graphs: bool = False  # one per batch size, recorded at start
+    empty_cache_videos: Annotated[int, Field(ge=0)] = 0  # videos after which unused GPU memory is given back; 0: never
+
+
+class ManifestSpec(BaseModel):
+    """A whole manifest. Names that refer to nothing, or stand twice, are refused."""
+
+    model_config = STRICT
+
+    name: Name
+    backbones: dict[Name, BackboneSpec] = Field(default_factory=dict)
+    heads: dict[Name, HeadSpec] = Field(default_factory=dict)
+    filters: tuple[FilterSpec, ...] = ()
+    detector: DetectorSpec | None = None
+    compute: ComputeSpec = ComputeSpec()
+
+    @property
+    def dtypes(self) -> frozenset[str]:
+        """Every dtype that a model declares."""
+        detectors = [self.detector.dtype] if self.detector else []
+        return frozenset([*(one.dtype for one in self.backbones.values()), *detectors])
+
+    @property
+    def weights_entries(self) -> tuple[WeightsEntry, ...]:
+        """Every place that names weights: backbones, heads, then the detector."""
+        backbones = [WeightsEntry(f"backbones.{name}", one.weights, one.sha256) for name, one in self.backbones.items()]
+        heads = [WeightsEntry(f"heads.{name}", one.weights, one.sha256) for name, one in self.heads.items()]
+        detector = self.detector
+        boxes = [WeightsEntry("detector", detector.weights, detector.sha256)] if detector else []
+        return (*backbones, *heads, *boxes)
+
+    @model_validator(mode="after")
+    def _remote_weights_are_pinned(self) -> Self:
+        pins: dict[str, WeightsEntry] = {}
+        for entry in self.weights_entries:
+            check_pins(entry.weights, entry.sha256)
+            first = pins.setdefault(entry.weights, entry)
+            if is_remote(entry.weights) and first.sha256 != entry.sha256:
+                raise ValueError(f"{first.name} and {entry.name} pin {entry.weights} differently; give both one sha256")
+        return self
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Self:
+        _check_known("head", {name: head.backbone for name, head in self.heads.items()}, "backbones", self.backbones)
+        _check_known("filter", {one.name: one.head for one in self.filters}, "heads", self.heads)
+        return self
+
+    @model_validator(mode="after")
+    def _float32_is_one_thing(self) -> Self:
+        if {"float32", "tf32"} <= self.dtypes:
+            raise ValueError("dtype float32 and tf32 are one switch of the whole process; choose one for all models")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        detectors = [self.detector.name] if self.detector else []
+        _refuse_duplicates("filter name", [*(one.name for one in self.filters), *detectors])
+        _refuse_duplicates("output key", [output.key for one in self.filters for output in one.outputs])
+        if not self.filters and self.detector is None:
+            raise ValueError("there is neither a filter nor a detector; declare at least one")
+        return self
+
+
+def _check_known(kind: str, references: dict[str, str], table: str, known: Iterable[str]) -> None:
+    known = sorted(known)
+    for name, reference in references.items():
+        if reference not in known:
+            raise ValueError(
+                f"{kind} {name} names {reference!r}, which is not in [{table}]; there are: {', '.join(known)}"
+            )
+
+
+def _refuse_duplicates(what: str, names: Iterable[str]) -> None:
+    if twice := duplicates(names):
+        raise ValueError(f"{what} {', '.join(twice)} stands twice; rename one")

@@ -1,0 +1,230 @@
+"""Clips of any video, window and thread, batched for one backbone.
+
+One bounded queue, one thread that forms batches, one thread that runs them. Callers get futures. A batch that does not
+fit into the device's memory is run in halves, and later ones are smaller (:class:`~inference.models.batch_limit.BatchLimit`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.models.batch_limit import BatchLimit
+from inference.errors import BadVideo, DeviceLost, Transient, VideoFault
+from inference.models.faults import device_fault, is_memory_full
+from inference.models.video_model import Probabilities
+
+logger = logging.getLogger(__name__)
+
+Answer = Mapping[str, Probabilities]  # head -> probabilities (labels,)
+Score = Callable[[Sequence[Tensor], Sequence[Sequence[str]], int], Sequence[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How clips are gathered into batches."""
+
+    buckets: tuple[int, ...] = (1, 2, 4, 8, 16)  # batch sizes that are run, ascending; a batch is padded to the next
+    max_wait_seconds: float = 0.005  # how long a clip waits for company
+    queue_clips: int = 64  # at this depth submitting waits
+    timeout_seconds: float = 300.0  # for a place in the queue, and for an answer
+    recovery_batches: int = 1000  # after a full memory: smaller batches that are run before a larger one is tried again
+
+    def __post_init__(self) -> None:
+        if not self.buckets or list(self.buckets) != sorted(set(self.buckets)) or self.buckets[0] < 1:
+            raise ValueError(f"buckets = {self.buckets} must be ascending whole numbers from 1 on")
+        if self.queue_clips < 1:
+            raise ValueError(f"queue_clips = {self.queue_clips} must be at least 1")
+
+    @property
+    def max_batch(self) -> int:
+        """The most clips in one batch."""
+        return self.buckets[-1]
+
+    def bucket(self, count: int) -> int:
+        """The smallest batch size that holds ``count`` clips."""
+        return next(size for size in self.buckets if size >= count)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounters:
+    """What one batcher has done since its start, and what waits."""
+
+    batches: int = 0
+    clips: int = 0
+    padding: int = 0  # clips that were run only to fill a bucket
+    failures: int = 0  # clips that were answered with an error
+    queued: int = 0  # clips waiting now
+    memory_full: int = 0  # batches that did not fit and were run in halves
+    max_batch: int = 0  # the most clips in a batch now: less than the largest bucket after a full memory
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    clip: Tensor
+    heads: tuple[str, ...]
+    future: Future[Answer] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """Runs ``score`` on batches. Thread-safe; close it to drain the queue and end its threads."""
+
+    def __init__(self, name: str, score: Score, batching: Batching) -> None:
+        self.name = name
+        self._score = score
+        self._batching = batching
+        self._jobs: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._lost: DeviceLost | None = None
+        self._counters = BatchCounters()
+        self._limit = BatchLimit(batching.buckets, batching.recovery_batches)
+        # An executor, because its futures carry whatever the model raises without our catching everything.
+        self._device = ThreadPoolExecutor(1, thread_name_prefix=f"device-{name}")
+        self._gatherer = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
+        self._gatherer.start()
+
+    def submit(self, clip: Tensor, heads: Sequence[str]) -> Future[Answer]:
+        """Queue a host clip ``(T, H, W, 3)`` uint8 for ``heads``; waits while the queue is full.
+
+        The future raises BadVideo (scores not finite), Transient or DeviceLost, or what the model raised.
+
+        Raises:
+            Transient: the queue stayed full, or the batcher is closed.
+            DeviceLost: the device failed earlier.
+        """
+        job = _Job(clip, tuple(heads))
+        with self._changed:
+            if not self._changed.wait_for(self._takes_jobs, self._batching.timeout_seconds):
+                raise Transient(f"the queue of {self.name} stayed full for {self._batching.timeout_seconds} s; retry")
+            if self._lost is not None:
+                raise DeviceLost(str(self._lost))
+            if self._is_closed:
+                raise Transient(f"the batcher of {self.name} is closed; retry on another worker")
+            self._jobs.append(job)
+            self._changed.notify_all()
+        return job.future
+
+    def warm_up(self, clip: Tensor, heads: Sequence[str]) -> None:
+        """Run one batch of every bucket size that fits, so that no video pays for a first call; log what each cost."""
+        for size in self._batching.buckets:
+            started = time.monotonic()
+            outcome = self._device.submit(self._score, [clip] * size, [tuple(heads)] * size, size)
+            if size > self._batching.buckets[0] and is_memory_full(outcome.exception()):
+                self._shrink(size, outcome.exception())
+                return
+            outcome.result()
+            logger.info("%s: the first batch of %d took %.2f s", self.name, size, time.monotonic() - started)
+
+    def counters(self) -> BatchCounters:
+        """The counters now."""
+        with self._changed:
+            done = self._counters
+            return replace(done, queued=len(self._jobs), max_batch=self._limit.clips)
+
+    def close(self) -> None:
+        """Take no more clips, answer those queued, end the threads. Calling it again does nothing."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._gatherer.join()
+        self._device.shutdown()
+
+    def _takes_jobs(self) -> bool:
+        return len(self._jobs) < self._batching.queue_clips or self._is_closed or self._lost is not None
+
+    def _serve(self) -> None:
+        while (jobs := self._gather()) is not None:
+            running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if running:
+                self._run(running)
+
+    def _gather(self) -> list[_Job] | None:
+        """The next batch; None when the queue is closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._is_closed)
+            if not self._jobs:
+                return None
+            patience = self._jobs[0].submitted + self._batching.max_wait_seconds - time.monotonic()
+            self._changed.wait_for(self._is_full, max(0.0, patience))
+            jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._limit.clips))]
+            self._changed.notify_all()
+        return jobs
+
+    def _is_full(self) -> bool:
+        return len(self._jobs) >= min(self._limit.clips, self._batching.queue_clips) or self._is_closed
+
+    def _run(self, jobs: Sequence[_Job]) -> None:
+        size = self._batching.bucket(len(jobs))
+        if self._lost is not None:
+            self._fail(jobs, DeviceLost(str(self._lost)))
+            return
+        outcome = self._device.submit(self._score, [job.clip for job in jobs], [job.heads for job in jobs], size)
+        error = outcome.exception()
+        if error is None:
+            self._deliver(jobs, outcome.result(), size)
+        elif len(jobs) > 1 and is_memory_full(error):
+            self._halve(jobs, size, error)
+        else:
+            self._recover(jobs, error)
+
+    def _halve(self, jobs: Sequence[_Job], size: int, error: BaseException) -> None:
+        self._shrink(size, error)
+        half = (len(jobs) + 1) // 2
+        self._run(jobs[:half])
+        self._run(jobs[half:])
+
+    def _shrink(self, size: int, error: BaseException | None) -> None:
+        self._limit.lower(size)
+        self._count(memory_full=1)
+        logger.warning(
+            "%s: a batch of %d clips does not fit into memory; batches of at most %d from now on (%s)",
+            *(self.name, size, self._limit.clips, error),
+        )
+        if error is not None:
+            traceback.clear_frames(error.__traceback__)  # they hold the failed batch's tensors
+        torch.cuda.empty_cache()  # pieces too small for one batch may be one piece that fits the next
+
+    def _deliver(self, jobs: Sequence[_Job], answers: Sequence[Answer], size: int) -> None:
+        self._count(batches=1, clips=len(jobs), padding=size - len(jobs))
+        if self._limit.fitted():
+            logger.info("%s: batches of up to %d clips are tried again", self.name, self._limit.clips)
+        for job, answer in zip(jobs, answers, strict=True):
+            if unfit := [head for head, scores in answer.items() if not np.isfinite(scores).all()]:
+                message = f"the scores of {', '.join(unfit)} are not finite on this video"
+                self._fail([job], BadVideo(VideoFault.SCORES_NOT_FINITE, message))
+            else:
+                job.future.set_result(answer)
+
+    def _recover(self, jobs: Sequence[_Job], error: BaseException) -> None:
+        fault = device_fault(error)
+        if isinstance(fault, DeviceLost):
+            with self._changed:
+                self._lost = fault
+                self._changed.notify_all()
+        elif len(jobs) > 1:  # one at a time: only the clip at fault keeps its error
+            for job in jobs:
+                self._run([job])
+            return
+        self._fail(jobs, fault or error)
+
+    def _fail(self, jobs: Sequence[_Job], error: BaseException) -> None:
+        self._count(failures=len(jobs))
+        for job in jobs:
+            job.future.set_exception(error)
+
+    def _count(self, **more: int) -> None:
+        with self._changed:
+            old = self._counters
+            self._counters = replace(old, **{name: getattr(old, name) + count for name, count in more.items()})

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import pytest
+
+from inference.decode.frames import sparing
+from inference.decode.frames.sparing import SYNTAXES, needed
+from tests.media import write_clip
+
+X264 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3"
+X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3:pools=none"
+
+
+@dataclass(frozen=True)
+class Letter:
+    name: str
+    size: int = 1
+
+
+def spared(letters, wanted):
+    """Capital letters begin a closed group."""
+    packets = [Letter(name) for name in letters]
+    fed = needed(packets, lambda one: one.name in wanted, len(wanted), lambda one: one.name.isupper())
+    return "".join(one.name for one in fed)
+
+
+@pytest.mark.parametrize(
+    ("letters", "wanted", "fed"),
+    [
+        ("AbcDefGhi", "AbcDefGhi", "AbcDefGhi"),
+        ("AbcDefGhi", "A", "A"),
+        ("AbcDefGhi", "bG", "AbG"),
+        ("AbcDefGhi", "eh", "DeGh"),
+        ("AbcDefGhi", "cf", "AbcDef"),
+        ("AbcDefGhi", "ax", ""),  # wanted ones that never come
+        ("abcDef", "be", "abDe"),  # recorded from its middle
+        ("abcdef", "bf", "abcdef"),
+        ("", "", ""),
+    ],
+)
+def test_the_unwanted_end_of_a_closed_group_is_left_out(letters, wanted, fed):
+    assert spared(letters, wanted) == fed
+
+
+def test_a_group_too_large_to_hold_is_fed(monkeypatch):
+    monkeypatch.setattr(sparing, "HELD_BYTES", 2)
+    assert spared("AbcdeFg", "g") == "AbcFg"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "refreshes"),
+    [
+        ("closed.mp4", "libx264", {"x264-params": X264}, 5),
+        ("closed.ts", "libx264", {"x264-params": X264}, 5),
+        ("open.mp4", "libx264", {"x264-params": X264 + ":open-gop=1"}, 1),
+        ("open.ts", "libx264", {"x264-params": X264 + ":open-gop=1"}, 1),
+        ("closed-hevc.mp4", "libx265", {"x265-params": X265 + ":open-gop=0"}, 5),
+        ("closed-hevc.ts", "libx265", {"x265-params": X265 + ":open-gop=0"}, 5),
+        ("open-hevc.mp4", "libx265", {"x265-params": X265}, 1),
+    ],
+)
+def test_only_a_refresh_begins_a_closed_group(tmp_path, name, codec, options, refreshes):
+    write_clip(tmp_path / name, 60, codec=codec, codec_options=options)
+    with av.open(str(tmp_path / name)) as opened:
+        context = opened.streams.video[0].codec_context
+        syntax, configuration = SYNTAXES[context.codec.canonical_name], context.extradata or b""
+        keyframes = [bytes(packet) for packet in opened.demux(video=0) if packet.size and packet.is_keyframe]
+    assert len(keyframes) >= 5
+    assert sum(syntax.is_refresh(packet, configuration) for packet in keyframes) == refreshes
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x00", b"\x00\x00\x01", b"\x00\x00\x00\x00", b"\xff" * 64, b"\x00" * 64])
+@pytest.mark.parametrize("configuration", [b"", b"\x01", b"\x01" + b"\xff" * 30])
+@pytest.mark.parametrize("codec", SYNTAXES)
+def test_nonsense_begins_no_group(packet, configuration, codec):
+    assert not SYNTAXES[codec].is_refresh(packet, configuration)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from inference.models.checkpoint import fill_from_seed
+from inference.decode.frames.fit import place, placement
+from inference.errors import BadVideo
+from inference.models.detector import Detector, build_network, prime_biases, to_source
+from inference.types import Clip, ClipRequest, DecodedVideo, Fit, Picture, PictureSpec, Scope, VideoProbe
+
+SIZE = 64
+SPEC = PictureSpec(SIZE, SIZE, Fit.LETTERBOX)
+
+
+@pytest.fixture(scope="module")
+def spec(tiny):
+    return tiny.detector.model_copy(update={"size": SIZE, "confidence": 0.0001, "max_boxes": 5})
+
+
+@pytest.fixture(scope="module")
+def network(spec):
+    built = build_network(spec)
+    fill_from_seed(built, 21)
+    prime_biases(built)
+    return built
+
+
+def video(frames: np.ndarray, width: int = 640, height: int = 360) -> tuple[DecodedVideo, Clip]:
+    count = len(frames)
+    clip = Clip(ClipRequest(Scope.SAMPLED, SPEC, count), 0.0, float(count), np.arange(count))
+    probe = VideoProbe("mp4", "h264", width, height, 0, count, float(count), 1)
+    return DecodedVideo(probe, {SPEC: Picture(frames, np.arange(count) / 2)}, (clip,), 1.0, {}), clip
+
+
+def noise(count: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_boxes_carry_label_score_time_and_lie_in_the_source(network, spec):
+    found = Detector(network, spec, torch.device("cpu"), torch.float32).detect(*video(noise()))
+    assert found
+    assert {one.label for one in found} <= set(spec.labels)
+    assert {one.pts_seconds for one in found} <= {0.0, 0.5, 1.0}
+    for one in found:
+        x1, y1, x2, y2 = one.box
+        assert 0 <= x1 <= x2 <= 640
+        assert 0 <= y1 <= y2 <= 360
+        assert 0 < one.score < 1
+
+
+def test_the_same_frames_give_the_same_boxes_whatever_their_company(network, spec):
+    detector = Detector(network, spec, torch.device("cpu"), torch.float32, batch_frames=2)
+    frames = noise(3)
+    alone = [one for number in range(3) for one in detector.detect(*video(frames[number : number + 1]))]
+    together = detector.detect(*video(frames))
+    assert [one.label for one in together] == [one.label for one in alone]
+    np.testing.assert_allclose([one.box for one in together], [one.box for one in alone], atol=0.1)
+
+
+def test_an_untrained_detector_is_silent_at_the_manifests_confidence(network, spec):
+    quiet = spec.model_copy(update={"confidence": 0.25})
+    assert Detector(network, quiet, torch.device("cpu"), torch.float32).detect(*video(noise())) == []
+
+
+class BoxAt(torch.nn.Module):
+    """Answers one certain box, centre and size in frame pixels, on every frame."""
+
+    def __init__(self, x: float, y: float, width: float, height: float, score: float = 0.9) -> None:
+        super().__init__()
+        self.answer = torch.tensor([x, y, width, height, 0.0, score, 0.0])
+
+    def forward(self, frames):
+        cells = torch.zeros(len(frames), 7, 10)
+        cells[:, :, 4] = self.answer
+        return cells, None
+
+
+@pytest.mark.parametrize("size", [(640, 360), (360, 640), (333, 517), (32, 32), (1920, 1)])
+def test_a_box_around_a_mark_is_mapped_back_to_the_mark(spec, size):
+    width, height = size
+    placed = placement(SPEC, width, height)
+    mark = (placed.left, placed.top, placed.left + placed.width / 2, placed.top + placed.height)  # the left half
+    x1, y1, x2, y2 = mark
+    network = BoxAt((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+    (found,) = Detector(network, spec, torch.device("cpu"), torch.float32).detect(*video(noise(1), width, height))
+    assert found.label == "subtitle"
+    np.testing.assert_allclose(found.box, (0, 0, width / 2, height), atol=0.01)
+
+
+def test_a_box_follows_a_real_mark_through_the_letterbox():
+    scaled = np.zeros((36, 64, 3), dtype=np.uint8)  # 640 x 360 scaled by a tenth
+    scaled[9:18, 16:32] = 255
+    canvas = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+    placed = placement(SPEC, 640, 360)
+    place(scaled, placed, canvas)
+    rows, columns = np.nonzero((canvas == 255).all(axis=2))
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    probe = VideoProbe("mp4", "h264", 640, 360, 0, 1, 1.0, 1)
+    assert to_source(tuple(map(float, box)), placed, probe) == (160, 90, 320, 180)
+
+
+def test_a_box_in_the_padding_is_clipped_to_the_picture(spec):
+    network = BoxAt(SIZE / 2, SIZE / 2, SIZE * 2, SIZE * 2)
+    (found,) = Detector(network, spec, torch.device("cpu"), torch.float32).detect(*video(noise(1)))
+    assert found.box == (0, 0, 640, 360)
+
+
+def test_scores_that_are_not_finite_condemn_the_video(spec):
+    detector = Detector(BoxAt(1, 1, 1, 1, float("nan")), spec, torch.device("cpu"), torch.float32)
+    with pytest.raises(BadVideo) as caught:
+        detector.detect(*video(noise(1)))
+    assert caught.value.code == "scores_not_finite"
+
+
+def test_a_video_without_sampled_frames_has_no_boxes(network, spec):
+    decoded, clip = video(noise(1))
+    detector = Detector(network, spec, torch.device("cpu"), torch.float32)
+    assert detector.detect(decoded, replace(clip, indices=np.arange(0))) == []
+
+
+def test_the_detector_is_yolov8n_of_three_million_parameters(network):
+    assert sum(one.numel() for one in network.parameters()) == pytest.approx(3.01e6, rel=0.01)
+
+
+def test_importing_the_detector_is_silent_offline_and_leaves_the_process_as_it_was(tmp_path):
+    program = (
+        "import torch, sys\n"
+        "threads, save = torch.get_num_threads(), torch.save\n"
+        "def refuse(event, _):\n"
+        "    assert not event.startswith(('socket.connect', 'socket.getaddrinfo', 'subprocess.Popen')), event\n"
+        "sys.addaudithook(refuse)\n"
+        "import inference.models.detector\n"
+        "assert torch.save is save and torch.get_num_threads() == threads\n"
+    )
+    home = {**os.environ, "HOME": str(tmp_path)}
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=home)
+    assert (other.returncode, other.stdout, other.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
