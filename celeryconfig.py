@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 from beat.schedule import SCHEDULE
-from tasks.telemetry.event_text import described_route
-from tasks.resources.redis import ledger_url
+from tasks.broker.rabbitmq import rabbitmq_settings
+from tasks.broker.redis import redis_transport_options
 from tasks.node.embedded import broker_url as embedded_broker_url
 from tasks.queues import Queue
-from tasks.broker.rabbitmq import rabbitmq_settings
+from tasks.resources.redis import ledger_url
 from tasks.settings import SettingsError, current
-from tasks.broker.redis import redis_transport_options
+from tasks.telemetry.event_text import described_route
 
 try:
     _settings = current()

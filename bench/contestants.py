@@ -19,8 +19,8 @@ from bench.comparison import Staged, Work
 from bench.meter import Clock, children_cpu_seconds
 from bench.share import shared
 from inference.decode import DecoderPool
-from inference.manifest.manifest import Manifest, Output, load_manifest
 from inference.judge import judge_video
+from inference.manifest import Manifest, Output, load_manifest
 from inference.models.build import open_models
 from inference.models.scoring import Models
 from inference.types import Clip, Crop, CroppedVideo, DecodedVideo, DecodePlan, Verdict

@@ -20,7 +20,7 @@ import redis
 from bench.comparison import Case, Comparison, Work
 from storage.ledger import Deferred, Ledger, Run, RunSpec
 from storage.records import Execution, Record, ResultRow
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from storage.tables.open import open_input, open_output
 from tasks import pipeline
 from tasks.messages import RowMessage

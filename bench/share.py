@@ -12,7 +12,7 @@ import numpy as np
 from bench.comparison import Case, Comparison, Work
 from inference.decode.frames.selection import select
 from inference.decode.frames.timeline import Timeline
-from inference.manifest.manifest import Manifest, load_manifest
+from inference.manifest import Manifest, load_manifest
 from inference.models.build import open_models
 from inference.models.scoring import Models
 from inference.types import DecodedVideo, DecodePlan, Frames, Picture, PictureSpec, Scores, VideoProbe

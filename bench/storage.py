@@ -25,13 +25,13 @@ from bench.flow import judged
 from bench.summary import Measured, figures
 from bench.wire import BUCKET, DAY, KEY_ID, PROJECT, SECRET, Wire, object_key, serving
 from storage.aliyun.credentials import Credentials, StaticProvider
-from storage.objects.oss.store import OssStore
 from storage.objects.oss.client import OssPlace
+from storage.objects.oss.store import OssStore
 from storage.records import INPUT_COLUMNS, OUTPUT_COLUMNS, ResultRow
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.open import open_input, open_output
-from storage.tiers.tiers import Tier, Tiers
+from storage.tiers import Tier, Tiers
 from storage.uri import ObjectUri
 from tasks.messages import RowMessage
 

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from inference.manifest.manifest import Manifest, Output
+from inference.manifest import Manifest, Output
 from inference.region import CropDecision, CropRule, NoCrop, Region, decide_crop
 from inference.types import (
     ClipRequest,

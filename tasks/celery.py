@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from tasks.telemetry import logs
-from tasks.telemetry import tracing
+from tasks.telemetry import logs, tracing
 from tasks.telemetry.metrics import waits
 from tasks.worker import cordon, insight  # noqa: F401 -- importing them registers their remote-control commands
 from tasks.worker.install import install

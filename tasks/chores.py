@@ -6,15 +6,15 @@ import logging
 from contextlib import closing
 from functools import cache
 
-from tasks.resources import runtime
-from tasks.delivery import sweep as sweeping
+from tasks.broker.queue_depth import is_quiet
 from tasks.celery import app
-from tasks.resources.redis import ledger_client
+from tasks.delivery import sweep as sweeping
+from tasks.delivery.rescue import drain, forsaken_queues
 from tasks.feed import publish
 from tasks.ingest.tick import means_over, tick, utc_now
 from tasks.queues import Queue, TaskName
-from tasks.delivery.rescue import drain, forsaken_queues
-from tasks.broker.queue_depth import is_quiet
+from tasks.resources import runtime
+from tasks.resources.redis import ledger_client
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from typing import Any
 from celery import Task
 
 from tasks import pipeline
-from tasks.resources import runtime
 from tasks.celery import app
 from tasks.delivery.attempt import Step, run_step
-from tasks.telemetry.event_text import Ended
+from tasks.delivery.refused import read
 from tasks.messages import dump_downloaded, load_row
 from tasks.queues import TaskName
-from tasks.delivery.refused import read
+from tasks.resources import runtime
+from tasks.telemetry.event_text import Ended
 
 
 @app.task(name=TaskName.DOWNLOAD.value, bind=True)

@@ -10,13 +10,13 @@ from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # 
 
 from storage.errors import Unavailable, UsageError
 from tasks import pipeline
-from tasks.resources import runtime
-from tasks.telemetry import tracing
 from tasks.celery import app
 from tasks.download import download
 from tasks.infer import infer
 from tasks.messages import RowMessage, dump_row
 from tasks.queues import TaskName
+from tasks.resources import runtime
+from tasks.telemetry import tracing
 
 log = logging.getLogger(__name__)
 

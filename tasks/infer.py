@@ -7,13 +7,13 @@ from typing import Any
 from celery import Task
 
 from tasks import pipeline
-from tasks.resources import runtime
 from tasks.celery import app
 from tasks.delivery.attempt import Step, record, run_step
-from tasks.telemetry.event_text import Ended, verdict
+from tasks.delivery.refused import read
 from tasks.messages import load_downloaded
 from tasks.queues import TaskName
-from tasks.delivery.refused import read
+from tasks.resources import runtime
+from tasks.telemetry.event_text import Ended, verdict
 
 
 @app.task(name=TaskName.INFER.value, bind=True)

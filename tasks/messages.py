@@ -12,7 +12,7 @@ SCHEMA = 1
 
 
 class UnknownSchema(Exception):
-    """A message from a newer tamis: this worker must be upgraded, the message must not be lost (tasks/delivery/refused.py)."""
+    """A message from a newer tamis: this worker must be upgraded, the message must not be lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from tasks.telemetry.metrics.instruments import SHARDS, observe_row
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
     from inference.types import Verdict
-    from storage.tiers.tiers import SpooledVideo, Tiers
+    from storage.tiers import SpooledVideo, Tiers
     from tasks.resources.runtime import Judging, Runtime
     from tasks.settings import Settings
 

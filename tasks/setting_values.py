@@ -15,7 +15,11 @@ from storage.uri import check_object
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+socket://")
 RABBITMQ_SCHEMES = ("amqp://", "amqps://")
-DECODERS = ("pyav", "decord", "nvdec")  # inference.decode.decoders.adapter's: named here, so that no NumPy is loaded for it
+DECODERS = (
+    "pyav",
+    "decord",
+    "nvdec",
+)  # inference.decode.decoders.adapter's: named here, so that no NumPy is loaded for it
 GPU_DECODERS = frozenset({"nvdec"})
 GPU_CHILDREN = 8  # each holds a CUDA context: some hundreds of megabytes of the GPU's memory
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from inference.manifest.manifest import Manifest
+from inference.manifest import Manifest
 from storage.ledger import Ledger, Run, RunSpec
 from storage.records import check_input_columns
 from storage.tables.protocol import Merging, OutputTable

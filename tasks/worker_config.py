@@ -69,9 +69,9 @@ def open_for_queues(app: Celery, queues: frozenset[str]) -> None:
 
     It says that it lives only now: while models warm up, its queue is better served by others.
     """
+    from tasks.delivery.deferral import send_due_quietly
     from tasks.resources import runtime
     from tasks.worker.heartbeat import start_heartbeat
-    from tasks.delivery.deferral import send_due_quietly
     from tasks.worker.ticker import start_ticker
 
     opened = runtime.opener(current(), queues)

@@ -8,11 +8,11 @@ from storage.errors import Unavailable, UsageError
 from storage.ledger import is_retry
 from storage.tables.protocol import Compacting
 from tasks import pipeline
-from tasks.resources import runtime
 from tasks.celery import app
 from tasks.delivery.decisions import Backoff
-from tasks.queues import TaskName
 from tasks.delivery.deferral import later
+from tasks.queues import TaskName
+from tasks.resources import runtime
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from inference.models.scoring import Models
 from inference.models.lending import Pool
+from inference.models.scoring import Models
 from inference.types import Clip, DecodedVideo, Detection, Frames
 from tests.media import real_clip
 

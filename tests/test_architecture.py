@@ -112,9 +112,9 @@ def test_the_top_level_holds_no_other_package() -> None:
 
 START_OF = {
     # what each process imports before its first task
-    "worker for io, results or control": "import tasks; tasks.celery.loader.import_default_modules()",
-    "beat": "import tasks; tasks.celery.conf.beat_schedule; import celery.apps.beat",
-    "flower": "import tasks; tasks.celery.conf; import flower.command",
+    "worker for io, results or control": "from tasks.celery import app; app.loader.import_default_modules()",
+    "beat": "from tasks.celery import app; app.conf.beat_schedule; import celery.apps.beat",
+    "flower": "from tasks.celery import app; app.conf; import flower.command",
     "command line": "import tasks.cli.sift, tasks.cli.runs, tasks.cli.retry, tasks.cli.up, tasks.cli.doctor",
     "io runtime": (
         "import tasks, tasks.resources.runtime as r, tasks.settings as s, pathlib, tempfile\n"
@@ -140,10 +140,10 @@ def test_torch_is_loaded_only_where_videos_are_judged(process: str) -> None:
 
 def test_every_scheduled_and_routed_task_name_is_a_registered_task() -> None:
     program = (
-        "import tasks\n"
+        "from tasks.celery import app\n"
         "from tasks.queues import TaskName, QUEUE_OF, route\n"
         "from beat.schedule import SCHEDULE\n"
-        "app = tasks.celery; app.loader.import_default_modules()\n"
+        "app.loader.import_default_modules()\n"
         "ours = {name for name in app.tasks if name.startswith('tasks.')}\n"
         "assert ours == {name.value for name in TaskName}, ours ^ {name.value for name in TaskName}\n"
         "assert set(QUEUE_OF) == set(TaskName)\n"

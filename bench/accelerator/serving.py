@@ -18,8 +18,8 @@ from bench.accelerator.setting import Figures, Row, Setting, attempt
 from inference.models.batcher import Answer, Batcher, Batching
 from inference.models.heads import AttentiveHead, LinearHead
 from inference.models.torch_settings import KERNELS, attention_kernels
-from inference.models.video_model import ClipScorer, VideoModel
 from inference.models.transforms import gather_clip
+from inference.models.video_model import ClipScorer, VideoModel
 from inference.types import Frames, Indices
 
 THREADS = 6

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import VJEPA2Config, VJEPA2Model
 
-from inference.models.checkpoint import fill_from_seed
-from inference.manifest.manifest import Manifest
-from inference.manifest.schema import BackboneSpec, FilterSpec, parse_seed
-from inference.models.heads import build_head
+from inference.manifest import Manifest
 from inference.manifest.preprocessing import Preprocessing
+from inference.manifest.schema import BackboneSpec, FilterSpec, parse_seed
+from inference.models.checkpoint import fill_from_seed
+from inference.models.heads import build_head
 from inference.types import Frames
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.original.classifier import Classifier, build_classifiers
 from bench.original.reading import Span, read, spans
-from inference.manifest.manifest import Manifest, Output
+from inference.manifest import Manifest, Output
 from inference.models.lending import Pool
 
 

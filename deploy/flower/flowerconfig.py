@@ -71,7 +71,7 @@ def format_task(task: Any) -> Any:
 
 
 def _video_and_run(given: Any) -> tuple[str, str]:
-    """Of a row's message as tasks/telemetry/event_text.py describes it, or of a run's tasks, which are given its id and a shard's."""
+    """A row's message as tasks/telemetry/event_text.py describes it, or the arguments of a run's task: run, shard."""
     if isinstance(given, dict):
         return str(given.get("video", "")), f"{given.get('run')} row {given.get('ordinal')}"
     if isinstance(given, tuple):

@@ -17,16 +17,16 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, VideoReformatter
 
+from inference.decode.decoders.pyav import PyAv, opened, read_frames
+from inference.decode.encode import CropEncoder, copyable_audio, encoder_identity
 from inference.decode.frames import shared_frames
-from inference.decode.limits import DecodeLimits, check_frames_bytes
-from inference.decode.one_pass import Yield, checked_timeline
 from inference.decode.frames.orientation import UPRIGHT, orientation
 from inference.decode.frames.picking import Picker
-from inference.decode.decoders.pyav import PyAv, opened, read_frames
 from inference.decode.frames.scaling import INTERPOLATION, FrameWriter, display_matrix
 from inference.decode.frames.selection import Selection, select
 from inference.decode.frames.timeline import Timeline
-from inference.decode.encode import CropEncoder, copyable_audio, encoder_identity
+from inference.decode.limits import DecodeLimits, check_frames_bytes
+from inference.decode.one_pass import Yield, checked_timeline
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, Crop, DecodePlan, Frames, PictureSpec
 

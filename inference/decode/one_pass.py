@@ -6,11 +6,11 @@ import os
 import time
 from dataclasses import dataclass
 
-from inference.decode.frames import shared_frames
 from inference.decode.decoders.adapter import VideoDecoder
-from inference.decode.limits import DecodeLimits, check_duration, check_fraction, check_frames_bytes, check_pixels
+from inference.decode.frames import shared_frames
 from inference.decode.frames.selection import select
 from inference.decode.frames.timeline import Timeline
+from inference.decode.limits import DecodeLimits, check_duration, check_fraction, check_frames_bytes, check_pixels
 from inference.types import Clip, DecodePlan, PictureSpec, Seconds, VideoProbe
 
 

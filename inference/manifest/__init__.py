@@ -1,1 +1,5 @@
-"""TODO."""
+"""The manifest: which backbones, heads, filters and detector there are, as declared in TOML."""
+
+from inference.manifest.manifest import BUILT_IN, Manifest, Output, load_manifest, parse_manifest
+
+__all__ = ["BUILT_IN", "Manifest", "Output", "load_manifest", "parse_manifest"]

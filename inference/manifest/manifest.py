@@ -13,10 +13,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inference.errors import ManifestError
-from inference.manifest.schema import DetectorSpec, FilterSpec, ManifestSpec, OutputSpec, WeightsEntry, parse_seed
 from inference.manifest.preprocessing import Preprocessing, agree
-from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
+from inference.manifest.schema import DetectorSpec, FilterSpec, ManifestSpec, OutputSpec, WeightsEntry, parse_seed
 from inference.manifest.weights import PACKAGE, is_remote, package_path
+from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
 
 BUILT_IN = ("production", "tiny")
 
@@ -181,7 +181,7 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
         ManifestError: no such manifest, not TOML, or a value is wrong; the message names it and the remedy.
     """
     if str(name_or_path) in BUILT_IN:
-        return _read(Path(__file__).parent / "manifests" / f"{name_or_path}.toml")
+        return _read(Path(__file__).parent / "built_in" / f"{name_or_path}.toml")
     return _read(Path(name_or_path))
 
 

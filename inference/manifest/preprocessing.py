@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.errors import ManifestError
 from inference.manifest.schema import BackboneSpec, Channels, Divisors
-from inference.types import Fit, PictureSpec
 from inference.manifest.weights import Pins, check_content, pin_of
+from inference.types import Fit, PictureSpec
 
 CONFIG_NAME = "config.json"
 RECORDED = ("num_frames", "size", "mean", "std")  # by a checkpoint; the fit is not, so there the manifest decides

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from inference.types import Fit, Scope
 from inference.manifest.weights import Pins, check_pins, check_reference, is_remote
+from inference.types import Fit, Scope
 
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 SEED = re.compile(r"seed:(\d{1,18})")

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModel, VJEPA2Config, VJEPA2Model
 from inference.errors import ManifestError
 
 if TYPE_CHECKING:  # this module runs without pydantic
-    from inference.manifest.schema import BackboneSpec
     from inference.manifest.preprocessing import Preprocessing
+    from inference.manifest.schema import BackboneSpec
 
 VJEPA2 = "vjepa2"
 DROPPABLE = {VJEPA2: ("predictor.",)}  # family -> key prefixes a checkpoint may have that judging does not need

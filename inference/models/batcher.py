@@ -1,7 +1,7 @@
 """Clips of any video, window and thread, batched for one backbone.
 
 One bounded queue, one thread that forms batches, one thread that runs them. Callers get futures. A batch that does not
-fit into the device's memory is run in halves, and later ones are smaller (:class:`~inference.models.batch_limit.BatchLimit`).
+fit into the device's memory is run in halves, and later ones are smaller (:class:`BatchLimit`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.models.batch_limit import BatchLimit
 from inference.errors import BadVideo, DeviceLost, Transient, VideoFault
+from inference.models.batch_limit import BatchLimit
 from inference.models.faults import device_fault, is_memory_full
 from inference.models.video_model import Probabilities
 

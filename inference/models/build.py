@@ -10,6 +10,12 @@ from hashlib import sha256
 
 import torch
 
+from inference.errors import ManifestError
+from inference.manifest import Manifest
+from inference.manifest.preprocessing import Preprocessing, read_config
+from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
+from inference.manifest.weights import Pins
+from inference.models.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
 from inference.models.batcher import Batcher, Batching
 from inference.models.checkpoint import (
     Part,
@@ -19,22 +25,16 @@ from inference.models.checkpoint import (
     select_part,
     tensors_digest,
 )
-from inference.errors import ManifestError
-from inference.manifest.manifest import Manifest
-from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
-from inference.models.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
 from inference.models.device import choose_device, choose_dtype
 from inference.models.graphs import CudaCapture, GraphedFeatures
 from inference.models.heads import Head, build_head
 from inference.models.layers import compile_layers
+from inference.models.lending import Pool
 from inference.models.rope import cache_rope
 from inference.models.scoring import Engine, Models, RegionDetector
 from inference.models.torch_settings import hold_settings
-from inference.models.video_model import ClipScorer, Features, VideoModel
-from inference.models.lending import Pool
-from inference.manifest.preprocessing import Preprocessing, read_config
 from inference.models.transforms import Normalise
-from inference.manifest.weights import Pins
+from inference.models.video_model import ClipScorer, Features, VideoModel
 
 __all__ = ["Models", "open_models"]
 

@@ -14,15 +14,15 @@ from typing import Protocol
 
 import torch
 
-from inference.models.batcher import Answer, BatchCounters, Batcher
 from inference.errors import Transient
-from inference.manifest.manifest import Manifest, Output
+from inference.manifest import Manifest, Output
+from inference.manifest.preprocessing import Preprocessing
+from inference.models.batcher import Answer, BatchCounters, Batcher
 from inference.models.device import device_info, device_name
 from inference.models.faults import device_faults
-from inference.models.video_model import VideoModel
 from inference.models.lending import Pool, PoolCounters
-from inference.manifest.preprocessing import Preprocessing
 from inference.models.transforms import gather_clip
+from inference.models.video_model import VideoModel
 from inference.types import Clip, DecodedVideo, Detection, Scores
 
 logger = logging.getLogger(__name__)

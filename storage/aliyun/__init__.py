@@ -1,1 +1,1 @@
-"""TODO."""
+"""Keys to Alibaba Cloud, from wherever they may come."""

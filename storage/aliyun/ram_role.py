@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from storage.aliyun.profile_files import session_keys
 from storage.aliyun.credentials import Credentials
+from storage.aliyun.profile_files import session_keys
 from storage.errors import Unavailable, UsageError
 
 METADATA_URL = "http://100.100.100.200"

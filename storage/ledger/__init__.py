@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from storage.ledger.deferred import Deferred
 from storage.ledger.batch_journal import RedisJournal
+from storage.ledger.deferred import Deferred
 from storage.ledger.ledger import KNOWN_NODE_SECONDS, Ledger
 from storage.ledger.model import (
     Attempt,

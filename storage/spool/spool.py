@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from storage.spool.spool import index
 from storage.errors import ObjectTooLarge, SpoolFull, Unavailable
+from storage.spool import index
 from storage.spool.files import (
     KEY,
     PartFile,

@@ -12,7 +12,16 @@ from urllib.parse import unquote
 
 from storage.errors import Unavailable, UsageError
 from storage.tables.files.paths import stat_file
-from storage.tables.sqlite.connection import BUSY_TIMEOUT_SECONDS, columns_of, connect, decoded, names_of, quoted, reported, shown
+from storage.tables.sqlite.connection import (
+    BUSY_TIMEOUT_SECONDS,
+    columns_of,
+    connect,
+    decoded,
+    names_of,
+    quoted,
+    reported,
+    shown,
+)
 from storage.tables.wildcards import STAR, TablePartition, partition_of, stars_in, written_columns
 from storage.uri import TableUrl
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
 
-from storage.tiers.breaker import Breaker, BreakerLimits, State
 from storage.errors import Rejected, SpoolFull, TierOpen, Unavailable
 from storage.objects.protocol import ObjectStat, ObjectStore
-from storage.tiers.time_limits import HelperThreads, Patience
 from storage.spool.files import SpoolUnavailable
+from storage.tiers.breaker import Breaker, BreakerLimits, State
+from storage.tiers.time_limits import HelperThreads, Patience
 from storage.uri import ObjectUri
 
 T = TypeVar("T")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from storage.tiers.backfill import WORTH_FILLING, Backfill
 from storage.errors import (
     ObjectCorrupt,
     ObjectMissing,
@@ -26,13 +25,14 @@ from storage.errors import (
     Unavailable,
     UsageError,
 )
-from storage.tiers.guard import GuardedStore, TierLimits
 from storage.objects.protocol import ObjectStat, ObjectStore
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from storage.spool.files import SpoolUnavailable
+from storage.tiers.backfill import WORTH_FILLING, Backfill
 from storage.tiers.counters import Tally, TierCounters
-from storage.uri import ObjectUri
+from storage.tiers.guard import GuardedStore, TierLimits
 from storage.tiers.wholeness import ChecksumWriter, WrongSize, check_size
+from storage.uri import ObjectUri
 
 Miss = ObjectMissing | ObjectCorrupt | Unavailable
 Truth = ObjectStat | Miss | None  # what the object store says, or why it says nothing, or that it was not asked

@@ -20,10 +20,10 @@ from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.protocol import ObjectStat
 from storage.objects.ranged import RangedStore
 from storage.weights.attempts import DownloadPlan, persist
-from storage.weights.reference import Checkpoint, PinnedFile
 from storage.weights.disk import disk_faults, sync_directory
 from storage.weights.download import download
 from storage.weights.node_lock import MIB, Held, Note, node_lock
+from storage.weights.reference import Checkpoint, PinnedFile
 from storage.weights.verified import digest_of, forget, is_as_stated, is_verified, remember
 
 log = logging.getLogger(__name__)

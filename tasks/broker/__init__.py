@@ -1,1 +1,1 @@
-"""TODO."""
+"""What tamis adds to its two brokers, Redis and RabbitMQ."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage.ledger import KNOWN_NODE_SECONDS, Deferred, Ledger
-from tasks.queues import Queue, gpu_queue
 from tasks.broker.depth import waiting_messages
+from tasks.queues import Queue, gpu_queue
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -21,11 +21,11 @@ from storage.records import check_input_columns
 from storage.uri import ObjectUri
 from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
 from tasks.resources.redis import ledger_client
+from tasks.resources.stores import open_tiers, tier_places
+from tasks.resources.tables import open_input, open_output
+from tasks.resources.weights import bring_weights, look_at_weights
 from tasks.settings import GIB, Settings
 from tasks.submit import merging_notices
-from tasks.resources.tables import open_input, open_output
-from tasks.resources.stores import open_tiers, tier_places
-from tasks.resources.weights import bring_weights, look_at_weights
 
 LEAST_DISK_BYTES = 2 * GIB  # with less than this free, a handful of videos in flight fills the disk
 
@@ -176,7 +176,7 @@ def check_output(url: str, tables: str | None) -> Iterator[Finding]:
 
 def check_weights(chosen: Settings) -> Iterator[Finding]:
     """Which weights are on this node, which are to be downloaded, which are missing; seeded ones need no file."""
-    from inference.manifest.manifest import load_manifest
+    from inference.manifest import load_manifest
 
     for one in look_at_weights(load_manifest(chosen.manifest), chosen):
         yield Finding(f"weights {one.entry}", is_well=one.is_well, found=one.found, remedy=one.remedy)
@@ -189,7 +189,7 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
             "models", is_well=True, found="not loaded: no PyTorch here, which GPU workers alone need (gpu extra)"
         )
         return
-    from inference.manifest.manifest import load_manifest
+    from inference.manifest import load_manifest
     from inference.models.build import open_models
 
     manifest = bring_weights(load_manifest(chosen.manifest), chosen)

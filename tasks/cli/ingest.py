@@ -11,12 +11,12 @@ from celery.bin.base import CeleryCommand
 
 from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
 from tasks.cli.usage import NO_BROKER, OneLine, clear_errors, open_console, settings
-from tasks.resources.redis import ledger_client
 from tasks.ingest.lease import leased
 from tasks.ingest.look import Means, Trouble, look, note_trouble, survey
 from tasks.ingest.model import SETTLED_STATES, Backfill, Decision
 from tasks.ingest.sources import Source, load_sources, parse_day
 from tasks.ingest.tick import means_over, utc_now
+from tasks.resources.redis import ledger_client
 
 MOST_LOOKS = 200  # partitions whose rows a person waits to have counted
 

@@ -11,8 +11,8 @@ from celery.bin.base import CeleryCommand
 from storage.ledger import Ledger, Run
 from tasks.cli.sift import conclude
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
-from tasks.submit import failed_rows, wake_feeder
 from tasks.resources.tables import open_output
+from tasks.submit import failed_rows, wake_feeder
 
 
 @click.command(cls=CeleryCommand)

@@ -8,13 +8,13 @@ import click
 from celery.bin.base import CeleryCommand
 from rich.console import Console
 
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
 from storage.ledger import Counts, Ledger, Run
 from tasks.cli.summary import print_summary
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings
 from tasks.cli.watch import watch
-from tasks.submit import prepare, submit
 from tasks.resources.tables import open_output
+from tasks.submit import prepare, submit
 
 
 @click.command(cls=CeleryCommand)

@@ -12,9 +12,9 @@ from celery.bin.base import CeleryCommand
 from tasks.cli.usage import clear_errors, settings
 from tasks.node.embedded import EmbeddedBroker
 from tasks.node.processes import node_processes, visible_gpus
-from tasks.settings import Settings
 from tasks.node.supervise import Supervisor
 from tasks.resources.stores import open_tiers
+from tasks.settings import Settings
 
 
 @click.command(cls=CeleryCommand)

@@ -13,8 +13,8 @@ from rich.console import Console
 from inference.errors import ManifestError
 from storage.errors import StorageError, Unavailable
 from storage.ledger import Ledger
-from tasks.resources.redis import ledger_client
 from tasks.node.embedded import BrokerError
+from tasks.resources.redis import ledger_client
 from tasks.settings import Settings, SettingsError, current
 
 P = ParamSpec("P")

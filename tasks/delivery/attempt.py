@@ -15,18 +15,18 @@ from celery.exceptions import Reject
 from storage.errors import Unavailable
 from storage.records import ResultRow
 from tasks import pipeline
-from tasks.resources import runtime
-from tasks.telemetry import tracing
-from tasks.delivery.alone import Floor
 from tasks.celery import app
-from tasks.telemetry.event_text import MOST_CHARACTERS, Ended, verdict
+from tasks.delivery.alone import Floor
 from tasks.delivery.decisions import AttemptsExhausted, Backoff, Record, decide, is_bug
-from tasks.telemetry.logs import about
-from tasks.messages import RowMessage, for_any_node
-from tasks.telemetry.metrics.instruments import ATTEMPTS
-from tasks.queues import TaskName
 from tasks.delivery.deferral import later
+from tasks.messages import RowMessage, for_any_node
+from tasks.queues import TaskName
+from tasks.resources import runtime
 from tasks.resources.runtime import Runtime
+from tasks.telemetry import tracing
+from tasks.telemetry.event_text import MOST_CHARACTERS, Ended, verdict
+from tasks.telemetry.logs import about
+from tasks.telemetry.metrics.instruments import ATTEMPTS
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from celery import Task
 from celery.exceptions import Reject
 
 from storage.errors import Unavailable
-from tasks.resources import runtime
 from tasks.delivery.decisions import Backoff
+from tasks.delivery.deferral import later
 from tasks.messages import UnknownSchema, for_any_node, refusals_of, refused
 from tasks.queues import TaskName
-from tasks.delivery.deferral import later
+from tasks.resources import runtime
 
 log = logging.getLogger(__name__)
 

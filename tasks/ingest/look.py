@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from kombu.exceptions import OperationalError
 
 from inference.errors import ManifestError
-from inference.manifest.manifest import Manifest, load_manifest
+from inference.manifest import Manifest, load_manifest
 from storage.errors import StorageError, UsageError
 from storage.ledger import Ledger, RunSpec
 from storage.records import check_input_columns
@@ -21,9 +21,9 @@ from tasks.ingest.journal import Journal, Status
 from tasks.ingest.model import SETTLED_STATES, Decision, Entry, Facts, Fault, Partition, State
 from tasks.ingest.plan import backoff_seconds, failed, find_partitions, is_at_work, next_due, plan
 from tasks.ingest.sources import Source
+from tasks.resources.tables import odps_connection, open_input, open_output
 from tasks.settings import Settings
 from tasks.submit import prepare, submit
-from tasks.resources.tables import odps_connection, open_input, open_output
 
 LOOKS = 10  # partitions whose rows are counted in one look, beside those that can start
 ERROR_CHARACTERS = 500

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The processes of one machine: which ones, who restarts them, and the server they bring along."""

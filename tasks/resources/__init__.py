@@ -1,1 +1,1 @@
-"""TODO."""
+"""What a process opens by the settings: ledger, tables, stores, weights, models."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from storage.aliyun.profile_files import read_profile, read_token
 from storage.aliyun.credentials import CredentialProvider, Credentials, RenewingProvider, StaticProvider
-from storage.errors import UsageError
+from storage.aliyun.profile_files import read_profile, read_token
 from storage.aliyun.ram_role import RamRole
+from storage.errors import UsageError
 from tasks.settings import Settings
 
 CLI_FILE = "~/.aliyun/config.json"

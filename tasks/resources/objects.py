@@ -25,8 +25,8 @@ def open_origin(settings: Settings) -> ObjectStore | None:
 
 def _open_oss(settings: Settings, endpoint: str) -> ObjectStore:
     try:
-        from storage.objects.oss.store import OssStore
         from storage.objects.oss.client import OssPlace
+        from storage.objects.oss.store import OssStore
         from storage.objects.tries import TryLimits
     except ModuleNotFoundError as error:
         raise UsageError(f"OSS needs the package {error.name}: pip install 'tamis[aliyun]'") from error

@@ -6,9 +6,9 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from tasks.broker.redis import keepalive_options
 from tasks.node.embedded import redis_url as embedded_redis_url
 from tasks.settings import Settings
-from tasks.broker.redis import keepalive_options
 
 LONGEST_PAUSE_SECONDS = 0.5  # between attempts to reach the ledger
 

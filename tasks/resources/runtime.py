@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 from inference.errors import Transient
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, Run
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from storage.tables.protocol import InputTable, OutputTable
-from storage.tiers.tiers import Tiers
-from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
+from storage.tiers import Tiers
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
-from tasks.settings import Settings, decoder_environ
-from tasks.resources.tables import open_input, open_output
+from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.resources.stores import open_tiers
+from tasks.resources.tables import open_input, open_output
 from tasks.resources.weights import bring_weights
+from tasks.settings import Settings, decoder_environ
 
 if TYPE_CHECKING:  # only GPU workers pay for torch
     from inference.decode import DecoderPool
-    from inference.manifest.manifest import Manifest
+    from inference.manifest import Manifest
     from inference.models.build import Models
     from inference.types import Verdict
 
@@ -196,7 +196,7 @@ def _end_idle_leases(rt: Runtime) -> int:
 def open_judging(settings: Settings) -> Judging:
     """Load and warm the manifest's models, and get the decoder ready."""
     from inference.decode import DecodeLimits, DecoderPool
-    from inference.manifest.manifest import load_manifest
+    from inference.manifest import load_manifest
     from inference.models.build import open_models
 
     manifest = bring_weights(load_manifest(settings.manifest), settings)

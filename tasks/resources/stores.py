@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from storage.tiers.backfill import Backfill, FillLimits
-from storage.tiers.breaker import BreakerLimits
 from storage.errors import UsageError
-from storage.tiers.guard import TierLimits
 from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStore
+from storage.tiers import Tier, Tiers
+from storage.tiers.backfill import Backfill, FillLimits
+from storage.tiers.breaker import BreakerLimits
+from storage.tiers.guard import TierLimits
 from storage.tiers.time_limits import Patience
-from storage.tiers.tiers import Tier, Tiers
 from tasks.resources.objects import open_origin
 from tasks.settings import Settings
 

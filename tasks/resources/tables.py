@@ -11,8 +11,8 @@ from storage.tables.odps.connection import OdpsConnection, Patience
 from storage.tables.protocol import InputTable, OutputTable
 from storage.uri import TableUrl
 from tasks import settings as process_settings
-from tasks.resources.redis import ledger_client
 from tasks.resources.credentials import aliyun_credentials
+from tasks.resources.redis import ledger_client
 from tasks.settings import Settings
 
 NO_ENDPOINT = (

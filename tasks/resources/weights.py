@@ -12,11 +12,11 @@ from storage.errors import StorageError, UsageError
 from storage.objects.protocol import ObjectStore
 from storage.objects.ranged import RangedStore
 from storage.weights import Checkpoint, DownloadPlan, PinnedFile, Presence, WeightsStore, read_reference
-from tasks.settings import Settings
 from tasks.resources.stores import open_tiers
+from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from inference.manifest.manifest import Manifest
+    from inference.manifest import Manifest
     from inference.manifest.schema import WeightsEntry
 
 MIB = 1024**2

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What a process tells about itself: logs, traces, metrics and the texts of task events."""

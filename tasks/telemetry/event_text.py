@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.records import ResultRow
-from tasks.telemetry.labels import remarks
 from tasks.queues import route
+from tasks.telemetry.labels import remarks
 
 MOST_CHARACTERS = 300  # an event for each message passes through the broker: keep it small
 

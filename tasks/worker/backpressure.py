@@ -8,11 +8,11 @@ from shutil import disk_usage
 from typing import TYPE_CHECKING
 
 from storage.errors import Unavailable
-from tasks.resources import runtime
-from tasks.queues import gpu_queue
-from tasks.settings import Settings
 from tasks.broker.depth import waiting_messages
 from tasks.broker.side_channel import SideChannel
+from tasks.queues import gpu_queue
+from tasks.resources import runtime
+from tasks.settings import Settings
 from tasks.worker.ticker import start_ticker
 
 if TYPE_CHECKING:

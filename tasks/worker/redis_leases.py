@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
+from tasks.broker.side_channel import SideChannel
 from tasks.worker.config import WorkerConfig, wiring_of
 from tasks.worker.requests import Stopwatch, has_started, live_requests
-from tasks.broker.side_channel import SideChannel
 from tasks.worker.ticker import start_ticker
 
 if TYPE_CHECKING:

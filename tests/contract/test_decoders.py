@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.decode.frames import sampling
 from inference.decode import DecoderPool
 from inference.decode.decoders.adapter import ADAPTERS
+from inference.decode.frames import sampling
 from inference.errors import BadVideo, VideoFault
 from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
 from tests.media import FPS, numbers_on

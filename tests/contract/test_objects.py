@@ -28,8 +28,8 @@ import pytest
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing
 from storage.objects.directory import DirectoryStore
-from storage.objects.oss.store import OssStore
 from storage.objects.oss.client import OssPlace
+from storage.objects.oss.store import OssStore
 from storage.objects.oss.writing import PartLimits
 from storage.objects.protocol import ObjectStat, ObjectStore
 from storage.uri import ObjectUri

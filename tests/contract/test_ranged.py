@@ -13,8 +13,8 @@ import pytest
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing, Unavailable
 from storage.objects.directory import DirectoryStore
-from storage.objects.oss.store import OssStore
 from storage.objects.oss.client import OssPlace
+from storage.objects.oss.store import OssStore
 from storage.objects.protocol import ObjectStat
 from storage.objects.ranged import RangedStore
 from storage.uri import ObjectUri

@@ -5,10 +5,11 @@
 The same seed gives the same plan: which rows are poison, which downloads fail how, who is killed after how many rows.
 What the scheduler makes of it differs from run to run; what must hold does not.
 
-Two nodes' processes run under tamis's own supervisor, with tamis's own code: only ``tasks.resources.runtime.opener`` is set, to
-stores and tables that fail as planned and to a judge that compares bytes instead of loading models (poison videos go
-to the real decoder pool). A disk is full: each spool stands on a tmpfs of its own, in a mount namespace that ends with
-the drill, and ballast takes its last byte; where the user may not mount, that one fault is left out, and it says so.
+Two nodes' processes run under tamis's own supervisor, with tamis's own code: only the opener of
+``tasks.resources.runtime`` is set, to stores and tables that fail as planned and to a judge that compares bytes instead
+of loading models (poison videos go to the real decoder pool). A disk is full: each spool stands on a tmpfs of its own,
+in a mount namespace that ends with the drill, and ballast takes its last byte; where the user may not mount, that one
+fault is left out, and the drill says so.
 
 Checked: one output row for every input row, with the right outcome and its own video's digest; while it runs, that
 rows = ok + failed + in flight, and no spool over its limit; at the end, that no message, lease or process is left.

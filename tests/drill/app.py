@@ -9,15 +9,15 @@ from typing import Any
 
 from celery.signals import task_postrun, task_prerun, task_received, worker_ready
 
-import tasks.resources.runtime
 import tasks.delivery.sweep
+import tasks.resources.runtime
 import tasks.worker_config
 from storage.ledger import Deferred, Ledger
-from storage.spool.spool import Spool
-from storage.tiers.tiers import Tier, Tiers
+from storage.spool import Spool
+from storage.tiers import Tier, Tiers
 from tasks.celery import app
-from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.queues import Queue, is_gpu_queue
+from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings, current
 from tests.drill import judging

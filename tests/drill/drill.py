@@ -10,11 +10,11 @@ from functools import partial
 
 from kombu.exceptions import OperationalError
 
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger
-from tasks.resources.redis import ledger_client
 from tasks.node.processes import ProcessSpec
+from tasks.resources.redis import ledger_client
 from tasks.settings import current
 from tasks.submit import prepare, submit
 from tests.drill.brokers import Broker

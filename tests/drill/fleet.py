@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tasks.node.processes import ProcessSpec, node_processes
-from tasks.settings import Settings
 from tasks.node.supervise import Child, Supervisor
+from tasks.settings import Settings
 from tests.drill.world import World
 
 APP = "tests.drill.app"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference.decode import DecodeLimits, DecoderPool
-from inference.manifest.manifest import Manifest, load_manifest
+from inference.manifest import Manifest, load_manifest
 from inference.types import Verdict
 from tasks.resources.runtime import MeanCost
 from tasks.settings import Settings

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from functools import partial
 
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
 from storage.ledger import Deferred, Ledger
 from tasks.resources.redis import ledger_client
 from tasks.settings import current

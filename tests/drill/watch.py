@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from storage.errors import Unavailable
 from storage.ledger import Counts, Ledger
-from storage.spool.spool import INDEX_NAME
 from storage.spool.files import NAME
+from storage.spool.spool import INDEX_NAME
 from tests.drill.world import SPOOL_BYTES, World
 
 T = TypeVar("T")

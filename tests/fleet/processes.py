@@ -101,7 +101,9 @@ class Fleet:
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.events_path.touch()
-        self.app = Celery("fleet-client", broker=self.broker_url, amqp="tasks.broker.rabbitmq:QuorumAmqp", set_as_current=False)
+        self.app = Celery(
+            "fleet-client", broker=self.broker_url, amqp="tasks.broker.rabbitmq:QuorumAmqp", set_as_current=False
+        )
         self.app.conf.update(broker_settings(self.broker_url, self.visibility_timeout_seconds, self.keyprefix))
         self.app.conf.task_ignore_result = True
 

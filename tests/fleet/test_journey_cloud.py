@@ -23,11 +23,11 @@ import redis
 from celery import Celery
 
 from bench.equality import difference
-from tasks.resources.credentials import aliyun_credentials
-from tasks.settings import Settings
-from tasks.resources.tables import odps_connection
-from tasks.resources.stores import open_tiers
 from tasks.broker.redis import redis_transport_options
+from tasks.resources.credentials import aliyun_credentials
+from tasks.resources.stores import open_tiers
+from tasks.resources.tables import odps_connection
+from tasks.settings import Settings
 from tests.fleet.processes import wait_until
 from tests.scripts import DEPLOY, load_script
 from tests.servers.faults import Fault, Rule

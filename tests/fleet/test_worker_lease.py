@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from kombu import Connection
 
-from tasks.worker.redis_leases import renew
 from tasks.broker.redis import redis_transport_options
+from tasks.worker.redis_leases import renew
 from tests.fleet.processes import KEYPREFIX, Fleet, wait_until
 from tests.valkey import ValkeyServer
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The decoders behind one interface."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from inference.decode.limits import DecodeLimits
 from inference.decode.frames.timeline import Timeline
+from inference.decode.limits import DecodeLimits
 from inference.types import Frames, Indices, PictureSpec
 
 ADAPTERS: Mapping[str, str] = {

@@ -15,8 +15,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from inference.decode.limits import DecodeLimits
 from inference.decode.decoders.pyav import opened
+from inference.decode.limits import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 
 # What the driver must bring, and what to do where it does not.
@@ -38,7 +38,7 @@ class Cuda:
     _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
     def opened(self, path: str, limits: DecodeLimits) -> AbstractContextManager[tuple[InputContainer, VideoStream]]:
-        """Open a local file whose frames will stay on the GPU. Raises as :func:`inference.decode.decoders.pyav.opened` does."""
+        """Open a local file whose frames will stay on the GPU. Raises as the ``opened`` of the PyAV decoder does."""
         return opened(path, limits, _accelerator())
 
     def fetched(self, frame: VideoFrame) -> VideoFrame:

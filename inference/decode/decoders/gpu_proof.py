@@ -10,9 +10,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from inference.decode.decoders.adapter import Reading
-from inference.decode.limits import DecodeLimits
 from inference.decode.decoders.pyav import PyAv
 from inference.decode.frames.timeline import Timeline
+from inference.decode.limits import DecodeLimits
 from inference.types import Frames, Indices, PictureSpec
 
 Read = Callable[[str, Timeline, Mapping[PictureSpec, Indices], Mapping[PictureSpec, Frames], DecodeLimits], Reading]

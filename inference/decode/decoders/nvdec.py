@@ -15,11 +15,11 @@ from av.video.stream import VideoStream
 from inference.decode.decoders.adapter import Reading
 from inference.decode.decoders.cuda import NoGpuError, open_cuda
 from inference.decode.decoders.gpu_proof import disproof
-from inference.decode.limits import DecodeLimits
-from inference.decode.frames.picking import Picker
 from inference.decode.decoders.pyav import FrameSink, PyAv, finished, read_wanted
+from inference.decode.frames.picking import Picker
 from inference.decode.frames.scaling import FrameWriter
 from inference.decode.frames.timeline import Timeline
+from inference.decode.limits import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
 

@@ -19,12 +19,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from inference.decode.decoders.adapter import Reading
-from inference.decode.limits import DecodeLimits, check_pixels
 from inference.decode.frames.picking import Picker
 from inference.decode.frames.scaling import FrameWriter
 from inference.decode.frames.sparing import SYNTAXES, needed
 from inference.decode.frames.tally import PacketTally
 from inference.decode.frames.timeline import Timeline
+from inference.decode.limits import DecodeLimits, check_pixels
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from inference.decode.limits import DecodeLimits, check_fraction
 from inference.decode.frames.timeline import Timeline
+from inference.decode.limits import DecodeLimits, check_fraction
 from inference.types import Indices
 
 

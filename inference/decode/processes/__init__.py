@@ -1,1 +1,1 @@
-"""TODO."""
+"""Killable child processes that decode, and the pool of them."""

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from inference.decode.crop import crop_once
-from inference.decode.processes import wire
 from inference.decode.decoders.adapter import ON_GPU, VideoDecoder, open_decoder
-from inference.decode.processes.confinement import confine
 from inference.decode.limits import DecodeLimits
 from inference.decode.one_pass import decode_once
+from inference.decode.processes import wire
+from inference.decode.processes.confinement import confine
 from inference.errors import BadVideo, VideoFault
 from inference.types import Crop
 

@@ -17,9 +17,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from inference.decode.frames import shared_frames
-from inference.decode.processes import spawn
-from inference.decode.processes import wire
 from inference.decode.limits import DecodeLimits, check_file
+from inference.decode.processes import spawn, wire
 from inference.errors import BadVideo, Transient, VideoFault
 from inference.types import Audio, Crop, CroppedVideo, DecodedVideo, DecodePlan, EncodedCrop, Picture
 
@@ -49,7 +48,7 @@ class DecoderPool:
     """Decodes videos in ``size`` killable processes, which start when first needed.
 
     Thread-safe. Every child is replaced after ``videos_per_child`` videos, so that a leak in a decoding
-    library stays small. ``decoder`` names an adapter (:mod:`inference.decode.decoders.adapter`). Crops are written below
+    library stays small. ``decoder`` names an adapter of :mod:`inference.decode.decoders`. Crops are written below
     ``scratch`` (default: the system's temporary directory), to files without names. ``environ`` is all of this
     process's environment that the children get: what a GPU is found by.
     """

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.decode.processes import wire
 from inference.decode.limits import DecodeLimits
+from inference.decode.processes import wire
 
-_IMPORT_ROOT = Path(__file__).resolve().parents[2]
+_IMPORT_ROOT = Path(__file__).resolve().parents[3]
 _STDERR_TAIL_BYTES = 2000
 # Nothing of the parent's environment: no secrets near hostile files. OpenBLAS would start a thread per core.
 _ENVIRONMENT = {

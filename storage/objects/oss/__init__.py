@@ -1,1 +1,1 @@
-"""TODO."""
+"""Objects in Alibaba Cloud OSS."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""JSONL, CSV and Parquet files as input tables."""

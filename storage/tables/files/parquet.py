@@ -15,8 +15,8 @@ from pyarrow import parquet
 from storage.errors import Unavailable, UsageError
 from storage.json_text import scalar
 from storage.records import Record
-from storage.tables.files.text import check_unchanged, version_of
 from storage.tables.files.paths import stat_file
+from storage.tables.files.text import check_unchanged, version_of
 from storage.uri import TableUrl
 
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""MaxCompute (ODPS) tables."""

@@ -10,7 +10,6 @@ from threading import Lock
 from storage.errors import Unavailable
 from storage.json_text import Scalar
 from storage.records import ResultRow
-from storage.tables.odps.upload import UploadLost, finish_upload, open_upload
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.odps.errors import reported
@@ -24,9 +23,10 @@ from storage.tables.odps.layout import (
     has_partition,
     read_layout,
 )
-from storage.tables.odps.rows import Stamp, run_of, to_values
 from storage.tables.odps.results import sorted_results
+from storage.tables.odps.rows import Stamp, run_of, to_values
 from storage.tables.odps.sql import add_partition, create_table, keep_newest, run_sql
+from storage.tables.odps.upload import UploadLost, finish_upload, open_upload
 from storage.tables.odps.upsert import upsert
 from storage.uri import TableUrl
 

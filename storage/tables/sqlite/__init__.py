@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tables in a SQLite file."""

@@ -15,7 +15,16 @@ from storage.errors import UsageError
 from storage.json_text import scalar
 from storage.records import Record
 from storage.tables.files.paths import stat_file
-from storage.tables.sqlite.connection import BUSY_TIMEOUT_SECONDS, columns_of, connect, decoded, names_of, quoted, reported, shown
+from storage.tables.sqlite.connection import (
+    BUSY_TIMEOUT_SECONDS,
+    columns_of,
+    connect,
+    decoded,
+    names_of,
+    quoted,
+    reported,
+    shown,
+)
 from storage.uri import TableUrl
 
 ANCHOR_ROWS = 256  # a rowid is remembered at most every so many rows: ten million rows cost 40 000 pairs

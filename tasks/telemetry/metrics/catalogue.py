@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.telemetry.metrics import fleet
-from tasks.telemetry.metrics import process
+from tasks.telemetry.metrics import fleet, process
 from tasks.telemetry.metrics.instruments import ATTEMPTS, QUEUE_WAIT, ROWS, SHARDS, STAGE
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import Metric
 
 from storage.errors import Unavailable
-from tasks.telemetry.metrics.families import Family, Labels, metrics
-from tasks.telemetry.metrics.waits import SENT_AT
-from tasks.queues import Queue, gpu_queue
 from tasks.broker.depth import waiting_messages
 from tasks.broker.side_channel import SideChannel
+from tasks.queues import Queue, gpu_queue
+from tasks.telemetry.metrics.families import Family, Labels, metrics
+from tasks.telemetry.metrics.waits import SENT_AT
 
 if TYPE_CHECKING:
     from celery import Celery

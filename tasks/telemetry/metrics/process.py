@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 
-from storage.tiers.breaker import State
 from storage.errors import Unavailable
+from storage.tiers.breaker import State
 from tasks.telemetry.metrics.families import Family, Labels, metrics
 from tasks.worker.config import Phase, Pulse
 
 if TYPE_CHECKING:
-    from storage.tiers.tiers import Tiers
+    from storage.tiers import Tiers
     from tasks.resources.runtime import Judging, Runtime
 
 FAMILIES = (

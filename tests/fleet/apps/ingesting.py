@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tasks.resources.runtime
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
 from inference.types import Verdict
 from tasks.celery import app
 from tasks.queues import is_gpu_queue

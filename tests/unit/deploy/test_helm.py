@@ -145,8 +145,8 @@ def test_only_the_monitoring_namespace_reaches_a_pod_and_only_its_metrics() -> N
 
 
 def test_scaling_looks_at_queues_and_metrics_that_exist() -> None:
-    from tasks.telemetry.metrics.fleet import FAMILIES
     from tasks.queues import Queue
+    from tasks.telemetry.metrics.fleet import FAMILIES
 
     scaled = [one["spec"] for one in chart(*COMBINATIONS["four-gpus-that-scale"]) if one["kind"] == "ScaledObject"]
     queries = [one["triggers"][0]["metadata"]["query"] for one in scaled]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.manifest.manifest import Manifest, load_manifest
+from inference.manifest import Manifest, load_manifest
 from inference.models.build import open_models
 from inference.models.scoring import Models
 from inference.types import Clip, ClipRequest, DecodedVideo, Frames, Picture, PictureSpec, Scope, VideoProbe

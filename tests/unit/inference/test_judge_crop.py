@@ -16,8 +16,8 @@ import pytest
 
 from inference.decode import DecoderPool
 from inference.errors import BadVideo, VideoFault
-from inference.manifest.manifest import Manifest
 from inference.judge import judge_video, with_crop
+from inference.manifest import Manifest
 from inference.region import iou
 from tests.branded import LOGO_COLOUR, StandInDetector, as_if_trained, brand
 from tests.media import remux

@@ -12,9 +12,9 @@ import redis
 
 from storage.ledger import Deferred, Ledger, Run, RunSpec
 from storage.objects.directory import DirectoryStore
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from storage.tables.open import open_input, open_output
-from storage.tiers.tiers import Tier, Tiers
+from storage.tiers import Tier, Tiers
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS

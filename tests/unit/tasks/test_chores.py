@@ -18,13 +18,13 @@ import redis
 from storage.errors import Unavailable
 from storage.ledger import Run
 from tasks import pipeline, worker_config
-from tasks.resources import runtime
 from tasks.celery import app
 from tasks.download import download
 from tasks.feed import feed
 from tasks.infer import infer
 from tasks.messages import Downloaded, dump_downloaded, dump_row
 from tasks.queues import Queue, TaskName, gpu_queue, route
+from tasks.resources import runtime
 from tasks.resources.runtime import Runtime, reclaim_quietly
 from tasks.write import write_shard
 from tests.fleet.processes import wait_until

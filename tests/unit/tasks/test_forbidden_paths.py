@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from storage.ledger import Deferred, Ledger, RunSpec
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from tasks import pipeline
-from tasks.resources import runtime
 from tasks.delivery.attempt import Step, run_step
 from tasks.messages import RowMessage, dump_downloaded, dump_row, load_row
 from tasks.queues import TaskName
+from tasks.resources import runtime
 from tasks.resources.runtime import Runtime
-from tasks.settings import Settings
 from tasks.resources.stores import open_tiers
+from tasks.settings import Settings
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 from tests.unit.storage.objects.hostile_paths import BUCKET, HOSTILE, IDS

@@ -18,15 +18,15 @@ import redis
 import torch
 
 from inference.decode import DecoderPool
-from inference.manifest.manifest import Manifest, parse_manifest
-from inference.models.scoring import Models
+from inference.manifest import Manifest, parse_manifest
 from inference.models.lending import Pool
+from inference.models.scoring import Models
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.objects.directory import DirectoryStore
 from storage.records import ResultRow
-from storage.spool.spool import Spool
-from storage.tiers.tiers import Tier, Tiers
+from storage.spool import Spool
+from storage.tiers import Tier, Tiers
 from storage.uri import ObjectUri
 from tasks import pipeline
 from tasks.messages import RowMessage

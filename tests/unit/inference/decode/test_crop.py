@@ -293,7 +293,7 @@ pool.crop(real_clip(LONG), NOTHING, LONG_CROP)
 
 
 def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path):
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     command = [sys.executable, "-c", PARENT, str(tmp_path)]
     for _ in range(8):
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) as parent:

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from inference.decode.frames import sampling
 from inference.decode import DecodeLimits, DecoderPool
+from inference.decode.frames import sampling
 from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
 from tests.media import FPS, numbers_on, painted, real_clip, remux, write_clip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inference.errors import ManifestError
-from inference.manifest.manifest import BUILT_IN, load_manifest, parse_manifest
+from inference.manifest import BUILT_IN, load_manifest, parse_manifest
 from inference.types import Fit, Scope
 
 ALL_KEYS = {
@@ -93,16 +93,15 @@ def test_float32_and_tf32_in_one_manifest_are_refused():
 
 
 def test_the_digest_is_the_same_in_another_process(tiny):
-    program = "from inference.manifest.manifest import load_manifest; print(load_manifest('tiny').digest)"
+    program = "from inference.manifest import load_manifest; print(load_manifest('tiny').digest)"
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == tiny.digest
 
 
 def test_filters_and_judge_load_neither_torch_nor_its_users():
     heavy = {"torch", "transformers", "ultralytics"}
-    program = (
-        f"import sys, inference.manifest.manifest, inference.judge, inference.models; print(sorted({heavy!r} & set(sys.modules)))"
-    )
+    imports = "import sys, inference.manifest, inference.judge, inference.models"
+    program = f"{imports}; print(sorted({heavy!r} & set(sys.modules)))"
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == "[]"
 

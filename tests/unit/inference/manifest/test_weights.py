@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from inference.models.checkpoint import read_tensors, save_checkpoint
 from inference.errors import ManifestError
-from inference.manifest.manifest import Manifest, load_manifest, parse_manifest
+from inference.manifest import Manifest, load_manifest, parse_manifest
 from inference.manifest.preprocessing import read_config
 from inference.manifest.weights import package_path
+from inference.models.checkpoint import read_tensors, save_checkpoint
 
 TINY = (Path(load_manifest("tiny").directory) / "tiny.toml").read_text(encoding="utf-8")
 PIN = "1" * 64

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from inference.models.batcher import Batcher, Batching
 from inference.errors import BadVideo, DeviceLost, Transient
+from inference.models.batcher import Batcher, Batching
 
 PATIENCE_SECONDS = 30
 

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 import torch
 
-from inference.models.batcher import Batching
-from inference.models.checkpoint import fill_from_seed, save_checkpoint
 from inference.errors import BadVideo, ManifestError
-from inference.manifest.manifest import Manifest, load_manifest, parse_manifest
+from inference.manifest import Manifest, load_manifest, parse_manifest
 from inference.models.backbone import build_backbone
+from inference.models.batcher import Batching
 from inference.models.build import open_models
+from inference.models.checkpoint import fill_from_seed, save_checkpoint
 from inference.models.heads import build_head
 from inference.models.rope import CachedRopeAttention
 from inference.models.scoring import Models
-from inference.models.video_model import ClipScorer, VideoModel
 from inference.models.transforms import Normalise, gather_clip
+from inference.models.video_model import ClipScorer, VideoModel
 from inference.types import DecodedVideo, Fit, Scope, Scores
 
 TINY = (Path(load_manifest("tiny").directory) / "tiny.toml").read_text(encoding="utf-8")
@@ -315,7 +315,7 @@ def test_the_log_says_how_long_the_cold_start_took(opened, caplog):
 
 SCORE_ELSEWHERE = """
 import json
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
 from inference.models.build import open_models
 models = open_models(load_manifest("tiny"), device="cpu")
 print(json.dumps(dict(models.digests)))

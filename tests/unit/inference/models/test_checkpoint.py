@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from inference.errors import ManifestError
 from inference.models.checkpoint import (
     Part,
     fill_from_seed,
@@ -17,7 +18,6 @@ from inference.models.checkpoint import (
     select_part,
     tensors_digest,
 )
-from inference.errors import ManifestError
 
 
 def network() -> nn.Module:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from inference.models.checkpoint import fill_from_seed
 from inference.decode.frames.fit import place, placement
 from inference.errors import BadVideo
+from inference.models.checkpoint import fill_from_seed
 from inference.models.detector import Detector, build_network, prime_biases, to_source
 from inference.types import Clip, ClipRequest, DecodedVideo, Fit, Picture, PictureSpec, Scope, VideoProbe
 

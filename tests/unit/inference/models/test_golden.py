@@ -12,9 +12,9 @@ from torch import nn
 from transformers import VJEPA2Config, VJEPA2Model
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
-from inference.models.checkpoint import fill_from_seed, save_checkpoint
-from inference.manifest.manifest import Manifest, parse_manifest
+from inference.manifest import Manifest, parse_manifest
 from inference.models.build import open_models
+from inference.models.checkpoint import fill_from_seed, save_checkpoint
 from inference.types import Scope
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

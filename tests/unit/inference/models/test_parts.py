@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from inference.models.checkpoint import fill_from_seed
 from inference.errors import DeviceLost, ManifestError, Transient
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
+from inference.manifest.preprocessing import Preprocessing
 from inference.manifest.schema import BackboneSpec, HeadSpec
 from inference.models.backbone import build_backbone
+from inference.models.checkpoint import fill_from_seed
 from inference.models.device import choose_device, choose_dtype, device_info, device_name
 from inference.models.faults import device_fault, device_faults
 from inference.models.heads import AttentiveHead, LinearHead, build_head
-from inference.models.video_model import ClipScorer, VideoModel
-from inference.manifest.preprocessing import Preprocessing
 from inference.models.transforms import Normalise
+from inference.models.video_model import ClipScorer, VideoModel
 from inference.types import PictureSpec
 
 SMALL = Preprocessing(4, PictureSpec(32, 32), (0.5,) * 3, (0.5,) * 3)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.aliyun.profile_files import read_profile, read_token
 from storage.aliyun.credentials import Credentials, RenewingProvider, StaticProvider
-from storage.errors import Unavailable, UsageError
+from storage.aliyun.profile_files import read_profile, read_token
 from storage.aliyun.ram_role import RamRole
+from storage.errors import Unavailable, UsageError
 from tests.servers.faults import Fault, Rule
 from tests.servers.wire import Request, Response, WireServer, serving
 

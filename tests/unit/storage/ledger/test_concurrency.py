@@ -19,7 +19,7 @@ import redis
 from storage.ledger import Counts, Ledger, RunSpec, is_retry
 from tests.valkey import ValkeyServer, valkey_server
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SPEC = RunSpec("in", "out", ("vfx",), "starter", "d1")
 RUN = SPEC.run_id
 HANDS = 6

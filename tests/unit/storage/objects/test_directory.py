@@ -16,7 +16,7 @@ from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, StorageE
 from storage.objects.directory import DirectoryStore
 from storage.uri import ObjectUri
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 CLIP = ObjectUri("videos", "day/clip.mp4")
 
 

@@ -16,9 +16,9 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 from storage.errors import SpoolFull
-from storage.spool.spool import Spool
+from storage.spool import Spool
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 LIMIT_BYTES = 1000
 CRASH_LIMIT_BYTES = 600
 # Between two of their lines nothing changes that outlives a process.

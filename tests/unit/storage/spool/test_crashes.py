@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from tests.unit.storage.spool.spool_children import (
     LIMIT_BYTES,
     add,

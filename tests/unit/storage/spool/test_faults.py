@@ -10,9 +10,17 @@ from typing import BinaryIO
 import pytest
 
 from storage.errors import ObjectCorrupt, SpoolFull
-from storage.spool.spool import INDEX_NAME, Spool, SpoolUsage
 from storage.spool.files import PartFile, SpoolUnavailable
-from tests.unit.storage.spool.spool_children import LIMIT_BYTES, add, bytes_on_disk, content_of, key_of, writer_of, writing
+from storage.spool.spool import INDEX_NAME, Spool, SpoolUsage
+from tests.unit.storage.spool.spool_children import (
+    LIMIT_BYTES,
+    add,
+    bytes_on_disk,
+    content_of,
+    key_of,
+    writer_of,
+    writing,
+)
 
 
 @pytest.fixture

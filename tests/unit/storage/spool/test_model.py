@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from storage.errors import SpoolFull
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from tests.unit.storage.spool.spool_children import LIMIT_BYTES, NAMES, add, bytes_on_disk, content_of, key_of
 
 LEASE_SECONDS = 60

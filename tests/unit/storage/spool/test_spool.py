@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from storage.errors import ObjectTooLarge, SpoolFull, UsageError
-from storage.spool.spool import Spool, SpoolUsage
+from storage.spool import Spool, SpoolUsage
 from storage.spool.files import SpoolUnavailable, part_of
 from tests.unit.storage.spool.spool_children import LIMIT_BYTES, add, content_of, key_of, writer_of, writing
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import UsageError
-from storage.spool.spool import INDEX_NAME, Spool, SpoolUsage
 from storage.spool.files import part_of
+from storage.spool.spool import INDEX_NAME, Spool, SpoolUsage
 from tests.unit.storage.spool.spool_children import LIMIT_BYTES, add, content_of, key_of, start, writer_of
 
 

@@ -16,7 +16,7 @@ from storage.tables.sqlite.output import SqliteOutput
 from storage.uri import TableUrl
 from tests.unit.storage.tables.table_rows import succeeded
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 SHARDS, SHARD_ROWS = 30, 40
 NOBODY = 65534
 

@@ -12,7 +12,7 @@ from storage.tables.open import open_input, open_output
 from storage.uri import TableUrl
 from tests.unit.storage.tables.table_rows import create_table, record_of
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 
 
 def test_a_url_may_be_text_or_parsed(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.tiers.backfill import Backfill, FillLimits
 from storage.objects.directory import DirectoryStore
-from storage.spool.spool import Spool
-from storage.tiers.tiers import SpooledVideo, Tier, Tiers
+from storage.spool import Spool
+from storage.tiers import SpooledVideo, Tier, Tiers
+from storage.tiers.backfill import Backfill, FillLimits
 from tests.unit.storage.tiers.tier_stores import CLIP, CONTENT, WatchedStore, place
 
 ROOMY = FillLimits(floor_bytes=0)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from storage.tiers.breaker import BreakerLimits
 from storage.errors import ObjectCorrupt, Unavailable
-from storage.tiers.guard import TierLimits
 from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.directory import DirectoryStore
-from storage.spool.spool import Spool
-from storage.tiers.tiers import Tier, Tiers
+from storage.spool import Spool
+from storage.tiers import Tier, Tiers
+from storage.tiers.breaker import BreakerLimits
+from storage.tiers.guard import TierLimits
 from storage.uri import ObjectUri
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.faults import Fault, Rule

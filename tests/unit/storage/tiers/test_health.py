@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from storage.tiers.breaker import BreakerLimits, State
 from storage.errors import ObjectMissing, SpoolFull, TierOpen, Unavailable
-from storage.tiers.guard import TierLimits
 from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.directory import DirectoryStore
+from storage.spool import Spool
+from storage.tiers import SpooledVideo, Tier, Tiers
+from storage.tiers.breaker import BreakerLimits, State
+from storage.tiers.guard import TierLimits
 from storage.tiers.time_limits import Patience
-from storage.spool.spool import Spool
-from storage.tiers.tiers import SpooledVideo, Tier, Tiers
 from storage.uri import ObjectUri
 from tests.servers.alluxio.server import serving_alluxio
 from tests.servers.faults import Fault, Rule

@@ -12,8 +12,8 @@ import pytest
 from storage.errors import ForbiddenPath, ObjectMissing
 from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.directory import DirectoryStore
-from storage.spool.spool import Spool
-from storage.tiers.tiers import Tier, Tiers
+from storage.spool import Spool
+from storage.tiers import Tier, Tiers
 from storage.uri import ObjectUri, check_object
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.oss.server import OssServer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from tests.unit.storage.tiers.tier_children import LIMIT_BYTES, start
 from tests.unit.storage.tiers.tier_stores import CONTENT, place
 

@@ -23,9 +23,9 @@ from storage.errors import (
 )
 from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStat
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from storage.spool.files import SpoolUnavailable
-from storage.tiers.tiers import SpooledVideo, Tier, Tiers
+from storage.tiers import SpooledVideo, Tier, Tiers
 from storage.uri import ObjectUri
 
 CLIP = ObjectUri("videos", "clip.mp4")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ObjectCorrupt, ObjectTooLarge, Unavailable
-from storage.spool.spool import Spool
-from storage.tiers.tiers import SpooledVideo, Tier, Tiers
+from storage.spool import Spool
+from storage.tiers import SpooledVideo, Tier, Tiers
 from tests.unit.storage.tiers.tier_stores import CLIP, CONTENT, WatchedStore, place
 
 OTHER = CONTENT[::-1]

@@ -16,12 +16,12 @@ from typing import BinaryIO
 from storage.errors import Unavailable
 from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStat
-from storage.spool.spool import Spool
-from storage.tiers.tiers import Tier, Tiers
+from storage.spool import Spool
+from storage.tiers import Tier, Tiers
 from storage.uri import ObjectUri
 from tests.unit.storage.tiers.tier_stores import CLIP
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 LIMIT_BYTES = 10_000
 
 

@@ -19,7 +19,15 @@ from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Unavaila
 from storage.uri import ObjectUri
 from storage.weights import Checkpoint, DownloadPlan, Presence, WeightsStore, read_reference
 from tests.children import wait_until
-from tests.unit.storage.weights.weights_children import PART_BYTES, PLAN, REPOSITORY, CountedStore, content_of, sha256_of, start
+from tests.unit.storage.weights.weights_children import (
+    PART_BYTES,
+    PLAN,
+    REPOSITORY,
+    CountedStore,
+    content_of,
+    sha256_of,
+    start,
+)
 
 KEY = "vjepa2/model.safetensors"
 CONTENT = content_of("model")

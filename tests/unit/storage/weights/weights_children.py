@@ -19,7 +19,7 @@ from storage.objects.protocol import ObjectStat
 from storage.uri import ObjectUri
 from storage.weights import DownloadPlan, WeightsStore, read_reference
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 PART_BYTES = 1000
 PLAN = DownloadPlan(parallel_parts=4, part_bytes=PART_BYTES, attempts=3, first_wait_seconds=0.001)
 

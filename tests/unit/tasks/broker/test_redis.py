@@ -10,10 +10,10 @@ from celery import Celery
 from kombu import Connection, Consumer, Queue
 from kombu.transport import redis
 
-from tasks.resources.redis import ledger_client
 from tasks.broker.prompt import LONGEST_PAUSE_SECONDS
-from tasks.settings import Settings
 from tasks.broker.redis import DEAD_PEER_SECONDS, keepalive_options, redis_transport_options
+from tasks.resources.redis import ledger_client
+from tasks.settings import Settings
 from tests.valkey import ValkeyServer
 
 OPTIONS = redis_transport_options(8.0, "tamis:")

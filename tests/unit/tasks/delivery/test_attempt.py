@@ -21,14 +21,14 @@ from inference.errors import BadVideo, DeviceLost, VideoFault
 from storage.errors import ObjectMissing, SpoolFull, Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.records import ResultRow
-from storage.spool.spool import Spool
-from tasks.resources import runtime
+from storage.spool import Spool
 from tasks.delivery.attempt import SUSPECT_AFTER, Step, run_step
-from tasks.telemetry.event_text import Ended
 from tasks.messages import RowMessage, dump_row
 from tasks.queues import TaskName
+from tasks.resources import runtime
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
+from tasks.telemetry.event_text import Ended
 from tests.valkey import ValkeyServer, valkey_server
 
 SPEC = RunSpec(tables="in", outputs="out", filters=(), manifest="m", manifest_digest="d")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from tasks.resources import runtime
+from tasks.delivery.refused import MOST_REFUSALS, read
 from tasks.messages import SCHEMA, dump_row, load_row
 from tasks.queues import TaskName
-from tasks.delivery.refused import MOST_REFUSALS, read
+from tasks.resources import runtime
 from tasks.resources.runtime import Runtime
 from tests.unit.tasks.test_messages import ROW
 

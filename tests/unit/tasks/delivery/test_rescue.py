@@ -13,12 +13,12 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from storage.ledger import Deferred, Ledger
+from tasks.broker.depth import waiting_messages
+from tasks.broker.queue_depth import gpu_queues, is_quiet
+from tasks.broker.redis import redis_transport_options
+from tasks.delivery.rescue import drain, forsaken_queues
 from tasks.messages import Downloaded, RowMessage, dump_downloaded
 from tasks.queues import TaskName, gpu_queue, route
-from tasks.delivery.rescue import drain, forsaken_queues
-from tasks.broker.queue_depth import gpu_queues, is_quiet
-from tasks.broker.depth import waiting_messages
-from tasks.broker.redis import redis_transport_options
 from tests.valkey import ValkeyServer
 
 KEYPREFIX = "rescue:"

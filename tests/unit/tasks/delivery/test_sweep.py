@@ -13,8 +13,8 @@ import redis
 from storage.ledger import OpenShard, Run, RunSpec
 from storage.records import Failure
 from tasks import pipeline
-from tasks.resources.runtime import Runtime
 from tasks.delivery.sweep import BUSY_FACTOR, LONGEST_DOUBLINGS, Sender, Staleness, staleness, sweep
+from tasks.resources.runtime import Runtime
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 
 STALE_SECONDS = 100.0  # by the ledger's clock: the tests set progress back instead of waiting

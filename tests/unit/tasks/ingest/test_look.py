@@ -108,7 +108,7 @@ def test_a_partition_is_started_once_and_done_when_its_run_is(means: Means, tmp_
 
 
 def test_the_run_is_the_one_that_sift_would_make(means: Means, tmp_path: Path) -> None:
-    from inference.manifest.manifest import load_manifest
+    from inference.manifest import load_manifest
     from tasks.submit import prepare
 
     put(tmp_path, "20250110")

@@ -8,7 +8,7 @@ import pytest
 from storage.errors import UsageError
 from tasks.ingest.sources import SWITCHES, Source, load_sources
 
-EXAMPLE = Path(__file__).parents[3] / "deploy" / "sources.example.toml"
+EXAMPLE = Path(__file__).parents[4] / "deploy" / "sources.example.toml"
 GOOD = """
 [[source]]
 name = "clips"

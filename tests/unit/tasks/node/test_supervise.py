@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.node.processes import ProcessSpec, node_processes
-from tasks.settings import Settings
 from tasks.node.supervise import Supervisor, describe_exit
+from tasks.settings import Settings
 
 POLITE = "import time, signal, sys\nsignal.signal(15, lambda *a: sys.exit(0))\nprint('up', flush=True)\ntime.sleep(600)"
 DEAF = "import time, signal\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"

@@ -6,11 +6,11 @@ import pytest
 
 from storage.errors import UsageError
 from storage.objects.directory import DirectoryStore
-from storage.spool.spool import Spool
+from storage.spool import Spool
 from storage.uri import ObjectUri
 from tasks.resources.objects import _region, open_origin
-from tasks.settings import Settings, SettingsError
 from tasks.resources.stores import open_tiers
+from tasks.settings import Settings, SettingsError
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 
 KEYS = {"TAMIS_ALIYUN_ACCESS_KEY_ID": KEY_ID, "TAMIS_ALIYUN_ACCESS_KEY_SECRET": SECRET}

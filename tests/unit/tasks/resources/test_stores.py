@@ -8,8 +8,8 @@ from storage.errors import UsageError
 from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.directory import DirectoryStore
 from tasks.cli.doctor import Finding, check_tiers
-from tasks.settings import Settings, SettingsError
 from tasks.resources.stores import open_tiers
+from tasks.settings import Settings, SettingsError
 from tests.servers.alluxio.server import serving_alluxio
 from tests.servers.faults import Fault, Rule
 

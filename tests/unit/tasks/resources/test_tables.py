@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
 from storage.errors import UsageError
 from storage.ledger import Ledger, Run, RunSpec
 from storage.records import INPUT_COLUMNS, OUTPUT_COLUMNS
 from tasks import pipeline, submit, write
-from tasks.resources import runtime
 from tasks import settings as process_settings
+from tasks.resources import runtime
 from tasks.resources.runtime import Runtime
-from tasks.settings import Settings
 from tasks.resources.tables import odps_connection, open_input, open_output
+from tasks.settings import Settings
 from tests.unit.storage.tables.odps.odps_service import Service, odps_server
 from tests.unit.storage.tables.table_rows import record_of, succeeded
 from tests.unit.tasks.small_run import SHARD_ROWS, Published, finish

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from inference.models.checkpoint import save_checkpoint
 from inference.errors import ManifestError
-from inference.manifest.manifest import load_manifest
+from inference.manifest import load_manifest
+from inference.manifest.preprocessing import Preprocessing
 from inference.manifest.schema import BackboneSpec
 from inference.models.backbone import build_backbone
+from inference.models.checkpoint import save_checkpoint
 from inference.models.heads import build_head
-from inference.manifest.preprocessing import Preprocessing
 from inference.types import Fit, PictureSpec
 from storage.errors import ForbiddenPath, ObjectCorrupt, UsageError
 from tasks.cli.doctor import check_models, check_weights
 from tasks.resources.runtime import open_judging
-from tasks.settings import Settings
 from tasks.resources.weights import bring_weights
+from tasks.settings import Settings
 from tests.media import real_clip
 
 ARCHITECTURE = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}

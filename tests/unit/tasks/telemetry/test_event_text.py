@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from storage.records import ResultRow
-from tasks.telemetry.event_text import MOST_CHARACTERS, about_row, described_route, verdict
 from tasks.messages import Downloaded, RowMessage, dump_downloaded, dump_row
 from tasks.queues import TaskName, gpu_queue
+from tasks.telemetry.event_text import MOST_CHARACTERS, about_row, described_route, verdict
 
 ROW = RowMessage(run_id="r1", shard_id="s1", ordinal=3, record={"video_id": "v3", "info": "x" * 5000})
 DOWNLOADED = Downloaded(row=ROW, node="n1", spool_key="k", tier="oss", milliseconds=1.0)

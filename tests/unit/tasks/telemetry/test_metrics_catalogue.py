@@ -8,13 +8,12 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from tasks.telemetry.metrics import fleet
-from tasks.telemetry.metrics import process
+from tasks.telemetry.metrics import fleet, process
 from tasks.telemetry.metrics.catalogue import catalogue
 from tasks.telemetry.metrics.instruments import REGISTRY
 from tasks.worker.config import Pulse
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_every_metric_is_in_the_catalogue_under_the_names_that_a_scrape_holds() -> None:

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from storage.ledger import Ledger
-from tasks.worker.heartbeat import BEATS_PER_SILENCE, start_heartbeat
 from tasks.settings import Settings
+from tasks.worker.heartbeat import BEATS_PER_SILENCE, start_heartbeat
 from tests.fleet.processes import wait_until
 from tests.valkey import ValkeyServer, valkey_server
 

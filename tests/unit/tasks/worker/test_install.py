@@ -8,9 +8,9 @@ import sys
 import pytest
 from celery import Celery
 
+from tasks.broker.redis import SWEEP_SECONDS, redis_transport_options
 from tasks.worker import WorkerConfig, install
 from tasks.worker.config import wiring_of
-from tasks.broker.redis import SWEEP_SECONDS, redis_transport_options
 
 
 def _config() -> WorkerConfig:

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from inference.decode import DecodeLimits, DecoderPool
-from inference.decode.frames import shared_frames
 from inference.decode.decoders.cuda import Cuda
 from inference.decode.decoders.nvdec import Nvdec, open_nvdec, proven
-from inference.decode.one_pass import decode_once
 from inference.decode.decoders.pyav import PyAv
+from inference.decode.frames import shared_frames
+from inference.decode.one_pass import decode_once
 from inference.errors import BadVideo, VideoFault
 from inference.types import ClipRequest, DecodePlan, PictureSpec, Scope
 from tests.decoders import StandInGpu
 from tests.media import numbers_on, write_clip
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[5]
 SMALL = PictureSpec(48, 64)
 PLAN = DecodePlan((ClipRequest(Scope.WHOLE, SMALL, 8),))
 EXPECTED = [0, 4, 8, 12, 16, 20, 24, 29]
@@ -177,6 +177,8 @@ def test_a_child_gets_the_variables_it_is_given_and_no_others(video):
 
 
 def test_decoding_on_a_gpu_needs_no_torch():
-    program = "import inference.decode.decoders.nvdec, inference.decode.processes.child, sys; print('torch' in sys.modules)"
+    program = (
+        "import inference.decode.decoders.nvdec, inference.decode.processes.child, sys; print('torch' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

@@ -282,7 +282,7 @@ threading.Event().wait()
 
 def test_the_children_die_with_their_parent_even_while_they_hang(hostile):
     path = hostile(decoders.HANG)
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[5]
     command = [sys.executable, "-c", PARENT, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) as parent:
         pids = [int(pid) for pid in parent.stdout.readline().split()]

@@ -6,8 +6,8 @@ import io
 from collections.abc import Callable, Iterator
 
 from storage.aliyun.credentials import CredentialProvider, Credentials, StaticProvider
-from storage.objects.oss.store import OssStore
 from storage.objects.oss.client import OssPlace
+from storage.objects.oss.store import OssStore
 from storage.objects.oss.writing import PartLimits
 from storage.objects.tries import TryLimits
 from storage.uri import ObjectUri

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from storage.errors import UsageError
 from storage.records import INPUT_COLUMNS, Record
-from storage.tables.files.text import lines
+from storage.tables.files import lines
 from storage.tables.files.text import MARK_ROWS, TextInput
 from storage.uri import TableUrl
 from tests.unit.storage.tables.table_rows import record_of

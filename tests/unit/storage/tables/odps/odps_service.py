@@ -30,7 +30,7 @@ from storage.records import Record
 from storage.tables.odps.connection import NewTables, OdpsConnection, Patience
 from tests.servers.odps.server import OdpsServer
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[5]
 PREFIX = "TAMIS_TEST_ODPS_"
 QUICK = Patience(retry_seconds=20, first_wait_seconds=0.001, longest_wait_seconds=0.01)
 _SERVE = """
