@@ -9,7 +9,7 @@ from celery import Task
 from tasks import pipeline
 from tasks.celery import app
 from tasks.delivery.attempt import Step, run_step
-from tasks.delivery.refused import read
+from tasks.delivery.deferral import read
 from tasks.messages import dump_downloaded, load_row
 from tasks.queues import TaskName
 from tasks.resources import runtime

@@ -9,7 +9,7 @@ from celery import Task
 from tasks import pipeline
 from tasks.celery import app
 from tasks.delivery.attempt import Step, record, run_step
-from tasks.delivery.refused import read
+from tasks.delivery.deferral import read
 from tasks.messages import load_downloaded
 from tasks.queues import TaskName
 from tasks.resources import runtime
@@ -26,7 +26,7 @@ def infer(self: Task[..., Any], message: dict[str, Any]) -> str | None:
 
     def judge_and_record(attempt: int) -> str:
         result = pipeline.infer(downloaded, attempt, rt)
-        record(downloaded.row, result, rt)
+        record(downloaded.row, result, rt, app)
         return verdict(result)
 
     answer = run_step(self, Step(TaskName.INFER, message, downloaded.row), judge_and_record)

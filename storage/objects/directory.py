@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Unavailable
-from storage.objects import beneath
+from storage.objects import safe_paths
 from storage.objects.protocol import ObjectStat
 from storage.uri import ObjectUri
 
@@ -28,13 +28,13 @@ class DirectoryStore:
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
         """Size, and a version made of size, modification time and inode."""
-        with self._read_faults(uri), self._root() as root, beneath.parent_of(root, uri) as (parent, name):
-            return _stat(beneath.check_regular(uri, beneath.look_at(name, parent)))
+        with self._read_faults(uri), self._root() as root, safe_paths.parent_of(root, uri) as (parent, name):
+            return _stat(safe_paths.check_regular(uri, safe_paths.look_at(name, parent)))
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
         """Stream the file in blocks of 1 MiB. ``Unavailable`` when another file of that size took its place."""
-        with self._read_faults(uri), self._root() as root, beneath.parent_of(root, uri) as (parent, name):
-            descriptor = beneath.open_regular(uri, name, parent)
+        with self._read_faults(uri), self._root() as root, safe_paths.parent_of(root, uri) as (parent, name):
+            descriptor = safe_paths.open_regular(uri, name, parent)
         with os.fdopen(descriptor, "rb", buffering=0) as source:
             self._check_same(uri, stat, source.fileno())
             remaining_bytes = stat.size_bytes
@@ -51,8 +51,8 @@ class DirectoryStore:
         """Write ``length`` bytes from ``start`` on; the file must be the one that ``stat`` describes."""
         if start < 0 or length < 0 or start + length > stat.size_bytes:
             raise ObjectCorrupt(f"{uri} has no bytes {start}…{start + length}: it has {stat.size_bytes}")
-        with self._read_faults(uri), self._root() as root, beneath.parent_of(root, uri) as (parent, name):
-            descriptor = beneath.open_regular(uri, name, parent)
+        with self._read_faults(uri), self._root() as root, safe_paths.parent_of(root, uri) as (parent, name):
+            descriptor = safe_paths.open_regular(uri, name, parent)
         with os.fdopen(descriptor, "rb", buffering=0) as source:
             self._check_same(uri, stat, source.fileno())
             source.seek(start)
@@ -70,7 +70,7 @@ class DirectoryStore:
             path.open("rb") as source,
             self._write_faults(uri),
             self._root() as root,
-            beneath.parent_of(root, uri, create=True) as (parent, name),
+            safe_paths.parent_of(root, uri, create=True) as (parent, name),
         ):
             if not _holds(parent, name, uri, source):
                 _replace(parent, name, source)
@@ -103,14 +103,14 @@ class DirectoryStore:
         try:
             yield
         except OSError as error:
-            raise beneath.read_fault(error, f"{uri} in {self.root}") from error
+            raise safe_paths.read_fault(error, f"{uri} in {self.root}") from error
 
     @contextlib.contextmanager
     def _write_faults(self, uri: ObjectUri) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise beneath.write_fault(error, f"{uri} in {self.root}") from error
+            raise safe_paths.write_fault(error, f"{uri} in {self.root}") from error
 
 
 def _stat(found: os.stat_result) -> ObjectStat:
@@ -120,14 +120,14 @@ def _stat(found: os.stat_result) -> ObjectStat:
 def _holds(parent: int, name: bytes, uri: ObjectUri, source: BinaryIO) -> bool:
     """Whether these bytes stand there already, so that putting them again leaves the version as it is."""
     try:
-        found = beneath.check_regular(uri, beneath.look_at(name, parent))
+        found = safe_paths.check_regular(uri, safe_paths.look_at(name, parent))
     except FileNotFoundError:
         return False
     except ObjectMissing as error:
         raise ForbiddenPath(f"{uri}: {error}; an object cannot take its place") from error
     if found.st_size != os.fstat(source.fileno()).st_size:
         return False
-    with os.fdopen(beneath.open_regular(uri, name, parent), "rb") as present:
+    with os.fdopen(safe_paths.open_regular(uri, name, parent), "rb") as present:
         is_equal = all(block == present.read(len(block)) for block in _blocks(source))
     source.seek(0)
     return is_equal
@@ -144,7 +144,7 @@ def _replace(parent: int, name: bytes, source: BinaryIO) -> None:
         os.fsync(target.fileno())
         os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
         undo.pop_all()
-    beneath.sync_directory(parent)
+    safe_paths.sync_directory(parent)
 
 
 def _blocks(source: BinaryIO) -> Iterator[bytes]:

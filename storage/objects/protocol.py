@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from storage.uri import ObjectUri
 
@@ -29,3 +29,18 @@ class ObjectStore(Protocol):
 
     def put(self, path: Path, uri: ObjectUri) -> None:
         """Store a file, atomically; the same bytes under the same key again have no further effect."""
+
+
+@runtime_checkable
+class RangedStore(Protocol):
+    """Objects that can be read in parts, by several threads at once."""
+
+    def stat(self, uri: ObjectUri) -> ObjectStat:
+        """As an ``ObjectStore`` does."""
+
+    def read_range(self, uri: ObjectUri, stat: ObjectStat, start: int, length: int, into: BinaryIO) -> None:
+        """Write the ``length`` bytes from ``start`` on to ``into``, which can do nothing but ``write``.
+
+        ``Unavailable`` when another version than ``stat`` names stands there now; ``ObjectCorrupt`` when the object has
+        no such bytes. No store states a checksum of a part: the caller must know the digest of the whole.
+        """

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from storage.errors import ObjectCorrupt, Unavailable
-from storage.objects.protocol import ObjectStat
-from storage.objects.ranged import RangedStore
+from storage.objects.protocol import ObjectStat, RangedStore
 from storage.uri import ObjectUri
 from storage.weights.attempts import DownloadPlan, persist
 from storage.weights.disk import disk_faults

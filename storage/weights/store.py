@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from storage.errors import ObjectCorrupt, Unavailable
-from storage.objects.protocol import ObjectStat
-from storage.objects.ranged import RangedStore
+from storage.objects.protocol import ObjectStat, RangedStore
 from storage.weights.attempts import DownloadPlan, persist
 from storage.weights.disk import disk_faults, sync_directory
 from storage.weights.download import download

@@ -7,12 +7,10 @@ published to or consumed from. So every queue of ours, ``gpu.<node>`` of any nod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from celery.app.amqp import AMQP, Queues
-from kombu import Exchange, Queue
-
-from tasks.broker.prompt import PromptConnection
+from kombu import Connection, Exchange, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +70,19 @@ def rabbitmq_settings(default_queue: str) -> dict[str, object]:
         "broker_transport_options": {"confirm_publish": True},
         "broker_heartbeat": HEARTBEAT_SECONDS,
     }
+
+
+LONGEST_PAUSE_SECONDS = 6
+"""Between two attempts of a worker to reach its broker. kombu waits up to 30, and Celery has no setting for it: a node
+whose network came back would stand idle for half a minute."""
+
+
+class PromptConnection(Connection):
+    """kombu's connection with other pauses. A subclass: Celery takes a class and makes more of its kind from it."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Self:
+        """Try until the broker is there, with pauses no longer than that."""
+        return super().ensure_connection(*args, **{"interval_max": LONGEST_PAUSE_SECONDS, **options})
 
 
 class QuorumQueues(Queues):

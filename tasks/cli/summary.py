@@ -12,7 +12,7 @@ from rich.table import Table
 from storage.ledger import Counts
 from storage.records import ResultRow
 from tasks.cli.watch import reconcile_line
-from tasks.telemetry.labels import cell, labels
+from tasks.telemetry.event_text import cell, labels
 
 MOST_ROWS = 40  # up to this many rows are listed one by one
 UNBROKEN = {"#", "video", "tier", "reason", "stage", "rows"}  # columns whose words stay whole

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from celery import Task
+from celery import Celery, Task
 from celery.exceptions import Reject
 
 from storage.errors import Unavailable
 from storage.records import ResultRow
 from tasks import pipeline
-from tasks.celery import app
-from tasks.delivery.alone import Floor
 from tasks.delivery.decisions import AttemptsExhausted, Backoff, Record, decide, is_bug
 from tasks.delivery.deferral import later
 from tasks.messages import RowMessage, for_any_node
@@ -35,10 +34,50 @@ T = TypeVar("T")
 SUSPECT_AFTER = 2
 """Attempts at a step that began and never ended, before the row is thought to kill its process and is tried alone.
 
-One is no suspicion: a killed process takes all its rows with it. A row that dies again alone is a culprit.
+One unfinished attempt proves nothing: a killed process leaves all its rows unfinished. A row that kills its process
+again while it runs alone is the cause.
 """
 
-FLOOR = Floor()  # this process's
+
+class SharedExclusiveLock:
+    """A lock that many may hold shared, or one exclusively. Exclusive requests go before new shared ones."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._shared_holders = 0
+        self._is_exclusive = False
+        self._exclusive_requests = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold the lock with others; waits while an exclusive holder has it or asks for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_exclusive and not self._exclusive_requests)
+            self._shared_holders += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._shared_holders -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock alone; waits until every other holder has released it."""
+        with self._changed:
+            self._exclusive_requests += 1
+            self._changed.wait_for(lambda: not self._is_exclusive and not self._shared_holders)
+            self._exclusive_requests -= 1
+            self._is_exclusive = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_exclusive = False
+                self._changed.notify_all()
+
+
+STEPS_LOCK = SharedExclusiveLock()  # this process's: steps share it, a suspect row's step holds it alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +106,7 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     try:
         tracing.describe(run=step.row.run_id, ordinal=step.row.ordinal)
         with about(run=step.row.run_id, ordinal=step.row.ordinal, step=step.name):
-            answer = _unless_recorded(step, runtime.current(), work)
+            answer = _unless_recorded(task.app, step, runtime.current(), work)
     except Unavailable as error:  # the ledger's: every other one was settled
         msg = f"{step} goes back to its queue: {error}"
         raise Reject(msg, requeue=True) from error
@@ -76,36 +115,36 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     return answer
 
 
-def _unless_recorded(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
+def _unless_recorded(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
     row = step.row
     if not rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
-        with _floor(step, rt):
-            return _attempt(step, rt, work)
-    # Whoever recorded it may have died before it did what comes after.
+        with _steps_lock(step, rt):
+            return _attempt(app, step, rt, work)
+    # The worker that recorded it may have died before releasing the lease or queueing the shard.
     pipeline.release(row, rt)
     if rt.ledger.is_full(row.run_id, row.shard_id):
         app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
     return Ended("had its result already")
 
 
-def record(row: RowMessage, result: ResultRow, rt: Runtime) -> None:
-    """Record the row's result; whoever fills a shard has it written."""
+def record(row: RowMessage, result: ResultRow, rt: Runtime, app: Celery) -> None:
+    """Record the row's result; the one that fills its shard queues the shard for writing."""
     tracing.describe(outcome=result.outcome, **result.result_info.get("stages", {}))
     if pipeline.record(row, result, rt):
         app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
 
 
-def _floor(step: Step, rt: Runtime) -> AbstractContextManager[None]:
-    """Beside the process's other tasks; alone for a row under which processes died, lest neighbours die with it."""
+def _steps_lock(step: Step, rt: Runtime) -> AbstractContextManager[None]:
+    """Return the lock to run the step under: shared, or exclusive for a row under which processes died."""
     row = step.row
     unended = rt.ledger.unended_attempts(row.run_id, row.shard_id, row.ordinal, step.name)
     if unended < SUSPECT_AFTER:
-        return FLOOR.together()
+        return STEPS_LOCK.shared()
     log.warning("%s: %d attempts never ended; trying it alone", step, unended)
-    return FLOOR.alone()
+    return STEPS_LOCK.exclusive()
 
 
-def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
+def _attempt(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
     row = step.row
     token = f"{rt.worker}.{secrets.token_hex(4)}"
     attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
@@ -120,12 +159,12 @@ def _attempt(step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
             answer = work(attempt.number)
         ATTEMPTS.labels(step.name, "done").inc()
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
-        answer = _settle(step, attempt.number, error, rt)
+        answer = _end_failed(app, step, attempt.number, error, rt)
     rt.ledger.end_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
     return answer
 
 
-def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> Ended:
+def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Runtime) -> Ended:
     """Record the row as failed, or have the step tried again later."""
     settings, row = rt.settings, step.row
     backoff = Backoff(settings.retry_backoff_seconds, settings.retry_backoff_max_seconds)
@@ -136,7 +175,7 @@ def _settle(step: Step, attempt: int, error: Exception, rt: Runtime) -> Ended:
     ATTEMPTS.labels(step.name, "failed" if isinstance(decision, Record) else "again").inc()
     if isinstance(decision, Record):
         result = pipeline.failed(row, decision.failure, rt)
-        record(row, result, rt)
+        record(row, result, rt, app)
         return Ended(verdict(result))
     if not decision.counts_as_attempt:
         rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)

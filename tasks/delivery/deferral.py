@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from celery import chain, signature
+from celery import Celery, Task, chain, signature
+from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
 from storage.errors import Unavailable
 from storage.ledger import Deferred
-from tasks.celery import app
+from tasks.delivery.decisions import Backoff
+from tasks.messages import UnknownSchema, for_any_node, refusals_of, refused
 from tasks.queues import TaskName
+from tasks.resources import runtime
 
 log = logging.getLogger(__name__)
 
@@ -30,28 +34,64 @@ def later(deferred: Deferred, task: TaskName, args: tuple[Any, ...], wait_second
     deferred.add(json.dumps([task.value, args], sort_keys=True), wait_seconds)
 
 
-def send_due(deferred: Deferred) -> int:
+def send_due(deferred: Deferred, app: Celery) -> int:
     """Send the messages whose time has come; return how many. One that was sent by somebody who died is sent again."""
     sent = 0
     while messages := deferred.take_due(BATCH_MESSAGES):
         for message in messages:
             name, args = json.loads(message)
-            _send(TaskName(name), args)
+            _send(TaskName(name), args, app)
         deferred.forget(messages)
         sent += len(messages)
     return sent
 
 
-def send_due_quietly(deferred: Deferred) -> None:
+def send_due_quietly(deferred: Deferred, app: Celery) -> None:
     """Send what is due; a broker or ledger that is away is asked again at the next tick."""
     try:
-        send_due(deferred)
+        send_due(deferred, app)
     except (Unavailable, OperationalError) as error:
         log.warning("retries wait: %s", error)
 
 
-def _send(task: TaskName, args: list[Any]) -> None:
+def _send(task: TaskName, args: list[Any], app: Celery) -> None:
     steps = [signature(task.value, args=args, app=app)]
     if (following := NEXT_STEP.get(task)) is not None:
         steps.append(signature(following.value, app=app))
     chain(*steps, app=app).apply_async()
+
+
+# ── messages of a newer tamis ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+T = TypeVar("T")
+
+MOST_REFUSALS = 100  # with the default waits, 1 s to 60 s: 70 minutes, four times what the sweep needs
+
+
+def read(
+    task: Task[..., Any], name: TaskName, message: dict[str, Any], load: Callable[[Mapping[str, Any]], T]
+) -> T | None:
+    """Parse the message; None when it was left to another worker, and the chain then stops here."""
+    try:
+        return load(message)
+    except UnknownSchema as error:
+        task.request.chain = None
+        _leave(name, message, error)
+        return None
+
+
+def _leave(name: TaskName, message: dict[str, Any], why: UnknownSchema) -> None:
+    refusals = refusals_of(message) + 1
+    if refusals > MOST_REFUSALS:
+        log.error("%s: %s; refused %d times, dropped: the sweep feeds its row again", name, why, MOST_REFUSALS)
+        return
+    rt = runtime.current()
+    backoff = Backoff(rt.settings.retry_backoff_seconds, rt.settings.retry_backoff_max_seconds)
+    wait_seconds = backoff.wait_seconds(refusals)
+    try:
+        later(rt.deferred, name, (refused(for_any_node(message)),), wait_seconds)
+    except Unavailable as error:
+        msg = f"{name} goes back to its queue: {error}"
+        raise Reject(msg, requeue=True) from error
+    log.warning("%s: %s; left to another worker in %.1f s", name, why, wait_seconds)

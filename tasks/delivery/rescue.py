@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from storage.ledger import Ledger
-from tasks.broker.depth import waiting_messages
-from tasks.broker.queue_depth import gpu_queues
+from tasks.broker.queue_depth import gpu_queues, waiting_messages
 from tasks.messages import for_any_node
 from tasks.queues import Queue
 

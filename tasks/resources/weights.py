@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from inference.manifest.weights import is_remote
 from storage.errors import StorageError, UsageError
-from storage.objects.protocol import ObjectStore
-from storage.objects.ranged import RangedStore
+from storage.objects.protocol import ObjectStore, RangedStore
 from storage.weights import Checkpoint, DownloadPlan, PinnedFile, Presence, WeightsStore, read_reference
 from tasks.resources.stores import open_tiers
 from tasks.settings import Settings

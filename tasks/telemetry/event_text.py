@@ -6,13 +6,13 @@ Celery's own text of a message is cut off at three levels and 1024 characters: o
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from storage.records import ResultRow
 from tasks.queues import route
-from tasks.telemetry.labels import remarks
 
 MOST_CHARACTERS = 300  # an event for each message passes through the broker: keep it small
 
@@ -47,3 +47,36 @@ def verdict(result: ResultRow) -> str:
     """Say how a row was judged: ``ok: normal``, ``ok: rotated, low quality 2/9``, ``failed: not_a_video``."""
     text = f"ok: {remarks(result.info)}" if result.is_ok else f"failed: {result.outcome}"
     return text[:MOST_CHARACTERS]
+
+
+def labels(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return output key -> label; of a segmented output the label of most windows."""
+    found: dict[str, str] = {}
+    for key, entry in info.items():
+        if not isinstance(entry, Mapping):
+            continue
+        if isinstance(entry.get("label"), str):
+            found[key] = entry["label"]
+        elif isinstance(entry.get("0"), Mapping):
+            windows = Counter(window[key]["label"] for window in entry.values())
+            ((found[key], _),) = windows.most_common(1)
+    return found
+
+
+def cell(key: str, info: Mapping[str, Any]) -> str:
+    """Return an output's label for a narrow column: ``normal``, or ``normal 9/10`` for nine of ten windows."""
+    label = labels(info).get(key)
+    if label is None:
+        return "–"
+    short = label.removesuffix("_video").replace("_", " ")
+    entry = info[key]
+    if "label" in entry:
+        return short
+    agreeing = sum(1 for window in entry.values() if window[key]["label"] == label)
+    return f"{short} {agreeing}/{len(entry)}"
+
+
+def remarks(info: Mapping[str, Any]) -> str:
+    """Return what is not normal about a video, ``rotated, low quality 2/9``; ``normal`` where nothing is."""
+    found = [cell(key, info) for key, label in sorted(labels(info).items()) if not label.startswith("normal")]
+    return ", ".join(dict.fromkeys(found)) or "normal"

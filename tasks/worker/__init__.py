@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tasks.worker.config import WorkerConfig
-from tasks.worker.install import install
+from tasks.worker.config import WorkerConfig, install
 
 __all__ = ["WorkerConfig", "install"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
+
+from tasks.telemetry.pulse import Pulse
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -46,27 +45,6 @@ class WorkerConfig:
                 raise ValueError(f"WorkerConfig.{name} is {getattr(self, name)!r}: it must be more than 0")
 
 
-class Phase(StrEnum):
-    """What a worker process is doing."""
-
-    STARTING = "starting"  # opening its runtime
-    CONNECTING = "connecting"  # without a broker connection
-    CONSUMING = "consuming"  # its event loop runs
-    DRAINING = "draining"  # finishing what runs, taking nothing new
-
-
-@dataclass(slots=True)
-class Pulse:
-    """What the event loop last did; written there, read by the watching threads. Times are monotonic seconds."""
-
-    phase: Phase = Phase.STARTING
-    is_gate_open: bool = True
-    is_cordoned: bool = False  # an operator drained the worker: it takes nothing until told otherwise
-    looped_at: float = field(default_factory=time.monotonic)
-    received_at: float = field(default_factory=time.monotonic)
-    last_task_at: datetime | None = None
-
-
 @dataclass
 class Wiring:
     """One app's configuration, made on first use, and the state its bootsteps share."""
@@ -91,3 +69,36 @@ def wire(app: Celery, make_config: Callable[[], WorkerConfig]) -> None:
 def wiring_of(app: Celery) -> Wiring:
     """Return what ``install`` was given for ``app``. KeyError if it was never called."""
     return _wirings[app]
+
+
+WORKER_STEPS = (
+    "tasks.worker.stop:Drain",
+    "tasks.worker.exposition:Exposition",
+    "tasks.worker.warmup:WarmUp",
+    "tasks.worker.redis_leases:LeaseRenewer",
+    "tasks.worker.watchdog:Watchdog",
+    "tasks.worker.stall:StallDetector",
+    "tasks.worker.health:Heartbeat",
+    "tasks.worker.rabbitmq:DrainHeartbeat",
+)
+CONSUMER_STEPS = (
+    "tasks.worker.redis_leases:Handover",
+    "tasks.worker.intake:Gate",
+    "tasks.worker.intake:Cordon",
+    "tasks.worker.health:PulseKeeper",
+    "tasks.worker.celery_fixes:UnhurriedHeart",
+    "tasks.worker.celery_fixes:Senseless",
+    "tasks.worker.rabbitmq:DeadLetters",
+    "tasks.worker.rabbitmq:NoDelayedDelivery",
+)
+
+
+def install(app: Celery, config_factory: Callable[[], WorkerConfig]) -> None:
+    """Add the worker's bootsteps to ``app``.
+
+    ``config_factory`` is called once, in a worker process only; beat, clients and commands never call it, nor
+    import the steps: they are named as strings.
+    """
+    wire(app, config_factory)
+    app.steps["worker"].update(WORKER_STEPS)
+    app.steps["consumer"].update(CONSUMER_STEPS)

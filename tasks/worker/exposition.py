@@ -16,7 +16,8 @@ from celery import bootsteps, signals
 from prometheus_client import PlatformCollector, ProcessCollector, make_wsgi_app
 
 from tasks.telemetry.metrics.instruments import REGISTRY
-from tasks.worker.config import Phase, Pulse, wiring_of
+from tasks.telemetry.pulse import Phase, Pulse
+from tasks.worker.config import wiring_of
 from tasks.worker.health import is_live
 from tasks.worker.warmup import consumed_queues
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
 
-from tasks.worker.config import Phase, Pulse, wiring_of
+from tasks.telemetry.pulse import Phase, Pulse
+from tasks.worker.config import wiring_of
 from tasks.worker.ticker import start_ticker
 from tasks.worker.warmup import consumed_queues
 

@@ -1,15 +1,32 @@
-"""Back-pressure: while there is no room, the worker stops consuming. It blocks nothing and drops nothing."""
+"""When a worker takes messages: the gate of back-pressure, and the operator's drain.
+
+While a gate is closed the worker stops consuming; nothing is blocked and nothing is dropped. The process stays warm and
+reachable.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable
-from typing import Any
+from shutil import disk_usage
+from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 from celery.exceptions import ImproperlyConfigured
+from celery.worker.control import control_command
 
+from storage.errors import Unavailable
+from tasks.broker.queue_depth import waiting_messages
+from tasks.broker.side_channel import SideChannel
+from tasks.queues import gpu_queue
+from tasks.settings import Settings
 from tasks.worker.config import WorkerConfig, wiring_of
+from tasks.worker.ticker import start_ticker
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 logger = logging.getLogger(__name__)
 
@@ -116,3 +133,100 @@ class Gate(bootsteps.StartStopStep):
             self.wiring.pulse.is_gate_open = is_open
             logger.info("there is room again: consuming" if is_open else "no room: consuming stops until there is")
         return is_new
+
+
+# ── room for another download ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+LOOK_SECONDS = 0.25
+
+
+def room_watcher(app: Celery, settings: Settings) -> Callable[[], bool]:
+    """Return a function that says whether there was room at the last look; its first call starts the looking.
+
+    There is room while the spool can take one more typical video and the node's GPU workers keep up. No answer from
+    the spool or the broker counts as no room: waiting loses nothing, a full disk might.
+    """
+    seen: list[bool] = []
+
+    def is_room() -> bool:
+        if not seen:
+            seen.append(False)
+            start_ticker("back-pressure", LOOK_SECONDS, look)
+        return seen[0]
+
+    channel = SideChannel(app)
+    queue, most_waiting = gpu_queue(settings.node), settings.max_queue_size * settings.gpu_workers
+
+    def look() -> None:
+        keeps_up: list[bool] = []
+        channel.attempt(
+            lambda broker: keeps_up.append(waiting_messages(broker, [queue]) < most_waiting), "back-pressure"
+        )
+        seen[0] = keeps_up == [True] and _spool_has_room(settings.typical_video_bytes)
+
+    return is_room
+
+
+def _spool_has_room(size_bytes: int) -> bool:
+    from tasks.resources import runtime  # not for every command that builds the app
+
+    opened = runtime.opened()
+    if opened is None:
+        return False
+    try:
+        # The disk may be smaller than the spool's limit, or fill up with other things: stop before it is full.
+        return opened.spool.has_room(size_bytes) and disk_usage(opened.settings.spool_root).free > size_bytes
+    except (Unavailable, OSError) as error:
+        logger.warning("no downloads while the spool does not answer: %s", error)
+        return False
+
+
+# ── drained by an operator ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Cordon(bootsteps.StartStopStep):
+    """Holds each new channel, so also after a reconnect, to what the operator said last."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        """Put the cordon around the new channel."""
+        pulse = wiring_of(parent.app).pulse
+        if parent.connection.transport.driver_type == "amqp":
+            gate_consumer(parent.task_consumer, lambda: not pulse.is_cordoned)
+            if pulse.is_cordoned:
+                parent.task_consumer.cancel()
+        else:
+            gate_channel(parent.task_consumer.channel, lambda: not pulse.is_cordoned)
+
+
+@control_command()
+def drain(state: Any) -> dict[str, str]:
+    """Take nothing new; finish what runs. The process stays."""
+    return _switch(state, is_cordoned=True)
+
+
+@control_command()
+def resume(state: Any) -> dict[str, str]:
+    """Take messages again after a drain."""
+    return _switch(state, is_cordoned=False)
+
+
+@control_command()
+def reload(state: Any) -> dict[str, str]:  # noqa: ARG001 -- Celery's signature
+    """Finish what runs and end; the supervisor starts a process with the settings, manifest and weights of then."""
+    logger.warning("reload: draining, then ending for the supervisor to start a fresh process")
+    os.kill(os.getpid(), signal.SIGTERM)
+    return {"ok": "draining; a supervisor (tamis up, systemd, Kubernetes) starts a fresh process"}
+
+
+def _switch(state: Any, *, is_cordoned: bool) -> dict[str, str]:
+    pulse = wiring_of(state.app).pulse
+    if pulse.is_cordoned is not is_cordoned:
+        pulse.is_cordoned = is_cordoned
+        logger.warning("drained by an operator: takes nothing new" if is_cordoned else "resumed by an operator")
+        if state.consumer.connection.transport.driver_type == "amqp":
+            consumer = state.consumer.task_consumer
+            consumer.cancel() if is_cordoned else consumer.consume()
+    return {"ok": "takes nothing new" if is_cordoned else "takes messages"}

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
-from tasks.broker.depth import waiting_messages
+from tasks.broker.queue_depth import waiting_messages
 from tasks.broker.side_channel import SideChannel
-from tasks.worker.config import Phase, Pulse, Wiring, wiring_of
-from tasks.worker.leave import leave
+from tasks.telemetry.pulse import Phase, Pulse
+from tasks.worker.config import Wiring, wiring_of
 from tasks.worker.requests import is_idle
+from tasks.worker.stop import leave
 from tasks.worker.ticker import EX_SOFTWARE, start_ticker
 from tasks.worker.warmup import consumed_queues
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from celery import bootsteps, signals
 from celery.exceptions import WorkerShutdown
 
-from tasks.worker.config import Phase, WorkerConfig, wiring_of
+from tasks.telemetry.pulse import Phase
+from tasks.worker.config import WorkerConfig, wiring_of
 
 if TYPE_CHECKING:
     from celery.worker.worker import WorkController

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from celery import bootsteps
 
 from tasks.worker.config import WorkerConfig, wiring_of
-from tasks.worker.leave import leave
 from tasks.worker.requests import Stopwatch, has_started, live_requests
+from tasks.worker.stop import leave
 from tasks.worker.ticker import EX_SOFTWARE, start_ticker
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from storage.errors import ObjectCorrupt, ObjectMissing, Unavailable
 from storage.objects.directory import DirectoryStore
 from storage.objects.oss.client import OssPlace
 from storage.objects.oss.store import OssStore
-from storage.objects.protocol import ObjectStat
-from storage.objects.ranged import RangedStore
+from storage.objects.protocol import ObjectStat, RangedStore
 from storage.uri import ObjectUri
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 

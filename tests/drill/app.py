@@ -9,9 +9,9 @@ from typing import Any
 
 from celery.signals import task_postrun, task_prerun, task_received, worker_ready
 
+import tasks.celery
 import tasks.delivery.sweep
 import tasks.resources.runtime
-import tasks.worker_config
 from storage.ledger import Deferred, Ledger
 from storage.spool import Spool
 from storage.tiers import Tier, Tiers
@@ -35,7 +35,7 @@ for entry in app.conf.beat_schedule.values():
     entry["schedule"] /= BEAT_QUICKENED
     entry["options"] = {**entry["options"], "expires": entry["schedule"]}
 app.conf.beat_max_loop_interval = 1.0
-tasks.worker_config.RECLAIM_SECONDS /= BEAT_QUICKENED
+tasks.celery.RECLAIM_SECONDS /= BEAT_QUICKENED
 tasks.delivery.sweep.BUSY_FACTOR = BUSY_FACTOR
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from celery import Celery
 
-from tasks.broker.depth import waiting_messages
+from tasks.broker.queue_depth import waiting_messages
 from tests.fleet.brokers import broker_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from kombu import Connection
 
 from storage.ledger import Ledger
 from storage.tables.open import open_output
-from tasks.broker.depth import waiting_messages
+from tasks.broker.queue_depth import waiting_messages
 from tasks.queues import TaskName
 from tests.fleet.processes import REPOSITORY, wait_until
 from tests.rabbitmq import RabbitNode

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from tasks.worker.config import Phase, Pulse
+from tasks.telemetry.pulse import Phase, Pulse
 from tasks.worker.health import LOOP_LIMIT_SECONDS, is_live
 from tests.fleet.processes import Fleet, wait_until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tasks.worker.config import Pulse
+from tasks.telemetry.pulse import Pulse
 from tasks.worker.stall import StallClock
 from tests.fleet.processes import Fleet
 

@@ -10,8 +10,8 @@ from urllib3.exceptions import HTTPError
 
 from storage.objects.oss.answers import Fault, broken, damaged
 from storage.objects.oss.client import OssClient
+from storage.objects.oss.tries import Tries
 from storage.objects.protocol import ObjectStat
-from storage.objects.tries import Tries
 from storage.uri import ObjectUri
 
 BLOCK_BYTES = 1 << 18

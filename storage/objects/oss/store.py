@@ -18,9 +18,9 @@ from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Unavaila
 from storage.objects.oss.answers import Fault, broken
 from storage.objects.oss.client import OssClient, OssPlace
 from storage.objects.oss.reading import blocks
+from storage.objects.oss.tries import Tries, TryLimits, persist
 from storage.objects.oss.writing import PartLimits, Source, measure, put_parts, put_whole
 from storage.objects.protocol import ObjectStat
-from storage.objects.tries import Tries, TryLimits, persist
 from storage.uri import MAX_KEY_BYTES, ObjectUri
 
 HELD_BYTES = 8 << 20  # an object up to this size is checked before its first byte is handed on

@@ -20,7 +20,7 @@ from oss2.models import PartInfo
 from storage.errors import Unavailable
 from storage.objects.oss.answers import Fault, broken
 from storage.objects.oss.client import OssClient
-from storage.objects.tries import Tries, TryLimits, persist
+from storage.objects.oss.tries import Tries, TryLimits, persist
 from storage.uri import ObjectUri
 
 log = logging.getLogger(__name__)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 from odps import ODPS, options
+from odps.accounts import CloudAccount, StsAccount
+from odps.rest import RestClient
 from odps.tunnel import InstanceTunnel, TableTunnel
 
-from storage.tables.odps.connection import OdpsConnection
-from storage.tables.odps.errors import reported
-from storage.tables.odps.rest import PatientRest, RenewedAccount
+from storage.aliyun.credentials import CredentialProvider, Credentials
+from storage.errors import Unavailable
+from storage.tables.odps.connection import OdpsConnection, Patience
+from storage.tables.odps.errors import SDK_ERRORS, described, is_passing, reported, retry_after_seconds
 from storage.uri import TableUrl
 
 LOGVIEW = "https://logview.aliyun.com"  # named, or the SDK asks the service for it; nothing here shows it
@@ -89,3 +98,93 @@ def _tunnel(kind: Any, entry: Any, rest: PatientRest) -> Any:
 def _tunnel_endpoint(entry: Any) -> str:
     answer = entry.rest.get(f"{entry.get_project().resource()}/tunnel", action="service")
     return f"{urlsplit(entry.endpoint).scheme}://{answer.text.strip()}"
+
+
+for _name in ("odps.rest", "odps.accounts"):
+    logging.getLogger(_name).setLevel(logging.INFO)  # at DEBUG they log signed headers, a session's token among them
+
+
+@dataclass(slots=True)
+class RenewedAccount:
+    """An account of the SDK whose keys may change from one request to the next."""
+
+    provider: CredentialProvider = field(repr=False)
+    _signed_with: tuple[Credentials, Any] | None = field(default=None, repr=False)
+
+    def sign_request(self, request: Any, endpoint: str, region_name: str | None = None) -> None:
+        """Sign with the keys of this moment."""
+        keys = self.provider.credentials()
+        if self._signed_with is None or self._signed_with[0] != keys:
+            self._signed_with = keys, _account(keys)
+        self._signed_with[1].sign_request(request, endpoint, region_name=region_name)
+
+
+def _account(keys: Credentials) -> Any:
+    if keys.security_token is None:
+        return CloudAccount(keys.access_key_id, keys.access_key_secret)
+    return StsAccount(keys.access_key_id, keys.access_key_secret, keys.security_token, expired_hours=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """A request body that can be sent again; without a length, so that it travels in chunks as its headers say."""
+
+    chunks: tuple[bytes, ...] = field(repr=False)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body from its start."""
+        return iter(self.chunks)
+
+
+class PatientRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; this is how it takes another client
+    """Retries by :class:`Patience` alone, and keeps its connections to itself: the SDK shares them across forks."""
+
+    def __init__(self, *args: Any, patience: Patience, provider: CredentialProvider, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "retry_enabled": False})
+        self._patience, self._provider = patience, provider
+        self._of_thread = threading.local()
+
+    @property
+    def session(self) -> requests.Session:
+        """This thread's connections; a forked child's are its own."""
+        if getattr(self._of_thread, "process", None) != os.getpid():
+            self._of_thread.process, self._of_thread.session = os.getpid(), requests.Session()
+        session: requests.Session = self._of_thread.session
+        return session
+
+    def request(self, url: str, method: str, stream: bool = False, **kwargs: Any) -> Any:
+        """Send, again and again while that may help and patience lasts; then ``Unavailable``."""
+        timeouts = (self._patience.connect_timeout_seconds, self._patience.read_timeout_seconds)
+        kwargs["timeout"] = kwargs.get("timeout") or timeouts
+        if isinstance(kwargs.get("data"), Iterator):
+            kwargs["data"] = Chunks(tuple(kwargs["data"]))
+
+        def send() -> Any:
+            return super(PatientRest, self).request(url, method, stream=stream, **kwargs)
+
+        return patiently(send, self._patience, self._provider)
+
+    def is_ok(self, resp: Any) -> bool:
+        """Whether the request was done: to the SDK a 308 is, whose own retry then never sees it."""
+        return bool(resp.status_code < 300)
+
+    def upload_survey_log(self) -> None:
+        """Send nothing: the SDK would report how it is used with every request."""
+
+
+def patiently(send: Callable[[], Any], patience: Patience, provider: CredentialProvider) -> Any:
+    """Call until it goes well, fails for good (the SDK's error), or patience ends (``Unavailable``)."""
+    deadline = time.monotonic() + patience.retry_seconds
+    wait_seconds = patience.first_wait_seconds
+    while True:
+        try:
+            return send()
+        except SDK_ERRORS as error:
+            if not is_passing(error):
+                raise
+            pause_seconds = max(wait_seconds * random.uniform(0.5, 1.0), retry_after_seconds(error))  # noqa: S311 - spreads load
+            if time.monotonic() + pause_seconds > deadline:
+                told = described(error, provider)
+                raise Unavailable(f"MaxCompute cannot serve now: {told}") from None
+        time.sleep(pause_seconds)
+        wait_seconds = min(wait_seconds * 2, patience.longest_wait_seconds)

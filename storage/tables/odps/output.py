@@ -26,8 +26,7 @@ from storage.tables.odps.layout import (
 from storage.tables.odps.results import sorted_results
 from storage.tables.odps.rows import Stamp, run_of, to_values
 from storage.tables.odps.sql import add_partition, create_table, keep_newest, run_sql
-from storage.tables.odps.upload import UploadLost, finish_upload, open_upload
-from storage.tables.odps.upsert import upsert
+from storage.tables.odps.upload import UploadLost, finish_upload, open_upload, upsert
 from storage.uri import TableUrl
 
 log = logging.getLogger(__name__)

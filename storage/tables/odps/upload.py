@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from odps import errors
@@ -72,3 +73,16 @@ def _await_closed(table: OdpsTable, session: Any) -> None:
         session.reload()
     if session.status.name not in {"Closed", "Normal"}:
         raise UploadLost(session.id)
+
+
+def upsert(table: OdpsTable, layout: Layout, values: Sequence[Sequence[Scalar]]) -> None:
+    """Put all rows in place by key, or none."""
+    patience = table.connection.patience
+    session = table.client.tables.create_upsert_session(
+        table.handle, partition_spec=layout.spec, commit_timeout=patience.retry_seconds
+    )
+    with closing(session):
+        with session.open_upsert_stream() as stream:
+            for row in values:
+                stream.upsert(session.new_record(list(row)))
+        session.commit()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import Metric
 
 from storage.errors import Unavailable
-from tasks.broker.depth import waiting_messages
+from tasks.broker.queue_depth import waiting_messages
 from tasks.broker.side_channel import SideChannel
 from tasks.queues import Queue, gpu_queue
 from tasks.telemetry.metrics.families import Family, Labels, metrics

@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from storage.errors import Unavailable
 from storage.tiers.breaker import State
 from tasks.telemetry.metrics.families import Family, Labels, metrics
-from tasks.worker.config import Phase, Pulse
+from tasks.telemetry.pulse import Phase, Pulse
 
 if TYPE_CHECKING:
     from storage.tiers import Tiers

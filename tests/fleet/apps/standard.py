@@ -13,11 +13,11 @@ from celery import Celery, Task
 
 from tasks.telemetry.metrics import waits
 from tasks.telemetry.metrics.process import ProcessCollector
-from tasks.worker import WorkerConfig, cordon, insight, install
+from tasks.worker import WorkerConfig, insight, install, intake
 from tasks.worker.config import wiring_of
 from tests.fleet.brokers import broker_settings
 
-__all__ = ["app", "cordon", "insight"]  # the last two by being imported: they are remote-control commands
+__all__ = ["app", "insight", "intake"]  # the last two by being imported: they are remote-control commands
 
 TOLD = json.loads(os.environ["FLEET_TEST"])
 

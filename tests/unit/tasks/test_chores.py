@@ -17,8 +17,7 @@ import redis
 
 from storage.errors import Unavailable
 from storage.ledger import Run
-from tasks import pipeline, worker_config
-from tasks.celery import app
+from tasks import celery, pipeline
 from tasks.download import download
 from tasks.feed import feed
 from tasks.infer import infer
@@ -114,29 +113,29 @@ def test_a_worker_that_spools_tidies_its_own_nodes_spool_and_every_worker_says_t
 ) -> None:
     """No task for it: a message would be taken by one node only."""
     monkeypatch.setattr(runtime, "opener", lambda _settings, _queues: rt)
-    monkeypatch.setattr(worker_config, "RECLAIM_SECONDS", 0.02)
+    monkeypatch.setattr(celery, "RECLAIM_SECONDS", 0.02)
     stray = rt.spool.root / f"{'0' * 64}-1"
     try:
-        worker_config.open_for_queues(app, frozenset({"io"}))
+        celery.open_for_queues(frozenset({"io"}))
         (node,) = rt.ledger.nodes(60)
         assert (node.name, node.roles) == ("n1", {"io"})
         stray.write_bytes(b"left by a crash")
         wait_until(lambda: not stray.exists(), "the stray file is dropped")
     finally:
-        worker_config.close()
+        celery.close()
     wait_until(lambda: not {"tamis-node", "tamis-reclaim"} & {t.name for t in threading.enumerate()}, "tickers end")
 
 
 def test_a_worker_that_spools_nothing_tidies_nothing(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     rt.tiers = None
     monkeypatch.setattr(runtime, "opener", lambda _settings, _queues: rt)
-    worker_config.open_for_queues(app, frozenset({"results", "control", gpu_queue("n1")}))
+    celery.open_for_queues(frozenset({"results", "control", gpu_queue("n1")}))
     try:
         assert "tamis-reclaim" not in {thread.name for thread in threading.enumerate()}
         (node,) = rt.ledger.nodes(60)
         assert node.roles == {"results", "control", gpu_queue("n1")}
     finally:
-        worker_config.close()
+        celery.close()
 
 
 def test_a_spool_that_does_not_answer_is_a_line_in_the_log(rt: Runtime, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ import pytest
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.spool import Spool
 from tasks import pipeline
+from tasks.celery import app
 from tasks.delivery.attempt import Step, run_step
 from tasks.messages import RowMessage, dump_downloaded, dump_row, load_row
 from tasks.queues import TaskName
@@ -83,7 +84,7 @@ def download(record: dict[str, Any], rt: Runtime) -> dict[str, int]:
     sent = RowMessage(run_id=SPEC.run_id, shard_id=shard.shard_id, ordinal=0, record=record)
     message = json.loads(json.dumps(dump_row(sent)))
     row = load_row(message)
-    task: Any = SimpleNamespace(request=SimpleNamespace(chain=["infer"]))
+    task: Any = SimpleNamespace(app=app, request=SimpleNamespace(chain=["infer"]))
     run_step(task, Step(TaskName.DOWNLOAD, message, row), lambda _: dump_downloaded(pipeline.download(row, rt)))
     counts = rt.ledger.counts(SPEC.run_id)
     assert counts is not None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.models.batch_limit import BatchLimit
+from inference.models.batcher import BatchLimit
 
 
 def test_the_limit_is_the_largest_bucket_until_memory_runs_full():

@@ -11,7 +11,7 @@ from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.oss.client import OssPlace
 from storage.objects.oss.store import OssStore
-from storage.objects.tries import TryLimits
+from storage.objects.oss.tries import TryLimits
 from storage.weights import DownloadPlan, WeightsStore, read_reference
 from tests.servers.faults import Fault, Rule
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer

@@ -10,7 +10,7 @@ from celery import Celery
 from kombu import Connection, Consumer, Queue
 from kombu.transport import redis
 
-from tasks.broker.prompt import LONGEST_PAUSE_SECONDS
+from tasks.broker.rabbitmq import LONGEST_PAUSE_SECONDS
 from tasks.broker.redis import DEAD_PEER_SECONDS, keepalive_options, redis_transport_options
 from tasks.resources.redis import ledger_client
 from tasks.settings import Settings

@@ -22,6 +22,7 @@ from storage.errors import ObjectMissing, SpoolFull, Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.records import ResultRow
 from storage.spool import Spool
+from tasks.celery import app
 from tasks.delivery.attempt import SUSPECT_AFTER, Step, run_step
 from tasks.messages import RowMessage, dump_row
 from tasks.queues import TaskName
@@ -67,7 +68,7 @@ def row(rt: Runtime) -> RowMessage:
 
 
 def task_of_a_chain() -> Any:
-    return SimpleNamespace(request=SimpleNamespace(chain=["the next step"]))
+    return SimpleNamespace(app=app, request=SimpleNamespace(chain=["the next step"]))
 
 
 def attempt(row: RowMessage, error: Exception | None = None, task: Any = None) -> Any:

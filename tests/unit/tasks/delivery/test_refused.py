@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from tasks.delivery.refused import MOST_REFUSALS, read
+from tasks.delivery.deferral import MOST_REFUSALS, read
 from tasks.messages import SCHEMA, dump_row, load_row
 from tasks.queues import TaskName
 from tasks.resources import runtime

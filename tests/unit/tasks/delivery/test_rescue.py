@@ -13,8 +13,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from storage.ledger import Deferred, Ledger
-from tasks.broker.depth import waiting_messages
-from tasks.broker.queue_depth import gpu_queues, is_quiet
+from tasks.broker.queue_depth import gpu_queues, is_quiet, waiting_messages
 from tasks.broker.redis import redis_transport_options
 from tasks.delivery.rescue import drain, forsaken_queues
 from tasks.messages import Downloaded, RowMessage, dump_downloaded

@@ -8,8 +8,7 @@ from storage.errors import UsageError
 from storage.objects.directory import DirectoryStore
 from storage.spool import Spool
 from storage.uri import ObjectUri
-from tasks.resources.objects import _region, open_origin
-from tasks.resources.stores import open_tiers
+from tasks.resources.stores import _region, open_origin, open_tiers
 from tasks.settings import Settings, SettingsError
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 

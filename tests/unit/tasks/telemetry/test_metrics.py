@@ -15,7 +15,7 @@ from tasks.messages import RowMessage
 from tasks.telemetry.metrics.fleet import FleetCollector
 from tasks.telemetry.metrics.instruments import REGISTRY
 from tasks.telemetry.metrics.process import ProcessCollector
-from tasks.worker.config import Phase, Pulse
+from tasks.telemetry.pulse import Phase, Pulse
 from tests.unit.tasks.small_run import Published
 
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from tasks.telemetry.metrics import fleet, process
 from tasks.telemetry.metrics.catalogue import catalogue
 from tasks.telemetry.metrics.instruments import REGISTRY
-from tasks.worker.config import Pulse
+from tasks.telemetry.pulse import Pulse
 
 ROOT = Path(__file__).parents[4]
 

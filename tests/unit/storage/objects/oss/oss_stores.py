@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from storage.aliyun.credentials import CredentialProvider, Credentials, StaticProvider
 from storage.objects.oss.client import OssPlace
 from storage.objects.oss.store import OssStore
+from storage.objects.oss.tries import TryLimits
 from storage.objects.oss.writing import PartLimits
-from storage.objects.tries import TryLimits
 from storage.uri import ObjectUri
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 

@@ -12,7 +12,7 @@ import pytest
 
 from storage.errors import StorageError
 from storage.objects.oss.store import HELD_BYTES, OssStore
-from storage.objects.tries import TryLimits
+from storage.objects.oss.tries import TryLimits
 from storage.uri import ObjectUri
 from tests.servers.faults import Fault, Rule
 from tests.servers.oss.server import OssServer

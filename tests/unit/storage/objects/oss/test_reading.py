@@ -13,8 +13,8 @@ from fastcrc import crc64
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Rejected, StorageError, Unavailable
 from storage.objects.oss.store import HELD_BYTES, OssStore
+from storage.objects.oss.tries import TryLimits
 from storage.objects.protocol import ObjectStat
-from storage.objects.tries import TryLimits
 from storage.uri import ObjectUri
 from tests.servers.faults import Fault, Rule
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer

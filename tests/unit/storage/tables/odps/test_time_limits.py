@@ -13,8 +13,8 @@ import pytest
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import Unavailable, UsageError
 from storage.records import INPUT_COLUMNS
+from storage.tables.odps.client import RenewedAccount
 from storage.tables.odps.connection import OdpsConnection, Patience
-from storage.tables.odps.rest import RenewedAccount
 from storage.tables.open import open_input, open_output
 from tests.servers.faults import Fault, Rule
 from tests.servers.odps.refusals import refusal_fault
