@@ -21,14 +21,14 @@ except SettingsError as error:
     raise SystemExit(2) from None
 
 broker_url = (
-    embedded_broker_url(_settings.state_dir)
-    if _settings.broker_url is None
-    else _settings.broker_url.get_secret_value()
+    embedded_broker_url(_settings.node.state_dir)
+    if _settings.broker.url is None
+    else _settings.broker.url.get_secret_value()
 )
-if _settings.uses_rabbitmq:
+if _settings.broker.is_rabbitmq:
     globals().update(rabbitmq_settings(Queue.CONTROL.value))  # docs/brokers.md
 else:
-    broker_transport_options = redis_transport_options(_settings.visibility_timeout_seconds, "tamis:")
+    broker_transport_options = redis_transport_options(_settings.broker.visibility_timeout_seconds, "tamis:")
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker outlives its broker's restart, however long it takes
 # A step whose successor cannot be sent is acknowledged all the same, and its row lost until the sweep: wait ten minutes
@@ -65,5 +65,7 @@ beat_scheduler = "beat.scheduler:StandbyScheduler"
 redbeat_secret_url = ledger_url(_settings)  # RedBeat's own name for it is none that `inspect conf` and Flower mask
 redbeat_redis_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "health_check_interval": 25}
 redbeat_key_prefix = "tamis:beat:"
-redbeat_lock_timeout = _settings.beat_silence_seconds
-beat_max_loop_interval = min(5.0, _settings.beat_silence_seconds / 5)  # the lock is renewed, and asked for, so often
+redbeat_lock_timeout = _settings.ingest.beat_silence_seconds
+beat_max_loop_interval = min(
+    5.0, _settings.ingest.beat_silence_seconds / 5
+)  # the lock is renewed, and asked for, so often

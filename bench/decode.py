@@ -21,8 +21,8 @@ from bench.comparison import Case, Comparison, Work
 from bench.per_window import Span, decode_spans
 from inference.decode.decoders.pyav import PyAv
 from inference.decode.frames.shared_frames import map_pictures
-from inference.decode.limits import DecodeLimits
 from inference.decode.one_pass import decode_once
+from inference.decode.options import DecodeLimits
 from inference.types import Clip, ClipRequest, DecodePlan, Fit, Frames, Indices, PictureSpec, Scope, VideoProbe
 
 SECONDS = 8  # three windows: the slowest variant then takes 15 CPU-seconds

@@ -69,7 +69,7 @@ def _rows_variant(shard_rows: int, is_short: bool) -> Iterator[Work]:
 def _runtime(directory: Path, url: str, shard_rows: int) -> Runtime:
     client = redis.Redis.from_url(url)
     return Runtime(
-        settings=Settings(state_dir=directory, shard_rows=shard_rows, node="bench"),
+        settings=Settings.of(state_dir=directory, shard_rows=shard_rows, node="bench"),
         ledger=Ledger(client),
         deferred=Deferred(client),
         spool=Spool(directory / "spool", limit_bytes=1_000_000),
@@ -86,7 +86,7 @@ def _submitted(rt: Runtime, directory: Path, count: int) -> Run:
         closing(open_output(f"sqlite:///{directory}/out.db#r")) as out,
     ):
         spec = RunSpec(tables=table.url, outputs=out.url, filters=("f",), manifest="m", manifest_digest="d")
-    return rt.ledger.submit(spec, total_rows=count, shard_rows=rt.settings.shard_rows, extra_columns=())[0]
+    return rt.ledger.submit(spec, total_rows=count, shard_rows=rt.settings.flow.shard_rows, extra_columns=())[0]
 
 
 def _carry(run: Run, rt: Runtime) -> None:

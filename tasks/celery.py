@@ -31,22 +31,26 @@ def worker_config() -> WorkerConfig:
     """Return what the bootsteps are told; it is called only inside a worker process."""
     settings = current()
     return WorkerConfig(
-        visibility_timeout_seconds=settings.visibility_timeout_seconds,
-        hard_deadline_seconds=lambda _task_name: settings.task_deadline_seconds,
+        visibility_timeout_seconds=settings.broker.visibility_timeout_seconds,
+        hard_deadline_seconds=lambda _task_name: settings.delivery.task_deadline_seconds,
         open_runtime=open_for_queues,
         close_runtime=close,
         is_room=intake.room_watcher(app, settings),
         gated_queues=frozenset({Queue.IO.value}),
-        health_file=settings.health_file,
+        health_file=settings.telemetry.health_file,
         metrics_address=metrics_address(settings),
         collectors=collectors,
-        stall_seconds=settings.stall_seconds,
+        stall_seconds=settings.delivery.stall_seconds,
     )
 
 
 def metrics_address(settings: Settings) -> tuple[str, int] | None:
     """Where this process serves its metrics, if it does."""
-    return None if settings.metrics_port is None else (settings.metrics_host, settings.metrics_port)
+    return (
+        None
+        if settings.telemetry.metrics_port is None
+        else (settings.telemetry.metrics_host, settings.telemetry.metrics_port)
+    )
 
 
 def collectors(queues: frozenset[str]) -> list[Collector]:

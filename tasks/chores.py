@@ -39,7 +39,7 @@ def sweep() -> None:
 def rescue() -> None:
     """Give what waits for the GPU workers of a dead node to those of the living."""
     rt = runtime.current()
-    for queue in forsaken_queues(rt.ledger, rt.settings.node_silence_seconds):
+    for queue in forsaken_queues(rt.ledger, rt.settings.delivery.node_silence_seconds):
         if sent := drain(queue, app):
             log.warning("nobody serves %s any more: %d messages sent to %s", queue, sent, Queue.GPU.value)
 
@@ -48,6 +48,6 @@ def rescue() -> None:
 def ingest() -> None:
     """Look at the sources that are due, and start a run for each partition that is complete and not sifted yet."""
     settings = runtime.current().settings
-    if settings.sources is not None:
+    if settings.ingest.sources is not None:
         with closing(ledger_client(settings)) as client:
             tick(means_over(client, settings), utc_now())

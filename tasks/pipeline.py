@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def feed(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], None]) -> int:
     """Open and publish shards of the run until its window is full; return how many rows were published."""
     fed_rows = 0
-    while (shard := rt.ledger.claim_shard(run_id, window=rt.settings.open_shards)) is not None:
+    while (shard := rt.ledger.claim_shard(run_id, window=rt.settings.flow.open_shards)) is not None:
         with _undone_on_error(shard, rt), _telling(run_id, "feed", rt):
             run = rt.run(run_id)
             pending = _skip_written(run, shard.shard_id, shard.ordinals, rt)
@@ -140,7 +140,7 @@ def download(row: RowMessage, rt: Runtime) -> Downloaded:
     video = _fetch(row, rt)
     return Downloaded(
         row=row,
-        node=rt.settings.node,
+        node=rt.settings.node.name,
         spool_key=video.key,
         tier=video.tier,
         milliseconds=video.milliseconds,
@@ -149,7 +149,7 @@ def download(row: RowMessage, rt: Runtime) -> Downloaded:
 
 def _fetch(row: RowMessage, rt: Runtime) -> SpooledVideo:
     video = VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal)
-    uri = check_object(video.oss_bucket, video.video_path, allowed_buckets=rt.settings.oss_buckets)
+    uri = check_object(video.oss_bucket, video.video_path, allowed_buckets=rt.settings.oss.buckets)
     return _tiers(rt).download(uri, use_alluxio=video.uses_alluxio, spool=rt.spool, holder=row.holder)
 
 
@@ -234,8 +234,10 @@ def upload(row: RowMessage, verdict: Verdict, rt: Runtime) -> Verdict:
 
 
 def _crop_uri(row: RowMessage, digest: str, settings: Settings) -> ObjectUri:
-    bucket = settings.crop_bucket or VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal).oss_bucket
-    return check_object(bucket, f"{settings.crop_prefix}/{digest}.mp4", allowed_buckets=None)
+    bucket = (
+        settings.crops.bucket or VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal).oss_bucket
+    )
+    return check_object(bucket, f"{settings.crops.prefix}/{digest}.mp4", allowed_buckets=None)
 
 
 def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:

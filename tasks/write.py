@@ -28,7 +28,7 @@ def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
     try:
         was_written = pipeline.write_shard(run_id, shard_id, rt)
     except (Unavailable, UsageError) as error:
-        backoff = Backoff(rt.settings.retry_backoff_seconds, rt.settings.retry_backoff_max_seconds)
+        backoff = Backoff(rt.settings.delivery.retry_first_seconds, rt.settings.delivery.retry_longest_seconds)
         wait_seconds = backoff.wait_seconds(refusals + 1)
         later(rt.deferred, TaskName.WRITE_SHARD, (run_id, shard_id, refusals + 1), wait_seconds)
         log.warning("shard %s of run %s not written: %s; again in %.1f s", shard_id, run_id, error, wait_seconds)

@@ -96,7 +96,7 @@ def test_only_the_settings_read_the_environment() -> None:
     readers = {
         f"{path.relative_to(ROOT)}:{line}"
         for path in [*(path for package in PACKAGES for path in modules(package)), ROOT / "celeryconfig.py"]
-        if path != ROOT / "tasks" / "settings.py"
+        if path != ROOT / "tasks" / "settings" / "environment.py"
         for line in reads_environment(path)
     }
     assert not readers
@@ -119,7 +119,7 @@ START_OF = {
     "io runtime": (
         "import tasks, tasks.resources.runtime as r, tasks.settings as s, pathlib, tempfile\n"
         "d = pathlib.Path(tempfile.mkdtemp())\n"
-        "settings = s.Settings(state_dir=d, spool_dir=d / 'spool', object_root=d)\n"
+        "settings = s.Settings.of(state_dir=d, spool_dir=d / 'spool', object_root=d)\n"
         "r.open_runtime(settings, ['io', 'results', 'control']).close()"
     ),
     "decoder child": "import inference.decode.processes.child",

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.settings import PREFIX, Settings
+from tasks.settings.table import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 SHIPPED = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in {".pyc", ".png"}]
-SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 

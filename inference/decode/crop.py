@@ -25,8 +25,9 @@ from inference.decode.frames.picking import Picker
 from inference.decode.frames.scaling import INTERPOLATION, FrameWriter, display_matrix
 from inference.decode.frames.selection import Selection, select
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits, check_frames_bytes
+from inference.decode.limits import check_frames_bytes
 from inference.decode.one_pass import Yield, checked_timeline
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, Crop, DecodePlan, Frames, PictureSpec
 

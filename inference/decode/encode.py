@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from inference.decode.decoders.pyav import check_headroom
 from inference.decode.frames.orientation import Orientation
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Indices
 

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Indices, PictureSpec
 
-MEBIBYTE = 1 << 20
 RGB_BYTES = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeLimits:
-    """Ceilings for one video. Past one of them the video ends as :class:`BadVideo`; it is never cut short silently.
-
-    The default ``max_frames_bytes`` holds ten minutes of 48-frame windows at 256 x 256. ``min_decoded_fraction``
-    tolerates a damaged tail or a few broken frames; a file cut in half is well below it.
-    """
-
-    max_bytes: int = 4096 * MEBIBYTE  # of the file, and of a crop of it
-    max_pixels: int = 8192 * 4352  # of one source frame
-    max_seconds: float = 600.0  # of presented video
-    max_frames_bytes: int = 2048 * MEBIBYTE  # of the frames handed over
-    memory_bytes: int = 2048 * MEBIBYTE  # address space of the decoder, the frames handed over not counted
-    timeout_seconds: float = 300.0  # wall clock of one decode, waiting for a free decoder not counted
-    crop_timeout_seconds: float = 900.0  # the same of encoding a crop: it costs several times as much
-    min_decoded_fraction: float = 0.9
 
 
 def check_file(path: Path, limits: DecodeLimits) -> int:

@@ -10,7 +10,8 @@ from inference.decode.decoders.adapter import VideoDecoder
 from inference.decode.frames import shared_frames
 from inference.decode.frames.selection import select
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits, check_duration, check_fraction, check_frames_bytes, check_pixels
+from inference.decode.limits import check_duration, check_fraction, check_frames_bytes, check_pixels
+from inference.decode.options import DecodeLimits
 from inference.types import Clip, DecodePlan, PictureSpec, Seconds, VideoProbe
 
 

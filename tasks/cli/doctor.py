@@ -24,7 +24,8 @@ from tasks.resources.redis import ledger_client
 from tasks.resources.stores import open_tiers, tier_places
 from tasks.resources.tables import open_input, open_output
 from tasks.resources.weights import bring_weights, look_at_weights
-from tasks.settings import GIB, Settings
+from tasks.settings import Settings
+from tasks.settings.groups import GIB
 from tasks.submit import merging_notices
 
 LEAST_DISK_BYTES = 2 * GIB  # with less than this free, a handful of videos in flight fills the disk
@@ -91,7 +92,7 @@ def _run(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 
 def check_settings(chosen: Settings) -> Iterator[Finding]:
     """The settings were parsed before we came here; show where they lead."""
-    yield Finding("settings", is_well=True, found=f"node {chosen.node}, state in {chosen.state_dir}")
+    yield Finding("settings", is_well=True, found=f"node {chosen.node.name}, state in {chosen.node.state_dir}")
 
 
 def check_broker(chosen: Settings) -> Iterator[Finding]:
@@ -130,17 +131,17 @@ def check_workers() -> Iterator[Finding]:
 
 def check_tiers(chosen: Settings) -> Iterator[Finding]:
     """At least one tier is set, and each that is set answers, within the time that a download would give it."""
-    bucket = next(iter(sorted(chosen.oss_buckets or ())), chosen.crop_bucket or "tamis-doctor")
+    bucket = next(iter(sorted(chosen.oss.buckets or ())), chosen.crops.bucket or "tamis-doctor")
     places = tier_places(chosen)
     for sight in open_tiers(chosen).look(ObjectUri(bucket, "tamis-doctor/no-such-object")):
         place, remedy = places[sight.name]
         found = sight.fault or f"{place} answers in {sight.milliseconds:.0f} ms"
         yield Finding(f"tier {sight.name}", is_well=not sight.fault, found=found, remedy=remedy)
-    if chosen.cpfs_fill and chosen.cpfs_root is not None:
-        is_writable = os.access(chosen.cpfs_root, os.W_OK | os.X_OK)
+    if chosen.tiers.fills_cpfs and chosen.tiers.cpfs_root is not None:
+        is_writable = os.access(chosen.tiers.cpfs_root, os.W_OK | os.X_OK)
         found = "may be written to" if is_writable else "is read only, so TAMIS_CPFS_FILL does nothing"
-        remedy = f"mount {chosen.cpfs_root} writable, or unset TAMIS_CPFS_FILL"
-        yield Finding("fill cpfs", is_well=is_writable, found=f"{chosen.cpfs_root} {found}", remedy=remedy)
+        remedy = f"mount {chosen.tiers.cpfs_root} writable, or unset TAMIS_CPFS_FILL"
+        yield Finding("fill cpfs", is_well=is_writable, found=f"{chosen.tiers.cpfs_root} {found}", remedy=remedy)
 
 
 def check_spool(chosen: Settings) -> Iterator[Finding]:
@@ -152,8 +153,8 @@ def check_spool(chosen: Settings) -> Iterator[Finding]:
     yield Finding("spool", is_well=os.access(place, os.W_OK), found=str(root), remedy=f"make {place} writable")
     yield Finding(
         "disk",
-        is_well=free_bytes + used_bytes >= min(chosen.disk_limit_bytes, LEAST_DISK_BYTES),
-        found=f"{free_bytes / GIB:.1f} GiB free; the spool takes up to {chosen.disk_limit_bytes / GIB:.1f} GiB of it",
+        is_well=free_bytes + used_bytes >= min(chosen.spool.limit_bytes, LEAST_DISK_BYTES),
+        found=f"{free_bytes / GIB:.1f} GiB free; the spool takes up to {chosen.spool.limit_bytes / GIB:.1f} GiB of it",
         remedy=f"free space on {place}: downloads pause while it is full",
     )
 
@@ -178,7 +179,7 @@ def check_weights(chosen: Settings) -> Iterator[Finding]:
     """Which weights are on this node, which are to be downloaded, which are missing; seeded ones need no file."""
     from inference.manifest import load_manifest
 
-    for one in look_at_weights(load_manifest(chosen.manifest), chosen):
+    for one in look_at_weights(load_manifest(chosen.models.manifest), chosen):
         yield Finding(f"weights {one.entry}", is_well=one.is_well, found=one.found, remedy=one.remedy)
 
 
@@ -192,8 +193,8 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
     from inference.manifest import load_manifest
     from inference.models.build import open_models
 
-    manifest = bring_weights(load_manifest(chosen.manifest), chosen)
-    models = open_models(manifest, device=chosen.device, threads=chosen.model_threads)
+    manifest = bring_weights(load_manifest(chosen.models.manifest), chosen)
+    models = open_models(manifest, device=chosen.models.device, threads=chosen.models.threads)
     try:
         models.warm_up()
         trained = "untrained weights: verdicts mean nothing" if models.is_untrained else "trained weights"

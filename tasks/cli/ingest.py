@@ -140,7 +140,7 @@ def backfill(name: str, first: date, last: date, order: str | None) -> None:
 
 def declared() -> tuple[Source, ...]:
     """Return the declared sources."""
-    path = settings().sources
+    path = settings().ingest.sources
     if path is None:
         raise OneLine("no sources are declared: set TAMIS_SOURCES to a file like deploy/sources.example.toml")
     return load_sources(path)
@@ -168,7 +168,7 @@ def _look_now(source: Source, means: Means) -> list[Decision]:
     if status.is_paused:
         raise OneLine(f"source {source.name} is paused: `tamis ingest resume {source.name}` first")
     now = utc_now()
-    with leased(means.journal, source.name, f"tamis ingest run on {means.settings.node}", now) as holder:
+    with leased(means.journal, source.name, f"tamis ingest run on {means.settings.node.name}", now) as holder:
         if holder:
             raise OneLine(f"source {source.name}: another look is under way ({holder}); it does the same")
         decisions = look(source, means, now, is_asked=True)

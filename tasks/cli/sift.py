@@ -60,11 +60,11 @@ def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
         raise OneLine(msg)
     console = open_console()
     chosen = settings()
-    request = prepare(tables, outputs, enabled, load_manifest(chosen.manifest))
+    request = prepare(tables, outputs, enabled, load_manifest(chosen.models.manifest))
     for notice in request.notices:
         console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
     ledger = open_ledger()
-    submission = submit(request, chosen.shard_rows, ledger)
+    submission = submit(request, chosen.flow.shard_rows, ledger)
     run = submission.run
     console.print(_opening(run, is_new=submission.is_new), highlight=False, soft_wrap=True)
     if not wait:

@@ -34,11 +34,11 @@ def up(drain_seconds: float) -> None:
     chosen = settings()
     open_tiers(chosen)  # a fleet without a tier would fail every row: say so before anything starts
     with ExitStack() as stack:
-        if chosen.uses_embedded_server:
-            broker = EmbeddedBroker.start(chosen.state_dir)
+        if chosen.broker.needs_embedded_server:
+            broker = EmbeddedBroker.start(chosen.node.state_dir)
             stack.callback(broker.stop)
-        gpus = visible_gpus() if chosen.device != "cpu" else []
-        supervisor = Supervisor(node_processes(chosen, gpus), chosen.state_dir / "log", click.echo)
+        gpus = visible_gpus() if chosen.models.device != "cpu" else []
+        supervisor = Supervisor(node_processes(chosen, gpus), chosen.node.state_dir / "log", click.echo)
         _stop_on_signals(supervisor)
         click.echo(_opening(chosen, gpus))
         supervisor.run(drain_seconds)
@@ -60,10 +60,9 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
 
 
 def _opening(chosen: Settings, gpus: list[str]) -> str:
-    broker = "embedded broker" if chosen.uses_embedded_broker else "broker of TAMIS_BROKER_URL"
-    if chosen.uses_embedded_server and not chosen.uses_embedded_broker:
+    broker = "embedded broker" if chosen.broker.is_embedded else "broker of TAMIS_BROKER_URL"
+    if chosen.broker.needs_embedded_server and not chosen.broker.is_embedded:
         broker += ", embedded server for the ledger"
     workers = f"{len(gpus)} GPU workers" if gpus else "1 CPU inference worker"
-    return (
-        f"node {chosen.node}: {broker}, io, {workers}, results, beat; logs in {chosen.state_dir / 'log'}; Ctrl-C drains"
-    )
+    logs = chosen.node.state_dir / "log"
+    return f"node {chosen.node.name}: {broker}, io, {workers}, results, beat; logs in {logs}; Ctrl-C drains"

@@ -150,7 +150,7 @@ def _attempt(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> 
     attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
     answer: T | Ended
     try:
-        if attempt.unended_before >= rt.settings.max_attempts:
+        if attempt.unended_before >= rt.settings.delivery.max_attempts:
             msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
             raise AttemptsExhausted(msg)
         video = str(row.record.get("video_id"))
@@ -167,10 +167,12 @@ def _attempt(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> 
 def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Runtime) -> Ended:
     """Record the row as failed, or have the step tried again later."""
     settings, row = rt.settings, step.row
-    backoff = Backoff(settings.retry_backoff_seconds, settings.retry_backoff_max_seconds)
+    backoff = Backoff(settings.delivery.retry_first_seconds, settings.delivery.retry_longest_seconds)
     if is_bug(error):
         log.error("%s: unexpected error", step, exc_info=error)
-    decision = decide(error, stage=step.name, attempt=attempt, max_attempts=settings.max_attempts, backoff=backoff)
+    decision = decide(
+        error, stage=step.name, attempt=attempt, max_attempts=settings.delivery.max_attempts, backoff=backoff
+    )
     pipeline.release(row, rt)
     ATTEMPTS.labels(step.name, "failed" if isinstance(decision, Record) else "again").inc()
     if isinstance(decision, Record):

@@ -87,7 +87,7 @@ def _leave(name: TaskName, message: dict[str, Any], why: UnknownSchema) -> None:
         log.error("%s: %s; refused %d times, dropped: the sweep feeds its row again", name, why, MOST_REFUSALS)
         return
     rt = runtime.current()
-    backoff = Backoff(rt.settings.retry_backoff_seconds, rt.settings.retry_backoff_max_seconds)
+    backoff = Backoff(rt.settings.delivery.retry_first_seconds, rt.settings.delivery.retry_longest_seconds)
     wait_seconds = backoff.wait_seconds(refusals)
     try:
         later(rt.deferred, name, (refused(for_any_node(message)),), wait_seconds)

@@ -53,7 +53,7 @@ def sweep(rt: Runtime, send: Sender, is_quiet: Callable[[], bool]) -> None:
     """Look after every open shard. ``is_quiet()`` says that no message waits; it is asked only when it matters."""
     for run in rt.ledger.runs():
         for shard in rt.ledger.open_shards(run.run_id):
-            age = staleness(shard, rt.settings.stale_shard_seconds)
+            age = staleness(shard, rt.settings.delivery.stale_shard_seconds)
             if age is Staleness.OVERDUE or (age is Staleness.STALE and is_quiet()):
                 _look_after(run.run_id, shard, age, rt, send)
 
@@ -86,5 +86,5 @@ def _look_after(run_id: str, shard: OpenShard, age: Staleness, rt: Runtime, send
 
 def _in_hand(run_id: str, shard: OpenShard, rt: Runtime) -> frozenset[int]:
     """Rows that a living worker works on, or one of whom nobody knows."""
-    living = rt.ledger.living_workers(rt.settings.node_silence_seconds)
+    living = rt.ledger.living_workers(rt.settings.delivery.node_silence_seconds)
     return rt.ledger.in_hand(run_id, shard.shard_id, living)

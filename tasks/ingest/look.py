@@ -52,7 +52,7 @@ def survey(
 ) -> tuple[list[Decision], Status, dict[str, Entry]]:
     """Decide about every partition and change nothing. Raises what ``Trouble`` names."""
     status, entries = means.journal.read(source.name)
-    manifest = load_manifest(means.settings.manifest)
+    manifest = load_manifest(means.settings.models.manifest)
     partitions = find_partitions(source, _listed(source.tables.wildcard, means.settings), status.backfills, now)
     decisions = plan(
         source,
@@ -83,7 +83,7 @@ def look(source: Source, means: Means, now: datetime, *, is_asked: bool = False)
     means.journal.note(
         source.name,
         looked_at=now,
-        node=means.settings.node,
+        node=means.settings.node.name,
         next_due=due,
         schedule=source.schedule,
         error=None,
@@ -101,7 +101,7 @@ def note_trouble(source: Source, status: Status, error: Exception, means: Means,
     means.journal.note(
         source.name,
         looked_at=now,
-        node=means.settings.node,
+        node=means.settings.node.name,
         next_due=due,
         schedule=source.schedule,
         error=text,
@@ -180,9 +180,9 @@ def _begun(decision: Decision, source: Source, means: Means, now: datetime) -> D
     """Start the partition's run, or resume it: the same input, output and configuration are always the same run."""
     partition = decision.partition
     try:
-        manifest = load_manifest(means.settings.manifest)
+        manifest = load_manifest(means.settings.models.manifest)
         request = prepare(partition.tables, partition.outputs, source.switches, manifest)
-        submission = submit(request, means.settings.shard_rows, means.ledger)
+        submission = submit(request, means.settings.flow.shard_rows, means.ledger)
     except Trouble as error:
         return replace(decision, entry=failed(decision.entry, str(error)[:ERROR_CHARACTERS], now))
     return replace(decision, entry=replace(decision.entry, run_id=submission.run.run_id))

@@ -26,10 +26,10 @@ def means_over(client: redis.Redis, settings: Settings) -> Means:
 
 def tick(means: Means, now: datetime) -> None:
     """Look at the sources that are due. The file is read anew, so a change of it needs no restart."""
-    if means.settings.sources is None:
+    if means.settings.ingest.sources is None:
         return
     try:
-        for source in load_sources(means.settings.sources):
+        for source in load_sources(means.settings.ingest.sources):
             _tick_one(source, means, now)
     except StorageError as error:  # the file, or the ledger: nothing can be noted of any source
         log.warning("no source was looked at: %s", error)
@@ -52,7 +52,7 @@ def _tick_one(source: Source, means: Means, now: datetime) -> None:
     status, entries = means.journal.read(source.name)
     if not is_due(source, status, entries, means.ledger, now):
         return
-    with leased(means.journal, source.name, means.settings.node, now) as holder:
+    with leased(means.journal, source.name, means.settings.node.name, now) as holder:
         if holder:
             means.journal.note_skip(source.name, f"another look was under way ({holder})", now)
             log.warning("source %s: tick skipped, another look is under way (%s)", source.name, holder)

@@ -22,12 +22,12 @@ class ProcessSpec:
 
 def node_processes(settings: Settings, gpus: list[str]) -> list[ProcessSpec]:
     """Return io, one inference worker per GPU (one on the CPU when there is none), results and beat."""
-    shared = {"TAMIS_GPU_WORKERS": str(max(1, len(gpus))), "TAMIS_NODE": settings.node}
+    shared = {"TAMIS_GPU_WORKERS": str(max(1, len(gpus))), "TAMIS_NODE": settings.node.name}
     inference = [_gpu_worker(settings, index, shared | {"CUDA_VISIBLE_DEVICES": gpu}) for index, gpu in enumerate(gpus)]
-    io = _worker(settings, "io", [Queue.IO.value], settings.max_concurrent_downloads, shared)
+    io = _worker(settings, "io", [Queue.IO.value], settings.flow.max_downloads, shared)
     results = _worker(settings, "results", [Queue.RESULTS.value, Queue.CONTROL.value], 4, shared)
     inference = inference or [_gpu_worker(settings, 0, shared)]
-    ports = _metrics_ports([io, results, *inference], settings.metrics_port)
+    ports = _metrics_ports([io, results, *inference], settings.telemetry.metrics_port)
     workers = [replace(one, variables=one.variables | ports.get(one.name, {})) for one in (io, *inference, results)]
     return [*workers, _beat(settings, shared)]
 
@@ -54,28 +54,28 @@ def visible_gpus() -> list[str]:
 
 
 def _gpu_worker(settings: Settings, index: int, variables: dict[str, str]) -> ProcessSpec:
-    queues = [gpu_queue(settings.node), Queue.GPU.value]  # by turns: a node that is never idle serves both
-    return _worker(settings, f"gpu{index}", queues, settings.max_concurrent_workers, variables)
+    queues = [gpu_queue(settings.node.name), Queue.GPU.value]  # by turns: a node that is never idle serves both
+    return _worker(settings, f"gpu{index}", queues, settings.flow.max_videos, variables)
 
 
 def _worker(settings: Settings, name: str, queues: list[str], threads: int, variables: dict[str, str]) -> ProcessSpec:
     argv = _celery(
         "worker",
-        f"--hostname={name}@{settings.node}",
+        f"--hostname={name}@{settings.node.name}",
         f"--queues={','.join(queues)}",
         "--pool=threads",
         f"--concurrency={threads}",
-        f"--loglevel={settings.log_level}",
+        f"--loglevel={settings.telemetry.log_level}",
         "--without-mingle",
     )
-    health_file = settings.state_dir / "health" / f"{name}.json"
+    health_file = settings.node.state_dir / "health" / f"{name}.json"
     return ProcessSpec(name, argv, variables | {"TAMIS_HEALTH_FILE": str(health_file)})
 
 
 def _beat(settings: Settings, variables: dict[str, str]) -> ProcessSpec:
-    schedule_file = settings.state_dir / "beat-schedule"
+    schedule_file = settings.node.state_dir / "beat-schedule"
     return ProcessSpec(
-        "beat", _celery("beat", f"--schedule={schedule_file}", f"--loglevel={settings.log_level}"), variables
+        "beat", _celery("beat", f"--schedule={schedule_file}", f"--loglevel={settings.telemetry.log_level}"), variables
     )
 
 

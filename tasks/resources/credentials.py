@@ -33,21 +33,21 @@ def aliyun_credentials(settings: Settings) -> CredentialProvider:
 
 
 def _ways(settings: Settings) -> Mapping[str, Callable[[], CredentialProvider]]:
-    secret, token = settings.aliyun_access_key_secret, settings.aliyun_security_token
+    secret, token = settings.aliyun.access_key_secret, settings.aliyun.security_token
     given: dict[str, tuple[object, Callable[[], CredentialProvider]]] = {
-        "access key": (settings.aliyun_access_key_id or secret or token, partial(_static, settings)),
-        "profile": (settings.aliyun_profile or settings.aliyun_profile_file, partial(_profile, settings)),
-        "token file": (settings.aliyun_token_file, partial(_token_file, settings)),
-        "RAM role": (settings.aliyun_ram_role, partial(_ram_role, settings)),
+        "access key": (settings.aliyun.access_key_id or secret or token, partial(_static, settings)),
+        "profile": (settings.aliyun.profile or settings.aliyun.profile_file, partial(_profile, settings)),
+        "token file": (settings.aliyun.token_file, partial(_token_file, settings)),
+        "RAM role": (settings.aliyun.ram_role, partial(_ram_role, settings)),
     }
     return {name: open_way for name, (is_given, open_way) in given.items() if is_given}
 
 
 def _static(settings: Settings) -> CredentialProvider:
     key_id, secret, token = (
-        settings.aliyun_access_key_id,
-        settings.aliyun_access_key_secret,
-        settings.aliyun_security_token,
+        settings.aliyun.access_key_id,
+        settings.aliyun.access_key_secret,
+        settings.aliyun.security_token,
     )
     if key_id is None or secret is None:
         missing = "ID" if key_id is None else "SECRET"
@@ -58,14 +58,14 @@ def _static(settings: Settings) -> CredentialProvider:
 
 
 def _profile(settings: Settings) -> CredentialProvider:
-    path = settings.aliyun_profile_file or Path(CLI_FILE).expanduser()
-    return _from_file(partial(read_profile, path, settings.aliyun_profile))
+    path = settings.aliyun.profile_file or Path(CLI_FILE).expanduser()
+    return _from_file(partial(read_profile, path, settings.aliyun.profile))
 
 
 def _token_file(settings: Settings) -> CredentialProvider:
-    if settings.aliyun_token_file is None:
+    if settings.aliyun.token_file is None:
         raise UsageError("TAMIS_ALIYUN_TOKEN_FILE is not set")
-    return _from_file(partial(read_token, settings.aliyun_token_file))
+    return _from_file(partial(read_token, settings.aliyun.token_file))
 
 
 def _from_file(read: Callable[[], Credentials]) -> CredentialProvider:
@@ -74,5 +74,5 @@ def _from_file(read: Callable[[], Credentials]) -> CredentialProvider:
 
 
 def _ram_role(settings: Settings) -> CredentialProvider:
-    role = None if settings.aliyun_ram_role == "auto" else settings.aliyun_ram_role
-    return RenewingProvider(RamRole(role, settings.aliyun_metadata_url).load)
+    role = None if settings.aliyun.ram_role == "auto" else settings.aliyun.ram_role
+    return RenewingProvider(RamRole(role, settings.aliyun.metadata_url).load)

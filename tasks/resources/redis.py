@@ -18,9 +18,9 @@ WORKER_PATIENCE_SECONDS = 600.0
 
 def ledger_url(settings: Settings) -> str:
     """Return the ledger's redis-py URL: its own setting, else a broker that is a Redis, else the embedded server."""
-    secret = settings.ledger_url or (None if settings.uses_rabbitmq else settings.broker_url)
+    secret = settings.broker.ledger_url or (None if settings.broker.is_rabbitmq else settings.broker.url)
     if secret is None:
-        return embedded_redis_url(settings.state_dir)
+        return embedded_redis_url(settings.node.state_dir)
     return secret.get_secret_value().replace("redis+socket://", "unix://", 1)
 
 

@@ -165,7 +165,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         open_output=partial(open_output, settings=settings),
         ledger=Ledger(client),
         deferred=Deferred(client),
-        spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),
+        spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judging=open_judging(settings) if needs_models else None,
     )
@@ -195,29 +195,20 @@ def _end_idle_leases(rt: Runtime) -> int:
 
 def open_judging(settings: Settings) -> Judging:
     """Load and warm the manifest's models, and get the decoder ready."""
-    from inference.decode import DecodeLimits, DecoderPool
+    from inference.decode import DecoderPool
     from inference.manifest import load_manifest
     from inference.models.build import open_models
 
-    manifest = bring_weights(load_manifest(settings.manifest), settings)
+    manifest = bring_weights(load_manifest(settings.models.manifest), settings)
     clock = time.perf_counter()
-    models = open_models(manifest, device=settings.device, threads=settings.model_threads)
+    models = open_models(manifest, device=settings.models.device, threads=settings.models.threads)
     models.warm_up()
-    limits = DecodeLimits(
-        max_bytes=settings.max_video_bytes,
-        max_pixels=settings.max_video_pixels,
-        max_seconds=settings.max_video_seconds,
-        max_frames_bytes=settings.max_frames_bytes,
-        memory_bytes=settings.decode_memory_bytes,
-        timeout_seconds=settings.decode_timeout_seconds,
-        crop_timeout_seconds=settings.crop_timeout_seconds,
-    )
     decoder = DecoderPool(
-        settings.decoder_processes,
-        limits,
-        decoder=settings.decoder,
+        settings.decode.processes,
+        settings.decode.limits,
+        decoder=settings.decode.decoder,
         scratch=settings.spool_root,
-        environ=decoder_environ(settings.decoder),
+        environ=decoder_environ(settings.decode.decoder),
     )
     log.info(
         "models of manifest %s warm in %.1f s on %s", manifest.name, time.perf_counter() - clock, models.device_name

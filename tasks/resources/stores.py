@@ -27,64 +27,71 @@ def open_tiers(settings: Settings) -> Tiers:
     tiers = list(_tiers(settings))
     if not tiers:
         raise UsageError(NO_TIER)
-    return Tiers(tiers, max_object_bytes=settings.max_video_bytes, checks_origin=settings.check_origin)
+    return Tiers(
+        tiers, max_object_bytes=settings.decode.limits.max_bytes, checks_origin=settings.tiers.is_origin_checked
+    )
 
 
 def tier_places(settings: Settings) -> dict[str, tuple[str, str]]:
     """Where each tier is, and what to do when it does not answer, by name."""
-    origin = settings.oss_endpoint or str(settings.object_root)
+    origin = settings.oss.endpoint or str(settings.tiers.object_root)
     origin_remedy = (
         f"check that {origin} can be reached from here, its keys, and that TAMIS_OSS_BUCKETS names buckets of yours"
-        if settings.oss_endpoint
+        if settings.oss.endpoint
         else f"mount {origin} or make it readable"
     )
-    alluxio = settings.alluxio_url or str(settings.alluxio_root)
-    alluxio_remedy = f"start Alluxio's worker at {alluxio}" if settings.alluxio_url else f"mount {alluxio} again"
+    alluxio = settings.tiers.alluxio_url or str(settings.tiers.alluxio_root)
+    alluxio_remedy = f"start Alluxio's worker at {alluxio}" if settings.tiers.alluxio_url else f"mount {alluxio} again"
     return {
-        "cpfs": (str(settings.cpfs_root), f"mount {settings.cpfs_root} or make it readable"),
+        "cpfs": (str(settings.tiers.cpfs_root), f"mount {settings.tiers.cpfs_root} or make it readable"),
         "alluxio": (alluxio, f"{alluxio_remedy}, or unset the tier: videos are then fetched from the next one"),
         "oss": (origin, origin_remedy),
     }
 
 
 def _tiers(settings: Settings) -> Iterator[Tier]:
-    if settings.cpfs_root is not None:
-        store, limits = DirectoryStore(settings.cpfs_root), _fast_limits(settings, settings.cpfs_timeout_seconds)
+    if settings.tiers.cpfs_root is not None:
+        store, limits = (
+            DirectoryStore(settings.tiers.cpfs_root),
+            _fast_limits(settings, settings.tiers.cpfs_timeout_seconds),
+        )
         yield Tier("cpfs", store, limits=limits, backfill=_backfill(settings))
     alluxio = _open_alluxio(settings)
     if alluxio is not None:
-        limits = _fast_limits(settings, settings.alluxio_timeout_seconds)
+        limits = _fast_limits(settings, settings.tiers.alluxio_timeout_seconds)
         yield Tier("alluxio", alluxio, needs_opt_in=True, limits=limits)
     origin = open_origin(settings)
     if origin is not None:
-        limits = _limits(settings, settings.origin_timeout_seconds, settings.origin_read_seconds)
+        limits = _limits(settings, settings.tiers.origin_timeout_seconds, settings.tiers.origin_read_seconds)
         yield Tier("oss", origin, limits=limits)
 
 
 def _open_alluxio(settings: Settings) -> ObjectStore | None:
-    if settings.alluxio_root is not None:
-        return DirectoryStore(settings.alluxio_root)
-    if settings.alluxio_url is None:
+    if settings.tiers.alluxio_root is not None:
+        return DirectoryStore(settings.tiers.alluxio_root)
+    if settings.tiers.alluxio_url is None:
         return None
     from storage.objects.alluxio import AlluxioHttpStore  # its HTTP client is an extra
 
-    return AlluxioHttpStore(settings.alluxio_url, timeout_seconds=settings.alluxio_timeout_seconds)
+    return AlluxioHttpStore(settings.tiers.alluxio_url, timeout_seconds=settings.tiers.alluxio_timeout_seconds)
 
 
 def _backfill(settings: Settings) -> Backfill | None:
-    if settings.cpfs_root is None or not settings.cpfs_fill:
+    if settings.tiers.cpfs_root is None or not settings.tiers.fills_cpfs:
         return None
-    return Backfill(settings.cpfs_root, FillLimits(floor_bytes=settings.cpfs_fill_floor_bytes))
+    return Backfill(settings.tiers.cpfs_root, FillLimits(floor_bytes=settings.tiers.cpfs_fill_floor_bytes))
 
 
 def _fast_limits(settings: Settings, silence_seconds: float) -> TierLimits:
-    return _limits(settings, silence_seconds, settings.fast_read_seconds)
+    return _limits(settings, silence_seconds, settings.tiers.fast_read_seconds)
 
 
 def _limits(settings: Settings, silence_seconds: float, total_seconds: float) -> TierLimits:
     return TierLimits(
-        patience=Patience(silence_seconds, total_seconds, settings.tier_stuck_reads),
-        breaker=BreakerLimits(settings.tier_failures, settings.tier_pause_seconds, settings.tier_pause_max_seconds),
+        patience=Patience(silence_seconds, total_seconds, settings.tiers.stuck_reads),
+        breaker=BreakerLimits(
+            settings.tiers.failures, settings.tiers.pause_seconds, settings.tiers.longest_pause_seconds
+        ),
     )
 
 
@@ -97,11 +104,11 @@ _SHARE = 0.9  # of the time a read is given; what is given up by itself says why
 
 def open_origin(settings: Settings) -> ObjectStore | None:
     """Open the object store; None when neither kind is set, ``UsageError`` when both are or OSS lacks something."""
-    if settings.oss_endpoint is None:
-        return None if settings.object_root is None else DirectoryStore(settings.object_root)
-    if settings.object_root is not None:
+    if settings.oss.endpoint is None:
+        return None if settings.tiers.object_root is None else DirectoryStore(settings.tiers.object_root)
+    if settings.tiers.object_root is not None:
         raise UsageError("TAMIS_OBJECT_ROOT and TAMIS_OSS_ENDPOINT both name the object store: unset one")
-    return _open_oss(settings, settings.oss_endpoint)
+    return _open_oss(settings, settings.oss.endpoint)
 
 
 def _open_oss(settings: Settings, endpoint: str) -> ObjectStore:
@@ -114,18 +121,18 @@ def _open_oss(settings: Settings, endpoint: str) -> ObjectStore:
     place = OssPlace(
         endpoint=endpoint,
         region=_region(settings, endpoint),
-        signature=settings.oss_signature,
-        is_path_style=settings.oss_path_style,
-        connect_timeout_seconds=settings.oss_connect_timeout_seconds,
-        read_timeout_seconds=settings.oss_read_timeout_seconds,
+        signature=settings.oss.signature,
+        is_path_style=settings.oss.is_path_style,
+        connect_timeout_seconds=settings.oss.connect_timeout_seconds,
+        read_timeout_seconds=settings.oss.read_timeout_seconds,
     )
-    limits = TryLimits(attempts=settings.oss_attempts, deadline_seconds=_SHARE * settings.origin_read_seconds)
+    limits = TryLimits(attempts=settings.oss.attempts, deadline_seconds=_SHARE * settings.tiers.origin_read_seconds)
     return OssStore(place, aliyun_credentials(settings), limits=limits)
 
 
 def _region(settings: Settings, endpoint: str) -> str:
-    if settings.oss_region is not None:
-        return settings.oss_region
+    if settings.oss.region is not None:
+        return settings.oss.region
     named = _NAMED_REGION.fullmatch(endpoint)
     if named is None:
         raise UsageError(f"TAMIS_OSS_ENDPOINT={endpoint} does not name its region: set TAMIS_OSS_REGION")

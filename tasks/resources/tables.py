@@ -39,13 +39,13 @@ def _connection(url: str, settings: Settings | None) -> OdpsConnection | None:
 @lru_cache(maxsize=4)  # settings do not change; what is cached holds no connection yet
 def odps_connection(settings: Settings) -> OdpsConnection:
     """The MaxCompute service that the settings name; ``UsageError`` when they name none, or no credentials."""
-    if settings.odps_endpoint is None:
+    if settings.odps.endpoint is None:
         raise UsageError(NO_ENDPOINT)
     return OdpsConnection(
-        endpoint=settings.odps_endpoint,
+        endpoint=settings.odps.endpoint,
         provider=aliyun_credentials(settings),
-        tunnel_endpoint=settings.odps_tunnel_endpoint,
-        new_tables=settings.odps_new_tables,
-        patience=Patience(retry_seconds=settings.odps_retry_seconds, statement_seconds=settings.odps_statement_seconds),
+        tunnel_endpoint=settings.odps.tunnel_endpoint,
+        new_tables=settings.odps.new_tables,
+        patience=Patience(retry_seconds=settings.odps.retry_seconds, statement_seconds=settings.odps.statement_seconds),
         journal=RedisJournal(ledger_client(settings)),
     )

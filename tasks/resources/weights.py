@@ -50,8 +50,8 @@ def open_weights(settings: Settings, origin: ObjectStore) -> WeightsStore:
         raise UsageError(
             f"weights cannot be read from a {type(origin).__name__}: let OSS or a directory be the last tier"
         )
-    plan = DownloadPlan(parallel_parts=settings.mos_max_workers)
-    return WeightsStore(settings.weights_root, origin, plan, patience_seconds=settings.weights_timeout_seconds)
+    plan = DownloadPlan(parallel_parts=settings.weights.max_parts)
+    return WeightsStore(settings.weights_root, origin, plan, patience_seconds=settings.weights.timeout_seconds)
 
 
 def look_at_weights(manifest: Manifest, settings: Settings) -> Iterator[WeightsStatus]:
@@ -65,7 +65,7 @@ def look_at_weights(manifest: Manifest, settings: Settings) -> Iterator[WeightsS
 
 
 def _checkpoint(entry: WeightsEntry, settings: Settings) -> Checkpoint:
-    return read_reference(entry.weights, entry.sha256, allowed_buckets=settings.weights_buckets)
+    return read_reference(entry.weights, entry.sha256, allowed_buckets=settings.weights.buckets)
 
 
 def _look_at_path(entry: WeightsEntry, path: Path) -> WeightsStatus:

@@ -51,7 +51,7 @@ def install() -> None:
 
 
 def _set_up(logger: logging.Logger, **_: object) -> None:
-    if current().log_format != "json":
+    if current().telemetry.log_format != "json":
         return
     for handler in logger.handlers:
         handler.setFormatter(json_formatter())

@@ -31,10 +31,10 @@ def each_anew() -> AbstractContextManager[None]:
 def _begin(**_: Any) -> None:
     global _spans  # noqa: PLW0603 -- one per process, as OpenTelemetry's own are
     settings = current()
-    if settings.tracing != "otlp":
+    if settings.telemetry.tracing != "otlp":
         return
     from tasks.telemetry import otel
 
-    provider = otel.begin(settings.node)
+    provider = otel.begin(settings.node.name)
     signals.worker_shutdown.connect(lambda **_: provider.shutdown(), weak=False)
     _spans = otel

@@ -35,9 +35,9 @@ def start_heartbeat(
         try:
             ledger.beat_worker(worker)
             if is_serving():
-                ledger.beat_node(settings.node, roles)
+                ledger.beat_node(settings.node.name, roles)
         except Unavailable as error:
-            log.warning("node %s could not say that it lives: %s", settings.node, error)
+            log.warning("node %s could not say that it lives: %s", settings.node.name, error)
 
     beat()
-    return start_ticker("node", settings.node_silence_seconds / BEATS_PER_SILENCE, beat)
+    return start_ticker("node", settings.delivery.node_silence_seconds / BEATS_PER_SILENCE, beat)

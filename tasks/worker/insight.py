@@ -31,7 +31,7 @@ def pool(state: Any) -> dict[str, Any]:
 
 
 def _opened(rt: Runtime) -> dict[str, Any]:
-    shown: dict[str, Any] = {"node": rt.settings.node}
+    shown: dict[str, Any] = {"node": rt.settings.node.name}
     if rt.tiers is not None:
         shown["tiers"] = {name: dataclasses.asdict(counters) for name, counters in rt.tiers.counters().items()}
         shown["spool"] = _spool(rt)

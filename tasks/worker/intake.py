@@ -156,14 +156,14 @@ def room_watcher(app: Celery, settings: Settings) -> Callable[[], bool]:
         return seen[0]
 
     channel = SideChannel(app)
-    queue, most_waiting = gpu_queue(settings.node), settings.max_queue_size * settings.gpu_workers
+    queue, most_waiting = gpu_queue(settings.node.name), settings.flow.max_waiting_videos * settings.node.gpu_workers
 
     def look() -> None:
         keeps_up: list[bool] = []
         channel.attempt(
             lambda broker: keeps_up.append(waiting_messages(broker, [queue]) < most_waiting), "back-pressure"
         )
-        seen[0] = keeps_up == [True] and _spool_has_room(settings.typical_video_bytes)
+        seen[0] = keeps_up == [True] and _spool_has_room(settings.spool.typical_video_bytes)
 
     return is_room
 

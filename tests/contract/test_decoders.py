@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from inference.decode import DecoderPool
-from inference.decode.decoders.adapter import ADAPTERS
 from inference.decode.frames import sampling
+from inference.decode.options import ADAPTERS
 from inference.errors import BadVideo, VideoFault
 from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
 from tests.media import FPS, numbers_on

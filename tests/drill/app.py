@@ -48,8 +48,8 @@ def open_drill_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         settings=settings,
         ledger=Ledger(client),
         deferred=Deferred(client),
-        spool=Spool(settings.spool_root, limit_bytes=settings.disk_limit_bytes),
-        tiers=Tiers(stores, max_object_bytes=settings.max_video_bytes) if judges or Queue.IO in names else None,
+        spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
+        tiers=Tiers(stores, max_object_bytes=settings.decode.limits.max_bytes) if judges or Queue.IO in names else None,
         judging=judging.open_light_judging(settings, world, plan) if judges else None,
         open_output=lambda url: FaultyOutput(url, world),
     )
@@ -69,7 +69,7 @@ def _note(event: str, name: str, args: Any) -> str | None:
 
 @worker_ready.connect(weak=False)
 def _ready(**_: object) -> None:
-    (world.ready / str(os.getpid())).write_text(current().node, encoding="ascii")
+    (world.ready / str(os.getpid())).write_text(current().node.name, encoding="ascii")
 
 
 @task_received.connect(weak=False)

@@ -55,7 +55,7 @@ def run_drill(world: World, broker: Broker, *, has_disks: bool, seconds: float) 
     with closing(ledger_client(current())) as client:
         ledger, deferred = Ledger(client), Deferred(client)
         watch = Watch(world, ledger, request.spec.run_id)
-        send = partial(insist, partial(submit, request, current().shard_rows, ledger))
+        send = partial(insist, partial(submit, request, current().flow.shard_rows, ledger))
         strikes, presence = Strikes(world, broker, fleet, watch, send, has_disks), Presence(fleet)
         fleet.start()
         try:

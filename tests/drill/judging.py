@@ -80,6 +80,6 @@ def verdict_of(row: Row, content: bytes) -> list[object]:
 
 def open_light_judging(settings: Settings, world: World, plan: Plan) -> LightJudging:
     """A judge with decoders that do what poison files say."""
-    limits = DecodeLimits(memory_bytes=1 << 30, timeout_seconds=settings.decode_timeout_seconds)
-    children = DecoderPool(settings.decoder_children or 1, limits, decoder="tests.drill.poison:Poisoned")
+    limits = DecodeLimits(memory_bytes=1 << 30, timeout_seconds=settings.decode.limits.timeout_seconds)
+    children = DecoderPool(settings.decode.children or 1, limits, decoder="tests.drill.poison:Poisoned")
     return LightJudging(world, plan, children, load_manifest(MANIFEST))

@@ -48,7 +48,7 @@ def run_nodes_drill(
         try:
             if wait_for(hosts.is_up, START_SECONDS):
                 started = time.monotonic()
-                insist(partial(submit, request, current().shard_rows, ledger))
+                insist(partial(submit, request, current().flow.shard_rows, ledger))
                 _weather(storm, watch, started + seconds)
                 complete_seconds = time.monotonic() - started
                 living = [node for node in network.nodes if node != dead_node]
@@ -82,7 +82,9 @@ def _report(world: World, storm: Storm, watch: Watch, complete_seconds: float) -
     found = reckon(world)
     slow = redeliveries(read_diaries(world.diaries), storm.kills, [], [], {})
     slowest = slow[0].seconds if slow else 0.0
-    rescue_limit = max(current().node_silence_seconds, current().beat_silence_seconds * 1.2) + RESCUE_SLACK_SECONDS
+    rescue_limit = (
+        max(current().delivery.node_silence_seconds, current().ingest.beat_silence_seconds * 1.2) + RESCUE_SLACK_SECONDS
+    )
     back = storm.back_seconds
     for one in storm.stranded.values():
         watch.expect(one.seconds <= rescue_limit, f"messages waited {one.seconds:.1f} s for {one.node}, which was lost")

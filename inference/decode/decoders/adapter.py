@@ -1,4 +1,4 @@
-"""The seam between the one decode pass and a decoding library. A new decoder is one module and one line here."""
+"""The interface of a decoding library to the decode pass. A new decoder is one module and one line in ``options``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import ADAPTERS, DecodeLimits
 from inference.types import Frames, Indices, PictureSpec
-
-ADAPTERS: Mapping[str, str] = {
-    "pyav": "inference.decode.decoders.pyav:PyAv",
-    "decord": "inference.decode.decoders.decord:Decord",
-    "nvdec": "inference.decode.decoders.nvdec:open_nvdec",
-}
-ON_GPU = frozenset({"nvdec"})  # they need what a driver needs, sockets included
 
 
 @dataclass(frozen=True, slots=True)

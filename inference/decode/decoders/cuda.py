@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from inference.decode.decoders.pyav import opened
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 
 # What the driver must bring, and what to do where it does not.

@@ -13,7 +13,7 @@ from inference.decode.decoders.adapter import Reading
 from inference.decode.decoders.pyav import PyAv
 from inference.decode.frames.fit import Placement, place, placement
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
 

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from inference.decode.decoders.adapter import Reading
 from inference.decode.decoders.pyav import PyAv
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import DecodeLimits
 from inference.types import Frames, Indices, PictureSpec
 
 Read = Callable[[str, Timeline, Mapping[PictureSpec, Indices], Mapping[PictureSpec, Frames], DecodeLimits], Reading]

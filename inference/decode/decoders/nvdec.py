@@ -19,7 +19,7 @@ from inference.decode.decoders.pyav import FrameSink, PyAv, finished, read_wante
 from inference.decode.frames.picking import Picker
 from inference.decode.frames.scaling import FrameWriter
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
 

@@ -24,7 +24,8 @@ from inference.decode.frames.scaling import FrameWriter
 from inference.decode.frames.sparing import SYNTAXES, needed
 from inference.decode.frames.tally import PacketTally
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits, check_pixels
+from inference.decode.limits import check_pixels
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
 

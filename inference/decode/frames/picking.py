@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import DecodeLimits, check_fraction
+from inference.decode.limits import check_fraction
+from inference.decode.options import DecodeLimits
 from inference.types import Indices
 
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from inference.decode.crop import crop_once
-from inference.decode.decoders.adapter import ON_GPU, VideoDecoder, open_decoder
-from inference.decode.limits import DecodeLimits
+from inference.decode.decoders.adapter import VideoDecoder, open_decoder
 from inference.decode.one_pass import decode_once
+from inference.decode.options import GPU_DECODERS, DecodeLimits
 from inference.decode.processes import wire
 from inference.decode.processes.confinement import confine
 from inference.errors import BadVideo, VideoFault
@@ -38,7 +38,7 @@ _OOM_SCORE = "500"  # when the node runs out of memory, the kernel should take a
 def main(arguments: list[str]) -> None:
     """Serve until the parent hangs up."""
     descriptor, parent_pid, decoder_name, limits_json = arguments
-    confine(keeps_network=decoder_name in ON_GPU)
+    confine(keeps_network=decoder_name in GPU_DECODERS)
     _die_with(int(parent_pid))
     limits = DecodeLimits(**json.loads(limits_json))
     decoder = open_decoder(decoder_name)

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from inference.decode.frames import shared_frames
-from inference.decode.limits import DecodeLimits, check_file
+from inference.decode.limits import check_file
+from inference.decode.options import DecodeLimits
 from inference.decode.processes import spawn, wire
 from inference.errors import BadVideo, Transient, VideoFault
 from inference.types import Audio, Crop, CroppedVideo, DecodedVideo, DecodePlan, EncodedCrop, Picture

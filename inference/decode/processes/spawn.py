@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import DecodeLimits
 from inference.decode.processes import wire
 
 _IMPORT_ROOT = Path(__file__).resolve().parents[3]

@@ -71,7 +71,7 @@ class ProcessCollector:
 
 
 def _look(runtime: Runtime, found: Found) -> None:
-    found["tamis_worker_node"] = [((runtime.settings.node,), 1.0)]
+    found["tamis_worker_node"] = [((runtime.settings.node.name,), 1.0)]
     if runtime.tiers is not None:
         _look_at_tiers(runtime.tiers, found)
         _look_at_spool(runtime, found)

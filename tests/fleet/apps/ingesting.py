@@ -53,7 +53,7 @@ def open_ingesting(settings: Settings, queues: Iterable[str]) -> Runtime:
     names = set(queues)
     opened = open_light(settings, names)
     if any(is_gpu_queue(queue) for queue in names):
-        manifest = load_manifest(settings.manifest)
+        manifest = load_manifest(settings.models.manifest)
         opened.judging = NotingJudging(manifest, Path(os.environ["INGEST_DIARY"]))  # type: ignore[assignment]  # same shape
     return opened
 

@@ -32,10 +32,10 @@ def seconds(duration: str) -> float:
 def test_a_role_has_settings_that_exist_and_a_command_that_celery_takes(name: str, tmp_path: Path) -> None:
     service = services()[name]
     settings = settings_of(service["environment"], tmp_path)
-    assert settings.broker_url is not None
-    assert settings.node == "node1"
+    assert settings.broker.url is not None
+    assert settings.node.name == "node1"
     consumed(service["command"])
-    assert seconds(service["stop_grace_period"]) > settings.decode_timeout_seconds
+    assert seconds(service["stop_grace_period"]) > settings.decode.limits.timeout_seconds
 
 
 def test_every_queue_is_served_and_the_spool_is_the_node_s() -> None:
@@ -64,7 +64,7 @@ def test_nobody_but_the_broker_shares_flower_s_network() -> None:
 def test_an_inference_worker_has_one_device_of_its_own() -> None:
     reserved = {name: services()[name]["deploy"]["resources"]["reservations"]["devices"] for name in ("gpu0", "gpu1")}
     assert [device["device_ids"] for (device,) in reserved.values()] == [["0"], ["1"]]
-    assert Settings.from_env({"TAMIS_DEVICE": services()["cpu"]["environment"]["TAMIS_DEVICE"]}).device == "cpu"
+    assert Settings.from_env({"TAMIS_DEVICE": services()["cpu"]["environment"]["TAMIS_DEVICE"]}).models.device == "cpu"
 
 
 def test_the_cache_takes_seven_tenths_of_its_memory() -> None:

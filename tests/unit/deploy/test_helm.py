@@ -94,9 +94,9 @@ def test_every_container_has_settings_that_exist_and_a_command_that_celery_takes
         for container in pod["containers"]:
             given = variables(container, values)
             settings = settings_of(given, tmp_path)
-            arguments = [word.replace("$(TAMIS_NODE)", settings.node) for word in container["args"]]
+            arguments = [word.replace("$(TAMIS_NODE)", settings.node.name) for word in container["args"]]
             consumers.append(consumed(arguments))
-            assert pod["terminationGracePeriodSeconds"] > settings.decode_timeout_seconds
+            assert pod["terminationGracePeriodSeconds"] > settings.decode.limits.timeout_seconds
     assert_every_queue_is_served(consumers, "t-tamis-node-0")
 
 
@@ -200,7 +200,7 @@ def test_a_release_of_any_name_has_pods_whose_names_are_nodes() -> None:
         one["metadata"]["name"] for one in yaml.safe_load_all(text) if one["kind"] in {"Deployment", "StatefulSet"}
     ]
     for name in names:
-        assert Settings.from_env({"TAMIS_NODE": f"{name}-0123456789-abcde"}).node
+        assert Settings.from_env({"TAMIS_NODE": f"{name}-0123456789-abcde"}).node.name
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import PREFIX, Settings
+from tasks.settings.table import SETTINGS
 from tests.unit.deploy.tools import DEPLOY, ROOT
 
-SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 FILES = sorted(
     path.relative_to(ROOT)
     for path in (*DEPLOY.rglob("*"), ROOT / "docs" / "deployment.md")
@@ -21,4 +20,4 @@ FILES = sorted(
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_a_file_names_no_setting_that_there_is_not(path: Path) -> None:
     names = set(re.findall(r"\bTAMIS_[A-Z_]*[A-Z]\b", (ROOT / path).read_text(encoding="utf-8")))
-    assert {name.removesuffix("_FILE") for name in names - SETTINGS} <= SETTINGS
+    assert {name.removesuffix("_FILE") for name in names - set(SETTINGS)} <= set(SETTINGS)

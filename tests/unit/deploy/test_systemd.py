@@ -75,10 +75,10 @@ def test_a_role_has_settings_that_exist_a_command_that_celery_takes_and_time_to_
 ) -> None:
     variables, (program, *arguments) = resolved(name)
     settings = settings_of({**example(), **variables}, tmp_path)
-    assert settings.node == "n1"
+    assert settings.node.name == "n1"
     assert program == TAMIS
     consumed(arguments)
-    assert float(directives(name)["TimeoutStopSec"][0]) > settings.decode_timeout_seconds
+    assert float(directives(name)["TimeoutStopSec"][0]) > settings.decode.limits.timeout_seconds
     assert directives(name)["KillMode"] == ["mixed"]
 
 
@@ -94,7 +94,7 @@ def test_the_unit_of_a_whole_node_has_options_that_exist_and_outwaits_its_drain(
     settings = settings_of({**example(), **variables}, tmp_path)
     assert (program, command) == (TAMIS, up.name)
     assert option in {name for parameter in up.params for name in parameter.opts}
-    assert float(unit["TimeoutStopSec"][0]) > float(drain_seconds) >= settings.decode_timeout_seconds
+    assert float(unit["TimeoutStopSec"][0]) > float(drain_seconds) >= settings.decode.limits.timeout_seconds
     assert unit["Restart"] == ["always"]
 
 

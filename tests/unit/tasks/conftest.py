@@ -36,7 +36,7 @@ def client(server: ValkeyServer) -> redis.Redis:
 
 @pytest.fixture
 def rt(tmp_path: Path, client: redis.Redis) -> Iterator[Runtime]:
-    settings = Settings(state_dir=tmp_path, shard_rows=SHARD_ROWS, open_shards=2, node="n1")
+    settings = Settings.of(state_dir=tmp_path, shard_rows=SHARD_ROWS, open_shards=2, node="n1")
     tiers = Tiers([Tier("oss", DirectoryStore(tmp_path / "oss"))], max_object_bytes=1000)
     (tmp_path / "oss" / "bucket").mkdir(parents=True)
     (tmp_path / "oss" / "bucket" / "a.mp4").write_bytes(b"video")

@@ -55,7 +55,7 @@ def open_rt(root: Path, url: str, **settings: str) -> Runtime:
     store = DirectoryStore(root / "oss")
     spool = Spool(root / "spool", limit_bytes=10**8)
     return Runtime(
-        settings=Settings(state_dir=root, node="n1", **settings),  # type: ignore[arg-type]  # texts, as in the environment
+        settings=Settings.of(state_dir=root, node="n1", **settings),  # type: ignore[arg-type]  # texts, as in the environment
         ledger=Ledger(redis.Redis.from_url(url)),
         deferred=Deferred(redis.Redis.from_url(url)),
         spool=spool,

@@ -53,7 +53,7 @@ def test_every_connection_to_the_broker_and_to_the_ledger_gives_up_a_silent_peer
     with Connection(server.url, transport_options=OPTIONS) as connection, closing(connection.channel()) as channel:
         pooled = channel.client.connection_pool.get_connection()
         _gives_up(pooled._sock)
-    with closing(ledger_client(Settings(state_dir=tmp_path, broker_url=server.url))) as client:
+    with closing(ledger_client(Settings.of(state_dir=tmp_path, broker_url=server.url))) as client:
         client.ping()
         _gives_up(client.connection_pool.get_connection()._sock)
 
@@ -72,7 +72,7 @@ def test_probes_end_no_later_than_what_was_sent_in_vain() -> None:
 
 def test_a_ledger_behind_a_unix_socket_has_no_such_options(tmp_path: Path) -> None:
     with closing(
-        ledger_client(Settings(state_dir=tmp_path, broker_url="redis+socket:///nowhere/redis.sock"))
+        ledger_client(Settings.of(state_dir=tmp_path, broker_url="redis+socket:///nowhere/redis.sock"))
     ) as client:
         assert "socket_keepalive" not in client.connection_pool.connection_kwargs
 

@@ -28,7 +28,7 @@ def tamis(
 ) -> Iterator[Tamis]:
     (tmp_path / "in").mkdir()
     (tmp_path / "sources.toml").write_text(SOURCES.format(root=tmp_path))
-    chosen = Settings(state_dir=tmp_path, node="n1", broker_url=server.url, sources=tmp_path / "sources.toml")
+    chosen = Settings.of(state_dir=tmp_path, node="n1", broker_url=server.url, sources=tmp_path / "sources.toml")
     monkeypatch.setattr(module, "settings", lambda: chosen)
 
     def run(*arguments: str) -> Result:
@@ -150,12 +150,12 @@ def test_a_wrong_file_is_one_line_with_every_mistake(tamis: Tamis, tmp_path: Pat
 
 
 def test_without_a_file_the_setting_is_named(tamis: Tamis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "settings", lambda: Settings(state_dir=tmp_path))
+    monkeypatch.setattr(module, "settings", lambda: Settings.of(state_dir=tmp_path))
     assert "TAMIS_SOURCES" in the_line(tamis("list"))
 
 
 def test_without_a_broker_the_remedy_is_named(tamis: Tamis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = Settings(state_dir=tmp_path, broker_url="redis://127.0.0.1:1/0", sources=tmp_path / "sources.toml")
+    lost = Settings.of(state_dir=tmp_path, broker_url="redis://127.0.0.1:1/0", sources=tmp_path / "sources.toml")
     monkeypatch.setattr(module, "settings", lambda: lost)
     assert "tamis up" in the_line(tamis("list"))
     assert os.environ.get("TAMIS_BROKER_URL") is None

@@ -47,7 +47,7 @@ def rt(server: ValkeyServer, tmp_path: Path) -> Iterator[Runtime]:
     client = server.client()
     client.flushall()
     opened = Runtime(
-        settings=Settings(state_dir=tmp_path, max_attempts=3, retry_backoff_seconds=0.01),
+        settings=Settings.of(state_dir=tmp_path, max_attempts=3, retry_backoff_seconds=0.01),
         ledger=Ledger(client),
         deferred=Deferred(client),
         spool=Spool(tmp_path / "spool", limit_bytes=1000),
@@ -137,7 +137,7 @@ def test_what_waits_is_the_message_itself(row: RowMessage, rt: Runtime) -> None:
 
 
 def test_a_full_spool_is_waited_for_without_end(row: RowMessage, rt: Runtime) -> None:
-    for _ in range(3 * rt.settings.max_attempts):
+    for _ in range(3 * rt.settings.delivery.max_attempts):
         attempt(row, SpoolFull("full"))
     assert outcome(row, rt) is None
     assert len(rt.deferred) == 1
@@ -182,7 +182,7 @@ def test_a_row_under_which_processes_died_is_tried_alone_and_may_still_succeed(r
 
 
 def test_a_row_that_kills_every_process_is_condemned_with_a_reason(row: RowMessage, rt: Runtime) -> None:
-    die_under(row, rt, rt.settings.max_attempts)
+    die_under(row, rt, rt.settings.delivery.max_attempts)
     assert attempt(row) is None
     assert outcome(row, rt) == "attempts_exhausted"
     rt.ledger.record(row.run_id, row.shard_id, 1, b"the neighbour's", "ok")  # results are read from a full shard

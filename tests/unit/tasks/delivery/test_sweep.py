@@ -45,7 +45,7 @@ class Again:
 
 @pytest.fixture
 def again(rt: Runtime, client: redis.Redis) -> Again:
-    rt.settings = rt.settings.model_copy(update={"stale_shard_seconds": STALE_SECONDS})
+    rt.settings = rt.settings.changed(stale_shard_seconds=STALE_SECONDS)
     return Again(rt, client)
 
 

@@ -35,7 +35,7 @@ LONG_AGO = (NOW - timedelta(days=1)).timestamp()
 @pytest.fixture
 def means(client: redis.Redis, tmp_path: Path, server: ValkeyServer) -> Iterator[Means]:
     (tmp_path / "in").mkdir()
-    settings = Settings(state_dir=tmp_path, node="n1", shard_rows=2, sources=tmp_path / "sources.toml")
+    settings = Settings.of(state_dir=tmp_path, node="n1", shard_rows=2, sources=tmp_path / "sources.toml")
     with using_broker(server.url):
         yield Means(settings, Ledger(client), Journal(client))
 

@@ -121,7 +121,7 @@ def test_exits_are_named(code: int | None, text: str) -> None:
 
 
 def test_a_node_without_gpus_has_one_cpu_worker_and_one_with_two_has_two() -> None:
-    settings = Settings(node="n1")
+    settings = Settings.of(node="n1")
     names = [process.name for process in node_processes(settings, [])]
     assert names == ["io", "gpu0", "results", "beat"]
     processes = {process.name: process for process in node_processes(settings, ["0", "1"])}
@@ -131,6 +131,6 @@ def test_a_node_without_gpus_has_one_cpu_worker_and_one_with_two_has_two() -> No
 
 
 def test_every_worker_of_a_node_serves_its_metrics_on_a_port_of_its_own():
-    specs = node_processes(Settings(node="n1", metrics_port=9800), ["0", "1"])
+    specs = node_processes(Settings.of(node="n1", metrics_port=9800), ["0", "1"])
     ports = {spec.name: spec.variables.get("TAMIS_METRICS_PORT") for spec in specs}
     assert ports == {"io": "9800", "results": "9801", "gpu0": "9802", "gpu1": "9803", "beat": None}

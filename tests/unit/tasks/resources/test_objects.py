@@ -47,7 +47,7 @@ def test_a_directory_may_stand_for_oss_but_not_beside_it(tmp_path: Path) -> None
 )
 def test_the_region_is_read_from_the_endpoint(endpoint: str, region: str) -> None:
     given = settings(OSS_ENDPOINT=endpoint)
-    assert _region(given, str(given.oss_endpoint)) == region
+    assert _region(given, str(given.oss.endpoint)) == region
     assert _region(settings(OSS_ENDPOINT=endpoint, OSS_REGION="cn-x"), endpoint) == "cn-x"
 
 

@@ -16,7 +16,7 @@ from tests.valkey import valkey_server
 
 def test_a_patient_client_waits_for_a_server_that_restarts(tmp_path: Path) -> None:
     with valkey_server() as server:
-        settings = Settings(state_dir=tmp_path, broker_url=server.url)
+        settings = Settings.of(state_dir=tmp_path, broker_url=server.url)
         with closing(ledger_client(settings, patience_seconds=30)) as client:
             client.ping()
             server.kill()
@@ -26,7 +26,7 @@ def test_a_patient_client_waits_for_a_server_that_restarts(tmp_path: Path) -> No
 
 def test_an_impatient_one_gives_up_soon(tmp_path: Path) -> None:
     with valkey_server() as server:
-        settings = Settings(state_dir=tmp_path, broker_url=server.url)
+        settings = Settings.of(state_dir=tmp_path, broker_url=server.url)
         server.kill()
         with closing(ledger_client(settings, patience_seconds=0.5)) as client, pytest.raises(redis.ConnectionError):
             client.ping()

@@ -59,7 +59,7 @@ def test_an_alluxio_url_that_is_none_is_refused_and_shows_no_password(tmp_path: 
 
 @pytest.mark.parametrize("url", ["http://worker:29998", "https://proxy/api/v1/s3", "http://10.0.0.1:39999/api/v1/s3/"])
 def test_what_the_settings_take_the_store_takes(tmp_path: Path, url: str) -> None:
-    chosen = configured(tmp_path, alluxio_url=url).alluxio_url
+    chosen = configured(tmp_path, alluxio_url=url).tiers.alluxio_url
     assert chosen is not None
     assert AlluxioHttpStore(chosen).url == url.rstrip("/")
 

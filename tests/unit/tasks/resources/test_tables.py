@@ -164,6 +164,6 @@ def test_a_worker_opens_tables_by_its_own_settings(service: Service, server: Val
 
 def test_an_odps_url_without_endpoint_or_keys_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="need TAMIS_ODPS_ENDPOINT"):
-        open_input("odps://p/t/ds=1", Settings(state_dir=tmp_path))
+        open_input("odps://p/t/ds=1", Settings.of(state_dir=tmp_path))
     with pytest.raises(UsageError, match="set one of TAMIS_ALIYUN_ACCESS_KEY_ID"):
-        open_output("odps://p/t/ds=1", Settings(state_dir=tmp_path, odps_endpoint="https://service.example.com/api"))
+        open_output("odps://p/t/ds=1", Settings.of(state_dir=tmp_path, odps_endpoint="https://service.example.com/api"))

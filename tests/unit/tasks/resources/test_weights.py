@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def pins_of(directory: Path) -> str:
 
 def chosen(root: Path, pins: str, weights: str = REMOTE, **options) -> Settings:
     (root / "owners.toml").write_text(MANIFEST.format(weights=weights, pins=pins), encoding="utf-8")
-    return Settings(
+    return Settings.of(
         state_dir=root / "state",
         object_root=root / "oss",
         manifest=str(root / "owners.toml"),
@@ -87,7 +88,7 @@ def test_weights_in_the_object_store_are_opened_and_judge(tmp_path, checkpoint):
     settings.spool_root.mkdir(parents=True)
     with closing(open_judging(settings)) as judging:
         assert not judging.models.is_untrained
-        assert judging.manifest.digest == load_manifest(settings.manifest).digest
+        assert judging.manifest.digest == load_manifest(settings.models.manifest).digest
         verdict = judging.judge(real_clip("b.mp4"), ["vfx_enable"])
     assert set(verdict.info["vfx_filter"]["result"]) == {"VFX_video", "normal_video"}
     brought = [path.name for path in (tmp_path / "state" / "weights" / "checkpoints").glob("*/*")]
@@ -96,16 +97,16 @@ def test_weights_in_the_object_store_are_opened_and_judge(tmp_path, checkpoint):
 
 def test_where_pinned_weights_lie_is_no_part_of_the_run(tmp_path, checkpoint):
     pins = pins_of(checkpoint)
-    remote = load_manifest(chosen(tmp_path, pins).manifest)
-    assert load_manifest(chosen(tmp_path, pins, "oss://elsewhere/copy/").manifest).digest == remote.digest
-    assert load_manifest(chosen(tmp_path, pins, str(checkpoint)).manifest).digest == remote.digest
+    remote = load_manifest(chosen(tmp_path, pins).models.manifest)
+    assert load_manifest(chosen(tmp_path, pins, "oss://elsewhere/copy/").models.manifest).digest == remote.digest
+    assert load_manifest(chosen(tmp_path, pins, str(checkpoint)).models.manifest).digest == remote.digest
     (checkpoint / "config.json").write_text("{}")
-    assert load_manifest(chosen(tmp_path, pins_of(checkpoint)).manifest).digest != remote.digest
+    assert load_manifest(chosen(tmp_path, pins_of(checkpoint)).models.manifest).digest != remote.digest
 
 
 def test_a_second_worker_of_the_node_reads_nothing_of_the_object_store(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
-    manifest = load_manifest(settings.manifest)
+    manifest = load_manifest(settings.models.manifest)
     first = bring_weights(manifest, settings)
     for path in checkpoint.iterdir():
         path.unlink()
@@ -123,17 +124,18 @@ def test_other_weights_than_the_pinned_ones_are_not_opened(tmp_path, checkpoint)
 def test_only_buckets_for_weights_are_read(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint), weights_buckets=frozenset({"trusted"}))
     with pytest.raises(ForbiddenPath, match="'models' is not on the allow-list"):
-        bring_weights(load_manifest(settings.manifest), settings)
+        bring_weights(load_manifest(settings.models.manifest), settings)
 
 
 def test_weights_elsewhere_need_a_tier(tmp_path, checkpoint):
-    settings = chosen(tmp_path, pins_of(checkpoint)).model_copy(update={"object_root": None})
+    settings = chosen(tmp_path, pins_of(checkpoint))
+    settings = replace(settings, tiers=replace(settings.tiers, object_root=None))
     with pytest.raises(UsageError, match="no storage tier is set"):
-        bring_weights(load_manifest(settings.manifest), settings)
+        bring_weights(load_manifest(settings.models.manifest), settings)
 
 
 def test_weights_that_nobody_brought_are_not_looked_for_in_the_working_directory(tmp_path, checkpoint):
-    manifest = load_manifest(chosen(tmp_path, pins_of(checkpoint)).manifest)
+    manifest = load_manifest(chosen(tmp_path, pins_of(checkpoint)).models.manifest)
     with pytest.raises(ManifestError, match=r"oss://models/vfx/ are not on this machine"):
         manifest.preprocessing["vfx-backbone"]
 
@@ -167,4 +169,4 @@ def test_doctor_names_weights_that_are_missing(tmp_path, checkpoint):
 
 
 def test_doctor_has_nothing_to_say_of_seeded_weights(tmp_path):
-    assert list(check_weights(Settings(state_dir=tmp_path))) == []
+    assert list(check_weights(Settings.of(state_dir=tmp_path))) == []

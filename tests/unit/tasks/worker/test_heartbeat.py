@@ -17,7 +17,7 @@ THREAD = "tamis-node"
 
 
 def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path, node="n1", node_silence_seconds=0.02 * BEATS_PER_SILENCE)
+    return Settings.of(state_dir=tmp_path, node="n1", node_silence_seconds=0.02 * BEATS_PER_SILENCE)
 
 
 def beats(client: redis.Redis) -> dict[bytes, float]:

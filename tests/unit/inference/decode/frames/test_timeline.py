@@ -10,7 +10,7 @@ from inference.decode.frames import timeline
 from inference.decode.frames.orientation import Orientation, orientation
 from inference.decode.frames.picking import Picker
 from inference.decode.frames.timeline import Timeline, present
-from inference.decode.limits import DecodeLimits
+from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 
 TENTH = Fraction(1, 10)

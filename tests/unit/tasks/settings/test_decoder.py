@@ -9,22 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from inference.decode.decoders.adapter import ADAPTERS, ON_GPU
-from tasks.setting_values import DECODERS, GPU_CHILDREN, GPU_DECODERS
+from inference.decode.options import ADAPTERS, GPU_CHILDREN
 from tasks.settings import Settings, SettingsError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ENVIRON = "import tasks.settings as s; print(sorted(s.decoder_environ('{decoder}').items()))"
-
-
-def test_the_settings_know_exactly_the_adapters_there_are() -> None:
-    assert set(DECODERS) == set(ADAPTERS)
-    assert GPU_DECODERS == ON_GPU
 
 
 @pytest.mark.parametrize("decoder", [*ADAPTERS, "mine.decoders:Mine", "mine:Mine"])
 def test_an_adapter_or_the_path_of_ones_own_is_taken(decoder: str) -> None:
-    assert Settings.from_env({"TAMIS_DECODER": decoder}).decoder == decoder
+    assert Settings.from_env({"TAMIS_DECODER": decoder}).decode.decoder == decoder
 
 
 @pytest.mark.parametrize("decoder", ["pyva", "PyAV", "torchcodec", "mine.decoders", "mine/decoders.py:Mine", ":Mine"])
@@ -36,10 +30,10 @@ def test_any_other_decoder_is_refused_with_its_value_and_the_remedy(decoder: str
 
 def test_there_is_a_child_for_each_core_but_few_where_each_costs_gpu_memory() -> None:
     cores = os.cpu_count() or 1
-    assert Settings.from_env({}).decoder_processes == cores
-    assert Settings.from_env({"TAMIS_DECODER": "nvdec"}).decoder_processes == min(cores, GPU_CHILDREN)
+    assert Settings.from_env({}).decode.processes == cores
+    assert Settings.from_env({"TAMIS_DECODER": "nvdec"}).decode.processes == min(cores, GPU_CHILDREN)
     chosen = Settings.from_env({"TAMIS_DECODER": "nvdec", "TAMIS_DECODER_CHILDREN": "20"})
-    assert chosen.decoder_processes == 20
+    assert chosen.decode.processes == 20
 
 
 @pytest.mark.parametrize(

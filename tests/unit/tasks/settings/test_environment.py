@@ -9,26 +9,26 @@ import pytest
 from tasks.resources.redis import ledger_url
 from tasks.settings import Settings, SettingsError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_env({"PATH": "/bin"})
-    assert settings.uses_embedded_broker
-    assert settings.shard_rows == 256
-    assert settings.disk_limit_bytes == 180 * 1024**3
-    assert (settings.max_queue_size, settings.max_concurrent_downloads, settings.max_concurrent_workers) == (16, 6, 6)
-    assert settings.spool_root == settings.state_dir / "spool"
+    assert settings.broker.is_embedded
+    assert settings.flow.shard_rows == 256
+    assert settings.spool.limit_bytes == 180 * 1024**3
+    assert (settings.flow.max_waiting_videos, settings.flow.max_downloads, settings.flow.max_videos) == (16, 6, 6)
+    assert settings.spool_root == settings.node.state_dir / "spool"
 
 
 def test_paths_become_absolute() -> None:
     settings = Settings.from_env({"TAMIS_STATE_DIR": "some/dir"})
-    assert settings.state_dir == Path.cwd() / "some" / "dir"
-    assert Settings.from_env({}).state_dir == Path.cwd() / ".tamis"
+    assert settings.node.state_dir == Path.cwd() / "some" / "dir"
+    assert Settings.from_env({}).node.state_dir == Path.cwd() / ".tamis"
 
 
 def test_an_empty_value_means_unset() -> None:
-    assert Settings.from_env({"TAMIS_BROKER_URL": ""}).uses_embedded_broker
+    assert Settings.from_env({"TAMIS_BROKER_URL": ""}).broker.is_embedded
 
 
 def test_every_mistake_is_reported_at_once_with_its_value() -> None:
@@ -62,7 +62,7 @@ def test_the_broker_is_what_its_url_says_and_the_ledger_is_always_a_redis(
     broker: str, ledger: str, expected: tuple[bool, bool, str]
 ) -> None:
     settings = Settings.from_env({"TAMIS_BROKER_URL": broker, "TAMIS_LEDGER_URL": ledger, "TAMIS_STATE_DIR": "/state"})
-    assert (settings.uses_rabbitmq, settings.uses_embedded_server, ledger_url(settings)) == expected
+    assert (settings.broker.is_rabbitmq, settings.broker.needs_embedded_server, ledger_url(settings)) == expected
 
 
 def test_a_rabbitmq_ledger_is_refused() -> None:
@@ -73,14 +73,14 @@ def test_a_rabbitmq_ledger_is_refused() -> None:
 @pytest.mark.parametrize("node", ["", "a b", "x" * 65, "node.with.dots", "../x"])
 def test_a_node_name_that_cannot_name_a_queue_is_refused(node: str) -> None:
     if node == "":
-        assert Settings.from_env({"TAMIS_NODE": node}).node  # unset: the host's name
+        assert Settings.from_env({"TAMIS_NODE": node}).node.name  # unset: the host's name
         return
     with pytest.raises(SettingsError, match="TAMIS_NODE"):
         Settings.from_env({"TAMIS_NODE": node})
 
 
 def test_buckets_are_split_at_commas() -> None:
-    assert Settings.from_env({"TAMIS_OSS_BUCKETS": "a1, b2,"}).oss_buckets == frozenset({"a1", "b2"})
+    assert Settings.from_env({"TAMIS_OSS_BUCKETS": "a1, b2,"}).oss.buckets == frozenset({"a1", "b2"})
 
 
 @pytest.mark.parametrize("name", ["TAMIS_SHARD_ROWS", "TAMIS_DISK_LIMIT_BYTES", "TAMIS_MAX_ATTEMPTS"])

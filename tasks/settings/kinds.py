@@ -1,4 +1,4 @@
-"""What kinds of values settings take: each checks itself and says what it takes instead."""
+"""The kinds of values that settings take: each checks what it is given and says what it takes instead."""
 
 from __future__ import annotations
 
@@ -10,27 +10,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from inference.decode.options import ADAPTERS
 from storage.errors import ForbiddenPath
 from storage.uri import check_object
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+socket://")
 RABBITMQ_SCHEMES = ("amqp://", "amqps://")
-DECODERS = (
-    "pyav",
-    "decord",
-    "nvdec",
-)  # inference.decode.decoders.adapter's: named here, so that no NumPy is loaded for it
-GPU_DECODERS = frozenset({"nvdec"})
-GPU_CHILDREN = 8  # each holds a CUDA context: some hundreds of megabytes of the GPU's memory
 
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def _matching(pattern: str, takes: str) -> Callable[[str | None], str | None]:
-    def check(value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(pattern, value):
+def _matching(pattern: str, takes: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
             raise ValueError(f"takes {takes}")
         return value
 
@@ -43,9 +37,8 @@ def _split(value: Any) -> Any:
     return value
 
 
-def _bucket_of_crops(value: str | None) -> str | None:
-    if value is not None:
-        _check_place(value, "crops")
+def _bucket_of_crops(value: str) -> str:
+    _check_place(value, "crops")
     return value
 
 
@@ -61,19 +54,19 @@ def _check_place(bucket: str, prefix: str) -> None:
         raise ValueError(str(error)) from error
 
 
-def _without_slash(value: str | None) -> str | None:
-    return None if value is None else value.rstrip("/")
+def _without_slash(value: str) -> str:
+    return value.rstrip("/")
 
 
-def _no_oss_prefix(value: str | None) -> str | None:
-    if value is not None and value.startswith("oss-"):
+def _no_oss_prefix(value: str) -> str:
+    if value.startswith("oss-"):
         raise ValueError(f"takes {_REGION}")
     return value
 
 
-def _url_of(kind: str, schemes: tuple[str, ...]) -> Callable[[SecretStr | None], SecretStr | None]:
-    def check(value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(schemes):
+def _url_of(kind: str, schemes: tuple[str, ...]) -> Callable[[SecretStr], SecretStr]:
+    def check(value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(schemes):
             msg = f"takes a {kind} URL ({', '.join(schemes)}), for example redis://localhost:6379/0"
             raise ValueError(msg)
         return value
@@ -96,8 +89,8 @@ def _has_module(name: str) -> bool:
 
 
 def _decoder(value: str) -> str:
-    if value not in DECODERS and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
-        msg = f"is no decoder: use one of {', '.join(DECODERS)}, or package.module:Name for one of your own"
+    if value not in ADAPTERS and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
+        msg = f"is no decoder: use one of {', '.join(ADAPTERS)}, or package.module:Name for one of your own"
         raise ValueError(msg)
     return value
 
@@ -109,20 +102,28 @@ _NODE = "1 to 64 letters, digits, - and _ (it names a queue)"
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Buckets = Annotated[frozenset[str] | None, BeforeValidator(_split)]
-CropBucket = Annotated[str | None, AfterValidator(_bucket_of_crops)]
+Buckets = Annotated[frozenset[str], BeforeValidator(_split)]
+CropBucket = Annotated[str, AfterValidator(_bucket_of_crops)]
 CropPrefix = Annotated[str, AfterValidator(_prefix_of_crops)]
 NodeName = Annotated[str, AfterValidator(_matching(r"[A-Za-z0-9_-]{1,64}", _NODE))]
 OssEndpoint = Annotated[
-    str | None,
+    str,
     AfterValidator(_matching(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?", _ENDPOINT)),
     AfterValidator(_without_slash),
 ]
-OssRegion = Annotated[str | None, AfterValidator(_matching(r"[a-z0-9-]+", _REGION)), AfterValidator(_no_oss_prefix)]
+OssRegion = Annotated[str, AfterValidator(_matching(r"[a-z0-9-]+", _REGION)), AfterValidator(_no_oss_prefix)]
 MetadataUrl = Annotated[str, AfterValidator(_matching(r"http://[^/@\s]+/?", "http://host or http://host:port"))]
-BrokerUrl = Annotated[
-    SecretStr | None, AfterValidator(_url_of("Redis or RabbitMQ", (*REDIS_SCHEMES, *RABBITMQ_SCHEMES)))
+BrokerUrl = Annotated[SecretStr, AfterValidator(_url_of("Redis or RabbitMQ", (*REDIS_SCHEMES, *RABBITMQ_SCHEMES)))]
+LedgerUrl = Annotated[SecretStr, AfterValidator(_url_of("Redis", REDIS_SCHEMES))]
+ShardRows = Annotated[int, Field(ge=1, le=100_000)]
+Parts = Annotated[int, Field(ge=1, le=256)]
+BeatSilence = Annotated[int, Field(ge=2, le=600)]
+AlluxioUrl = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", "http://host:port, without user, query and fragment")
+    ),
 ]
-LedgerUrl = Annotated[SecretStr | None, AfterValidator(_url_of("Redis", REDIS_SCHEMES))]
+Port = Annotated[int, Field(ge=1, le=65_535)]
 Tracing = Annotated[Literal["off", "otlp"], AfterValidator(_installed)]
 Decoder = Annotated[str, AfterValidator(_decoder)]

@@ -1,0 +1,176 @@
+"""Reads the environment into :class:`Settings`. No other file of tamis reads it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from inference.decode.options import GPU_DECODERS
+from tasks.settings.groups import (
+    AliyunSettings,
+    BrokerSettings,
+    CropSettings,
+    DecodeSettings,
+    DeliverySettings,
+    FlowSettings,
+    IngestSettings,
+    ModelSettings,
+    NodeSettings,
+    OdpsSettings,
+    OssSettings,
+    SpoolSettings,
+    TelemetrySettings,
+    TierSettings,
+    WeightsSettings,
+)
+from tasks.settings.table import PREFIX, SETTINGS, Setting
+
+# A process finds its GPU by these, and the driver where that lies in no standard place.
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_MPS_PIPE_DIRECTORY", "LD_LIBRARY_PATH")
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; the message lists them all, each with its value and the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The fleet's settings, a group for each part that reads them."""
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+    tiers: TierSettings = field(default_factory=TierSettings)
+    oss: OssSettings = field(default_factory=OssSettings)
+    crops: CropSettings = field(default_factory=CropSettings)
+    odps: OdpsSettings = field(default_factory=OdpsSettings)
+    aliyun: AliyunSettings = field(default_factory=AliyunSettings)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
+    weights: WeightsSettings = field(default_factory=WeightsSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+
+    @property
+    def spool_root(self) -> Path:
+        """The spool's directory, with its default filled in."""
+        return self.spool.directory or self.node.state_dir / "spool"
+
+    @property
+    def weights_root(self) -> Path:
+        """The weights directory, with its default filled in."""
+        return self.weights.directory or self.node.state_dir / "weights"
+
+    @classmethod
+    def of(cls, **values: Any) -> Settings:
+        """Return settings from values named like the variables in lower case: ``Settings.of(shard_rows=2)``."""
+        return cls().changed(**values)
+
+    def changed(self, **values: Any) -> Settings:
+        """Return these settings with some values replaced, named like the variables in lower case."""
+        return self.with_variables({PREFIX + name.upper(): value for name, value in values.items()})
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Parse ``TAMIS_*`` strictly: every mistake is reported, in one :class:`SettingsError`.
+
+        A secret may stand in a file: ``<NAME>_FILE`` names it, for every setting that is a secret.
+        """
+        given, problems = _with_secret_files({key: value for key, value in environ.items() if key.startswith(PREFIX)})
+        return cls().with_variables({key: value for key, value in given.items() if value != ""}, problems)
+
+    def with_variables(self, given: Mapping[str, Any], problems: Sequence[str] = ()) -> Settings:
+        """Check each value by the table's kinds and put it in its place; raises :class:`SettingsError`."""
+        problems = list(problems)
+        values: dict[str, Any] = {}
+        for variable, value in given.items():
+            if variable not in SETTINGS:
+                problems.append(_unknown(variable))
+                continue
+            try:
+                values[SETTINGS[variable].path] = TypeAdapter(SETTINGS[variable].kind).validate_python(value)
+            except ValidationError as error:
+                problems += [_describe(SETTINGS[variable], detail) for detail in error.errors()]
+        settings = self
+        try:
+            settings = _with_values(self, values)
+        except ValueError as error:  # two values that exclude each other
+            problems.append(str(error))
+        if problems:
+            raise SettingsError("; ".join(sorted(problems)))
+        return settings
+
+
+def _with_values(group: Any, values: Mapping[str, Any]) -> Any:
+    """Return the group with the values at their dotted paths."""
+    changes: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            inner.setdefault(name, {})[rest] = value
+        else:
+            changes[name] = value
+    changes |= {name: _with_values(getattr(group, name), own) for name, own in inner.items()}
+    return replace(group, **changes)
+
+
+_SECRETS = frozenset(one.variable for one in SETTINGS.values() if "SecretStr" in repr(one.kind))
+
+
+def _with_secret_files(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Replace ``<NAME>_FILE`` of secrets by ``<NAME>`` with the file's text; the mistakes come second."""
+    values, problems = dict(given), []
+    for name in _SECRETS:
+        if not (path := values.pop(f"{name}_FILE", "")):
+            continue
+        if values.get(name):
+            problems.append(f"{name} and {name}_FILE are both set: unset one")
+            continue
+        try:
+            values[name] = Path(path).expanduser().read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            problems.append(f"{name}_FILE={path!r}: is not UTF-8 text")
+        except OSError as error:
+            problems.append(f"{name}_FILE={path!r}: {error.strerror}")
+        else:
+            if not values[name]:
+                problems.append(f"{name}_FILE={path!r}: is empty")
+    return values, problems
+
+
+def _unknown(variable: str) -> str:
+    near = difflib.get_close_matches(variable, SETTINGS, n=1)
+    hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the names there are"
+    return f"{variable} is not a setting of tamis: {hint}"
+
+
+def _describe(setting: Setting, detail: Any) -> str:
+    is_secret = setting.variable.endswith("_URL") or setting.variable in _SECRETS or "@" in str(detail["input"])
+    shown = "***" if is_secret else repr(detail["input"])
+    return f"{setting.variable}={shown}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+@cache
+def current() -> Settings:
+    """Return this process's settings, read from the environment at the first call."""
+    return Settings.from_env(os.environ)
+
+
+def decoder_environ(decoder: str) -> dict[str, str]:
+    """Return what the decoder's children need of this process's environment: nothing, unless they use its GPU."""
+    return {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ} if decoder in GPU_DECODERS else {}
+
+
+def child_environ(**changes: str) -> dict[str, str]:
+    """Return this process's environment with changes, for a child process."""
+    return {**os.environ, **changes}
