@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tasks.telemetry.metrics import fleet
-from tasks.telemetry.metrics.catalogue import Entry, catalogue
+from tasks.telemetry.metrics.catalogue import CatalogueEntry, catalogue
 
 PAGE = Path(__file__).parent / "monitoring.md"
 START, END = "<!-- metrics: made by docs/render_metrics.py -->\n", "<!-- end of metrics -->\n"
@@ -14,7 +14,7 @@ HEAD = "| metric | kind | labels | of the | what it says |\n|---|---|---|---|---
 OF_FLEET = {family.name for family in fleet.FAMILIES}
 
 
-def row(entry: Entry) -> str:
+def row(entry: CatalogueEntry) -> str:
     """Return one metric's line; queries ask for a counter with its suffix."""
     name = entry.series[0] if entry.kind == "counter" else entry.name
     labels = ", ".join(f"`{label}`" for label in entry.labels) or "–"

@@ -21,6 +21,7 @@ from storage.ledger import Run, Shard, is_retry
 from storage.records import Execution, Failure, Record, ResultRow, VideoRow
 from storage.uri import ObjectUri, check_object
 from tasks.messages import Downloaded, RowMessage
+from tasks.telemetry.event_text import labels
 from tasks.telemetry.metrics.instruments import SHARDS, observe_row
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
@@ -268,7 +269,7 @@ def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
     recorded = rt.ledger.record(row.run_id, row.shard_id, row.ordinal, result.to_bytes(), result.outcome)
     if recorded.is_first:
         log.info("row %s of run %s: %s", row.ordinal, row.run_id, result.outcome)
-        observe_row(result.outcome, result.result_info.get("stages", {}))
+        observe_row(result.outcome, result.result_info.get("stages", {}), labels(result.info) if result.is_ok else {})
     return recorded.is_full
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib import metadata
 from importlib.util import find_spec
@@ -83,7 +85,8 @@ def write_clip(
         codec_options = {"x264-params": _X264} if codec == "libx264" else {}
     time_base = Fraction(1, FPS) if pts is None else Fraction(1, 1000)
     first = paint(0)
-    with av.open(str(path), "w", format=container, options=dict(container_options or {})) as output:
+    opened = av.open(str(path), "w", format=container, options=dict(container_options or {}))
+    with _usual_scheduling(), opened as output:
         stream = output.add_stream(codec, rate=FPS, options=dict(codec_options))
         stream.height, stream.width, stream.pix_fmt = first.shape[0], first.shape[1], pix_fmt
         stream.codec_context.time_base, stream.codec_context.thread_count = time_base, 1
@@ -93,6 +96,19 @@ def write_clip(
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+@contextmanager
+def _usual_scheduling() -> Iterator[None]:
+    """Take back what SVT-AV1 does where root opens it: it gives the calling thread real-time priority (FIFO 99).
+
+    Every process started from that thread would have it too, and two of them stop a machine of two cores.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def remux(

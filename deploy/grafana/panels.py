@@ -110,6 +110,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             unit="ops",
             width=12,
         ),
+        panel(
+            "verdicts",
+            (per_second("tamis_verdicts_total", "output", "label"), "{{output}}: {{label}}"),
+            unit="ops",
+            width=12,
+            meaning="Of windows, the label of most",
+        ),
     ),
     "Throughput": (
         panel(

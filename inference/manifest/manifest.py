@@ -63,11 +63,13 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the canonical content: comments, order, spelled-out defaults and speed do not count.
+        """SHA-256 (hex) of the canonical content: comments, help texts, order, speed and defaults do not count.
 
         Nor does the place of weights of which every byte is pinned: the same ones elsewhere are the same manifest.
         """
-        content = self.spec.model_dump(mode="json", exclude={"compute"})
+        content = self.spec.model_dump(
+            mode="json", exclude={"compute": True, "filters": {"__all__": {"help"}}, "detector": {"help"}}
+        )
         for entry in (*content["backbones"].values(), *content["heads"].values(), content["detector"] or {}):
             if isinstance(entry.get("sha256"), dict) or is_remote(entry.get("weights", "")):
                 entry["weights"] = "pinned"
@@ -75,10 +77,13 @@ class Manifest:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @cached_property
-    def switches(self) -> tuple[str, ...]:
-        """Every switch once, in the manifest's order."""
-        detector = [self.spec.detector.switch] if self.spec.detector else []
-        return tuple(dict.fromkeys([*(one.switch for one in self.filters), *detector]))
+    def switches(self) -> Mapping[str, str]:
+        """Each switch, in the manifest's order -> the help text of its filters."""
+        texts: dict[str, list[str]] = {}
+        declared: list[FilterSpec | DetectorSpec] = [*self.filters, *([self.detector] if self.detector else [])]
+        for one in declared:
+            texts.setdefault(one.switch, []).append(one.help or f"Judge {one.name.replace('_', ' ')}.")
+        return {switch: " ".join(dict.fromkeys(own)) for switch, own in texts.items()}
 
     @cached_property
     def preprocessing(self) -> Mapping[str, Preprocessing]:

@@ -51,6 +51,7 @@ def duplicates(names: Iterable[Hashable]) -> list[str]:
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([_.-][a-z0-9]+)*$", max_length=64)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
+HelpText = Annotated[str, Field(max_length=300)]
 Weights = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_check_weights)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
@@ -139,6 +140,7 @@ class FilterSpec(BaseModel):
 
     name: Key
     switch: Key
+    help: HelpText = ""  # of the switch, in `tamis sift --help`
     head: Name
     outputs: Annotated[tuple[OutputSpec, ...], Field(min_length=1)]
 
@@ -150,6 +152,7 @@ class DetectorSpec(BaseModel):
 
     name: Key = "abnormal_region"
     switch: Key = "abnormal_region_enable"
+    help: HelpText = "Look for logos and borders."
     architecture: Annotated[str, Field(pattern=r"^yolov8[nsmlx]$")] = "yolov8n"
     labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), AfterValidator(_check_distinct)]
     weights: Weights

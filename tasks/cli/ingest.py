@@ -9,6 +9,7 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand
 
+from inference.manifest import load_manifest
 from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
 from tasks.cli.usage import NO_BROKER, OneLine, clear_errors, open_console, settings
 from tasks.ingest.lease import leased
@@ -143,7 +144,7 @@ def declared() -> tuple[Source, ...]:
     path = settings().ingest.sources
     if path is None:
         raise OneLine("no sources are declared: set TAMIS_SOURCES to a file like deploy/sources.example.toml")
-    return load_sources(path)
+    return load_sources(path, load_manifest(settings().models.manifest).switches)
 
 
 def _chosen(sources: tuple[Source, ...], names: Iterable[str]) -> list[Source]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from contextlib import closing
 
 import click
-from celery.bin.base import CeleryCommand
 from rich.console import Console
 
 from inference.manifest import load_manifest
 from storage.ledger import Counts, Ledger, Run
 from tasks.cli.summary import print_summary
-from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings
+from tasks.cli.switches import SwitchedCommand, switched_on
+from tasks.cli.usage import clear_errors, open_console, open_ledger, settings
 from tasks.cli.watch import watch
 from tasks.resources.tables import open_output
 from tasks.submit import prepare, submit
 
 
-@click.command(cls=CeleryCommand)
+@click.command(cls=SwitchedCommand)
 @click.option(
     "--tables",
     required=True,
@@ -30,21 +30,6 @@ from tasks.submit import prepare, submit
     metavar="URL",
     help="Output: odps://PROJECT/TABLE/ds=DAY or sqlite:///FILE.db#TABLE/ds=DAY; created when missing.",
 )
-@click.option("--vfx_enable", type=click.BOOL, default=True, show_default=True, help="Judge effects (VFX).")
-@click.option(
-    "--com_enable",
-    type=click.BOOL,
-    default=True,
-    show_default=True,
-    help="Judge camera movement (SimCam): whole video, windows, windows reversed.",
-)
-@click.option("--rov_enable", type=click.BOOL, default=True, show_default=True, help="Judge rotation (ROV).")
-@click.option(
-    "--low_quality_enable", type=click.BOOL, default=True, show_default=True, help="Judge quality, window by window."
-)
-@click.option(
-    "--abnormal_region_enable", type=click.BOOL, default=True, show_default=True, help="Look for logos and borders."
-)
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once."
 )
@@ -54,10 +39,7 @@ def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
 
     The same input, output and switches are the same run: rows that stand in the output are not computed again.
     """
-    enabled = frozenset(name for name, is_on in switches.items() if is_on)
-    if not enabled:
-        msg = "every filter is switched off: switch one on, for example --vfx_enable true"
-        raise OneLine(msg)
+    enabled = switched_on(switches)
     console = open_console()
     chosen = settings()
     request = prepare(tables, outputs, enabled, load_manifest(chosen.models.manifest))

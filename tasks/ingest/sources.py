@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,14 +20,6 @@ DEFAULT_EVERY_MINUTES = 10.0
 DEFAULT_SETTLED_SECONDS = 900.0
 SAMPLE = datetime(2025, 1, 15)  # noqa: DTZ001 - any naive moment: addresses are tried with it
 
-Switch = Literal["vfx_enable", "com_enable", "rov_enable", "low_quality_enable", "abnormal_region_enable"]
-SWITCHES: tuple[Switch, ...] = (
-    "vfx_enable",
-    "com_enable",
-    "rov_enable",
-    "low_quality_enable",
-    "abnormal_region_enable",
-)
 Order = Literal["oldest", "newest"]
 
 
@@ -68,7 +60,7 @@ class Source(BaseModel):
     settled_seconds: Annotated[float, Field(ge=0)] | None = None
     done_marker: Pattern | None = None
     empty: Literal["wait", "skip"] = "wait"
-    filters: dict[Switch, bool] = Field(default_factory=dict)
+    filters: dict[str, bool] = Field(default_factory=dict, validate_default=True)
 
     @field_validator("timezone")
     @classmethod
@@ -120,10 +112,14 @@ class Source(BaseModel):
 
     @field_validator("filters")
     @classmethod
-    def _check_filters(cls, value: dict[Switch, bool]) -> dict[Switch, bool]:
-        if not any(value.get(switch, True) for switch in SWITCHES):
+    def _check_filters(cls, value: dict[str, bool], info: ValidationInfo) -> dict[str, bool]:
+        """Check the names against the manifest's switches; what is not named is on."""
+        switches: Collection[str] = info.context or value
+        if unknown := sorted(set(value) - set(switches)):
+            raise ValueError(f"{', '.join(unknown)}: no switch of the manifest, which has {', '.join(switches)}")
+        if switches and not any(value.get(switch, True) for switch in switches):
             raise ValueError("switches every filter off: leave one on")
-        return value
+        return {switch: value.get(switch, True) for switch in switches}
 
     @property
     def zone(self) -> ZoneInfo:
@@ -133,7 +129,7 @@ class Source(BaseModel):
     @property
     def switches(self) -> frozenset[str]:
         """The filters that are on, as ``tamis sift`` has them: all, but those that are switched off."""
-        return frozenset(switch for switch in SWITCHES if self.filters.get(switch, True))
+        return frozenset(switch for switch, is_on in self.filters.items() if is_on)
 
     @property
     def schedule(self) -> str:
@@ -163,8 +159,12 @@ class _File(BaseModel):
     source: list[Source] = Field(default_factory=list)
 
 
-def load_sources(path: Path) -> tuple[Source, ...]:
-    """Read the file; ``UsageError`` names it and lists every mistake with its key, its value and the remedy."""
+def load_sources(path: Path, switches: Collection[str]) -> tuple[Source, ...]:
+    """Read the file; ``switches`` are the manifest's.
+
+    Raises:
+        UsageError: it names the file and lists every mistake with its key, its value and the remedy.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -173,7 +173,7 @@ def load_sources(path: Path) -> tuple[Source, ...]:
         raise UsageError(f"{path} is not TOML: {error}") from error
     problems = _shared(content)
     try:
-        parsed = _File.model_validate(content)
+        parsed = _File.model_validate(content, context=switches)
     except ValidationError as error:
         problems += [_describe(content, detail) for detail in error.errors()]
     if problems:

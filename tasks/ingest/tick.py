@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import redis
 
+from inference.errors import ManifestError
+from inference.manifest import load_manifest
 from storage.errors import StorageError
 from storage.ledger import Ledger
 from tasks.ingest.journal import Journal, Status
@@ -29,9 +31,10 @@ def tick(means: Means, now: datetime) -> None:
     if means.settings.ingest.sources is None:
         return
     try:
-        for source in load_sources(means.settings.ingest.sources):
+        manifest = load_manifest(means.settings.models.manifest)
+        for source in load_sources(means.settings.ingest.sources, manifest.switches):
             _tick_one(source, means, now)
-    except StorageError as error:  # the file, or the ledger: nothing can be noted of any source
+    except (StorageError, ManifestError) as error:  # a file, or the ledger: nothing can be noted of any source
         log.warning("no source was looked at: %s", error)
 
 

@@ -40,6 +40,12 @@ ATTEMPTS = Counter(
     ["step", "ending"],
     registry=REGISTRY,
 )
+VERDICTS = Counter(
+    "tamis_verdicts",
+    "Verdicts in the rows that this process recorded, by output key and label; of windows, the label of most",
+    ["output", "label"],
+    registry=REGISTRY,
+)
 for _outcome in ("ok", "internal_error", "attempts_exhausted", "decode_crashed", "decode_timeout"):
     ROWS.labels(_outcome)  # a rate cannot see a series' first step: what alerts look at begins at zero
 
@@ -50,8 +56,10 @@ for _step in ("download", "infer"):
 SHARDS = Counter("tamis_shards_written", "Shards this process wrote to an output table and closed", registry=REGISTRY)
 
 
-def observe_row(outcome: str, stages_milliseconds: Mapping[str, float]) -> None:
-    """Count a row that got its result, and how long each stage took."""
+def observe_row(outcome: str, stages_milliseconds: Mapping[str, float], verdicts: Mapping[str, str]) -> None:
+    """Count a row that got its result, its verdicts (output key -> label), and how long each stage took."""
     ROWS.labels(outcome).inc()
     for stage, milliseconds in stages_milliseconds.items():
         STAGE.labels(stage).observe(milliseconds / 1000)
+    for output, label in verdicts.items():
+        VERDICTS.labels(output, label).inc()

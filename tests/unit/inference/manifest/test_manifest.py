@@ -31,7 +31,7 @@ def test_the_built_in_manifests_declare_every_filter_of_the_output(name):
     manifest = load_manifest(name)
     enabled = frozenset(manifest.switches)
     assert {output.key for output in manifest.outputs(enabled)} == ALL_KEYS
-    assert manifest.switches == (
+    assert tuple(manifest.switches) == (
         "vfx_enable",
         "com_enable",
         "rov_enable",

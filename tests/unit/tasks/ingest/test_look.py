@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from inference.manifest import load_manifest
 from storage.errors import Unavailable, UsageError
 from storage.ledger import Ledger, Run
 from storage.records import Execution, ResultRow
@@ -63,7 +64,7 @@ def source(root: Path, **changes: object) -> Source:
         "outputs": f"sqlite:///{root}/out.db#results/ds={{date}}",
         "start": "2025-01-01",
     }
-    return Source.model_validate(fields | changes)
+    return Source.model_validate(fields | changes, context=load_manifest("tiny").switches)
 
 
 def finish(run: Run, ledger: Ledger) -> None:

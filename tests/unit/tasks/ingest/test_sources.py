@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from inference.manifest import load_manifest
 from storage.errors import UsageError
-from tasks.ingest.sources import SWITCHES, Source, load_sources
+from tasks.ingest.sources import Source, load_sources
 
+SWITCHES = load_manifest("tiny").switches
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "sources.example.toml"
 GOOD = """
 [[source]]
@@ -21,7 +23,7 @@ start = 2025-01-01
 def read(tmp_path: Path, text: str) -> tuple[Source, ...]:
     path = tmp_path / "sources.toml"
     path.write_text(text)
-    return load_sources(path)
+    return load_sources(path, SWITCHES)
 
 
 def faults(tmp_path: Path, text: str) -> str:
@@ -71,7 +73,7 @@ def test_a_day_may_be_a_toml_date_or_text(tmp_path: Path) -> None:
         ('done_marker = "_SUCCESS/{yesterday}"', ["done_marker", "absolute"]),
         ('empty = "run"', ["empty = 'run'", "'skip'"]),
         ("filters = { vfx_enable = 1 }", ["filters.vfx_enable = 1"]),
-        ("filters = { vfx = true }", ["filters.vfx", "vfx_enable"]),
+        ("filters = { vfx = true }", ["filters = {'vfx': True}", "vfx_enable"]),
         (f"filters = {{ {', '.join(f'{name} = false' for name in SWITCHES)} }}", ["leave one on"]),
         ("strat = 2025-01-01", ["strat is not a key", "start"]),
     ],
@@ -115,11 +117,11 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
     assert "not TOML" in faults(tmp_path, "[[source")
     assert "is not a key" in faults(tmp_path, "sources = []")
     with pytest.raises(UsageError, match="TAMIS_SOURCES"):
-        load_sources(tmp_path / "absent.toml")
+        load_sources(tmp_path / "absent.toml", SWITCHES)
 
 
 def test_the_shipped_example_is_valid_and_shows_every_key() -> None:
-    sources = load_sources(EXAMPLE)
+    sources = load_sources(EXAMPLE, SWITCHES)
     assert len(sources) >= 2
     text = EXAMPLE.read_text()
     assert all(f"{key} = " in text or f"[source.{key}]" in text for key in Source.model_fields)
