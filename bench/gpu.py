@@ -48,7 +48,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def main(arguments: list[str] | None = None) -> int:
     """Measure what there is time for, print it as it comes, store all of it."""
     chosen = _parser().parse_args(arguments)
-    setting = _setting(chosen.models.device, chosen.seconds, is_tiny=chosen.tiny)
+    setting = _setting(chosen.device, chosen.seconds, is_tiny=chosen.tiny)
     print(f"{device_name(setting.device)}: {device_info(setting.device)}; {setting.shape.name}")
     whole = Deadline(chosen.seconds)
     measured: dict[str, list[Row]] = {}
