@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("tasks", "inference", "storage", "beat")
+from tests.imports import PACKAGES, ROOT, cycle, file_graph, folder_graphs, imports, source_files
+
 TOP_LEVEL = {"tasks", "inference", "storage", "beat", "deploy", "tests", "docs", "bench"}
 
 # What a package must never import: the arrows of the picture in README.md, read backwards.
@@ -24,25 +25,12 @@ FORBIDDEN = {
 ONLY_IMPORTER = {"ultralytics": "inference/models/detector.py", "decord": "inference/decode/decoders/decord.py"}
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
-
-
-def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield every absolute import in the file, late ones too, with its line."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module, node.lineno
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_follow_the_arrows(package: str) -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in modules(package)
-        for name, line in imported(path)
+        for path in source_files(package)
+        for name, line in imports(path)
         if name.split(".")[0] in FORBIDDEN[package]
     ]
     assert not wrong
@@ -51,9 +39,9 @@ def test_imports_follow_the_arrows(package: str) -> None:
 def test_beat_knows_of_tasks_only_the_names() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in modules("beat")
-        for name, line in imported(path)
-        if name.split(".")[0] == "tasks" and name != "tasks.queues"
+        for path in source_files("beat")
+        for name, line in imports(path)
+        if name.split(".")[0] == "tasks" and not name.startswith("tasks.queues")
     ]
     assert not wrong
 
@@ -63,11 +51,49 @@ def test_a_library_behind_an_adapter_is_imported_there_alone(library: str, adapt
     importers = {
         str(path.relative_to(ROOT))
         for package in PACKAGES
-        for path in modules(package)
-        for name, _ in imported(path)
+        for path in source_files(package)
+        for name, _ in imports(path)
         if name.split(".")[0] == library
     }
     assert importers == {adapter}
+
+
+def readme_arrows() -> dict[str, tuple[set[str], set[str]]]:
+    """The README's picture of the imports: for each package what it may import, and what it never does."""
+    lines = re.findall(r"^(\w+) +─► +(.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    arrows = {}
+    for package, text in lines:
+        allowed, _, never = text.partition("never ")
+        arrows[package] = (set(re.findall(r"\w+", allowed)), set(re.findall(r"\w+", never)) - {"or"})
+    return arrows
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "celeryconfig"])
+def test_the_arrows_of_the_readme_are_those_of_the_code(package: str) -> None:
+    files = [ROOT / "celeryconfig.py"] if package == "celeryconfig" else source_files(package)
+    code = {name.split(".")[0] for path in files for name, _ in imports(path)} - {package}
+    drawn, never = readme_arrows()[package]
+    assert drawn & set(PACKAGES) == code & set(PACKAGES)
+    assert drawn <= code, "the README draws an arrow that no file has"
+    assert not never & code, "the README says never"
+
+
+OURS = [path for package in PACKAGES for path in source_files(package)]
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    assert cycle(file_graph(OURS)) == []
+
+
+def test_no_folder_imports_itself_by_way_of_its_neighbours() -> None:
+    circles = {folder: cycle(graph) for folder, graph in folder_graphs(file_graph(OURS)).items()}
+    assert {folder: found for folder, found in circles.items() if found} == {}
+
+
+def test_a_circle_is_found_where_there_is_one() -> None:
+    graph = {"a.x": {"b.y"}, "b.z": {"a.w"}, "a.w": set(), "b.y": {"b.z"}}
+    assert cycle(graph) == []
+    assert cycle(folder_graphs(graph)["the top level"]) == ["a", "b", "a"]
 
 
 def reads_environment(path: Path) -> Iterator[int]:
@@ -95,7 +121,7 @@ def reads_environment(path: Path) -> Iterator[int]:
 def test_only_the_settings_read_the_environment() -> None:
     readers = {
         f"{path.relative_to(ROOT)}:{line}"
-        for path in [*(path for package in PACKAGES for path in modules(package)), ROOT / "celeryconfig.py"]
+        for path in [*(path for package in PACKAGES for path in source_files(package)), ROOT / "celeryconfig.py"]
         if path != ROOT / "tasks" / "settings" / "environment.py"
         for line in reads_environment(path)
     }
