@@ -33,7 +33,7 @@ class SpoolUnavailable(Unavailable):
 
 
 @contextlib.contextmanager
-def disk_faults(path: Path) -> Iterator[None]:
+def spool_disk_faults(path: Path) -> Iterator[None]:
     """Turn an ``OSError`` of the spool's own disk into ``SpoolFull`` when it is full, else ``SpoolUnavailable``."""
     try:
         yield
@@ -63,7 +63,7 @@ class PartFile(io.FileIO):
     def __init__(self, path: Path, size_bytes: int) -> None:
         self.path = path
         self.size_bytes = size_bytes
-        with disk_faults(path):
+        with spool_disk_faults(path):
             path.unlink(missing_ok=True)  # left by a transaction that a crash rolled back
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             super().__init__(os.open(path, flags, 0o600), "r+b")
@@ -75,14 +75,14 @@ class PartFile(io.FileIO):
         length = len(rest)
         if self.tell() + length > self.size_bytes:
             raise ObjectCorrupt(f"more bytes came than the {self.size_bytes} that the store stated")
-        with disk_faults(self.path):
+        with spool_disk_faults(self.path):
             while rest:
                 rest = rest[super().write(rest) :]
         return length
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Check the length and put the bytes on the disk, so that a whole name never stands on half a file."""
-        with disk_faults(self.path):
+        with spool_disk_faults(self.path):
             written_bytes = os.fstat(self.fileno()).st_size
             if written_bytes != self.size_bytes:
                 raise ObjectCorrupt(f"{written_bytes} bytes came where the store stated {self.size_bytes}")
@@ -91,7 +91,7 @@ class PartFile(io.FileIO):
 
 def is_being_written(part: Path) -> bool:
     """Whether a living process holds this part file."""
-    with disk_faults(part):
+    with spool_disk_faults(part):
         if not _is_regular(part):  # a FIFO would be waited for; nobody of ours writes to a symlink
             return False
         try:
@@ -126,7 +126,7 @@ def is_stray(path: Path) -> bool:
 
 def discard(path: Path) -> None:
     """Remove a file and its part, where they exist."""
-    with disk_faults(path):
+    with spool_disk_faults(path):
         path.unlink(missing_ok=True)
         part_of(path).unlink(missing_ok=True)
 
@@ -142,7 +142,7 @@ def _is_regular(path: Path) -> bool:
 
 
 def _look_at(path: Path) -> os.stat_result | None:
-    with disk_faults(path):
+    with spool_disk_faults(path):
         try:
             return path.lstat()
         except FileNotFoundError:

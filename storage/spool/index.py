@@ -45,7 +45,7 @@ _COLUMNS = "id, key, size_bytes, state"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SpoolEntry:
     """One row of the index."""
 
     id: int
@@ -123,24 +123,24 @@ class SpoolIndex:
             raise fault(f"spool index {self.path}: {error}; {remedy}") from error
 
 
-def current(connection: sqlite3.Connection, key: str) -> Entry | None:
+def current(connection: sqlite3.Connection, key: str) -> SpoolEntry | None:
     """Find the file that is whole or being written under the key."""
     return _first(connection, "WHERE key = :key AND state <> 'doomed'", {"key": key})
 
 
-def oldest_unleased(connection: sqlite3.Connection, now: float) -> Entry | None:
+def oldest_unleased(connection: sqlite3.Connection, now: float) -> SpoolEntry | None:
     """Find the file to evict next: least recently used, doomed ones before all."""
     where = f"WHERE state <> 'writing' AND NOT {_IS_LEASED} ORDER BY used_at, id LIMIT 1"
     return _first(connection, where, {"now": now})
 
 
-def doomed_unleased(connection: sqlite3.Connection, now: float) -> list[Entry]:
+def doomed_unleased(connection: sqlite3.Connection, now: float) -> list[SpoolEntry]:
     """Files that nobody may get and nobody reads any more."""
     where = f"WHERE state = 'doomed' AND NOT {_IS_LEASED}"
     return _select(connection, where, {"now": now})
 
 
-def entries(connection: sqlite3.Connection, state: str) -> list[Entry]:
+def entries(connection: sqlite3.Connection, state: str) -> list[SpoolEntry]:
     """Every file in this state."""
     return _select(connection, "WHERE state = :state", {"state": state})
 
@@ -159,38 +159,38 @@ def totals(connection: sqlite3.Connection, now: float) -> Totals:
     return Totals(*row)
 
 
-def reserve(connection: sqlite3.Connection, key: str, size_bytes: int, now: float) -> Entry:
+def reserve(connection: sqlite3.Connection, key: str, size_bytes: int, now: float) -> SpoolEntry:
     """Enter a file that is about to be written."""
     values = (key, size_bytes, WRITING, now)
     cursor = connection.execute("INSERT INTO files (key, size_bytes, state, used_at) VALUES (?, ?, ?, ?)", values)
     if cursor.lastrowid is None:
         raise RuntimeError("SQLite gave no row id for an INSERT")
-    return Entry(cursor.lastrowid, key, size_bytes, WRITING)
+    return SpoolEntry(cursor.lastrowid, key, size_bytes, WRITING)
 
 
-def publish(connection: sqlite3.Connection, entry: Entry, now: float) -> bool:
+def publish(connection: sqlite3.Connection, entry: SpoolEntry, now: float) -> bool:
     """Mark a written file as whole; false when its reservation is gone."""
     update = "UPDATE files SET state = 'whole', used_at = ? WHERE id = ? AND state = 'writing'"
     return connection.execute(update, (now, entry.id)).rowcount == 1
 
 
-def doom(connection: sqlite3.Connection, entry: Entry) -> None:
+def doom(connection: sqlite3.Connection, entry: SpoolEntry) -> None:
     """Forget the file for new readers; those who lease it keep it."""
     connection.execute("UPDATE files SET state = 'doomed', used_at = 0 WHERE id = ?", (entry.id,))
 
 
-def forget(connection: sqlite3.Connection, entry: Entry) -> None:
+def forget(connection: sqlite3.Connection, entry: SpoolEntry) -> None:
     """Drop the file's row and its leases."""
     connection.execute("DELETE FROM files WHERE id = ?", (entry.id,))
 
 
-def is_writing(connection: sqlite3.Connection, entry: Entry) -> bool:
+def is_writing(connection: sqlite3.Connection, entry: SpoolEntry) -> bool:
     """Whether the reservation still stands."""
     found = _first(connection, "WHERE id = :id AND state = 'writing'", {"id": entry.id})
     return found is not None
 
 
-def grant(connection: sqlite3.Connection, entry: Entry, holder: str, now: float, lease_seconds: float) -> None:
+def grant(connection: sqlite3.Connection, entry: SpoolEntry, holder: str, now: float, lease_seconds: float) -> None:
     """Give or renew the holder's lease."""
     upsert = """INSERT INTO leases (file_id, holder, expires_at) VALUES (?, ?, ?)
                 ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at"""
@@ -216,11 +216,11 @@ def end_expired_leases(connection: sqlite3.Connection, now: float) -> int:
     return connection.execute("DELETE FROM leases WHERE expires_at <= ?", (now,)).rowcount
 
 
-def _first(connection: sqlite3.Connection, where: str, values: dict[str, str | float]) -> Entry | None:
+def _first(connection: sqlite3.Connection, where: str, values: dict[str, str | float]) -> SpoolEntry | None:
     found = _select(connection, where, values)
     return found[0] if found else None
 
 
-def _select(connection: sqlite3.Connection, where: str, values: dict[str, str | float]) -> list[Entry]:
+def _select(connection: sqlite3.Connection, where: str, values: dict[str, str | float]) -> list[SpoolEntry]:
     rows = connection.execute(f"SELECT {_COLUMNS} FROM files {where}", values)  # noqa: S608 - constants of this module
-    return [Entry(*row) for row in rows]
+    return [SpoolEntry(*row) for row in rows]

@@ -23,15 +23,15 @@ from storage.spool.files import (
     PartFile,
     SpoolUnavailable,
     discard,
-    disk_faults,
     is_being_written,
     is_stray,
     is_there,
     is_whole,
     open_root,
     part_of,
+    spool_disk_faults,
 )
-from storage.spool.index import Entry, SpoolIndex
+from storage.spool.index import SpoolEntry, SpoolIndex
 
 INDEX_NAME = "index-1.sqlite3"  # another layout takes another name; reclaim then drops the old one's files
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.5
@@ -51,7 +51,7 @@ class SpoolUsage:
 
 @dataclass(frozen=True, slots=True)
 class _Reservation:
-    entry: Entry
+    entry: SpoolEntry
     part: PartFile
 
 
@@ -189,29 +189,29 @@ class Spool:
         with reservation.part as part, contextlib.ExitStack() as undo:
             undo.callback(self._abandon, reservation.entry)
             write(cast("BinaryIO", part))
-            part.settle()
+            part.finish()
             path = self._publish(reservation.entry, holder)
             undo.pop_all()
         return path
 
-    def _publish(self, entry: Entry, holder: str) -> Path:
+    def _publish(self, entry: SpoolEntry, holder: str) -> Path:
         path = self._path(entry)
         with self._index.transaction() as connection:
             if not index.publish(connection, entry, self._clock()):
                 raise SpoolUnavailable(f"the reservation of {path} is gone; was {self.root} emptied under us?")
             index.grant(connection, entry, holder, self._clock(), self.lease_seconds)
-            with disk_faults(path):
+            with spool_disk_faults(path):
                 part_of(path).rename(path)
         return path
 
-    def _abandon(self, entry: Entry) -> None:
+    def _abandon(self, entry: SpoolEntry) -> None:
         # Should the index not answer, closing the part ends its lock, and the next one short of room drops it.
         with contextlib.suppress(Unavailable), self._index.transaction() as connection:
             if index.is_writing(connection, entry):
                 self._drop(connection, entry)
 
     def _lend(
-        self, connection: sqlite3.Connection, entry: Entry, holder: str, size_bytes: int | None = None
+        self, connection: sqlite3.Connection, entry: SpoolEntry, holder: str, size_bytes: int | None = None
     ) -> Path | None:
         path = self._path(entry)
         if size_bytes in {None, entry.size_bytes} and is_whole(path, entry.size_bytes):
@@ -259,7 +259,7 @@ class Spool:
             self._set_aside(connection, entry)
         return len(broken)
 
-    def _set_aside(self, connection: sqlite3.Connection, entry: Entry) -> None:
+    def _set_aside(self, connection: sqlite3.Connection, entry: SpoolEntry) -> None:
         if is_there(self._path(entry)):
             index.doom(connection, entry)
             self._drop_doomed(connection)
@@ -272,13 +272,13 @@ class Spool:
     def _drop_strays(self, connection: sqlite3.Connection) -> int:
         known = {entry.name for state in (index.WHOLE, index.DOOMED) for entry in index.entries(connection, state)}
         known |= {part_of(self._path(entry)).name for entry in index.entries(connection, index.WRITING)}
-        with disk_faults(self.root):
+        with spool_disk_faults(self.root):
             strays = [path for path in self.root.iterdir() if path.name not in known and is_stray(path)]
             for path in strays:
                 path.unlink(missing_ok=True)
         return len(strays)
 
-    def _drop(self, connection: sqlite3.Connection, *dropped: Entry) -> int:
+    def _drop(self, connection: sqlite3.Connection, *dropped: SpoolEntry) -> int:
         for entry in dropped:
             discard(self._path(entry))  # before the row goes: bytes on the disk are never uncounted
             index.forget(connection, entry)
@@ -288,7 +288,7 @@ class Spool:
         with self._index.transaction() as connection:
             return index.totals(connection, self._clock())
 
-    def _path(self, entry: Entry) -> Path:
+    def _path(self, entry: SpoolEntry) -> Path:
         return self.root / entry.name
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from storage.errors import Rejected, Unavailable, UsageError
 from storage.objects.directory import DirectoryStore
-from storage.tiers.time_limits import HelperThreads, Patience
+from storage.tiers.time_limits import HelperThreads, TimeLimits
 from storage.uri import ObjectUri
 
 FILLED = "filled"
@@ -22,7 +22,7 @@ class FillLimits:
 
     floor_bytes: int = 100 * 1024**3
     at_once: int = 2
-    patience: Patience = Patience(silence_seconds=120.0, total_seconds=120.0, most_stuck=4)  # noqa: RUF009 - frozen
+    time_limits: TimeLimits = TimeLimits(silence_seconds=120.0, total_seconds=120.0, max_stuck_calls=4)  # noqa: RUF009 - frozen
 
 
 class Backfill:
@@ -34,7 +34,7 @@ class Backfill:
 
     def __init__(self, root: Path, limits: FillLimits) -> None:
         self._store, self._limits = DirectoryStore(root), limits
-        self._helpers = HelperThreads(f"fill of {root}", limits.patience)
+        self._helpers = HelperThreads(f"fill of {root}", limits.time_limits)
         self._places = threading.BoundedSemaphore(limits.at_once)
 
     def fill(self, path: Path, uri: ObjectUri) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
+class BreakerState(StrEnum):
     """What the breaker lets through: everything, nothing, one probe."""
 
     CLOSED = "closed"
@@ -49,16 +49,16 @@ class Breaker:
         self._limits, self._clock = limits, clock
         self._lock = threading.Lock()
         self._streaks: Counter[str] = Counter()  # failures in a row, by kind of call
-        self._state, self._generation, self._openings = State.CLOSED, 0, 0
+        self._state, self._generation, self._openings = BreakerState.CLOSED, 0, 0
         self._pause_seconds, self._reopens_at = limits.pause_seconds, 0.0
         self._is_probed = False
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """The state, as the next caller would find it."""
         with self._lock:
-            is_due = self._state is State.OPEN and self._clock() >= self._reopens_at
-            return State.HALF_OPEN if is_due else self._state
+            is_due = self._state is BreakerState.OPEN and self._clock() >= self._reopens_at
+            return BreakerState.HALF_OPEN if is_due else self._state
 
     @property
     def openings(self) -> int:
@@ -75,14 +75,14 @@ class Breaker:
     def admit(self) -> Ticket | None:
         """Give leave to call, or None. Whoever got a ticket settles it, whatever happens."""
         with self._lock:
-            if self._state is State.OPEN and self._clock() >= self._reopens_at:
-                self._enter(State.HALF_OPEN)
-            if self._state is State.OPEN or (self._state is State.HALF_OPEN and self._is_probed):
+            if self._state is BreakerState.OPEN and self._clock() >= self._reopens_at:
+                self._enter(BreakerState.HALF_OPEN)
+            if self._state is BreakerState.OPEN or (self._state is BreakerState.HALF_OPEN and self._is_probed):
                 return None
-            self._is_probed = self._state is State.HALF_OPEN
+            self._is_probed = self._state is BreakerState.HALF_OPEN
             return Ticket(self._generation)
 
-    def settle(self, ticket: Ticket, kind: str, *, is_answered: bool | None) -> None:
+    def record(self, ticket: Ticket, kind: str, *, is_answered: bool | None) -> None:
         """Say how the call ended: answered, failed, or None when that says nothing about the store."""
         with self._lock:
             if ticket.generation != self._generation:
@@ -91,7 +91,7 @@ class Breaker:
             if is_answered is None:
                 return
             self._streaks[kind] = 0 if is_answered else self._streaks[kind] + 1
-            if self._state is State.HALF_OPEN:
+            if self._state is BreakerState.HALF_OPEN:
                 self._judge_probe(is_answered=is_answered)
             elif self._streaks[kind] >= self._limits.failures:
                 self._open(self._limits.pause_seconds)
@@ -102,15 +102,15 @@ class Breaker:
             return
         for kind, streak in self._streaks.items():  # of the other kinds, one more failure opens it again
             self._streaks[kind] = min(streak, self._limits.failures - 1)
-        self._enter(State.CLOSED)
+        self._enter(BreakerState.CLOSED)
 
     def _open(self, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
         self._reopens_at = self._clock() + pause_seconds
         self._openings += 1
-        self._enter(State.OPEN)
+        self._enter(BreakerState.OPEN)
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: BreakerState) -> None:
         self._state = state
         self._generation += 1
         self._is_probed = False

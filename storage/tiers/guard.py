@@ -10,8 +10,8 @@ from typing import BinaryIO, TypeVar
 from storage.errors import Rejected, SpoolFull, TierOpen, Unavailable
 from storage.objects.protocol import ObjectStat, ObjectStore
 from storage.spool.files import SpoolUnavailable
-from storage.tiers.breaker import Breaker, BreakerLimits, State
-from storage.tiers.time_limits import HelperThreads, Patience
+from storage.tiers.breaker import Breaker, BreakerLimits, BreakerState
+from storage.tiers.time_limits import HelperThreads, TimeLimits
 from storage.uri import ObjectUri
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class TierLimits:
     """What a tier's store is allowed."""
 
-    patience: Patience = field(default_factory=Patience)
+    time_limits: TimeLimits = field(default_factory=TimeLimits)
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
 
 
@@ -29,7 +29,7 @@ class TierLimits:
 class Health:
     """How a guarded store fares."""
 
-    state: State
+    state: BreakerState
     openings: int
     stuck_calls: int  # hang now, left behind
     abandoned_calls: int  # ever left behind
@@ -47,7 +47,7 @@ class GuardedStore:
     ) -> None:
         self.name = name
         self._store = store
-        self._helpers = HelperThreads(name, limits.patience)
+        self._helpers = HelperThreads(name, limits.time_limits)
         self._breaker = Breaker(limits.breaker, clock=clock)
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
@@ -85,5 +85,5 @@ class GuardedStore:
             is_answered = True
             raise
         finally:
-            self._breaker.settle(ticket, kind, is_answered=is_answered)
+            self._breaker.record(ticket, kind, is_answered=is_answered)
         return answer

@@ -35,7 +35,7 @@ from storage.tiers.wholeness import ChecksumWriter, WrongSize, check_size
 from storage.uri import ObjectUri
 
 Miss = ObjectMissing | ObjectCorrupt | Unavailable
-Truth = ObjectStat | Miss | None  # what the object store says, or why it says nothing, or that it was not asked
+OriginAnswer = ObjectStat | Miss | None  # what the object store says, or why it says nothing, or that it was not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class SpooledVideo:
 
 
 @dataclass(frozen=True, slots=True)
-class TierSight:
+class TierCheck:
     """What a look at a tier found; ``fault`` is empty when it answered."""
 
     name: str
@@ -79,7 +79,7 @@ class _Guarded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _Request:
     uri: ObjectUri
     spool: Spool
     holder: str
@@ -126,13 +126,13 @@ class Tiers:
         """
         started = time.perf_counter()
         asked = [guarded for guarded in self._tiers if use_alluxio or not guarded.tier.needs_opt_in]
-        order, misses = _Order(uri, spool, holder), dict[str, Miss]()
+        request, misses = _Request(uri, spool, holder), dict[str, Miss]()
         truth = self._truth(uri) if self._checks_origin and len(asked) > 1 else None
         for guarded in asked:
-            answer = self._visit(guarded, order, truth)
+            answer = self._visit(guarded, request, truth)
             if isinstance(answer, _Hit):
                 video = _spooled(guarded.tier.name, answer, misses, started)
-                _fill(asked, order, misses, answer)
+                _fill(asked, request, misses, answer)
                 return video
             misses[guarded.tier.name] = answer
             if isinstance(truth, ObjectStat) and not isinstance(answer, ObjectMissing | WrongSize | TierOpen):
@@ -143,7 +143,7 @@ class Tiers:
         """Counters by tier name, in the order in which the tiers are asked."""
         return {guarded.tier.name: guarded.tally.counters(guarded.store.health()) for guarded in self._tiers}
 
-    def look(self, uri: ObjectUri) -> Iterator[TierSight]:
+    def look(self, uri: ObjectUri) -> Iterator[TierCheck]:
         """Ask every tier about one object, whether it exists or not; a tier that hangs is given its time."""
         for guarded in self._tiers:
             started, fault = time.perf_counter(), ""
@@ -153,7 +153,7 @@ class Tiers:
                 pass  # an answer
             except StorageError as error:
                 fault = str(error)
-            yield TierSight(guarded.tier.name, _milliseconds_since(started), fault)
+            yield TierCheck(guarded.tier.name, _milliseconds_since(started), fault)
 
     def _truth(self, uri: ObjectUri) -> ObjectStat | Miss:
         with _timed(self._origin):
@@ -164,10 +164,10 @@ class Tiers:
         self._check_limit(uri, stat)
         return stat
 
-    def _visit(self, guarded: _Guarded, order: _Order, truth: Truth) -> _Hit | Miss:
+    def _visit(self, guarded: _Guarded, request: _Request, truth: OriginAnswer) -> _Hit | Miss:
         with _timed(guarded):
             try:
-                hit = self._fetch(guarded, order, truth)
+                hit = self._fetch(guarded, request, truth)
             except (SpoolFull, SpoolUnavailable):
                 raise  # this node's trouble: another tier's bytes would fare no better
             except (ObjectMissing, ObjectCorrupt, Unavailable) as miss:
@@ -176,8 +176,8 @@ class Tiers:
         guarded.tally.hit(hit.size_bytes, is_reused=hit.is_reused, is_verified=hit.is_verified)
         return hit
 
-    def _fetch(self, guarded: _Guarded, order: _Order, truth: Truth) -> _Hit:
-        stat = self._stat(guarded, order.uri, truth)
+    def _fetch(self, guarded: _Guarded, request: _Request, truth: OriginAnswer) -> _Hit:
+        stat = self._stat(guarded, request.uri, truth)
         named = truth if isinstance(truth, ObjectStat) else stat  # one object, one file: whichever tier serves it
         is_origin, is_reused = guarded is self._origin, True
 
@@ -185,13 +185,13 @@ class Tiers:
             nonlocal is_reused
             is_reused = False
             crc64 = None if is_origin else named.crc64  # the origin's own fetch checks that
-            _fetch_whole(guarded.store, order.uri, stat, into, crc64)
+            _fetch_whole(guarded.store, request.uri, stat, into, crc64)
 
-        key = spool_key(order.uri, named)
-        path = order.spool.add(key, stat.size_bytes, order.holder, write)
+        key = spool_key(request.uri, named)
+        path = request.spool.add(key, stat.size_bytes, request.holder, write)
         return _Hit(key, path, stat.size_bytes, is_reused, is_verified=is_origin or named is truth)
 
-    def _stat(self, guarded: _Guarded, uri: ObjectUri, truth: Truth) -> ObjectStat:
+    def _stat(self, guarded: _Guarded, uri: ObjectUri, truth: OriginAnswer) -> ObjectStat:
         if guarded is self._origin and truth is not None:
             if isinstance(truth, ObjectStat):
                 return truth
@@ -232,14 +232,14 @@ def _fetch_whole(store: GuardedStore, uri: ObjectUri, stat: ObjectStat, into: Bi
     checked.check(uri, crc64)
 
 
-def _fill(asked: Sequence[_Guarded], order: _Order, misses: Mapping[str, Miss], hit: _Hit) -> None:
+def _fill(asked: Sequence[_Guarded], request: _Request, misses: Mapping[str, Miss], hit: _Hit) -> None:
     """Put the object where it was missing or damaged, under the lease that its row has."""
     if not hit.is_verified:
         return
     for guarded in asked:
         miss = misses.get(guarded.tier.name)
         if guarded.tier.backfill is not None and miss is not None and miss.code in WORTH_FILLING:
-            guarded.tally.fill(guarded.tier.backfill.fill(hit.path, order.uri))
+            guarded.tally.fill(guarded.tier.backfill.fill(hit.path, request.uri))
 
 
 def _spooled(tier: str, hit: _Hit, misses: Mapping[str, Miss], started: float) -> SpooledVideo:

@@ -32,12 +32,12 @@ class TierTimeout(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class TimeLimits:
     """How long one call may take, and how many may hang at once."""
 
     silence_seconds: float = 30.0  # until the answer, or until the next bytes
     total_seconds: float = 900.0
-    most_stuck: int = 16
+    max_stuck_calls: int = 16
 
 
 class _Abandoned(Exception):
@@ -91,16 +91,16 @@ class HelperThreads:
     ``stuck`` counts those that nobody waits for and that have not come back; ``abandoned`` all that ever were.
     """
 
-    def __init__(self, name: str, patience: Patience) -> None:
+    def __init__(self, name: str, limits: TimeLimits) -> None:
         self.name = name
-        self.patience = patience
+        self.limits = limits
         self.stuck = self.abandoned = 0
         self._lock = threading.Lock()
 
     @property
     def is_exhausted(self) -> bool:
         """Whether so many calls hang that no further one may be risked."""
-        return self.stuck >= self.patience.most_stuck
+        return self.stuck >= self.limits.max_stuck_calls
 
     def call(self, ask: Callable[[], T]) -> T:
         """Return what ``ask`` returns, raise what it raises, or ``TierTimeout``."""
@@ -114,7 +114,7 @@ class HelperThreads:
         relay = _Relay()
         work = threading.Thread(target=self._help, args=(relay, ask), name=f"tier {self.name}", daemon=True)
         work.start()
-        deadline = time.monotonic() + self.patience.total_seconds
+        deadline = time.monotonic() + self.limits.total_seconds
         with contextlib.ExitStack() as undo:
             undo.callback(self._leave, relay)
             while isinstance(parcel := self._take(relay, deadline), bytes):
@@ -139,12 +139,12 @@ class HelperThreads:
     def _take(self, relay: _Relay, deadline: float) -> object:
         remaining_seconds = deadline - time.monotonic()
         try:
-            return relay.take(min(self.patience.silence_seconds, remaining_seconds))
+            return relay.take(min(self.limits.silence_seconds, remaining_seconds))
         except queue.Empty:
-            if remaining_seconds <= self.patience.silence_seconds:
-                fault = f"took over {self.patience.total_seconds:g} s in all"
+            if remaining_seconds <= self.limits.silence_seconds:
+                fault = f"took over {self.limits.total_seconds:g} s in all"
             else:
-                fault = f"was silent for {self.patience.silence_seconds:g} s"
+                fault = f"was silent for {self.limits.silence_seconds:g} s"
             raise TierTimeout(f"{self.name} {fault}; is its mount or server alive?") from None
 
     def _leave(self, relay: _Relay) -> None:

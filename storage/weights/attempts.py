@@ -32,7 +32,7 @@ class DownloadPlan:
         return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads retries, guards no secret
 
 
-def persist(call: Callable[[], T], plan: DownloadPlan, what: str, wait: Callable[[float], object]) -> T:
+def retrying(call: Callable[[], T], plan: DownloadPlan, what: str, wait: Callable[[float], object]) -> T:
     """Call until it succeeds; what the last attempt meets is raised, and at once what no attempt will change."""
     for attempt in count(1):
         try:

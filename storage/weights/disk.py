@@ -14,7 +14,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
-def disk_faults(path: Path) -> Iterator[None]:
+def weights_disk_faults(path: Path) -> Iterator[None]:
     """Turn an ``OSError`` into ``Unavailable`` that names the path, and the remedy when there is no room."""
     try:
         yield

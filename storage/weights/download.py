@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.protocol import ObjectStat, RangedStore
 from storage.uri import ObjectUri
-from storage.weights.attempts import DownloadPlan, persist
-from storage.weights.disk import disk_faults
-from storage.weights.progress import Journal, Layout
+from storage.weights.attempts import DownloadPlan, retrying
+from storage.weights.disk import weights_disk_faults
+from storage.weights.progress import DownloadProgress, PartLayout
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -38,24 +38,26 @@ def download(
         ObjectCorrupt: a part ended early at every attempt.
         Rejected: the object may not be read, or is gone.
     """
-    journal = Journal(part_file.with_name(part_file.name + ".journal"), Layout.of(uri, stat, plan.part_bytes))
+    journal = DownloadProgress(
+        part_file.with_name(part_file.name + ".journal"), PartLayout.of(uri, stat, plan.part_bytes)
+    )
     with _opened(part_file, stat.size_bytes) as descriptor:
-        with disk_faults(part_file):
+        with weights_disk_faults(part_file):
             kept = journal.verified_parts(descriptor)
             journal.begin(kept, descriptor)
         fetch = _Download(origin, uri, stat, plan, journal, descriptor, tell, part_file)
         fetch.run(kept)
-        with disk_faults(part_file):
+        with weights_disk_faults(part_file):
             os.fsync(descriptor)
 
 
 @contextmanager
 def _opened(part_file: Path, size_bytes: int) -> Iterator[int]:
-    with disk_faults(part_file):
+    with weights_disk_faults(part_file):
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(part_file, flags, 0o644)
     try:
-        with disk_faults(part_file):
+        with weights_disk_faults(part_file):
             os.ftruncate(descriptor, min(size_bytes, os.fstat(descriptor).st_size))
             if size_bytes:
                 os.posix_fallocate(descriptor, 0, size_bytes)  # a disk without room says so now, not half-way
@@ -70,7 +72,7 @@ class _Download:
     uri: ObjectUri
     stat: ObjectStat
     plan: DownloadPlan
-    journal: Journal
+    journal: DownloadProgress
     descriptor: int
     tell: Progress
     part_file: Path
@@ -100,7 +102,7 @@ class _Download:
         """Fetch one part; when it fails for good, the others stop."""
         with ExitStack() as failing:
             failing.callback(self.is_stopped.set)
-            persist(lambda: self.read(part), self.plan, f"{self.uri}: part {part}", self.is_stopped.wait)
+            retrying(lambda: self.read(part), self.plan, f"{self.uri}: part {part}", self.is_stopped.wait)
             failing.pop_all()
 
     def read(self, part: int) -> None:
@@ -120,7 +122,7 @@ class _Download:
 
     def claim(self, part: int, digest: str) -> None:
         """Enter the part in the journal."""
-        with self.lock, disk_faults(self.journal.path):
+        with self.lock, weights_disk_faults(self.journal.path):
             self.journal.add(part, digest)
 
     def count(self, more_bytes: int) -> None:
@@ -145,7 +147,7 @@ class _PartTarget:
         if self.written_bytes + length > self.limit_bytes:
             raise ObjectCorrupt(f"{self.download.uri}: more bytes came than the part's {self.limit_bytes}")
         self.digest.update(rest)
-        with disk_faults(self.download.part_file):
+        with weights_disk_faults(self.download.part_file):
             while rest:
                 written = os.pwrite(self.download.descriptor, rest, self.start + self.written_bytes)
                 self.written_bytes += written

@@ -17,7 +17,7 @@ from storage.uri import ObjectUri
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PartLayout:
     """The object's version and how it is cut; parts of another layout are of no use."""
 
     uri: str
@@ -26,7 +26,7 @@ class Layout:
     part_bytes: int
 
     @classmethod
-    def of(cls, uri: ObjectUri, stat: ObjectStat, part_bytes: int) -> Layout:
+    def of(cls, uri: ObjectUri, stat: ObjectStat, part_bytes: int) -> PartLayout:
         """How the object that ``stat`` describes is cut."""
         return cls(str(uri), stat.version, stat.size_bytes, part_bytes)
 
@@ -44,10 +44,10 @@ class Layout:
         return min(self.part_bytes, self.size_bytes - self.start(part))
 
 
-class Journal:
+class DownloadProgress:
     """The journal of one download, kept by the one process that holds its lock."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: PartLayout) -> None:
         self.path, self.layout = path, layout
 
     def verified_parts(self, descriptor: int) -> frozenset[int]:

@@ -18,8 +18,8 @@ from typing import NoReturn
 
 from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.protocol import ObjectStat, RangedStore
-from storage.weights.attempts import DownloadPlan, persist
-from storage.weights.disk import disk_faults, sync_directory
+from storage.weights.attempts import DownloadPlan, retrying
+from storage.weights.disk import sync_directory, weights_disk_faults
 from storage.weights.download import download
 from storage.weights.node_lock import MIB, Held, Note, node_lock
 from storage.weights.reference import Checkpoint, PinnedFile
@@ -65,11 +65,11 @@ class WeightsStore:
             Unavailable: the store or this node's disk fails, or another process that downloads it is stuck.
             Rejected: the object is missing or forbidden.
         """
-        with disk_faults(self.root):
+        with weights_disk_faults(self.root):
             self._files.mkdir(parents=True, exist_ok=True)
         for file in checkpoint.files:
             self._bring(file)
-        with disk_faults(self._checkpoints):
+        with weights_disk_faults(self._checkpoints):
             directory = self._link(checkpoint)
         return directory if checkpoint.is_directory else directory / checkpoint.files[0].name
 
@@ -103,7 +103,7 @@ class WeightsStore:
             notice_seconds=self._notice_seconds,
         )
         with contextlib.ExitStack() as opened:
-            with disk_faults(self._files):
+            with weights_disk_faults(self._files):
                 held = opened.enter_context(lock)
             yield held
 
@@ -111,7 +111,7 @@ class WeightsStore:
         """Whether the whole file is there; digests it unless that is known, and deletes a wrong one."""
         if is_verified(path, file.sha256):
             return True
-        with disk_faults(path):
+        with weights_disk_faults(path):
             if not path.exists():
                 return False
             if digest_of(path) == file.sha256:
@@ -124,7 +124,7 @@ class WeightsStore:
     def _download(self, file: PinnedFile, path: Path, held: Held) -> None:
         started = time.monotonic()
         told = _Teller(f"weights {file.uri}", held, self._notice_seconds)
-        stat = persist(lambda: self._origin.stat(file.uri), self._plan, f"looking for {file.uri}", time.sleep)
+        stat = retrying(lambda: self._origin.stat(file.uri), self._plan, f"looking for {file.uri}", time.sleep)
         log.info("weights %s: downloading %.1f MiB to %s", file.uri, stat.size_bytes / MIB, self.root)
         for _ in range(DOWNLOADS):
             download(self._origin, file.uri, stat, _part_of(path), self._plan, told)
@@ -137,7 +137,7 @@ class WeightsStore:
     def _is_settled(self, file: PinnedFile, stat: ObjectStat, path: Path, held: Held) -> bool:
         """Give the file its name if it has its digest, else delete it; false when the store has other bytes than it."""
         part = _part_of(path)
-        with disk_faults(part):
+        with weights_disk_faults(part):
             found = digest_of(part)
             if found == file.sha256:
                 _keep(part, path, found)

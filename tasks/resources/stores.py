@@ -12,7 +12,7 @@ from storage.tiers import Tier, Tiers
 from storage.tiers.backfill import Backfill, FillLimits
 from storage.tiers.breaker import BreakerLimits
 from storage.tiers.guard import TierLimits
-from storage.tiers.time_limits import Patience
+from storage.tiers.time_limits import TimeLimits
 from tasks.resources.credentials import aliyun_credentials
 from tasks.settings import Settings
 
@@ -88,7 +88,7 @@ def _fast_limits(settings: Settings, silence_seconds: float) -> TierLimits:
 
 def _limits(settings: Settings, silence_seconds: float, total_seconds: float) -> TierLimits:
     return TierLimits(
-        patience=Patience(silence_seconds, total_seconds, settings.tiers.stuck_reads),
+        time_limits=TimeLimits(silence_seconds, total_seconds, settings.tiers.stuck_reads),
         breaker=BreakerLimits(
             settings.tiers.failures, settings.tiers.pause_seconds, settings.tiers.longest_pause_seconds
         ),

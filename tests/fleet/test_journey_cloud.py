@@ -30,7 +30,7 @@ from tasks.resources.tables import odps_connection
 from tasks.settings import Settings
 from tests.fleet.processes import wait_until
 from tests.scripts import DEPLOY, load_script
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.server import OdpsServer
 from tests.servers.oss.server import OssServer
 from tests.servers.oss.signing import Key
@@ -213,10 +213,10 @@ def test_sifting_again_finds_the_run_complete_and_writes_nothing(fleet: CloudFle
 QUOTING = f"<Error><Code>{{}}</Code><Message>no: {KEY_ID} {SECRET} {TOKEN}</Message><RequestId>1</RequestId></Error>"
 
 
-def quoting(status: int, code: str) -> Fault:
+def quoting(status: int, code: str) -> WireFault:
     """A refusal by somebody, such as a proxy, who quotes every key."""
     body = QUOTING.format(code).encode()
-    return Fault("status", status=status, body=body, headers={"x-oss-err": base64.b64encode(body).decode()})
+    return WireFault("status", status=status, body=body, headers={"x-oss-err": base64.b64encode(body).decode()})
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_failures_are_told_without_the_keys_that_they_quote(fleet: CloudFleet, f
     assert rows["really-text"]["error"]["code"] == "forbidden_path"
     assert "AccessDenied" in rows["really-text"]["error"]["message"]
     assert rows["phone-blurred"]["succeed"] == "true"  # another way to keys was tried by hand, as it were
-    assert fleet.oss.faults.struck() >= 3
+    assert fleet.oss.faults.injected() >= 3
     logged = fleet.log("io", "results", "text")
     assert "refuses these credentials" in logged
     assert "SignatureDoesNotMatch" in logged

@@ -13,7 +13,7 @@ Kind = Literal["status", "slow", "hang", "reset", "truncate", "flip", "flip_uplo
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class WireFault:
     """What goes wrong.
 
     ``status`` answers with that status and does nothing; ``slow`` answers late; ``hang`` answers never and hangs up
@@ -33,13 +33,13 @@ class Fault:
 class Rule:
     """``fault`` befalls requests whose ``"METHOD target"`` the pattern is found in."""
 
-    fault: Fault
+    fault: WireFault
     pattern: str = ""
     probability: float = 1.0
     times: int | None = None  # how often at most
     skip: int = 0  # so many matching requests go well first
     seen: int = 0
-    struck: int = 0
+    injected: int = 0
 
 
 class Faults:
@@ -60,27 +60,27 @@ class Faults:
         with self._lock:
             self._rules.clear()
 
-    def struck(self) -> int:
-        """How many requests the present rules have struck."""
+    def injected(self) -> int:
+        """How many requests the present rules have injected."""
         with self._lock:
-            return sum(rule.struck for rule in self._rules)
+            return sum(rule.injected for rule in self._rules)
 
-    def draw(self, method: str, target: str) -> Fault | None:
+    def draw(self, method: str, target: str) -> WireFault | None:
         """The fault for this request, if any."""
         with self._lock:
             return next((rule.fault for rule in self._rules if self._strikes(rule, f"{method} {target}")), None)
 
     def _strikes(self, rule: Rule, request: str) -> bool:
-        if not re.search(rule.pattern, request) or rule.times == rule.struck:
+        if not re.search(rule.pattern, request) or rule.times == rule.injected:
             return False
         rule.seen += 1
         if rule.seen <= rule.skip or self._random.random() >= rule.probability:
             return False
-        rule.struck += 1
+        rule.injected += 1
         return True
 
 
-def damage(body: bytes, fault: Fault | None) -> bytes:
+def damage(body: bytes, fault: WireFault | None) -> bytes:
     """The body as it is sent."""
     if fault is None or not body:
         return body

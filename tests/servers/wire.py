@@ -1,4 +1,4 @@
-"""What the wire-level servers share: HTTP/1.1 on loopback, a diary of requests, and faults by rule."""
+"""What the wire-level servers share: HTTP/1.1 on loopback, a log of requests, and faults by rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.servers.faults import Fault, Faults, damage, flipped
+from tests.servers.faults import Faults, WireFault, damage, flipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the diary."""
+class LoggedRequest:
+    """One line of the request log."""
 
     method: str
     target: str
     status: int  # 0: no reply was sent
-    fault: Fault | None
+    fault: WireFault | None
 
 
 Respond = Callable[[Request], Response]
@@ -54,7 +54,7 @@ class WireServer:
 
     def __init__(self, respond: Respond, *, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
-        self.diary: list[Entry] = []
+        self.requests: list[LoggedRequest] = []
         self._closing = threading.Event()
         self._server = _Server(self, respond)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.misbehave(request, fault)
 
-    def misbehave(self, request: Request, fault: Fault) -> None:
+    def misbehave(self, request: Request, fault: WireFault) -> None:
         self.server.wire.hold(fault.seconds)
         match fault.kind:
             case "status":
@@ -138,15 +138,15 @@ class _Handler(BaseHTTPRequestHandler):
             case _:  # slow, truncate, flip
                 self.reply(request, self.server.respond(request), fault)
 
-    def hang_up(self, request: Request, fault: Fault) -> None:
-        self.server.wire.diary.append(Entry(request.method, request.target, 0, fault))
+    def hang_up(self, request: Request, fault: WireFault) -> None:
+        self.server.wire.requests.append(LoggedRequest(request.method, request.target, 0, fault))
         self.close_connection = True
         with contextlib.suppress(OSError):  # linger 0: the client sees a reset, not an end
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.connection.close()
 
-    def reply(self, request: Request, response: Response, fault: Fault | None) -> None:
-        self.server.wire.diary.append(Entry(request.method, request.target, response.status, fault))
+    def reply(self, request: Request, response: Response, fault: WireFault | None) -> None:
+        self.server.wire.requests.append(LoggedRequest(request.method, request.target, response.status, fault))
         self.send_response(response.status, responses.get(response.status, "Unknown"))
         for name, value in response.headers.items():
             self.send_header(name, value)

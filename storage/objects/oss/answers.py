@@ -26,7 +26,7 @@ RETRIED_CODES = frozenset({"RequestTimeout", "InvalidDigest", "CallbackFailed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class OssFailure:
     """Why a request failed, and whether the same may go well when it is sent again."""
 
     error: StorageError
@@ -35,27 +35,27 @@ class Fault:
     code: str = ""  # of OSS
 
 
-def broken(what: str, why: str) -> Fault:
+def broken(what: str, why: str) -> OssFailure:
     """A reply that did not come, or not whole."""
-    return Fault(Unavailable(f"{what}: {why}"), is_retryable=True)
+    return OssFailure(Unavailable(f"{what}: {why}"), is_retryable=True)
 
 
-def damaged(what: str, why: str) -> Fault:
+def damaged(what: str, why: str) -> OssFailure:
     """A reply that cannot be right however often it comes."""
-    return Fault(ObjectCorrupt(f"{what} {why}"))
+    return OssFailure(ObjectCorrupt(f"{what} {why}"))
 
 
-def fault_of(what: str, error: OssError) -> Fault:
+def failure_of(what: str, error: OssError) -> OssFailure:
     """Tell from the SDK's error what happened to ``what``."""
     if isinstance(error, RequestError):
         return broken(what, f"OSS does not answer ({type(error.exception).__name__})")
     if isinstance(error, ClientError):
-        return Fault(ForbiddenPath(f"{what} is not a name that OSS takes"))
+        return OssFailure(ForbiddenPath(f"{what} is not a name that OSS takes"))
     status, code = int(error.status), str(error.code or "")
     said = f"{what}: OSS answers {status} {code} (request {error.request_id or 'without id'})".replace("  ", " ")
     if status >= 500 or status in RETRIED_STATUS or code in RETRIED_CODES:
-        return Fault(Unavailable(said), True, _retry_after(error), code)
-    return Fault(_permanent(said, what, status, error), code=code)
+        return OssFailure(Unavailable(said), True, _retry_after(error), code)
+    return OssFailure(_permanent(said, what, status, error), code=code)
 
 
 def _permanent(said: str, what: str, status: int, error: OssError) -> StorageError:

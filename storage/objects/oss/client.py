@@ -15,7 +15,7 @@ from oss2.exceptions import OssError, RequestError
 from requests.adapters import HTTPAdapter
 
 from storage.aliyun.credentials import CredentialProvider
-from storage.objects.oss.answers import Fault, broken, fault_of
+from storage.objects.oss.answers import OssFailure, broken, failure_of
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class OssPlace:
 
 
 class OssClient:
-    """Asks OSS, once each time, and answers with a result or a ``Fault``. Thread-safe; open one per process."""
+    """Asks OSS, once each time, and answers with a result or a ``OssFailure``. Thread-safe; open one per process."""
 
     def __init__(self, place: OssPlace, provider: CredentialProvider) -> None:
         for name in _TALKATIVE:
@@ -47,21 +47,23 @@ class OssClient:
         self._auth = _AUTH[place.signature](_Keys(provider))
         self._connections = _Connections()
 
-    def ask(self, what: str, bucket: str, operation: Callable[[Any], T], *, is_streamed: bool = False) -> T | Fault:
+    def ask(
+        self, what: str, bucket: str, operation: Callable[[Any], T], *, is_streamed: bool = False
+    ) -> T | OssFailure:
         """Have ``operation`` use the bucket; what the key's provider raises goes through.
 
         A streamed result holds a connection until its response is closed.
         """
         answer = self._answer(what, bucket, operation)
-        if isinstance(answer, Fault) or not is_streamed:
+        if isinstance(answer, OssFailure) or not is_streamed:
             self._connections.release()
         return answer
 
-    def _answer(self, what: str, bucket: str, operation: Callable[[Any], T]) -> T | Fault:
+    def _answer(self, what: str, bucket: str, operation: Callable[[Any], T]) -> T | OssFailure:
         try:
             return operation(self._bucket(bucket))
         except OssError as error:
-            return fault_of(what, error)
+            return failure_of(what, error)
         except requests.RequestException as error:
             return broken(what, f"the reply broke off ({type(error).__name__})")
         except (ParseError, RuntimeError, LookupError, ValueError) as error:  # what the SDK's XML reader raises

@@ -8,7 +8,7 @@ from typing import Any
 
 from urllib3.exceptions import HTTPError
 
-from storage.objects.oss.answers import Fault, broken, damaged
+from storage.objects.oss.answers import OssFailure, broken, damaged
 from storage.objects.oss.client import OssClient
 from storage.objects.oss.tries import Tries
 from storage.objects.protocol import ObjectStat
@@ -25,13 +25,13 @@ def blocks(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range, tri
     position = span.start
     while True:
         answer = _open(client, uri, stat, range(position, span.stop))
-        if not isinstance(answer, Fault):
+        if not isinstance(answer, OssFailure):
             with closing(answer):
-                while (block := answer.read(tries)) and not isinstance(block, Fault):
+                while (block := answer.read(tries)) and not isinstance(block, OssFailure):
                     position += len(block)
                     tries.progress(len(block))
                     yield block
-            if not isinstance(block, Fault):
+            if not isinstance(block, OssFailure):
                 return
             answer = block
         tries.wait_after(answer)
@@ -45,7 +45,7 @@ class _Reply:
         self._response = response
         self._remaining_bytes = length
 
-    def read(self, tries: Tries) -> bytes | Fault:
+    def read(self, tries: Tries) -> bytes | OssFailure:
         """Return what the next read of the socket brings; ``b""`` at the end of the span."""
         if not self._remaining_bytes:
             return b""
@@ -65,14 +65,14 @@ class _Reply:
         self._response.close()
 
 
-def _open(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range) -> _Reply | Fault:
+def _open(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range) -> _Reply | OssFailure:
     is_whole = len(span) == stat.size_bytes
     headers = {"If-Match": f'"{stat.version}"', "x-oss-range-behavior": "standard"}
     asked = None if is_whole else (span.start, span.stop - 1)
     answer = client.ask(
         str(uri), uri.bucket, lambda bucket: bucket.get_object(uri.key, asked, headers), is_streamed=True
     )
-    if isinstance(answer, Fault):
+    if isinstance(answer, OssFailure):
         return answer
     reply = _Reply(str(uri), answer.resp.response, len(span))
     fault = _size_fault(uri, stat, answer) if is_whole else _range_fault(uri, stat, span, answer)
@@ -82,14 +82,14 @@ def _open(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range) -> _
     return fault
 
 
-def _size_fault(uri: ObjectUri, stat: ObjectStat, answer: Any) -> Fault | None:
+def _size_fault(uri: ObjectUri, stat: ObjectStat, answer: Any) -> OssFailure | None:
     length = answer.content_length
     if length is None or length == stat.size_bytes:
         return None
     return damaged(str(uri), f"has {length} bytes instead of {stat.size_bytes}")
 
 
-def _range_fault(uri: ObjectUri, stat: ObjectStat, span: range, answer: Any) -> Fault | None:
+def _range_fault(uri: ObjectUri, stat: ObjectStat, span: range, answer: Any) -> OssFailure | None:
     wanted = f"bytes {span.start}-{span.stop - 1}/{stat.size_bytes}"
     if answer.content_range == wanted:
         return None

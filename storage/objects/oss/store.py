@@ -15,11 +15,11 @@ from fastcrc import crc64
 
 from storage.aliyun.credentials import CredentialProvider
 from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Unavailable
-from storage.objects.oss.answers import Fault, broken
+from storage.objects.oss.answers import OssFailure, broken
 from storage.objects.oss.client import OssClient, OssPlace
 from storage.objects.oss.reading import blocks
-from storage.objects.oss.tries import Tries, TryLimits, persist
-from storage.objects.oss.writing import PartLimits, Source, measure, put_parts, put_whole
+from storage.objects.oss.tries import Tries, TryLimits, retrying
+from storage.objects.oss.writing import MeasuredFile, PartLimits, measure, put_parts, put_whole
 from storage.objects.protocol import ObjectStat
 from storage.uri import MAX_KEY_BYTES, ObjectUri
 
@@ -46,7 +46,7 @@ class OssStore:
     def stat(self, uri: ObjectUri) -> ObjectStat:
         """Size, ETag, and the CRC-64 that OSS keeps of objects since 2017."""
         _check(uri)
-        return persist(Tries(self._limits), partial(self._head, uri))
+        return retrying(Tries(self._limits), partial(self._head, uri))
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
         """Stream the version that ``stat`` names. ``into`` needs nothing but ``write``.
@@ -83,15 +83,15 @@ class OssStore:
         if stated != source.crc64 and not self._holds(uri, source):
             raise Unavailable(f"{uri}: what stands in OSS is not {path}, or the file changed; upload it again")
 
-    def _head(self, uri: ObjectUri) -> ObjectStat | Fault:
+    def _head(self, uri: ObjectUri) -> ObjectStat | OssFailure:
         answer: Any = self._client.ask(str(uri), uri.bucket, lambda bucket: bucket.head_object(uri.key))
-        if isinstance(answer, Fault):
+        if isinstance(answer, OssFailure):
             return answer
         if answer.content_length is None or not answer.etag:
             return broken(str(uri), "OSS states no size or no ETag")
         return ObjectStat(answer.content_length, answer.etag, answer.server_crc)
 
-    def _holds(self, uri: ObjectUri, source: Source) -> bool:
+    def _holds(self, uri: ObjectUri, source: MeasuredFile) -> bool:
         try:
             found = self.stat(uri)
         except ObjectMissing:
@@ -115,7 +115,7 @@ class OssStore:
             wrong.append(found)
             is_always_so = len(wrong) > 1 and len(set(wrong)) == 1
             error = _corrupt(uri, found, wanted) if is_always_so else _damaged_on_its_way(uri)
-            readings.wait_after(Fault(error, is_retryable=True))
+            readings.wait_after(OssFailure(error, is_retryable=True))
 
     def _stream(self, uri: ObjectUri, stat: ObjectStat, wanted: int | None, tries: Tries, into: BinaryIO) -> None:
         span = range(stat.size_bytes)

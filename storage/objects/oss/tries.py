@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from storage.errors import Unavailable
-from storage.objects.oss.answers import Fault
+from storage.objects.oss.answers import OssFailure
 
 T = TypeVar("T")
 
@@ -43,32 +43,32 @@ class Tries:
         """Whether the deadline has passed."""
         return time.monotonic() >= self._deadline
 
-    def wait_after(self, fault: Fault) -> None:
-        """Wait before the next try; raise the fault's error when there is none."""
+    def wait_after(self, failure: OssFailure) -> None:
+        """Wait before the next try; raise the failure's error when there is none."""
         if self._progress_bytes >= PROGRESS_BYTES:
             self._failures = 0
         self._failures, self._progress_bytes = self._failures + 1, 0
-        wait_seconds = self._wait_seconds(fault)
-        if not fault.is_retryable or self._failures >= self.limits.attempts or wait_seconds is None:
-            raise fault.error
+        wait_seconds = self._wait_seconds(failure)
+        if not failure.is_retryable or self._failures >= self.limits.attempts or wait_seconds is None:
+            raise failure.error
         if time.monotonic() + wait_seconds >= self._deadline:
-            raise Unavailable(f"{fault.error}; {self.limits.deadline_seconds:g} s are over")
+            raise Unavailable(f"{failure.error}; {self.limits.deadline_seconds:g} s are over")
         time.sleep(wait_seconds)
 
-    def _wait_seconds(self, fault: Fault) -> float | None:
+    def _wait_seconds(self, failure: OssFailure) -> float | None:
         """Return None where the server asks for more patience than we have."""
         longest = self.limits.longest_wait_seconds
-        if (asked := fault.retry_after_seconds) is not None and asked > longest:
+        if (asked := failure.retry_after_seconds) is not None and asked > longest:
             return None
         ceiling = min(longest, self.limits.first_wait_seconds * 2.0 ** (self._failures - 1))
         drawn = ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards no secret
         return max(drawn, asked or 0.0)
 
 
-def persist(tries: Tries, operation: Callable[[], T | Fault]) -> T:
-    """Call until there is an answer; raises the last fault's error."""
+def retrying(tries: Tries, operation: Callable[[], T | OssFailure]) -> T:
+    """Call until there is an answer; raises the last failure's error."""
     while True:
         answer = operation()
-        if not isinstance(answer, Fault):
+        if not isinstance(answer, OssFailure):
             return answer
         tries.wait_after(answer)

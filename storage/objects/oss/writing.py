@@ -18,9 +18,9 @@ from fastcrc import crc64
 from oss2.models import PartInfo
 
 from storage.errors import Unavailable
-from storage.objects.oss.answers import Fault, broken
+from storage.objects.oss.answers import OssFailure, broken
 from storage.objects.oss.client import OssClient
-from storage.objects.oss.tries import Tries, TryLimits, persist
+from storage.objects.oss.tries import Tries, TryLimits, retrying
 from storage.uri import ObjectUri
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class PartLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MeasuredFile:
     """A file as it was when it was measured."""
 
     path: Path
@@ -47,37 +47,39 @@ class Source:
     crc64: int
 
 
-def measure(path: Path) -> Source:
+def measure(path: Path) -> MeasuredFile:
     """Read the file for its size and CRC-64."""
     with path.open("rb") as opened:
         size_bytes, crc = 0, crc64.xz(b"")
         while block := opened.read(_READ_BYTES):
             size_bytes, crc = size_bytes + len(block), crc64.xz(block, crc)
-    return Source(path, size_bytes, crc)
+    return MeasuredFile(path, size_bytes, crc)
 
 
-def put_whole(client: OssClient, uri: ObjectUri, source: Source, limits: TryLimits) -> None:
+def put_whole(client: OssClient, uri: ObjectUri, source: MeasuredFile, limits: TryLimits) -> None:
     """Send the file in one request; OSS refuses it unless its MD5 is as stated."""
     body = source.path.read_bytes()
     if crc64.xz(body) != source.crc64:
         raise _changed(source)
-    persist(Tries(limits), partial(_put, client, uri, body, source.crc64))
+    retrying(Tries(limits), partial(_put, client, uri, body, source.crc64))
 
 
-def _put(client: OssClient, uri: ObjectUri, body: bytes, crc: int) -> int | Fault:
+def _put(client: OssClient, uri: ObjectUri, body: bytes, crc: int) -> int | OssFailure:
     headers = {"Content-MD5": _md5(body)}
     answer = client.ask(str(uri), uri.bucket, lambda bucket: bucket.put_object(uri.key, body, headers))
-    if isinstance(answer, Fault):
+    if isinstance(answer, OssFailure):
         return answer
     return crc if answer.crc in {None, crc} else broken(str(uri), "it arrived damaged")
 
 
-def put_parts(client: OssClient, uri: ObjectUri, source: Source, limits: TryLimits, parts: PartLimits) -> int | None:
+def put_parts(
+    client: OssClient, uri: ObjectUri, source: MeasuredFile, limits: TryLimits, parts: PartLimits
+) -> int | None:
     """Send the file in parts and have OSS join them; return the CRC-64 that OSS states, None where the reply was lost.
 
     What was sent is given up when anything fails, so that nobody pays for it.
     """
-    upload_id = persist(Tries(limits), partial(_start, client, uri))
+    upload_id = retrying(Tries(limits), partial(_start, client, uri))
     with ExitStack() as undo:
         undo.callback(_abort, client, uri, upload_id)
         with source.path.open("rb") as opened:
@@ -86,14 +88,14 @@ def put_parts(client: OssClient, uri: ObjectUri, source: Source, limits: TryLimi
                 parts.parallel, thread_name_prefix="oss-part"
             ) as pool:  # after a failure none begins
                 sent = list(pool.map(send, *zip(*_cuts(source.size_bytes, parts.part_bytes), strict=True)))
-        stated = persist(Tries(limits), partial(_complete, client, uri, upload_id, sent))
+        stated = retrying(Tries(limits), partial(_complete, client, uri, upload_id, sent))
         undo.pop_all()
     return stated
 
 
-def _start(client: OssClient, uri: ObjectUri) -> str | Fault:
+def _start(client: OssClient, uri: ObjectUri) -> str | OssFailure:
     answer = client.ask(str(uri), uri.bucket, lambda bucket: bucket.init_multipart_upload(uri.key).upload_id)
-    return answer if isinstance(answer, Fault) else str(answer)
+    return answer if isinstance(answer, OssFailure) else str(answer)
 
 
 def _cuts(size_bytes: int, part_bytes: int) -> Iterator[tuple[int, range]]:
@@ -106,7 +108,7 @@ def _send_part(
     client: OssClient, uri: ObjectUri, upload_id: str, opened: BinaryIO, limits: TryLimits, number: int, span: range
 ) -> Any:
     body = os.pread(opened.fileno(), len(span), span.start)
-    return persist(Tries(limits), partial(_put_part, client, uri, upload_id, number, body))
+    return retrying(Tries(limits), partial(_put_part, client, uri, upload_id, number, body))
 
 
 def _put_part(client: OssClient, uri: ObjectUri, upload_id: str, number: int, body: bytes) -> Any:
@@ -114,30 +116,30 @@ def _put_part(client: OssClient, uri: ObjectUri, upload_id: str, number: int, bo
     answer = client.ask(
         what, uri.bucket, lambda bucket: bucket.upload_part(uri.key, upload_id, number, body, headers=headers)
     )
-    if isinstance(answer, Fault):
+    if isinstance(answer, OssFailure):
         return answer
     if answer.crc not in {None, crc64.xz(body)}:
         return broken(what, "it arrived damaged")
     return PartInfo(number, answer.etag)
 
 
-def _complete(client: OssClient, uri: ObjectUri, upload_id: str, sent: list[Any]) -> int | Fault | None:
+def _complete(client: OssClient, uri: ObjectUri, upload_id: str, sent: list[Any]) -> int | OssFailure | None:
     answer = client.ask(
         str(uri), uri.bucket, lambda bucket: bucket.complete_multipart_upload(uri.key, upload_id, sent).crc
     )
-    is_gone = isinstance(answer, Fault) and answer.code == "NoSuchUpload"
+    is_gone = isinstance(answer, OssFailure) and answer.code == "NoSuchUpload"
     return None if is_gone else answer  # joined already, by a request whose reply was lost, or aborted: look
 
 
 def _abort(client: OssClient, uri: ObjectUri, upload_id: str) -> None:
     for _ in range(3):
         answer = client.ask(str(uri), uri.bucket, lambda bucket: bucket.abort_multipart_upload(uri.key, upload_id))
-        if not isinstance(answer, Fault) or answer.code == "NoSuchUpload":
+        if not isinstance(answer, OssFailure) or answer.code == "NoSuchUpload":
             return
     log.warning("upload %s of %s could not be given up; a lifecycle rule for parts will remove it", upload_id, uri)
 
 
-def _changed(source: Source) -> Unavailable:
+def _changed(source: MeasuredFile) -> Unavailable:
     return Unavailable(f"{source.path} changed while it was uploaded")
 
 

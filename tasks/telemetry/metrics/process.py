@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import Metric
 
 from storage.errors import Unavailable
-from storage.tiers.breaker import State
+from storage.tiers.breaker import BreakerState
 from tasks.telemetry.metrics.families import Family, Labels, metrics
 from tasks.telemetry.pulse import Phase, Pulse
 
@@ -85,7 +85,7 @@ def _look_at_tiers(tiers: Tiers, found: Found) -> None:
         found["tamis_tier_misses"] += [((name, reason), count) for reason, count in counters.misses.items()]
         found["tamis_tier_fetched_bytes"].append(((name,), counters.fetched_bytes))
         found["tamis_tier_seconds"].append(((name,), counters.milliseconds / 1000))
-        found["tamis_tier_breaker_open"].append(((name,), float(counters.health.state is not State.CLOSED)))
+        found["tamis_tier_breaker_open"].append(((name,), float(counters.health.state is not BreakerState.CLOSED)))
         found["tamis_tier_stuck_calls"].append(((name,), counters.health.stuck_calls))
 
 

@@ -30,7 +30,7 @@ class AlluxioServer:
     @property
     def requests(self) -> list[str]:
         """``METHOD target`` of all there were."""
-        return [f"{entry.method} {entry.target}" for entry in self.wire.diary]
+        return [f"{entry.method} {entry.target}" for entry in self.wire.requests]
 
 
 @contextlib.contextmanager

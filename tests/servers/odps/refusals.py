@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from xml.sax.saxutils import escape
 
-from tests.servers.faults import Fault
+from tests.servers.faults import WireFault
 from tests.servers.wire import Response
 
 
@@ -26,10 +26,10 @@ def refused(refusal: Refusal) -> Response:
     return Response(refusal.status, _body(refusal.code, refusal.message), {"x-odps-request-id": uuid.uuid4().hex})
 
 
-def refusal_fault(status: int, code: str, *, retry_after_seconds: int | None = None) -> Fault:
+def refusal_fault(status: int, code: str, *, retry_after_seconds: int | None = None) -> WireFault:
     """A fault that answers with a code of MaxCompute's, such as 400 ``MetaTransactionFailed``, 429 ``FlowExceeded``."""
     headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
-    return Fault("status", status=status, headers=headers, body=_body(code, "injected by a fault rule"))
+    return WireFault("status", status=status, headers=headers, body=_body(code, "injected by a fault rule"))
 
 
 def _body(code: str, message: str) -> bytes:

@@ -27,7 +27,7 @@ from tests.servers.odps.tunnel_download import Snapshot, download_from_table
 from tests.servers.odps.tunnel_upload import Upload, upload_to_table
 from tests.servers.odps.upsert import Upsert, upsert_to_table
 from tests.servers.odps.values import restored, stored
-from tests.servers.wire import Entry, Request, Response, WireServer
+from tests.servers.wire import LoggedRequest, Request, Response, WireServer
 
 
 class OdpsServer:
@@ -87,9 +87,9 @@ class OdpsServer:
         return self._wire.faults
 
     @property
-    def diary(self) -> list[Entry]:
+    def requests(self) -> list[LoggedRequest]:
         """The requests so far."""
-        return self._wire.diary
+        return self._wire.requests
 
     def create_table(
         self,

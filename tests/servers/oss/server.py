@@ -16,7 +16,7 @@ from tests.servers.oss.reading import read
 from tests.servers.oss.refusals import Refused, refusal, xml
 from tests.servers.oss.shelf import Shelf, Stored
 from tests.servers.oss.signing import Key, check_signature
-from tests.servers.wire import Entry, Request, Response, WireServer
+from tests.servers.wire import LoggedRequest, Request, Response, WireServer
 
 REGION = "cn-hangzhou"
 KEY_ID, SECRET = "LTAItest0001", "s3cret-of-the-test-key"  # a client that may do everything
@@ -54,9 +54,9 @@ class OssServer:
         return self._wire.faults
 
     @property
-    def diary(self) -> list[Entry]:
+    def requests(self) -> list[LoggedRequest]:
         """What was asked, in order."""
-        return self._wire.diary
+        return self._wire.requests
 
     def put(self, bucket: str, key: str, body: bytes) -> None:
         """Store an object without a request; the bucket is made where there is none."""

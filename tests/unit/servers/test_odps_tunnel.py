@@ -10,7 +10,7 @@ import pytest
 from odps import ODPS, errors
 from odps.tunnel import TableTunnel
 
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.refusals import refusal_fault
 from tests.servers.odps.server import OdpsServer
 
@@ -247,7 +247,7 @@ def test_nothing_is_sent_or_committed_after_the_commit(server, tunnel):
 def test_a_commit_whose_reply_is_lost_was_applied_once(server, tunnel):
     session = upload(tunnel)
     send(session, ["a"], block_id=0)
-    server.faults.add(Rule(Fault("lose_reply"), COMMITS, times=1))
+    server.faults.add(Rule(WireFault("lose_reply"), COMMITS, times=1))
     with pytest.raises(errors.ODPSError, match="StatusConflict"):  # to the SDK's own second try
         session.commit([0])
     assert video_ids(server) == ["a"]
@@ -265,7 +265,7 @@ def test_a_commit_into_a_partition_that_is_gone_is_refused(server, tunnel):
 @both_formats
 def test_a_body_that_was_corrupted_on_the_way_is_refused(server, tunnel, is_arrow):
     session = upload(tunnel)
-    server.faults.add(Rule(Fault("flip_upload"), SENDS_BLOCK, times=1))
+    server.faults.add(Rule(WireFault("flip_upload"), SENDS_BLOCK, times=1))
     with pytest.raises(errors.ODPSError, match="CorruptedDataStream"):
         send(session, ["a" * 5000], block_id=0, is_arrow=is_arrow)
     assert session.get_block_list() == []
@@ -275,9 +275,9 @@ def test_a_body_that_was_corrupted_on_the_way_is_refused(server, tunnel, is_arro
 def test_rows_that_were_corrupted_on_the_way_are_fetched_again(server, tunnel, is_arrow):
     server.insert("videos", rows("a" * 5000), "ds=1")
     session = tunnel.create_download_session("videos", partition_spec="ds=1")
-    server.faults.add(Rule(Fault("flip"), READS, times=1))
+    server.faults.add(Rule(WireFault("flip"), READS, times=1))
     assert read(session, is_arrow=is_arrow) == [("a" * 5000, 0)]
-    assert server.faults.struck() == 1
+    assert server.faults.injected() == 1
 
 
 @both_formats

@@ -8,7 +8,7 @@ import pytest
 from odps import ODPS, errors
 from odps.tunnel import TableTunnel
 
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.server import OdpsServer
 
 COLUMNS = {"video_id": "string", "n": "bigint", "score": "double"}
@@ -75,9 +75,9 @@ def test_the_same_rows_upserted_again_change_nothing(server, odps, session):
 
 def test_a_commit_whose_reply_is_lost_may_be_repeated(server, session):
     send(session, [("a", 1)])
-    server.faults.add(Rule(Fault("lose_reply"), r"^POST .*upsertid=", times=1))
+    server.faults.add(Rule(WireFault("lose_reply"), r"^POST .*upsertid=", times=1))
     session.commit()
-    assert server.faults.struck() == 1
+    assert server.faults.injected() == 1
     assert numbers(server) == {"old": 0, "a": 1}
 
 
@@ -90,7 +90,7 @@ def test_an_aborted_session_changes_nothing(server, session):
 
 
 def test_a_corrupted_body_is_refused(server, session):
-    server.faults.add(Rule(Fault("flip_upload"), r"^PUT .*upsertid=", times=1))
+    server.faults.add(Rule(WireFault("flip_upload"), r"^PUT .*upsertid=", times=1))
     with pytest.raises(errors.ODPSError, match="CorruptedDataStream"):
         send(session, [("a" * 5000, 1)])
 

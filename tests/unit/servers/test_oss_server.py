@@ -9,7 +9,7 @@ import oss2
 import pytest
 from fastcrc import crc64
 
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 from tests.servers.oss.signing import Key
 
@@ -245,14 +245,14 @@ def test_a_session_needs_its_token(server: OssServer, client: Open, provider_aut
 
 def test_a_flipped_bit_passes_the_sdk_s_reader(bucket: oss2.Bucket, server: OssServer) -> None:
     server.put("videos", "clip", b"0000")
-    server.faults.add(Rule(Fault("flip")))
+    server.faults.add(Rule(WireFault("flip")))
     got = bucket.get_object("clip")
     assert got.read() == b"0010"
     assert got.client_crc != got.server_crc
 
 
 def test_a_flipped_upload_is_seen_in_the_answer(bucket: oss2.Bucket, server: OssServer) -> None:
-    server.faults.add(Rule(Fault("flip_upload")))
+    server.faults.add(Rule(WireFault("flip_upload")))
     with pytest.raises(oss2.exceptions.InconsistentError):
         bucket.put_object("clip", b"0000")
     assert server.objects() == {("videos", "clip"): b"0010"}

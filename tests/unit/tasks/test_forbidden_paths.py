@@ -107,7 +107,7 @@ def test_a_path_that_leads_elsewhere_is_recorded_and_nothing_is_asked(
 ) -> None:
     reason = "bad_row" if not bucket or not path or "\ud800" in path else "forbidden_path"  # no text, no path at all
     assert download(record(bucket, path), rt) == {reason: 1}
-    assert (alluxio.requests, oss.diary) == ([], [])
+    assert (alluxio.requests, oss.requests) == ([], [])
     assert (rt.spool.usage().files, len(rt.deferred)) == (0, 0)
 
 

@@ -16,7 +16,7 @@ from storage.aliyun.credentials import Credentials, RenewingProvider, StaticProv
 from storage.aliyun.profile_files import read_profile, read_token
 from storage.aliyun.ram_role import RamRole
 from storage.errors import Unavailable, UsageError
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.wire import Request, Response, WireServer, serving
 
 SECRET, TOKEN = "sEcReT0123456789", "tOkEn+/abc=="
@@ -289,9 +289,11 @@ def test_a_role_that_is_not_there_is_named(service: WireServer) -> None:
         RamRole("other", service.url).load()
 
 
-@pytest.mark.parametrize("fault", [Fault("status", 500), Fault("reset"), Fault("truncate"), Fault("hang", seconds=30)])
+@pytest.mark.parametrize(
+    "fault", [WireFault("status", 500), WireFault("reset"), WireFault("truncate"), WireFault("hang", seconds=30)]
+)
 def test_a_metadata_service_in_trouble_is_unavailable(
-    service: WireServer, fault: Fault, caplog: pytest.LogCaptureFixture
+    service: WireServer, fault: WireFault, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     service.faults.add(Rule(fault, "fleet"))

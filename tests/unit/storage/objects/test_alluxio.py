@@ -13,7 +13,7 @@ from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.protocol import ObjectStat
 from storage.uri import ObjectUri
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 
 CLIP = ObjectUri("videos", "2025/clip.mp4")
 CONTENT = bytes(range(256)) * 10_000
@@ -80,14 +80,16 @@ def test_what_is_not_there_is_missing(store: AlluxioHttpStore) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 429, 500, 503])
 def test_any_other_answer_is_unavailable(server: AlluxioServer, store: AlluxioHttpStore, status: int) -> None:
-    server.wire.faults.add(Rule(Fault("status", status=status)))
+    server.wire.faults.add(Rule(WireFault("status", status=status)))
     with pytest.raises(Unavailable, match=f"answer {status}"):
         store.stat(CLIP)
 
 
 def test_a_redirect_is_not_followed(server: AlluxioServer, store: AlluxioHttpStore) -> None:
     server.objects["elsewhere"] = b"secret"
-    server.wire.faults.add(Rule(Fault("status", status=307, headers={"Location": f"{server.url}/elsewhere"}), times=1))
+    server.wire.faults.add(
+        Rule(WireFault("status", status=307, headers={"Location": f"{server.url}/elsewhere"}), times=1)
+    )
     with pytest.raises(Unavailable, match="answer 307"):
         store.stat(CLIP)
     assert server.requests == ["HEAD /videos/2025/clip.mp4"]
@@ -104,25 +106,25 @@ def test_a_server_that_is_away_is_unavailable() -> None:
 def test_a_server_that_hangs_is_unavailable_after_the_timeout(server: AlluxioServer, method: str) -> None:
     store = AlluxioHttpStore(server.url, timeout_seconds=0.2)
     stat = store.stat(CLIP)
-    server.wire.faults.add(Rule(Fault("hang", seconds=60), method))
+    server.wire.faults.add(Rule(WireFault("hang", seconds=60), method))
     with pytest.raises(Unavailable, match="timed out"):
         fetched(store, stat=stat if method == "GET" else None)
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: AlluxioServer, store: AlluxioHttpStore) -> None:
-    server.wire.faults.add(Rule(Fault("truncate"), "GET", times=2))
+    server.wire.faults.add(Rule(WireFault("truncate"), "GET", times=2))
     assert fetched(store) == CONTENT
     assert [request for request in server.requests if request.startswith("GET")] == ["GET /videos/2025/clip.mp4"] * 3
 
 
 def test_one_that_breaks_again_and_again_is_unavailable(server: AlluxioServer, store: AlluxioHttpStore) -> None:
-    server.wire.faults.add(Rule(Fault("truncate"), "GET"))
+    server.wire.faults.add(Rule(WireFault("truncate"), "GET"))
     with pytest.raises(Unavailable, match="broke off after"):
         fetched(store)
 
 
 def test_one_that_brings_nothing_is_not_asked_again(server: AlluxioServer, store: AlluxioHttpStore) -> None:
-    server.wire.faults.add(Rule(Fault("reset"), "GET"))
+    server.wire.faults.add(Rule(WireFault("reset"), "GET"))
     with pytest.raises(Unavailable):
         fetched(store)
     assert sum(request.startswith("GET") for request in server.requests) == 1
@@ -140,7 +142,7 @@ def test_another_object_between_stat_and_fetch_is_noticed(server: AlluxioServer,
 
 def test_another_object_between_break_and_resumption_is_noticed(store: AlluxioHttpStore, server: AlluxioServer) -> None:
     stat = store.stat(CLIP)
-    server.wire.faults.add(Rule(Fault("truncate"), "GET", times=1))
+    server.wire.faults.add(Rule(WireFault("truncate"), "GET", times=1))
 
     class Replacing(io.BytesIO):
         def write(self, block: object) -> int:

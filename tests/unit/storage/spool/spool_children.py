@@ -29,7 +29,7 @@ ONLY_LOOKS |= {
     "_is_regular",
     "_fits",
     "shortfall_bytes",
-    "disk_faults",
+    "spool_disk_faults",
     "_faults",
     "_check_key",
 }

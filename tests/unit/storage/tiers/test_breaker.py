@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.tiers.breaker import Breaker, BreakerLimits, State
+from storage.tiers.breaker import Breaker, BreakerLimits, BreakerState
 
 LIMITS = BreakerLimits(failures=3, pause_seconds=5, longest_pause_seconds=20)
 
@@ -32,14 +32,14 @@ def call(breaker: Breaker, *, is_answered: bool | None, kind: str = "stat") -> b
     """Call through the breaker; returns whether it let the call through."""
     ticket = breaker.admit()
     if ticket is not None:
-        breaker.settle(ticket, kind, is_answered=is_answered)
+        breaker.record(ticket, kind, is_answered=is_answered)
     return ticket is not None
 
 
 def opened(breaker: Breaker, kind: str = "stat") -> None:
     for _ in range(LIMITS.failures):
         call(breaker, is_answered=False, kind=kind)
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
@@ -48,9 +48,9 @@ def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
     call(breaker, is_answered=True)
     for _ in range(2):
         call(breaker, is_answered=False)
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     call(breaker, is_answered=False)
-    assert (breaker.state, breaker.openings) == (State.OPEN, 1)
+    assert (breaker.state, breaker.openings) == (BreakerState.OPEN, 1)
     assert not call(breaker, is_answered=True)
 
 
@@ -58,15 +58,15 @@ def test_a_mount_that_answers_stats_but_hangs_in_reads_opens_it(breaker: Breaker
     for _ in range(3):
         call(breaker, is_answered=True, kind="stat")
         call(breaker, is_answered=False, kind="fetch")
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_what_says_nothing_about_the_store_neither_opens_nor_clears(breaker: Breaker) -> None:
     for answer in (False, None, False, None, None):
         call(breaker, is_answered=answer)
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     call(breaker, is_answered=False)
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_after_the_pause_one_probe_is_let_through_and_its_success_closes(breaker: Breaker, clock: Clock) -> None:
@@ -75,13 +75,13 @@ def test_after_the_pause_one_probe_is_let_through_and_its_success_closes(breaker
     assert breaker.admit() is None
     assert breaker.wait_seconds == pytest.approx(0.1)
     clock.now += 0.2
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.state is BreakerState.HALF_OPEN
     probe = breaker.admit()
     assert probe is not None
     assert breaker.admit() is None
     assert breaker.wait_seconds == LIMITS.pause_seconds
-    breaker.settle(probe, "stat", is_answered=True)
-    assert breaker.state is State.CLOSED
+    breaker.record(probe, "stat", is_answered=True)
+    assert breaker.state is BreakerState.CLOSED
     assert call(breaker, is_answered=True)
 
 
@@ -91,7 +91,7 @@ def test_a_probe_that_fails_doubles_the_pause_up_to_its_limit(breaker: Breaker, 
         assert breaker.wait_seconds == pytest.approx(pause_seconds)
         clock.now += pause_seconds
         assert call(breaker, is_answered=False)
-        assert breaker.state is State.OPEN
+        assert breaker.state is BreakerState.OPEN
     clock.now += 20
     assert call(breaker, is_answered=True)
     opened(breaker)
@@ -102,18 +102,18 @@ def test_a_probe_without_a_verdict_leaves_its_place_to_the_next(breaker: Breaker
     opened(breaker)
     clock.now += 5
     assert call(breaker, is_answered=None)
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.state is BreakerState.HALF_OPEN
     assert call(breaker, is_answered=True)
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_closed_by_a_stat_it_opens_at_the_next_read_that_fails(breaker: Breaker, clock: Clock) -> None:
     opened(breaker, "fetch")
     clock.now += 5
     call(breaker, is_answered=True, kind="stat")
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     call(breaker, is_answered=False, kind="fetch")
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_calls_from_before_it_opened_no_longer_matter(breaker: Breaker, clock: Clock) -> None:
@@ -123,9 +123,9 @@ def test_calls_from_before_it_opened_no_longer_matter(breaker: Breaker, clock: C
     probe = breaker.admit()
     for ticket, is_answered in zip(late, (True, False, None), strict=True):
         assert ticket is not None
-        breaker.settle(ticket, "stat", is_answered=is_answered)
+        breaker.record(ticket, "stat", is_answered=is_answered)
     assert breaker.admit() is None
-    assert (probe is not None, breaker.state, breaker.openings) == (True, State.HALF_OPEN, 1)
+    assert (probe is not None, breaker.state, breaker.openings) == (True, BreakerState.HALF_OPEN, 1)
 
 
 def test_of_many_threads_one_gets_to_probe(breaker: Breaker, clock: Clock) -> None:

@@ -18,7 +18,7 @@ from storage.tiers.breaker import BreakerLimits
 from storage.tiers.guard import TierLimits
 from storage.uri import ObjectUri
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.oss.server import OssServer
 from tests.unit.storage.objects.oss.oss_stores import open_store
 from tests.unit.storage.tiers.tier_stores import place
@@ -73,8 +73,8 @@ def tiers(tmp_path: Path, oss: OssServer, alluxio: AlluxioServer) -> Tiers:
 def test_a_turned_byte_never_reaches_who_reads_the_file(
     tiers: Tiers, spool: Spool, oss: OssServer, alluxio: AlluxioServer
 ) -> None:
-    alluxio.wire.faults.add(Rule(Fault("flip"), "^GET", probability=0.5))
-    oss.faults.add(Rule(Fault("flip"), "^GET", probability=0.2))
+    alluxio.wire.faults.add(Rule(WireFault("flip"), "^GET", probability=0.5))
+    oss.faults.add(Rule(WireFault("flip"), "^GET", probability=0.2))
     served: Counter[str] = Counter()
     for number in range(OBJECTS):
         video = tiers.download(uri_of(number), use_alluxio=True, spool=spool, holder="run:1")
@@ -90,8 +90,8 @@ def test_a_turned_byte_never_reaches_who_reads_the_file(
 def test_where_every_byte_is_damaged_nothing_is_served(
     tiers: Tiers, spool: Spool, oss: OssServer, alluxio: AlluxioServer
 ) -> None:
-    alluxio.wire.faults.add(Rule(Fault("flip"), "^GET"))
-    oss.faults.add(Rule(Fault("flip"), "^GET"))
+    alluxio.wire.faults.add(Rule(WireFault("flip"), "^GET"))
+    oss.faults.add(Rule(WireFault("flip"), "^GET"))
     for number in range(0, OBJECTS, 12):  # neither is whole on the mount
         with pytest.raises((ObjectCorrupt, Unavailable)):
             tiers.download(uri_of(number), use_alluxio=True, spool=spool, holder="run:1")

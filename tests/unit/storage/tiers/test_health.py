@@ -13,17 +13,17 @@ from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.directory import DirectoryStore
 from storage.spool import Spool
 from storage.tiers import SpooledVideo, Tier, Tiers
-from storage.tiers.breaker import BreakerLimits, State
+from storage.tiers.breaker import BreakerLimits, BreakerState
 from storage.tiers.guard import TierLimits
-from storage.tiers.time_limits import Patience
+from storage.tiers.time_limits import TimeLimits
 from storage.uri import ObjectUri
 from tests.servers.alluxio.server import serving_alluxio
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.unit.storage.tiers.tier_stores import CLIP, CONTENT, WatchedStore, place
 
 PATIENT = TierLimits(breaker=BreakerLimits(failures=3, pause_seconds=600))
 HASTY = TierLimits(
-    Patience(silence_seconds=0.3, total_seconds=60, most_stuck=4), BreakerLimits(failures=3, pause_seconds=600)
+    TimeLimits(silence_seconds=0.3, total_seconds=60, max_stuck_calls=4), BreakerLimits(failures=3, pause_seconds=600)
 )
 EAGER = TierLimits(breaker=BreakerLimits(failures=3, pause_seconds=0, longest_pause_seconds=0))
 
@@ -75,14 +75,14 @@ def test_a_mount_that_hangs_is_a_miss_after_its_timeout_and_soon_left_alone(
     assert reasons == ["tier_timeout"] * 3 + ["tier_open"] * 2
     assert cpfs.asked[kind] == 3
     health = tiers.counters()["cpfs"].health
-    assert (health.state, health.openings, health.stuck_calls, health.abandoned_calls) == (State.OPEN, 1, 3, 3)
+    assert (health.state, health.openings, health.stuck_calls, health.abandoned_calls) == (BreakerState.OPEN, 1, 3, 3)
     assert spool.usage().reserved_bytes == 0
 
 
 def test_no_more_calls_hang_than_allowed_whatever_the_breaker_says(
     spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
-    limits = TierLimits(Patience(silence_seconds=0.05, most_stuck=2), EAGER.breaker)
+    limits = TierLimits(TimeLimits(silence_seconds=0.05, max_stuck_calls=2), EAGER.breaker)
     tiers = open_tiers(cpfs, oss, cpfs_limits=limits, oss_limits=PATIENT)
     cpfs.hangs.add("stat")
     reasons = [download(tiers, spool).misses["cpfs"] for _ in range(4)]
@@ -99,7 +99,7 @@ def test_a_mount_that_is_well_again_is_taken_back(spool: Spool, cpfs: WatchedSto
     assert tiers.counters()["cpfs"].health.openings == 1
     cpfs.fails.clear()
     assert download(tiers, spool).tier == "cpfs"
-    assert tiers.counters()["cpfs"].health.state is State.CLOSED
+    assert tiers.counters()["cpfs"].health.state is BreakerState.CLOSED
 
 
 def test_a_missing_object_is_an_answer_and_opens_nothing(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
@@ -107,7 +107,7 @@ def test_a_missing_object_is_an_answer_and_opens_nothing(spool: Spool, cpfs: Wat
     for n in range(5):
         with pytest.raises(ObjectMissing):
             download(tiers, spool, ObjectUri("videos", f"{n}.mp4"))
-    assert {counters.health.state for counters in tiers.counters().values()} == {State.CLOSED}
+    assert {counters.health.state for counters in tiers.counters().values()} == {BreakerState.CLOSED}
 
 
 def test_a_full_spool_says_nothing_about_a_tier(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
@@ -116,7 +116,7 @@ def test_a_full_spool_says_nothing_about_a_tier(spool: Spool, cpfs: WatchedStore
     for _ in range(5):
         with pytest.raises(SpoolFull):
             download(tiers, spool)
-    assert {counters.health.state for counters in tiers.counters().values()} == {State.CLOSED}
+    assert {counters.health.state for counters in tiers.counters().values()} == {BreakerState.CLOSED}
 
 
 def test_an_object_store_that_is_down_is_left_alone_and_its_rows_wait(
@@ -159,7 +159,7 @@ def test_a_worker_of_alluxio_that_hangs_is_a_miss(spool: Spool, oss: WatchedStor
     with serving_alluxio({"videos/clip.mp4": CONTENT}) as server:
         alluxio = Tier("alluxio", AlluxioHttpStore(server.url), needs_opt_in=True, limits=HASTY)
         tiers = Tiers([alluxio, Tier("oss", oss)], max_object_bytes=900)
-        server.wire.faults.add(Rule(Fault("hang", seconds=60), "GET"))
+        server.wire.faults.add(Rule(WireFault("hang", seconds=60), "GET"))
         video = download(tiers, spool)
     assert (video.tier, video.misses["alluxio"].split(":")[0]) == ("oss", "tier_timeout")
 
@@ -167,14 +167,14 @@ def test_a_worker_of_alluxio_that_hangs_is_a_miss(spool: Spool, oss: WatchedStor
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (Fault("status", status=503), "store_unavailable"),
-        (Fault("truncate"), "store_unavailable"),
-        (Fault("flip"), "wrong_checksum"),
-        (Fault("reset"), "store_unavailable"),
+        (WireFault("status", status=503), "store_unavailable"),
+        (WireFault("truncate"), "store_unavailable"),
+        (WireFault("flip"), "wrong_checksum"),
+        (WireFault("reset"), "store_unavailable"),
     ],
 )
 def test_whatever_alluxio_does_wrong_the_object_is_right(
-    spool: Spool, tmp_path: Path, fault: Fault, reason: str
+    spool: Spool, tmp_path: Path, fault: WireFault, reason: str
 ) -> None:
     oss = WatchedStore(tmp_path / "oss", states_checksum=True)
     place(oss.root)

@@ -36,12 +36,12 @@ class World:
     def bodies_read(self) -> int:
         """How many objects were read, on whichever tier."""
         reads = [request for request in self.alluxio.requests if request.startswith("GET")]
-        return self.cpfs.asked["fetch"] + len(reads) + sum(entry.method == "GET" for entry in self.oss.diary)
+        return self.cpfs.asked["fetch"] + len(reads) + sum(entry.method == "GET" for entry in self.oss.requests)
 
     @property
     def questions(self) -> int:
         """How often any tier was asked anything."""
-        return self.cpfs.asked.total() + len(self.alluxio.requests) + len(self.oss.diary)
+        return self.cpfs.asked.total() + len(self.alluxio.requests) + len(self.oss.requests)
 
     def download(self, uri: ObjectUri) -> None:
         self.tiers.download(uri, use_alluxio=True, spool=self.spool, holder="run:1")

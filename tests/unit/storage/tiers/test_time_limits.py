@@ -9,9 +9,9 @@ from typing import BinaryIO
 import pytest
 
 from storage.errors import ObjectMissing
-from storage.tiers.time_limits import HelperThreads, Patience, TierTimeout
+from storage.tiers.time_limits import HelperThreads, TierTimeout, TimeLimits
 
-SHORT = Patience(silence_seconds=0.05, total_seconds=60, most_stuck=2)
+SHORT = TimeLimits(silence_seconds=0.05, total_seconds=60, max_stuck_calls=2)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_an_answer_is_returned_and_an_error_raised_as_they_are() -> None:
-    helpers = HelperThreads("cpfs", Patience())
+    helpers = HelperThreads("cpfs", TimeLimits())
     assert helpers.call(lambda: 42) == 42
 
     def fail() -> None:
@@ -57,7 +57,7 @@ def test_bytes_arrive_whole_and_in_order_in_the_callers_thread() -> None:
             assert into.write(buffer) == 3
 
     target = Target()
-    HelperThreads("cpfs", Patience()).stream(fetch, target)
+    HelperThreads("cpfs", TimeLimits()).stream(fetch, target)
     assert target.getvalue() == b"".join(bytes([n, n, n]) for n in range(200))
     assert Target.writers == {threading.get_ident()}
 
@@ -94,7 +94,7 @@ def test_a_read_that_stops_half_way_is_left_behind_and_writes_no_more(release: t
 
 
 def test_one_that_trickles_is_given_up_after_its_time_in_all(release: threading.Event) -> None:
-    helpers = HelperThreads("cpfs", Patience(silence_seconds=30, total_seconds=0.2))
+    helpers = HelperThreads("cpfs", TimeLimits(silence_seconds=30, total_seconds=0.2))
 
     def trickle(into: BinaryIO) -> None:
         while not release.wait(0.01):
@@ -106,7 +106,7 @@ def test_one_that_trickles_is_given_up_after_its_time_in_all(release: threading.
 
 
 def test_a_caller_that_fails_leaves_no_helper_behind() -> None:
-    helpers, blocks = HelperThreads("cpfs", Patience()), 0
+    helpers, blocks = HelperThreads("cpfs", TimeLimits()), 0
 
     class Full(io.BytesIO):
         def write(self, _block: object) -> int:

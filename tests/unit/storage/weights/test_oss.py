@@ -13,7 +13,7 @@ from storage.objects.oss.client import OssPlace
 from storage.objects.oss.store import OssStore
 from storage.objects.oss.tries import TryLimits
 from storage.weights import DownloadPlan, WeightsStore, read_reference
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 from tests.unit.storage.weights.weights_children import content_of, sha256_of
 
@@ -40,31 +40,31 @@ def weights(server: OssServer, tmp_path: Path) -> WeightsStore:
 
 
 def gets(server: OssServer) -> int:
-    return sum(one.method == "GET" for one in server.diary)
+    return sum(one.method == "GET" for one in server.requests)
 
 
 def test_a_file_is_downloaded_in_parts_once(server, weights):
     assert weights.ensure(MODEL).read_bytes() == CONTENT
     assert weights.ensure(MODEL).read_bytes() == CONTENT
     assert gets(server) == PARTS
-    assert [one.status for one in server.diary if one.method == "GET"] == [206] * PARTS
+    assert [one.status for one in server.requests if one.method == "GET"] == [206] * PARTS
 
 
 @pytest.mark.parametrize("kind", ["status", "reset", "truncate", "lose_reply"])
 def test_trouble_that_passes_is_outlived(server, weights, kind):
-    server.faults.add(Rule(Fault(kind), "GET", times=3, skip=2))
+    server.faults.add(Rule(WireFault(kind), "GET", times=3, skip=2))
     assert weights.ensure(MODEL).read_bytes() == CONTENT
-    assert server.faults.struck() == 3
+    assert server.faults.injected() == 3
 
 
 def test_bytes_damaged_on_the_way_are_fetched_once_more(server, weights):
-    server.faults.add(Rule(Fault("flip"), "GET", times=1))
+    server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     assert weights.ensure(MODEL).read_bytes() == CONTENT
     assert gets(server) == 2 * PARTS
 
 
 def test_a_network_that_damages_everything_is_named(server, weights, tmp_path):
-    server.faults.add(Rule(Fault("flip"), "GET"))
+    server.faults.add(Rule(WireFault("flip"), "GET"))
     with pytest.raises(Unavailable, match="damaged on the way 2 times"):
         weights.ensure(MODEL)
     assert [path.suffix for path in (tmp_path / "weights" / "files").iterdir()] == [".lock"]
@@ -78,7 +78,7 @@ def test_an_object_that_is_not_the_pinned_one_is_fetched_once(server, weights):
 
 
 def test_an_outage_keeps_what_is_there(server, weights):
-    server.faults.add(Rule(Fault("status"), "GET", skip=5))
+    server.faults.add(Rule(WireFault("status"), "GET", skip=5))
     with pytest.raises(Unavailable):
         weights.ensure(MODEL)
     server.faults.clear()
@@ -88,7 +88,7 @@ def test_an_outage_keeps_what_is_there(server, weights):
 
 
 def test_an_object_replaced_meanwhile_is_begun_anew(server, weights):
-    server.faults.add(Rule(Fault("status"), "GET", skip=5))
+    server.faults.add(Rule(WireFault("status"), "GET", skip=5))
     with pytest.raises(Unavailable):
         weights.ensure(MODEL)
     server.faults.clear()

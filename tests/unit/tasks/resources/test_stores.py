@@ -11,7 +11,7 @@ from tasks.cli.doctor import Finding, check_tiers
 from tasks.resources.stores import open_tiers
 from tasks.settings import Settings, SettingsError
 from tests.servers.alluxio.server import serving_alluxio
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 
 
 def configured(tmp_path: Path, **environ: object) -> Settings:
@@ -93,7 +93,7 @@ def test_doctor_asks_alluxio_over_http_and_waits_no_longer_than_a_download(
             tmp_path, object_root=roots["object_root"], alluxio_url=server.url, alluxio_timeout_seconds=0.3
         )
         assert findings(settings)["tier alluxio"].is_well
-        server.wire.faults.add(Rule(Fault("hang", seconds=60)))
+        server.wire.faults.add(Rule(WireFault("hang", seconds=60)))
         alluxio = findings(settings)["tier alluxio"]
     assert not alluxio.is_well
     assert server.url in alluxio.remedy

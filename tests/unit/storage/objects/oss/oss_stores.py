@@ -38,7 +38,7 @@ def fetched(store: OssStore, uri: ObjectUri = CLIP) -> bytes:
 
 def asked(server: OssServer, method: str, *, pattern: str = "") -> list[int]:
     """The statuses of the requests of one method, in order; 0 where no reply was sent."""
-    return [entry.status for entry in server.diary if entry.method == method and pattern in entry.target]
+    return [entry.status for entry in server.requests if entry.method == method and pattern in entry.target]
 
 
 class OnFirstWrite(io.BytesIO):

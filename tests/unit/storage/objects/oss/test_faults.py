@@ -14,21 +14,21 @@ from storage.errors import StorageError
 from storage.objects.oss.store import HELD_BYTES, OssStore
 from storage.objects.oss.tries import TryLimits
 from storage.uri import ObjectUri
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.oss.server import OssServer
 from tests.unit.storage.objects.oss.oss_stores import PARTS, open_store
 
 THREADS = 6
 FAULTS = {
-    "status": Fault("status", 503),
-    "throttle": Fault("status", 429, headers={"Retry-After": "0"}),
-    "slow": Fault("slow", seconds=0.01),
-    "hang": Fault("hang", seconds=60),
-    "reset": Fault("reset"),
-    "truncate": Fault("truncate"),
-    "flip": Fault("flip"),
-    "flip_upload": Fault("flip_upload"),
-    "lose_reply": Fault("lose_reply"),
+    "status": WireFault("status", 503),
+    "throttle": WireFault("status", 429, headers={"Retry-After": "0"}),
+    "slow": WireFault("slow", seconds=0.01),
+    "hang": WireFault("hang", seconds=60),
+    "reset": WireFault("reset"),
+    "truncate": WireFault("truncate"),
+    "flip": WireFault("flip"),
+    "flip_upload": WireFault("flip_upload"),
+    "lose_reply": WireFault("lose_reply"),
 }
 KINDS = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 LIMITS = TryLimits(attempts=6, first_wait_seconds=0.002, longest_wait_seconds=0.02, deadline_seconds=120)
@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[OssServer]:
 
 
 @pytest.fixture
-def store(server: OssServer, fault: Fault) -> OssStore:
+def store(server: OssServer, fault: WireFault) -> OssStore:
     return open_store(server, limits=LIMITS, read_timeout_seconds=1.0 if fault.kind == "hang" else 30.0)
 
 
@@ -72,7 +72,7 @@ def outcomes(call: Callable[[int], bytes], count: int) -> list[bytes | StorageEr
 
 
 @KINDS
-def test_every_object_arrives_as_it_is_or_not_at_all(server: OssServer, store: OssStore, fault: Fault) -> None:
+def test_every_object_arrives_as_it_is_or_not_at_all(server: OssServer, store: OssStore, fault: WireFault) -> None:
     contents = [content_of(number, size_bytes) for number, size_bytes in enumerate(FETCHED_SIZES)]
     for number, content in enumerate(contents):
         server.put("videos", uri_of(number).key, content)
@@ -84,7 +84,7 @@ def test_every_object_arrives_as_it_is_or_not_at_all(server: OssServer, store: O
         return into.getvalue()
 
     found = outcomes(fetch, len(contents))
-    assert server.faults.struck() >= 30
+    assert server.faults.injected() >= 30
     errors = [one for one in found if isinstance(one, StorageError)]
     assert all(isinstance(one, StorageError) or one == content for one, content in zip(found, contents, strict=True))
     assert len(errors) <= len(found) // 20, errors
@@ -92,7 +92,7 @@ def test_every_object_arrives_as_it_is_or_not_at_all(server: OssServer, store: O
 
 @KINDS
 def test_every_file_is_stored_as_it_is_or_not_at_all(
-    server: OssServer, store: OssStore, tmp_path: Path, fault: Fault
+    server: OssServer, store: OssStore, tmp_path: Path, fault: WireFault
 ) -> None:
     contents = [content_of(number, size_bytes) for number, size_bytes in enumerate(PUT_SIZES)]
     for number, content in enumerate(contents):
@@ -105,7 +105,7 @@ def test_every_file_is_stored_as_it_is_or_not_at_all(
 
     found = outcomes(put, len(contents))
     stored = server.objects()
-    assert server.faults.struck() >= 5
+    assert server.faults.injected() >= 5
     assert all(stored[uri.bucket, uri.key] == contents[number] for number, uri in _stored(found))
     assert set(stored.values()) <= set(contents)  # nothing damaged stands there, not even after an error
     server.faults.clear()

@@ -16,7 +16,7 @@ from storage.objects.oss.store import HELD_BYTES, OssStore
 from storage.objects.oss.tries import TryLimits
 from storage.objects.protocol import ObjectStat
 from storage.uri import ObjectUri
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 from tests.servers.oss.signing import Key
 from tests.unit.storage.objects.oss.oss_stores import CLIP, LIMITS, OnFirstWrite, asked, fetched, open_store
@@ -56,7 +56,7 @@ def test_a_broken_connection_is_followed_by_one_that_goes_on_where_it_broke(
     server: OssServer, store: OssStore, content: bytes
 ) -> None:
     put(server, content)
-    server.faults.add(Rule(Fault("truncate"), "GET", times=3))
+    server.faults.add(Rule(WireFault("truncate"), "GET", times=3))
     assert fetched(store) == content
     assert asked(server, "GET") == [200, 206, 206, 206]
 
@@ -65,8 +65,8 @@ def test_a_connection_that_breaks_time_and_again_with_progress_is_not_given_up(
     server: OssServer, store: OssStore
 ) -> None:
     put(server, LARGE)
-    server.faults.add(Rule(Fault("truncate"), "GET", times=3))  # each brings over 1 MiB
-    server.faults.add(Rule(Fault("reset"), "GET", times=LIMITS.attempts - 2))
+    server.faults.add(Rule(WireFault("truncate"), "GET", times=3))  # each brings over 1 MiB
+    server.faults.add(Rule(WireFault("reset"), "GET", times=LIMITS.attempts - 2))
     assert fetched(store) == LARGE
     assert len(asked(server, "GET")) > LIMITS.attempts
 
@@ -77,7 +77,7 @@ def test_an_object_replaced_while_it_is_read_is_never_a_mixture(
 ) -> None:
     put(server, content)
     stat = store.stat(CLIP)
-    server.faults.add(Rule(Fault("truncate"), "GET", times=1))
+    server.faults.add(Rule(WireFault("truncate"), "GET", times=1))
     into = OnFirstWrite(lambda: put(server, content[::-1]))
     if content is SMALL:  # is written only when it is whole and right
         store.fetch(CLIP, stat, into)
@@ -101,7 +101,7 @@ def test_a_small_object_that_arrives_damaged_is_read_again_before_anything_is_ha
     server: OssServer, store: OssStore
 ) -> None:
     put(server, SMALL)
-    server.faults.add(Rule(Fault("flip"), "GET", times=1))
+    server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     assert fetched(store) == SMALL
 
 
@@ -109,9 +109,9 @@ def test_a_small_object_that_arrives_damaged_each_time_in_another_way_is_given_u
     server: OssServer, store: OssStore
 ) -> None:
     put(server, SMALL * 20)  # over 1 MiB: the bytes that arrive do not count as progress
-    server.faults.add(Rule(Fault("flip"), "GET", times=1))
-    server.faults.add(Rule(Fault("truncate"), "GET", times=1))  # the rest is flipped elsewhere
-    server.faults.add(Rule(Fault("flip"), "GET"))
+    server.faults.add(Rule(WireFault("flip"), "GET", times=1))
+    server.faults.add(Rule(WireFault("truncate"), "GET", times=1))  # the rest is flipped elsewhere
+    server.faults.add(Rule(WireFault("flip"), "GET"))
     with pytest.raises(Unavailable, match="damaged on the way"):
         fetched(store)
     assert len(asked(server, "GET")) == LIMITS.attempts + 1
@@ -119,7 +119,7 @@ def test_a_small_object_that_arrives_damaged_each_time_in_another_way_is_given_u
 
 def test_a_large_object_that_arrives_damaged_is_to_be_fetched_again(server: OssServer, store: OssStore) -> None:
     put(server, LARGE)
-    server.faults.add(Rule(Fault("flip"), "GET", times=1))
+    server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     with pytest.raises(Unavailable, match="damaged on the way"):
         fetched(store)
     assert fetched(store) == LARGE
@@ -128,7 +128,7 @@ def test_a_large_object_that_arrives_damaged_is_to_be_fetched_again(server: OssS
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 def test_the_same_wrong_bytes_twice_are_corrupt(server: OssServer, store: OssStore, content: bytes) -> None:
     put(server, content)
-    server.faults.add(Rule(Fault("flip"), "GET"))
+    server.faults.add(Rule(WireFault("flip"), "GET"))
     with pytest.raises(ObjectCorrupt, match="CRC-64"):
         fetched(store)
 
@@ -136,7 +136,7 @@ def test_the_same_wrong_bytes_twice_are_corrupt(server: OssServer, store: OssSto
 def test_a_stat_without_a_checksum_does_not_weaken_the_check(server: OssServer, store: OssStore) -> None:
     put(server, SMALL)
     stat = store.stat(CLIP)
-    server.faults.add(Rule(Fault("flip"), "GET"))
+    server.faults.add(Rule(WireFault("flip"), "GET"))
     with pytest.raises(ObjectCorrupt, match="CRC-64"):
         store.fetch(CLIP, ObjectStat(stat.size_bytes, stat.version), io.BytesIO())
 
@@ -166,7 +166,7 @@ def test_bytes_go_to_anything_that_can_write(server: OssServer, store: OssStore)
 def test_a_range_is_read_and_resumed(server: OssServer, store: OssStore, start: int, length: int) -> None:
     put(server, SMALL)
     stat, into = store.stat(CLIP), io.BytesIO()
-    server.faults.add(Rule(Fault("truncate"), "GET", times=1))
+    server.faults.add(Rule(WireFault("truncate"), "GET", times=1))
     store.read_range(CLIP, stat, start, length, into)
     assert into.getvalue() == SMALL[start : start + length]
 
@@ -193,7 +193,7 @@ def test_a_key_that_may_lead_elsewhere_is_refused_without_a_request(
         store.stat(ObjectUri("videos", key))
     with pytest.raises(ForbiddenPath):
         store.put(Path(__file__), ObjectUri("videos", key))
-    assert not server.diary
+    assert not server.requests
 
 
 def test_a_bucket_that_cannot_be_one_is_refused(server: OssServer, store: OssStore) -> None:
@@ -208,7 +208,7 @@ def refusing(server: OssServer, **credentials: str) -> StorageError:
     keys = Credentials(**{"access_key_id": KEY_ID, "access_key_secret": SECRET, **credentials})
     with pytest.raises(StorageError) as caught:
         fetched(open_store(server, StaticProvider(keys)))
-    assert len(server.diary) == 1  # asked once: the same request again gets the same answer
+    assert len(server.requests) == 1  # asked once: the same request again gets the same answer
     return caught.value
 
 
@@ -240,19 +240,19 @@ def test_a_policy_that_forbids_is_recorded(server: OssServer) -> None:
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (Fault("status", 301, headers={"Location": "http://127.0.0.1:1/"}), Unavailable),
-        (Fault("status", 400), Rejected),
-        (Fault("status", 404), ObjectMissing),
+        (WireFault("status", 301, headers={"Location": "http://127.0.0.1:1/"}), Unavailable),
+        (WireFault("status", 400), Rejected),
+        (WireFault("status", 404), ObjectMissing),
     ],
 )
 def test_an_answer_that_will_not_change_is_not_asked_for_again(
-    server: OssServer, store: OssStore, fault: Fault, kind: type[StorageError]
+    server: OssServer, store: OssStore, fault: WireFault, kind: type[StorageError]
 ) -> None:
     put(server, SMALL)
     server.faults.add(Rule(fault))
     with pytest.raises(kind):
         store.stat(CLIP)
-    assert len(server.diary) == 1
+    assert len(server.requests) == 1
 
 
 # ── trying again ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,27 +261,27 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again(
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_a_server_in_trouble_is_asked_again_and_then_given_up(server: OssServer, store: OssStore, status: int) -> None:
     put(server, SMALL)
-    server.faults.add(Rule(Fault("status", status), times=LIMITS.attempts - 1))
+    server.faults.add(Rule(WireFault("status", status), times=LIMITS.attempts - 1))
     assert store.stat(CLIP).size_bytes == len(SMALL)
     server.faults.clear()
-    server.diary.clear()
-    server.faults.add(Rule(Fault("status", status)))
+    server.requests.clear()
+    server.faults.add(Rule(WireFault("status", status)))
     with pytest.raises(Unavailable, match=str(status)):
         store.stat(CLIP)
-    assert len(server.diary) == LIMITS.attempts
+    assert len(server.requests) == LIMITS.attempts
 
 
 def test_a_server_that_asks_for_more_patience_than_we_have_is_left_alone_at_once(
     server: OssServer, store: OssStore
 ) -> None:
-    server.faults.add(Rule(Fault("status", 503, headers={"Retry-After": "60"})))
+    server.faults.add(Rule(WireFault("status", 503, headers={"Retry-After": "60"})))
     with pytest.raises(Unavailable):
         store.stat(CLIP)
-    assert len(server.diary) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_server_that_hangs_is_given_up(server: OssServer) -> None:
-    server.faults.add(Rule(Fault("hang", seconds=60)))
+    server.faults.add(Rule(WireFault("hang", seconds=60)))
     limits = TryLimits(attempts=2, first_wait_seconds=0.001)
     with pytest.raises(Unavailable, match="does not answer"):
         open_store(server, limits=limits, read_timeout_seconds=0.1).stat(CLIP)
@@ -296,7 +296,7 @@ def test_a_server_that_is_not_there_is_unavailable(server: OssServer, store: Oss
 def test_the_deadline_ends_a_transfer_that_goes_on_and_on(server: OssServer) -> None:
     put(server, LARGE)
     limits = TryLimits(attempts=1000, first_wait_seconds=0.001, longest_wait_seconds=0.001, deadline_seconds=0.3)
-    server.faults.add(Rule(Fault("reset"), "GET"))
+    server.faults.add(Rule(WireFault("reset"), "GET"))
     with pytest.raises(Unavailable, match=r"0\.3 s are over"):
         fetched(open_store(server, limits=limits))
 

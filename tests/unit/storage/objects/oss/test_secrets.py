@@ -15,7 +15,7 @@ import pytest
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import StorageError
 from storage.uri import ObjectUri
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.oss.server import REGION, OssServer
 from tests.servers.oss.signing import Key
 from tests.unit.storage.objects.oss.oss_stores import CLIP, fetched, open_store
@@ -62,7 +62,7 @@ def failures(server: OssServer, tmp_path: Path) -> Iterator[BaseException]:
         yield caught.value
     for kind in ("status", "reset", "truncate", "flip", "lose_reply"):
         server.faults.clear()
-        server.faults.add(Rule(Fault(kind), "GET|PUT|POST"))
+        server.faults.add(Rule(WireFault(kind), "GET|PUT|POST"))
         for call in (lambda: fetched(store), lambda: store.put(crop, ObjectUri("videos", "other"))):
             try:
                 call()

@@ -9,7 +9,7 @@ import pytest
 from storage.errors import ForbiddenPath, ObjectMissing, Unavailable
 from storage.objects.oss.store import OssStore
 from storage.uri import ObjectUri
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.oss.server import OssServer
 from tests.unit.storage.objects.oss.oss_stores import CLIP, LIMITS, PARTS, asked, open_store
 
@@ -61,7 +61,7 @@ def test_bytes_damaged_on_their_way_are_refused_and_sent_again(
     server: OssServer, store: OssStore, source: Path, content: bytes
 ) -> None:
     source.write_bytes(content)
-    server.faults.add(Rule(Fault("flip_upload"), "PUT", times=2))
+    server.faults.add(Rule(WireFault("flip_upload"), "PUT", times=2))
     store.put(source, CLIP)
     assert server.objects() == {("videos", CLIP.key): content}
     assert asked(server, "PUT").count(400) == 2
@@ -72,7 +72,7 @@ def test_bytes_that_are_always_damaged_are_never_stored(
     server: OssServer, store: OssStore, source: Path, content: bytes
 ) -> None:
     source.write_bytes(content)
-    server.faults.add(Rule(Fault("flip_upload"), "PUT"))
+    server.faults.add(Rule(WireFault("flip_upload"), "PUT"))
     with pytest.raises(Unavailable, match="InvalidDigest"):
         store.put(source, CLIP)
     assert not server.objects()
@@ -81,7 +81,7 @@ def test_bytes_that_are_always_damaged_are_never_stored(
 
 def test_a_part_that_cannot_be_sent_gives_the_upload_up(server: OssServer, store: OssStore, source: Path) -> None:
     source.write_bytes(LARGE)
-    server.faults.add(Rule(Fault("status", 503), "partNumber=4&|partNumber=4$"))
+    server.faults.add(Rule(WireFault("status", 503), "partNumber=4&|partNumber=4$"))
     with pytest.raises(Unavailable, match="503"):
         store.put(source, CLIP)
     assert not server.objects()
@@ -94,14 +94,14 @@ def test_a_lost_reply_neither_duplicates_nor_corrupts(
     server: OssServer, store: OssStore, source: Path, lost: str
 ) -> None:
     source.write_bytes(LARGE)
-    server.faults.add(Rule(Fault("lose_reply"), lost, times=2))
+    server.faults.add(Rule(WireFault("lose_reply"), lost, times=2))
     store.put(source, CLIP)
     assert server.objects() == {("videos", CLIP.key): LARGE}
 
 
 def test_a_lost_reply_of_every_joining_is_looked_up(server: OssServer, store: OssStore, source: Path) -> None:
     source.write_bytes(LARGE)
-    server.faults.add(Rule(Fault("lose_reply"), "POST .*uploadId"))
+    server.faults.add(Rule(WireFault("lose_reply"), "POST .*uploadId"))
     with pytest.raises(Unavailable):  # joined at once; the other replies would say «no such upload»
         store.put(source, CLIP)
     server.faults.clear()
@@ -114,7 +114,7 @@ def test_a_lost_reply_of_every_joining_is_looked_up(server: OssServer, store: Os
 
 def test_a_lost_reply_of_a_put_is_put_again(server: OssServer, store: OssStore, source: Path) -> None:
     source.write_bytes(SMALL)
-    server.faults.add(Rule(Fault("lose_reply"), "PUT", times=LIMITS.attempts - 1))
+    server.faults.add(Rule(WireFault("lose_reply"), "PUT", times=LIMITS.attempts - 1))
     store.put(source, CLIP)
     assert server.objects() == {("videos", CLIP.key): SMALL}
 
@@ -131,4 +131,4 @@ def test_a_bucket_that_takes_nothing_says_why(server: OssServer, store: OssStore
 def test_a_file_that_is_not_there_is_not_blamed_on_oss(server: OssServer, store: OssStore, source: Path) -> None:
     with pytest.raises(FileNotFoundError):
         store.put(source, CLIP)
-    assert not server.diary
+    assert not server.requests

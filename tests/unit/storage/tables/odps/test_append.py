@@ -20,7 +20,7 @@ from storage.tables.batch_journal import BatchJournal, MemoryJournal
 from storage.tables.odps.connection import Patience
 from storage.tables.odps.output import OdpsOutput
 from storage.uri import TableUrl
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.refusals import refusal_fault
 from tests.unit.storage.tables.odps.odps_service import ROOT, Service, odps_server
 from tests.unit.storage.tables.table_rows import failed, succeeded
@@ -49,7 +49,7 @@ class Sink:
         return Counter(row["video_id"] for row in self.server.rows("results", "ds=1"))
 
     def commits(self) -> int:
-        return sum(entry.method == "POST" and "uploadid=" in entry.target for entry in self.server.diary)
+        return sum(entry.method == "POST" and "uploadid=" in entry.target for entry in self.server.requests)
 
 
 @pytest.fixture
@@ -67,14 +67,14 @@ ONCE = Counter(row.video_id for row in ROWS)
 
 
 def test_a_commit_whose_reply_is_lost_is_not_repeated(sink: Sink) -> None:
-    sink.server.faults.add(Rule(Fault("lose_reply"), COMMIT, times=1))
+    sink.server.faults.add(Rule(WireFault("lose_reply"), COMMIT, times=1))
     sink.worker().write_batch("run/0-20", ROWS)
     assert sink.ids() == ONCE
 
 
 def test_a_redelivery_after_lost_replies_writes_nothing(sink: Sink) -> None:
-    sink.server.faults.add(Rule(Fault("lose_reply"), COMMIT))
-    sink.server.faults.add(Rule(Fault("reset"), r"^GET .*uploadid=", skip=2))  # nor can the session be asked
+    sink.server.faults.add(Rule(WireFault("lose_reply"), COMMIT))
+    sink.server.faults.add(Rule(WireFault("reset"), r"^GET .*uploadid=", skip=2))  # nor can the session be asked
     with pytest.raises(Unavailable):
         sink.worker(SHORT).write_batch("run/0-20", ROWS)
     assert sink.ids() == ONCE  # what nobody was told of
@@ -85,19 +85,19 @@ def test_a_redelivery_after_lost_replies_writes_nothing(sink: Sink) -> None:
 
 
 def test_a_batch_that_was_sent_but_not_committed_is_committed_by_the_next(sink: Sink) -> None:
-    sink.server.faults.add(Rule(Fault("reset"), COMMIT))
+    sink.server.faults.add(Rule(WireFault("reset"), COMMIT))
     with pytest.raises(Unavailable):
         sink.worker(SHORT).write_batch("run/0-20", ROWS)
     assert sink.ids() == Counter()
     sink.server.faults.clear()
     sink.worker().write_batch("run/0-20", ROWS)
     assert sink.ids() == ONCE
-    assert sum(entry.method == "PUT" for entry in sink.server.diary) == 1  # the block was there
+    assert sum(entry.method == "PUT" for entry in sink.server.requests) == 1  # the block was there
 
 
 @pytest.mark.parametrize("is_forgotten", [False, True])
 def test_a_session_that_ended_before_its_commit_is_replaced(sink: Sink, is_forgotten: bool) -> None:
-    sink.server.faults.add(Rule(Fault("reset"), COMMIT))
+    sink.server.faults.add(Rule(WireFault("reset"), COMMIT))
     with pytest.raises(Unavailable):
         sink.worker(SHORT).write_batch("run/0-20", ROWS)
     sink.server.faults.clear()
@@ -108,8 +108,8 @@ def test_a_session_that_ended_before_its_commit_is_replaced(sink: Sink, is_forgo
 
 @pytest.mark.parametrize("is_forgotten", [False, True])
 def test_a_session_that_ended_after_its_commit_is_recognised_by_its_rows(sink: Sink, is_forgotten: bool) -> None:
-    sink.server.faults.add(Rule(Fault("lose_reply"), COMMIT))
-    sink.server.faults.add(Rule(Fault("reset"), r"^GET .*uploadid=", skip=2))
+    sink.server.faults.add(Rule(WireFault("lose_reply"), COMMIT))
+    sink.server.faults.add(Rule(WireFault("reset"), r"^GET .*uploadid=", skip=2))
     with pytest.raises(Unavailable):
         sink.worker(SHORT).write_batch("run/0-20", ROWS)
     sink.server.faults.clear()
@@ -137,7 +137,7 @@ def test_a_refused_commit_is_tried_by_the_next(sink: Sink) -> None:
 
 
 def test_a_block_damaged_on_its_way_is_refused_and_sent_again_by_the_next(sink: Sink) -> None:
-    sink.server.faults.add(Rule(Fault("flip_upload"), BLOCK, times=1))
+    sink.server.faults.add(Rule(WireFault("flip_upload"), BLOCK, times=1))
     with pytest.raises(Unavailable):
         sink.worker().write_batch("run/0-20", ROWS)
     sink.worker().write_batch("run/0-20", ROWS)
@@ -148,16 +148,16 @@ def test_a_block_damaged_on_its_way_is_refused_and_sent_again_by_the_next(sink: 
 def test_a_redelivery_to_the_same_worker_asks_nobody(sink: Sink) -> None:
     worker = sink.worker()
     worker.write_batch("run/0-20", ROWS)
-    requests = len(sink.server.diary)
+    requests = len(sink.server.requests)
     worker.write_batch("run/0-20", ROWS)
-    assert len(sink.server.diary) == requests
+    assert len(sink.server.requests) == requests
 
 
 def test_many_shards_cost_one_pass_over_the_table(sink: Sink) -> None:
     worker = sink.worker()
     for start in range(0, 100, 5):
         worker.write_batch(f"run/{start}", [succeeded(start + number) for number in range(5)])
-    assert sum("downloads=" in entry.target for entry in sink.server.diary) == 1
+    assert sum("downloads=" in entry.target for entry in sink.server.requests) == 1
     assert sink.commits() == 20
 
 
@@ -218,10 +218,10 @@ def await_true(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("fault", [Fault("hang", seconds=60), Fault("lose_reply")])
+@pytest.mark.parametrize("fault", [WireFault("hang", seconds=60), WireFault("lose_reply")])
 @pytest.mark.parametrize("step", [BLOCK, COMMIT])
 def test_a_worker_killed_on_the_way_leaves_a_batch_that_the_next_completes(
-    service: Service, client: redis.Redis, step: str, fault: Fault
+    service: Service, client: redis.Redis, step: str, fault: WireFault
 ) -> None:
     client.flushall()
     sink = Sink(service, RedisJournal(client))
@@ -230,7 +230,7 @@ def test_a_worker_killed_on_the_way_leaves_a_batch_that_the_next_completes(
     arguments = [worker.url, service.endpoint, service.keys.access_key_id, service.keys.access_key_secret]
     port = str(client.connection_pool.connection_kwargs["port"])
     with subprocess.Popen([sys.executable, "-c", WORKER, *arguments, port], cwd=ROOT) as child:
-        await_true(lambda: sink.server.faults.struck() > 0)
+        await_true(lambda: sink.server.faults.injected() > 0)
         child.send_signal(signal.SIGKILL)
     sink.server.faults.clear()
     assert child.returncode == -signal.SIGKILL

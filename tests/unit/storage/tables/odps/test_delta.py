@@ -12,7 +12,7 @@ from storage.records import OUTPUT_COLUMNS
 from storage.tables.odps.output import OdpsOutput
 from storage.tables.protocol import Merging
 from storage.uri import TableUrl
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.server import OdpsServer
 from tests.unit.storage.tables.odps.odps_service import Service, odps_server
 from tests.unit.storage.tables.table_rows import failed, succeeded
@@ -41,14 +41,14 @@ def test_an_upsert_whose_reply_is_lost_has_one_effect(service: Service, server: 
     rows = [succeeded(number) for number in range(50)]
     with closing(opened(service, "results")) as table:
         table.prepare(())
-        server.faults.add(Rule(Fault("lose_reply"), step, times=1))
+        server.faults.add(Rule(WireFault("lose_reply"), step, times=1))
         for _ in range(3):
             try:
                 table.write_batch("run/0-50", rows)
                 break
             except Unavailable:
                 continue
-        assert server.faults.struck() == 1
+        assert server.faults.injected() == 1
         assert list(table.results("run")) == rows
     assert len(server.rows("results", "ds=1")) == 50
 

@@ -17,7 +17,7 @@ from storage.records import Record, ResultRow
 from storage.tables.batch_journal import MemoryJournal
 from storage.tables.odps.connection import NewTables
 from storage.tables.open import open_input, open_output
-from tests.servers.faults import Fault, Faults, Rule
+from tests.servers.faults import Faults, Rule, WireFault
 from tests.servers.odps.refusals import refusal_fault
 from tests.unit.storage.tables.odps.odps_service import QUICK, Service, odps_server
 from tests.unit.storage.tables.table_rows import record_of, succeeded
@@ -36,13 +36,13 @@ KINDS = {
     "500": refusal_fault(500, "InternalServerError"),
     "503": refusal_fault(503, "ServiceUnavailable"),
     "429": refusal_fault(429, "FlowExceeded", retry_after_seconds=0),
-    "slow": Fault("slow", seconds=0.01),
-    "hang": Fault("hang", seconds=60),
-    "reset": Fault("reset"),
-    "truncate": Fault("truncate"),
-    "lose_reply": Fault("lose_reply"),
-    "flip": Fault("flip"),
-    "flip_upload": Fault("flip_upload"),
+    "slow": WireFault("slow", seconds=0.01),
+    "hang": WireFault("hang", seconds=60),
+    "reset": WireFault("reset"),
+    "truncate": WireFault("truncate"),
+    "lose_reply": WireFault("lose_reply"),
+    "flip": WireFault("flip"),
+    "flip_upload": WireFault("flip_upload"),
 }
 DAMAGE = {"flip", "flip_upload"}
 MOST_HANGS = 4  # each is waited for
@@ -101,7 +101,7 @@ def test_rows_are_read_as_they_are(service: Service, kind: str) -> None:
                 service.server.expire_sessions()
             read += delivered(partial(table.read_rows, start, SHARD_ROWS))
     assert read == RECORDS
-    assert service.server.faults.struck() > 0 or kind == "flip_upload"  # nothing is sent up
+    assert service.server.faults.injected() > 0 or kind == "flip_upload"  # nothing is sent up
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,6 @@ def test_results_are_written_once_and_as_they_are(service: Service, new_tables: 
     read = delivered(lambda: list(workers[0].results("run")))
     assert read == RESULTS
     assert delivered(lambda: open_output(url, connection).count_results("run")) == ROWS
-    assert service.server.faults.struck() >= 3
+    assert service.server.faults.injected() >= 3
     rows = Counter(row["video_id"] for row in service.server.rows("results", "ds=1"))
     assert rows == Counter(row.video_id for row in RESULTS)  # in the table itself, not only as it is read

@@ -13,7 +13,7 @@ from storage.errors import Unavailable, UsageError
 from storage.tables.odps.input import OdpsInput
 from storage.tables.protocol import InputTable
 from storage.uri import TableUrl
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.server import OdpsServer
 from tests.unit.storage.tables.odps.odps_service import ROOT, Service, odps_server
 from tests.unit.storage.tables.table_rows import record_of
@@ -66,13 +66,13 @@ def test_a_partition_that_changed_under_the_run_is_a_clear_error(table: InputTab
 
 @pytest.mark.parametrize("kind", ["reset", "truncate", "flip", "lose_reply"])
 def test_damaged_rows_are_read_again(table: InputTable, server: OdpsServer, kind: str) -> None:
-    server.faults.add(Rule(Fault(kind), r"^GET .*rowrange=", times=3))  # type: ignore[arg-type]  # one of the kinds
+    server.faults.add(Rule(WireFault(kind), r"^GET .*rowrange=", times=3))  # type: ignore[arg-type]  # one of the kinds
     assert table.read_rows(0, ROWS) == RECORDS
-    assert server.faults.struck() == 3
+    assert server.faults.injected() == 3
 
 
 def test_rows_that_always_arrive_damaged_are_given_up(table: InputTable, server: OdpsServer) -> None:
-    server.faults.add(Rule(Fault("flip"), r"^GET .*rowrange="))
+    server.faults.add(Rule(WireFault("flip"), r"^GET .*rowrange="))
     with pytest.raises(Unavailable, match=r"rows 0…9 could not be read"):
         table.read_rows(0, 10)
 

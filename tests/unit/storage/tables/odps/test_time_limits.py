@@ -16,7 +16,7 @@ from storage.records import INPUT_COLUMNS
 from storage.tables.odps.client import RenewedAccount
 from storage.tables.odps.connection import OdpsConnection, Patience
 from storage.tables.open import open_input, open_output
-from tests.servers.faults import Fault, Rule
+from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.refusals import refusal_fault
 from tests.servers.odps.server import OdpsServer
 from tests.unit.storage.tables.odps.odps_service import Service, odps_server
@@ -57,11 +57,11 @@ def test_a_service_that_is_busy_for_ever_is_given_up(
     with pytest.raises(Unavailable, match="MaxCompute cannot serve now"):
         open_input(f"odps://{service.project}/videos/ds=1", service.connection())
     assert time.monotonic() - begun < LIMIT_SECONDS
-    assert server.faults.struck()
+    assert server.faults.injected()
 
 
 def test_a_service_that_never_answers_is_given_up(service: Service, server: OdpsServer) -> None:
-    server.faults.add(Rule(Fault("hang", seconds=60)))
+    server.faults.add(Rule(WireFault("hang", seconds=60)))
     with pytest.raises(Unavailable):
         open_input(f"odps://{service.project}/videos/ds=1", service.connection())
 
@@ -70,7 +70,7 @@ def test_a_longer_wait_than_patience_allows_is_not_begun(service: Service, serve
     server.faults.add(Rule(refusal_fault(429, "FlowExceeded", retry_after_seconds=3600)))
     with pytest.raises(Unavailable):
         open_input(f"odps://{service.project}/videos/ds=1", service.connection())
-    assert server.faults.struck() == 1
+    assert server.faults.injected() == 1
 
 
 def test_a_service_that_is_away_is_unavailable(service: Service) -> None:
@@ -124,7 +124,7 @@ def test_no_key_stands_in_a_message_a_text_or_a_log(
     secrets = ("the-key-id", "the-secret", "the-token")
     provider = StaticProvider(Credentials(*secrets))
     connection = OdpsConnection(service.endpoint, provider, service.endpoint, patience=SHORT)
-    quoting = Fault(
+    quoting = WireFault(
         "status",
         status=403,
         body=b"<Error><Code>NoPermission</Code><Message>the-key-id the-secret "
