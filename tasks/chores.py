@@ -11,7 +11,7 @@ from tasks.celery import app
 from tasks.delivery import sweep as sweeping
 from tasks.delivery.rescue import drain, forsaken_queues
 from tasks.feed import publish
-from tasks.ingest.tick import means_over, tick, utc_now
+from tasks.ingest.tick import ingest_context, tick, utc_now
 from tasks.queues import Queue, TaskName
 from tasks.resources import runtime
 from tasks.resources.redis import ledger_client
@@ -50,4 +50,4 @@ def ingest() -> None:
     settings = runtime.current().settings
     if settings.ingest.sources is not None:
         with closing(ledger_client(settings)) as client:
-            tick(means_over(client, settings), utc_now())
+            tick(ingest_context(client, settings), utc_now())

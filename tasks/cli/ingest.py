@@ -1,4 +1,4 @@
-"""``tamis ingest``: what the fleet sifts by itself, and a person's say in it."""
+"""``tamis ingest``: show and control the sources whose new partitions the fleet sifts by itself."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import click
 from celery.bin.base import CeleryCommand
 
 from inference.manifest import load_manifest
+from tasks.celery import app
 from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
 from tasks.cli.usage import NO_BROKER, OneLine, clear_errors, open_console, settings
+from tasks.ingest.check import CHECK_ERRORS, IngestContext, check_source, plan_source, record_error
 from tasks.ingest.lease import leased
-from tasks.ingest.look import Means, Trouble, look, note_trouble, survey
-from tasks.ingest.model import SETTLED_STATES, Backfill, Decision
-from tasks.ingest.sources import Source, load_sources, parse_day
-from tasks.ingest.tick import means_over, utc_now
+from tasks.ingest.model import SETTLED_STATES, BackfillRange, Decision
+from tasks.ingest.sources import IngestSource, load_sources, parse_day
+from tasks.ingest.tick import ingest_context, utc_now
 from tasks.resources.redis import ledger_client
 
-MOST_LOOKS = 200  # partitions whose rows a person waits to have counted
+MOST_CHECKS = 200  # a dry run counts the rows of at most so many partitions
 
 
 class Day(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
@@ -37,16 +38,16 @@ class Day(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 
 
 
 @click.group(invoke_without_command=True)
-@click.option("--dry-run", is_flag=True, help="Say what would be started now, and why each other partition is not.")
+@click.option("--dry-run", is_flag=True, help="Show what would be started now, and why each other partition would not.")
 @click.pass_context
 @clear_errors
 def ingest(context: click.Context, dry_run: bool) -> None:
-    """Sources whose new partitions the fleet sifts by itself: TAMIS_SOURCES, docs/ingestion.md."""
+    """Show and control the sources (TAMIS_SOURCES) whose new partitions the fleet sifts by itself."""
     if context.invoked_subcommand is not None:
         if dry_run:
-            raise OneLine("--dry-run stands alone, or behind run: tamis ingest run NAME --dry-run")
+            raise OneLine("--dry-run takes no sub-command but run: tamis ingest run NAME --dry-run")
     elif dry_run:
-        _foresee(declared())
+        _print_plan(declared_sources())
     else:
         click.echo(context.get_help())
 
@@ -55,38 +56,38 @@ def ingest(context: click.Context, dry_run: bool) -> None:
 @click.argument("name", required=False)
 @clear_errors
 def list_sources(name: str | None) -> None:
-    """List the sources and where they stand; with NAME the partitions of one."""
-    sources, means, console = declared(), _reached(), open_console()
+    """List the sources with their state; with NAME the partitions of one."""
+    sources, context, console = declared_sources(), _open_context(), open_console()
     if name is not None:
         chosen = _chosen(sources, [name])
-        console.print(partitions_table(chosen[0], means, utc_now()))
+        console.print(partitions_table(chosen[0], context, utc_now()))
         sources = tuple(chosen)
     else:
-        console.print(sources_table(sources, means, utc_now()))
-    for line in notes(sources, means):
+        console.print(sources_table(sources, context, utc_now()))
+    for line in notes(sources, context):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @ingest.command(cls=CeleryCommand)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--dry-run", is_flag=True, help="Start nothing: say what would be, and why the rest is not.")
+@click.option("--dry-run", is_flag=True, help="Start nothing: show what would be started, and why the rest would not.")
 @clear_errors
 def run(names: tuple[str, ...], dry_run: bool) -> None:
-    """Look at the sources now (all, or those named), whatever their schedule and their back-off say."""
-    sources = _chosen(declared(), names)
+    """Check the sources now (all, or those named), without regard to their schedule and back-off."""
+    sources = _chosen(declared_sources(), names)
     if dry_run:
-        _foresee(sources)
+        _print_plan(sources)
         return
-    means = _reached()
+    context = _open_context()
     shown, errors = [], []
     for source in sources:
         try:
-            shown += [(source, decision) for decision in _look_now(source, means)]
-        except Trouble as error:
-            status, _ = means.journal.read(source.name)
-            note_trouble(source, status, error, means, utc_now())
+            shown += [(source, decision) for decision in _check_now(source, context)]
+        except CHECK_ERRORS as error:
+            status, _ = context.journal.read(source.name)
+            record_error(source, status, error, context, utc_now())
             errors.append(f"source {source.name}: {error}")
-    open_console().print(decisions_table(shown, are_begun=True))
+    open_console().print(decisions_table(shown, are_started=True))
     if errors:
         raise OneLine("; ".join(errors))
 
@@ -95,9 +96,9 @@ def run(names: tuple[str, ...], dry_run: bool) -> None:
 @click.argument("name")
 @clear_errors
 def pause(name: str) -> None:
-    """Start no more runs of a source; those under way go on."""
-    (source,), means = _chosen(declared(), [name]), _reached()
-    means.journal.note(source.name, paused_at=utc_now())
+    """Start no more runs of a source; those under way continue."""
+    (source,), context = _chosen(declared_sources(), [name]), _open_context()
+    context.journal.note(source.name, paused_at=utc_now())
     click.echo(f"source {name} is paused: nothing is started until `tamis ingest resume {name}`")
 
 
@@ -105,41 +106,42 @@ def pause(name: str) -> None:
 @click.argument("name")
 @clear_errors
 def resume(name: str) -> None:
-    """Let a paused source go on; what came meanwhile is caught up with."""
-    (source,), means = _chosen(declared(), [name]), _reached()
-    status, _ = means.journal.read(source.name)
+    """Start runs of a paused source again, also for partitions that came in the meantime."""
+    (source,), context = _chosen(declared_sources(), [name]), _open_context()
+    status, _ = context.journal.read(source.name)
     if not status.is_paused:
-        raise OneLine(f"source {name} is not paused; `tamis ingest list` shows where it stands")
-    means.journal.note(source.name, paused_at=None, next_due=None)
-    click.echo(f"source {name} goes on with the next tick (10 s)")
+        raise OneLine(f"source {name} is not paused; `tamis ingest list` shows its state")
+    context.journal.note(source.name, paused_at=None, next_due=None)
+    tick_seconds = app.conf.beat_schedule["ingest-new-partitions"]["schedule"]
+    click.echo(f"source {name} continues with the next tick (within {tick_seconds:g} s)")
 
 
 @ingest.command(cls=CeleryCommand)
 @click.argument("name")
 @click.option("--from", "first", type=Day(), required=True, help="First day, 20250101 or 2025-01-01.")
-@click.option("--to", "last", type=Day(), required=True, help="Last day, itself included.")
+@click.option("--to", "last", type=Day(), required=True, help="Last day, included.")
 @click.option(
     "--order", type=click.Choice(["oldest", "newest"]), help="Which day comes first; default: the source's own order."
 )
 @clear_errors
 def backfill(name: str, first: date, last: date, order: str | None) -> None:
-    """Sift a range of days too, even before the source's start, after what is new; what the output holds stays.
+    """Sift a range of days too, even before the source's start. New days come first; results in the output stay.
 
-    Days that failed, or were sifted under another configuration, are looked at again.
+    Days that failed, or were sifted under another configuration, are checked again.
     """
-    (source,), means = _chosen(declared(), [name]), _reached()
+    (source,), context = _chosen(declared_sources(), [name]), _open_context()
     if last < first:
         raise OneLine(f"--to {last} comes before --from {first}: exchange them")
-    asked = Backfill(first.isoformat(), last.isoformat(), order or source.order)
-    status, entries = means.journal.read(source.name)
+    asked = BackfillRange(first.isoformat(), last.isoformat(), order or source.order)
+    status, entries = context.journal.read(source.name)
     again = [key for key, entry in entries.items() if asked.first <= key[:10] <= asked.last and not entry.is_running]
-    means.journal.drop(source.name, again)
-    means.journal.set_backfills(source.name, [*(one for one in status.backfills if one != asked), asked])
-    means.journal.note(source.name, next_due=None)
+    context.journal.drop(source.name, again)
+    context.journal.set_backfills(source.name, [*(known for known in status.backfills if known != asked), asked])
+    context.journal.note(source.name, next_due=None)
     click.echo(f"source {name}: {asked.first} to {asked.last}, {asked.order} first; see `tamis ingest list {name}`")
 
 
-def declared() -> tuple[Source, ...]:
+def declared_sources() -> tuple[IngestSource, ...]:
     """Return the declared sources."""
     path = settings().ingest.sources
     if path is None:
@@ -147,45 +149,45 @@ def declared() -> tuple[Source, ...]:
     return load_sources(path, load_manifest(settings().models.manifest).switches)
 
 
-def _chosen(sources: tuple[Source, ...], names: Iterable[str]) -> list[Source]:
+def _chosen(sources: tuple[IngestSource, ...], names: Iterable[str]) -> list[IngestSource]:
     by_name = {source.name: source for source in sources}
     if unknown := [name for name in names if name not in by_name]:
-        raise OneLine(f"no source is named {unknown[0]!r}; there are: {', '.join(by_name) or 'none'}")
+        raise OneLine(f"no source is named {unknown[0]!r}; the sources are: {', '.join(by_name) or 'none'}")
     return [by_name[name] for name in names] or list(sources)
 
 
-def _reached() -> Means:
-    """Return what looks work with, once Redis answers."""
-    means = means_over(ledger_client(settings()), settings())
+def _open_context() -> IngestContext:
+    """Return the context of checks, once Redis answers."""
+    context = ingest_context(ledger_client(settings()), settings())
     try:
-        means.ledger.runs()
-    except Trouble as error:
+        context.ledger.runs()
+    except CHECK_ERRORS as error:
         raise OneLine(f"{str(error).rstrip('.')}; {NO_BROKER}") from error
-    return means
+    return context
 
 
-def _look_now(source: Source, means: Means) -> list[Decision]:
-    status, _ = means.journal.read(source.name)
+def _check_now(source: IngestSource, context: IngestContext) -> list[Decision]:
+    status, _ = context.journal.read(source.name)
     if status.is_paused:
         raise OneLine(f"source {source.name} is paused: `tamis ingest resume {source.name}` first")
     now = utc_now()
-    with leased(means.journal, source.name, f"tamis ingest run on {means.settings.node.name}", now) as holder:
+    with leased(context.journal, source.name, f"tamis ingest run on {context.settings.node.name}", now) as holder:
         if holder:
-            raise OneLine(f"source {source.name}: another look is under way ({holder}); it does the same")
-        decisions = look(source, means, now, is_asked=True)
-    return [one for one in decisions if one.is_start or one.entry.state not in SETTLED_STATES]
+            raise OneLine(f"source {source.name}: another check is under way ({holder}); it does the same")
+        decisions = check_source(source, context, now, is_asked=True)
+    return [decision for decision in decisions if decision.is_start or decision.entry.state not in SETTLED_STATES]
 
 
-def _foresee(sources: Iterable[Source]) -> None:
-    """Print what a look would do now; nothing is started, created or noted."""
-    means, now, shown, errors = _reached(), utc_now(), [], []
+def _print_plan(sources: Iterable[IngestSource]) -> None:
+    """Print what a check would do now; start, create and record nothing."""
+    context, now, shown, errors = _open_context(), utc_now(), [], []
     for source in sources:
         try:
-            decisions, *_ = survey(source, means, now, looks=MOST_LOOKS, is_asked=True)
-        except Trouble as error:
+            decisions, *_ = plan_source(source, context, now, most_checks=MOST_CHECKS, is_asked=True)
+        except CHECK_ERRORS as error:
             errors.append(f"source {source.name}: {error}")
         else:
             shown += [(source, decision) for decision in decisions]
-    open_console().print(decisions_table(shown, are_begun=False))
+    open_console().print(decisions_table(shown, are_started=False))
     if errors:
         raise OneLine("; ".join(errors))

@@ -1,6 +1,6 @@
-"""Scheduled ingestion: declared sources, the partitions they have, and a run for each that is complete.
+"""Scheduled ingestion: declared sources, the partitions they have, and a run for each complete partition.
 
-``sources`` says what is declared, ``plan`` what should be done (no I/O), ``journal`` what was done (in Redis), ``look``
-brings the three together for one source, ``tick`` for all. The output table stays the only truth: what it holds in full
-is never sifted again, whatever the journal says or has lost.
+``sources`` holds the declarations, ``plan`` decides what to do (no I/O), ``journal`` records what was done (in Redis),
+``check`` joins the three for one source and ``tick`` for all sources. The output table is the only truth: a partition
+whose results it holds in full is never sifted again, even if the journal is wrong or was lost.
 """

@@ -1,4 +1,4 @@
-"""One look at a source at a time: a lease in Redis, renewed while its holder lives."""
+"""A lease in Redis that lets one process at a time check a source; it is renewed while its holder lives."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
 from storage.ledger.scripts import answering
-from tasks.ingest.journal import Journal
+from tasks.ingest.journal import IngestJournal
 from tasks.worker.ticker import start_ticker
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 30.0  # a killed holder's source is looked at again after this
+LEASE_SECONDS = 30.0  # a killed holder's source is checked again after this
 
 
 @contextmanager
-def leased(journal: Journal, name: str, node: str, now: datetime) -> Iterator[str]:
-    """Hold the source's lease; yields ``""``, or who else holds it and since when.
+def leased(journal: IngestJournal, name: str, node: str, now: datetime) -> Iterator[str]:
+    """Hold the source's lease for the block. Yield ``""``, or a text that names the other holder and its start.
 
-    It keeps looks from overlapping; nothing is lost or twice where it fails, for submitting twice is one run.
+    The lease only saves work. Without it nothing is lost or done twice: submitting the same run twice gives one run.
     """
     key = journal.lease_key(name)
     lock = Lock(journal.client, key, timeout=LEASE_SECONDS, thread_local=False)
@@ -33,14 +33,14 @@ def leased(journal: Journal, name: str, node: str, now: datetime) -> Iterator[st
     if not is_ours:
         with answering(journal.client):
             holder = journal.client.get(key)
-        yield holder.decode() if isinstance(holder, bytes) else "somebody who ended just now"
+        yield holder.decode() if isinstance(holder, bytes) else "a process that ended just now"
         return
     renewing = start_ticker(f"lease-{name}", LEASE_SECONDS / 3, lambda: _renew(lock, name))
     try:
         yield ""
     finally:
         renewing.set()
-        with suppress(LockError, RedisError):  # lapsed, or it will
+        with suppress(LockError, RedisError):  # it has expired, or it will
             lock.release()
 
 

@@ -1,4 +1,4 @@
-"""What ingestion speaks of: a partition's state, what was seen of it, and what is decided about it."""
+"""The values of ingestion: a partition, its recorded entry, the facts found about it, and the decision about it."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class State(StrEnum):
-    """Where a partition stands."""
+class PartitionState(StrEnum):
+    """The state of a partition."""
 
-    WAITING = "waiting"  # there, but not complete; or no room yet
+    WAITING = "waiting"  # it exists but is not complete, or too many runs are under way
     RUNNING = "running"
-    DONE = "done"  # every row stands in the output
-    EMPTY = "empty"  # complete without a row, and skipped as the source wishes
+    DONE = "done"  # every row is in the output
+    EMPTY = "empty"  # complete without a row, and skipped as the source declares
     FAILED = "failed"  # could not be read or submitted; tried again with back-off
 
 
-SETTLED_STATES = frozenset({State.DONE, State.EMPTY})
+SETTLED_STATES = frozenset({PartitionState.DONE, PartitionState.EMPTY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What is known of one partition. Times are seconds since the epoch; ``since`` is when ``rows`` was first seen."""
+class PartitionEntry:
+    """The journal's entry of one partition. Times are seconds since the epoch; ``rows`` has been the same ``since``."""
 
-    state: State = State.WAITING
+    state: PartitionState = PartitionState.WAITING
     reason: str = ""
     run_id: str = ""
     rows: int | None = None
     since: float = 0.0
     failed_rows: int | None = None
     attempts: int = 0
-    not_before: float = 0.0  # it is not looked at again sooner
+    not_before: float = 0.0  # the next check comes no sooner
 
     @property
     def is_running(self) -> bool:
-        """Whether a run was started for it that is not known to have ended."""
-        return self.state is State.RUNNING
+        """Return whether a run was started for it and is not known to have ended."""
+        return self.state is PartitionState.RUNNING
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One partition that the source has: its day or hour (naive, in the source's zone), and both tables."""
+    """A partition of the source: its day or hour (a naive time in the source's zone), and both tables' addresses."""
 
     moment: datetime
     tables: str
@@ -56,40 +56,40 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the two tables, the marker and the ledger say of a partition now."""
+    """The present state of a partition in its two tables, its done marker and the ledger."""
 
     run_id: str
     rows: int
     results: int  # of this very run, in the output
-    is_marked: bool = True  # its done marker is there, or none is asked for
-    is_run_open: bool = False  # the ledger knows its run as not complete
+    is_marked: bool = True  # its done marker exists, or the source declares none
+    is_run_open: bool = False  # its run is in the ledger and not complete
     failed_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a partition could not be looked at."""
+class CheckFailure:
+    """The reason why a partition could not be checked."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of one partition, and what is to be remembered of it.
+    """The decision about one partition, with the entry to record.
 
-    ``is_start``: a run is to be started. ``is_left_over``: there is room for its run, but not for a look at it now.
+    ``is_start``: a run is to be started. ``is_left_over``: its run could start, but this check has no room for it.
     """
 
     key: str
     partition: Partition
-    entry: Entry
+    entry: PartitionEntry
     is_start: bool = False
     is_left_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Backfill:
-    """A range of days, ends included, that a person asked for."""
+class BackfillRange:
+    """A range of days, both ends included, that a person asked for."""
 
     first: str  # ISO days
     last: str

@@ -1,4 +1,4 @@
-"""Addresses with a date in them: ``odps://project/videos/ds={yesterday:%Y%m%d}``. Text only; nothing is opened here."""
+"""Addresses that contain a date: ``odps://project/videos/ds={yesterday:%Y%m%d}``. Text only; nothing is opened."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _FIELD = re.compile(r"\{(date|yesterday)(?::([^{}]*))?\}")
 
 @dataclass(frozen=True, slots=True)
 class AddressPattern:
-    """Literal ``pieces`` with a date, in one of ``formats``, between each two. Moments are naive, in the source's zone.
+    """An address as literal ``pieces`` with a date between each two, in the format of the same index in ``formats``.
 
-    ``{date}`` stands for every day until today, ``{yesterday}`` for days that are over; both for hours with ``%H``.
+    ``{date}`` stands for every day until today, ``{yesterday}`` for each day that is over; with ``%H`` both stand for
+    hours. Times are naive and in the source's zone.
     """
 
     text: str
@@ -29,13 +30,13 @@ class AddressPattern:
     def parse(cls, text: str) -> Self:
         """Read a pattern; ``ValueError`` says what is wrong with it."""
         if "*" in text:
-            raise ValueError("takes no *: write {date} or {yesterday} where the partition's day stands")
+            raise ValueError("takes no *: write {date} or {yesterday} in place of the partition's day")
         fields = list(_FIELD.finditer(text))
         pieces, formats = _split(text, fields)
         if not fields:
-            raise ValueError("names no day: write {date} or {yesterday} (also {date:%Y-%m-%d}) where it stands")
+            raise ValueError("names no day: write {date} or {yesterday} (also {date:%Y-%m-%d}) in place of the day")
         if any(brace in piece for piece in pieces for brace in "{}"):
-            raise ValueError("has a brace that belongs to no {date}, {yesterday} or {date:%Y-%m-%d}")
+            raise ValueError("has a brace that is not part of {date}, {yesterday} or {date:%Y-%m-%d}")
         names = {field[1] for field in fields}
         if len(names) > 1:
             raise ValueError("mixes {date} and {yesterday}: use one of them throughout")
@@ -43,17 +44,17 @@ class AddressPattern:
         return cls(text, pieces, formats, names == {"yesterday"})
 
     def __str__(self) -> str:
-        """The pattern as it was written."""
+        """Return the pattern as it was written."""
         return self.text
 
     @property
     def wildcard(self) -> str:
-        """The address with ``*`` for each date, as ``list_partitions`` takes it."""
+        """Return the address with ``*`` for each date, as ``list_partitions`` takes it."""
         return "*".join(self.pieces)
 
     @property
     def has_hours(self) -> bool:
-        """Whether a partition is an hour and not a day."""
+        """Return whether a partition is an hour and not a day."""
         return any("%H" in format_ for format_ in self.formats)
 
     def at(self, moment: datetime) -> str:
@@ -62,10 +63,10 @@ class AddressPattern:
         return "".join(piece + date for piece, date in zip(self.pieces, [*dates, ""], strict=True))
 
     def moment_of(self, stars: tuple[str, ...]) -> datetime | None:
-        """Return whose partition it is that has these texts for its dates; ``None`` where they are none, or differ."""
+        """Return the day or hour that these texts name; ``None`` if one is not a date or if they differ."""
         texts = dict(zip(self.formats, stars, strict=True))
         try:
-            moment = datetime.strptime("\n".join(texts.values()), "\n".join(texts))  # noqa: DTZ007 - naive, on purpose
+            moment = datetime.strptime("\n".join(texts.values()), "\n".join(texts))  # noqa: DTZ007 - naive by design
         except ValueError:
             return None
         is_exact = all(moment.strftime(format_) == star for format_, star in zip(self.formats, stars, strict=True))
@@ -91,4 +92,4 @@ def _check_formats(formats: tuple[str, ...]) -> None:
     if twice := sorted({f"%{directive}" for directive in used if used.count(directive) > 1}):
         raise ValueError(f"has {', '.join(twice)} in two different formats")
     if not (set(used) & set("Yy") and ({"m", "d"} <= set(used) or "j" in used)):
-        raise ValueError("must tell the year, the month and the day (%Y %m %d, or %Y %j), in one format or in several")
+        raise ValueError("must give the year, the month and the day (%Y %m %d, or %Y %j), in one format or in several")

@@ -1,4 +1,4 @@
-"""What to do with each partition of a source. Pure: what is known goes in, decisions come out."""
+"""Decisions about each partition of a source: recorded entries and present facts in, decisions out. No I/O."""
 
 from __future__ import annotations
 
@@ -7,41 +7,50 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from storage.tables.wildcards import TablePartition
-from tasks.ingest.model import SETTLED_STATES, Backfill, Decision, Entry, Facts, Fault, Partition, State
-from tasks.ingest.sources import Source
+from tasks.ingest.model import (
+    SETTLED_STATES,
+    BackfillRange,
+    CheckFailure,
+    Decision,
+    Facts,
+    Partition,
+    PartitionEntry,
+    PartitionState,
+)
+from tasks.ingest.sources import IngestSource
 
 LEAST_RECHECK_SECONDS = 5.0
-LONGEST_RECHECK_SECONDS = 300.0  # between looks at a partition that is not complete, and at most so long after it is
+LONGEST_RECHECK_SECONDS = 300.0  # between checks of an incomplete partition, so the longest delay once it is complete
 FIRST_BACKOFF_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 3600.0
 
-FactsOf = Callable[[Partition], Facts | Fault]
+FactsOf = Callable[[Partition], Facts | CheckFailure]
 
 
 def backoff_seconds(attempts: int) -> float:
-    """15 s after the first failure, doubling up to an hour."""
+    """Return 15 s after the first failure, then twice as long after each further one, at most an hour."""
     return min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(attempts - 1, 20))
 
 
 def find_partitions(
-    source: Source, listed: Iterable[TablePartition], backfills: Sequence[Backfill], now: datetime
+    source: IngestSource, listed: Iterable[TablePartition], backfills: Sequence[BackfillRange], now: datetime
 ) -> list[Partition]:
-    """Partitions of the source, in the order of work: what its start date asks for, then what the backfills do.
+    """Return the source's partitions in the order of work: days since its start date first, then the backfills' days.
 
-    What has no date of the pattern's form is another's; days before the start, and days that are not over where the
-    source waits for that, are left out.
+    Left out are values that are no date of the pattern's form, days before the start that no backfill asks for, and,
+    where the source waits for the end of a day, days that are not over.
     """
     regular: list[Partition] = []
     asked: dict[int, list[Partition]] = {number: [] for number in range(len(backfills))}
-    for one in listed:
-        moment = source.tables.moment_of(one.stars)
-        if moment is None or not _has_come(source, moment, now):
+    for table in listed:
+        moment = source.tables.moment_of(table.stars)
+        if moment is None or not _is_within_reach(source, moment, now):
             continue
         number = next((number for number, backfill in enumerate(backfills) if moment in backfill), None)
         if number is None and moment.date() < source.start:
             continue
         order = backfills[number].order if number is not None else None
-        found = Partition(moment, one.url, source.outputs.at(moment), one.modified_at, order)
+        found = Partition(moment, table.url, source.outputs.at(moment), table.modified_at, order)
         (regular if number is None else asked[number]).append(found)
     ordered = _sorted(regular, source.order)
     for number, backfill in enumerate(backfills):
@@ -49,95 +58,103 @@ def find_partitions(
     return ordered
 
 
-def _has_come(source: Source, moment: datetime, now: datetime) -> bool:
+def _is_within_reach(source: IngestSource, moment: datetime, now: datetime) -> bool:
     local = now.astimezone(source.zone).replace(tzinfo=None)
     return moment.date() < local.date() if source.tables.waits_for_day_end else moment <= local
 
 
 def _sorted(partitions: list[Partition], order: str) -> list[Partition]:
-    return sorted(partitions, key=lambda one: one.moment, reverse=order == "newest")
+    return sorted(partitions, key=lambda partition: partition.moment, reverse=order == "newest")
 
 
 def plan(
-    source: Source,
+    source: IngestSource,
     partitions: Iterable[Partition],
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, PartitionEntry],
     facts_of: FactsOf,
     now: datetime,
     *,
     open_runs: Collection[str] = (),
-    looks: int = 10,
+    most_checks: int = 10,
     is_asked: bool = False,
     is_paused: bool = False,
 ) -> list[Decision]:
-    """Decide about every partition, in order. ``facts_of`` is asked about at most ``looks`` of them.
+    """Decide about every partition, in order. ``facts_of`` is called for at most ``most_checks`` of them.
 
-    ``open_runs`` are the runs that the ledger knows as not complete. ``is_asked``: a person asks, so no wait between
-    two looks is kept (how long a partition must be settled is). ``is_paused``: nothing starts.
+    ``open_runs`` are the runs that the ledger holds as not complete. ``is_asked``: a person asks, so waits between
+    checks are ignored (the time for which a partition must be unchanged is not). ``is_paused``: nothing starts.
     """
-    free = 0 if is_paused else source.max_runs - sum(is_at_work(entry, open_runs) for entry in entries.values())
+    free = 0 if is_paused else source.max_runs - sum(has_open_run(entry, open_runs) for entry in entries.values())
     no_room = "the source is paused" if is_paused else f"max_runs = {source.max_runs} of this source are under way"
     decisions = []
     for partition in partitions:
         key = partition.key(has_hours=source.tables.has_hours)
-        entry = entries.get(key, Entry())
-        decision = _without_looking(key, partition, entry, now, open_runs, is_asked=is_asked)
-        if decision is None and looks <= 0:
-            later = replace(entry, state=State.WAITING, reason="comes after the others")
-            decision = Decision(key, partition, later, is_left_over=free > 0)
+        entry = entries.get(key, PartitionEntry())
+        decision = _without_check(key, partition, entry, now, open_runs, is_asked=is_asked)
+        if decision is None and most_checks <= 0:
+            left_over = replace(entry, state=PartitionState.WAITING, reason="comes after the others")
+            decision = Decision(key, partition, left_over, is_left_over=free > 0)
         if decision is None:
-            looks -= 1
+            most_checks -= 1
             decision = decide(source, key, partition, entry, facts_of(partition), now, no_room if free <= 0 else "")
-            free -= decision.is_start or decision.entry.state is State.RUNNING
+            free -= decision.is_start or decision.entry.state is PartitionState.RUNNING
         decisions.append(decision)
     return decisions
 
 
-def is_at_work(entry: Entry, open_runs: Collection[str]) -> bool:
-    """Whether the entry's run takes one of its source's places."""
-    return entry.state is State.RUNNING and entry.run_id in open_runs
+def has_open_run(entry: PartitionEntry, open_runs: Collection[str]) -> bool:
+    """Return whether the entry's run is under way: it counts towards its source's ``max_runs``."""
+    return entry.state is PartitionState.RUNNING and entry.run_id in open_runs
 
 
-def _without_looking(
-    key: str, partition: Partition, entry: Entry, now: datetime, open_runs: Collection[str], *, is_asked: bool
+def _without_check(
+    key: str, partition: Partition, entry: PartitionEntry, now: datetime, open_runs: Collection[str], *, is_asked: bool
 ) -> Decision | None:
-    is_settled = entry.state in SETTLED_STATES or is_at_work(entry, open_runs)
-    is_early = entry.state is not State.RUNNING and entry.not_before > now.timestamp() and not is_asked
+    is_settled = entry.state in SETTLED_STATES or has_open_run(entry, open_runs)
+    is_early = entry.state is not PartitionState.RUNNING and entry.not_before > now.timestamp() and not is_asked
     return Decision(key, partition, entry) if is_settled or is_early else None
 
 
 def decide(
-    source: Source, key: str, partition: Partition, entry: Entry, facts: Facts | Fault, now: datetime, no_room: str
+    source: IngestSource,
+    key: str,
+    partition: Partition,
+    entry: PartitionEntry,
+    facts: Facts | CheckFailure,
+    now: datetime,
+    no_room: str,
 ) -> Decision:
-    """Decide about one partition that was looked at; ``no_room`` says why no run may start now, empty if one may."""
-    if isinstance(facts, Fault):
+    """Decide about one checked partition. ``no_room`` is the reason why no run may start now; empty if one may."""
+    if isinstance(facts, CheckFailure):
         return Decision(key, partition, failed(entry, facts.reason, now))
     since = entry.since if entry.rows == facts.rows else now.timestamp()
-    seen = Entry(
+    seen = PartitionEntry(
         run_id=facts.run_id, rows=facts.rows, since=since, failed_rows=facts.failed_rows, attempts=entry.attempts
     )
-    standing = _standing(facts, seen) or _incomplete(source, partition, facts, seen, now)
-    if standing is not None:
-        return Decision(key, partition, standing)
+    without_start = _done_or_running(facts, seen) or _incomplete(source, partition, facts, seen, now)
+    if without_start is not None:
+        return Decision(key, partition, without_start)
     if not facts.rows and source.empty == "skip":
-        return Decision(key, partition, replace(seen, state=State.EMPTY, reason="it has no rows"))
+        return Decision(key, partition, replace(seen, state=PartitionState.EMPTY, reason="it has no rows"))
     if no_room:
         return Decision(key, partition, replace(seen, reason=f"complete; {no_room}"))
-    return Decision(key, partition, replace(seen, state=State.RUNNING), is_start=True)
+    return Decision(key, partition, replace(seen, state=PartitionState.RUNNING), is_start=True)
 
 
-def _standing(facts: Facts, seen: Entry) -> Entry | None:
-    """What the output, or the run that somebody started, says."""
+def _done_or_running(facts: Facts, seen: PartitionEntry) -> PartitionEntry | None:
+    """Return the entry as done if the output is full, as running if its run is under way; otherwise ``None``."""
     if facts.rows and facts.results >= facts.rows:
-        return replace(seen, state=State.DONE, attempts=0)
-    return replace(seen, state=State.RUNNING) if facts.is_run_open else None
+        return replace(seen, state=PartitionState.DONE, attempts=0)
+    return replace(seen, state=PartitionState.RUNNING) if facts.is_run_open else None
 
 
-def _incomplete(source: Source, partition: Partition, facts: Facts, seen: Entry, now: datetime) -> Entry | None:
-    """Why the partition is not complete, and when it is looked at again."""
+def _incomplete(
+    source: IngestSource, partition: Partition, facts: Facts, seen: PartitionEntry, now: datetime
+) -> PartitionEntry | None:
+    """Return the entry with the reason why the partition is not complete and the next check; ``None`` if it is."""
     seconds = now.timestamp()
     if not facts.is_marked:
-        return replace(seen, reason="its done marker is not there", not_before=seconds + _wait(source))
+        return replace(seen, reason="its done marker does not exist", not_before=seconds + _wait(source))
     if not facts.rows and source.empty == "wait":
         return replace(seen, reason="it has no rows", not_before=seconds + _wait(source))
     if (left := _seconds_unsettled(source, partition, seen, now)) > 0:
@@ -146,31 +163,37 @@ def _incomplete(source: Source, partition: Partition, facts: Facts, seen: Entry,
     return None
 
 
-def failed(entry: Entry, reason: str, now: datetime) -> Entry:
+def failed(entry: PartitionEntry, reason: str, now: datetime) -> PartitionEntry:
     """Return the entry after one more failure, with its back-off."""
     attempts = entry.attempts + 1
     not_before = now.timestamp() + backoff_seconds(attempts)
-    return replace(entry, state=State.FAILED, reason=reason, attempts=attempts, not_before=not_before)
+    return replace(entry, state=PartitionState.FAILED, reason=reason, attempts=attempts, not_before=not_before)
 
 
-def next_due(source: Source, decisions: Iterable[Decision], now: datetime) -> datetime:
-    """When the source is looked at next, if no run of it ends before: by its schedule, or sooner for who waits."""
+def next_due(source: IngestSource, decisions: Iterable[Decision], now: datetime) -> datetime:
+    """Return the time of the source's next check: by its schedule, or sooner if a partition waits for a check.
+
+    The end of one of its runs brings the check forward (:func:`tasks.ingest.tick.is_due`).
+    """
     due = source.next_due(now)
     for decision in decisions:
         entry = decision.entry
-        if entry.state in {State.WAITING, State.FAILED} and entry.not_before:
+        if entry.state in {PartitionState.WAITING, PartitionState.FAILED} and entry.not_before:
             due = min(due, now + timedelta(seconds=max(0.0, entry.not_before - now.timestamp())))
         elif decision.is_left_over:
             return now
     return due
 
 
-def _wait(source: Source) -> float:
+def _wait(source: IngestSource) -> float:
     return min(LONGEST_RECHECK_SECONDS, max(LEAST_RECHECK_SECONDS, source.settle_seconds))
 
 
-def _seconds_unsettled(source: Source, partition: Partition, entry: Entry, now: datetime) -> float:
-    """How long the partition must still stay as it is; the table's own time of change counts, where it has one."""
+def _seconds_unsettled(source: IngestSource, partition: Partition, entry: PartitionEntry, now: datetime) -> float:
+    """Return the seconds for which the partition must still stay unchanged.
+
+    The table's own time of change counts; where it has none, the time at which the row count was first seen.
+    """
     since = entry.since
     if partition.modified_at is not None:
         since = partition.modified_at.timestamp()

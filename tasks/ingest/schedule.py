@@ -1,4 +1,4 @@
-"""When a source is looked at: every so many minutes, or as a crontab says in the source's own time zone."""
+"""Crontab schedules of sources, in a source's own time zone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_DAYS = 366 * 8  # 29 February may be eight years away
 
 @dataclass(frozen=True, slots=True)
 class Crontab:
-    """Minutes, hours, days of the month, months and days of the week (0 is Sunday); all must fit, as in beat."""
+    """Minutes, hours, days of the month, months and days of the week (0 is Sunday); all must match, as in beat."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -32,11 +32,11 @@ class Crontab:
         fields = [_expand(word, count, first) for word, (count, first) in zip(words, ranges, strict=True)]
         parsed = cls(*fields)
         if parsed.next_after(datetime(2024, 1, 1, tzinfo=UTC), ZoneInfo("UTC")) is None:
-            raise ValueError("never comes: no month has such a day")
+            raise ValueError("never matches: no month has such a day")
         return parsed
 
     def next_after(self, moment: datetime, zone: ZoneInfo) -> datetime | None:
-        """Return the first instant (UTC) after ``moment``. An hour that the clock skips or repeats is taken once."""
+        """Return the first instant (UTC) after ``moment``. An hour that the clock skips or repeats counts once."""
         local = moment.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0)
         for number in range(MOST_DAYS):
             day = local.date() + timedelta(days=number)
@@ -55,6 +55,6 @@ def _expand(word: str, count: int, first: int) -> frozenset[int]:
         numbers = frozenset(crontab_parser(count, first).parse(word))
     except (ParseException, ValueError) as error:
         raise ValueError(f"has a field {word!r} that is no crontab: {error}") from None
-    if strange := sorted(number for number in numbers if not first <= number < first + count):
-        raise ValueError(f"has a field {word!r} with {strange[0]}: {first} to {first + count - 1} are possible")
+    if outside := sorted(number for number in numbers if not first <= number < first + count):
+        raise ValueError(f"has a field {word!r} with {outside[0]}: {first} to {first + count - 1} are possible")
     return numbers

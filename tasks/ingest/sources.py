@@ -18,19 +18,19 @@ from tasks.ingest.schedule import Crontab
 
 DEFAULT_EVERY_MINUTES = 10.0
 DEFAULT_SETTLED_SECONDS = 900.0
-SAMPLE = datetime(2025, 1, 15)  # noqa: DTZ001 - any naive moment: addresses are tried with it
+SAMPLE = datetime(2025, 1, 15)  # noqa: DTZ001 - a naive time, to build an address and check it
 
 Order = Literal["oldest", "newest"]
 
 
 def _pattern(value: Any) -> AddressPattern:
     if not isinstance(value, str):
-        raise ValueError("takes a text")  # noqa: TRY004 -- pydantic reports ValueErrors
+        raise ValueError("takes a string")  # noqa: TRY004 -- pydantic reports ValueErrors
     return AddressPattern.parse(value)
 
 
 def parse_day(value: Any) -> Any:
-    """Read ``20250115`` or ``2025-01-15``; a date passes."""
+    """Read ``20250115`` or ``2025-01-15``; return a date as it is."""
     if isinstance(value, date):
         return value
     try:
@@ -43,8 +43,8 @@ Pattern = Annotated[AddressPattern, BeforeValidator(_pattern)]
 Day = Annotated[date, BeforeValidator(parse_day)]
 
 
-class Source(BaseModel):
-    """One declared source. The fields are documented in docs/ingestion.md."""
+class IngestSource(BaseModel):
+    """A declared source. docs/ingestion.md documents the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
@@ -68,7 +68,7 @@ class Source(BaseModel):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError("is no time zone that this machine knows; for example Asia/Shanghai") from None
+            raise ValueError("is not a time zone of this machine; write one such as Asia/Shanghai") from None
         return value
 
     @field_validator("tables", "outputs", "done_marker")
@@ -76,14 +76,14 @@ class Source(BaseModel):
     def _check_address(cls, value: AddressPattern | None, info: ValidationInfo) -> AddressPattern | None:
         if value is None or info.field_name == "done_marker":  # a marker may be any file
             if value is not None and "://" not in value.text and not value.text.startswith("/"):
-                raise ValueError("takes an absolute path: the fleet's processes run in other directories")
+                raise ValueError("takes an absolute path: the fleet's processes have other working directories")
             return value
         try:
             url = TableUrl.parse(value.at(SAMPLE))
         except UsageError as error:
             raise ValueError(str(error)) from None
         if url.is_relative:
-            raise ValueError("takes an absolute path: the fleet's processes run in other directories")
+            raise ValueError("takes an absolute path: the fleet's processes have other working directories")
         if info.field_name == "outputs" and url.scheme == "file":
             raise ValueError("cannot be a file: write to a table (sqlite:////FILE.db#TABLE/ds={date})")
         return value
@@ -93,7 +93,7 @@ class Source(BaseModel):
     def _check_grain(cls, value: AddressPattern | None, info: ValidationInfo) -> AddressPattern | None:
         tables = info.data.get("tables")
         if value is not None and isinstance(tables, AddressPattern) and tables.has_hours and not value.has_hours:
-            raise ValueError("has no %H, but tables has: the hours of a day would share one partition")
+            raise ValueError("has no %H, but tables has it: the hours of a day would share one partition")
         return value
 
     @field_validator("crontab")
@@ -107,46 +107,46 @@ class Source(BaseModel):
     @classmethod
     def _check_one_schedule(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("crontab") is not None:
-            raise ValueError("stands beside crontab: keep one of them")
+            raise ValueError("is set beside crontab: keep one of them")
         return value
 
     @field_validator("filters")
     @classmethod
     def _check_filters(cls, value: dict[str, bool], info: ValidationInfo) -> dict[str, bool]:
-        """Check the names against the manifest's switches; what is not named is on."""
+        """Check the names against the manifest's switches; a switch that is not named is on."""
         switches: Collection[str] = info.context or value
         if unknown := sorted(set(value) - set(switches)):
-            raise ValueError(f"{', '.join(unknown)}: no switch of the manifest, which has {', '.join(switches)}")
+            raise ValueError(f"{', '.join(unknown)}: not a switch of the manifest, which has {', '.join(switches)}")
         if switches and not any(value.get(switch, True) for switch in switches):
             raise ValueError("switches every filter off: leave one on")
         return {switch: value.get(switch, True) for switch in switches}
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone of its days and of its crontab."""
+        """Return the time zone of its days and of its crontab."""
         return ZoneInfo(self.timezone)
 
     @property
     def switches(self) -> frozenset[str]:
-        """The filters that are on, as ``tamis sift`` has them: all, but those that are switched off."""
+        """Return the filters that are on, as in ``tamis sift``: all except those that are switched off."""
         return frozenset(switch for switch, is_on in self.filters.items() if is_on)
 
     @property
     def schedule(self) -> str:
-        """The schedule in words."""
+        """Return the schedule in words."""
         if self.crontab is not None:
             return f"{self.crontab} {self.timezone}"
         return f"every {self.every_minutes or DEFAULT_EVERY_MINUTES:g} min"
 
     @property
     def settle_seconds(self) -> float:
-        """How long a partition must have been unchanged: with a marker not at all, unless that was asked for too."""
+        """Return for how long a complete partition must be unchanged; 0 with a marker unless it is set as well."""
         if self.settled_seconds is not None:
             return self.settled_seconds
         return 0.0 if self.done_marker is not None else DEFAULT_SETTLED_SECONDS
 
     def next_due(self, after: datetime) -> datetime:
-        """When the schedule next asks for a look."""
+        """Return the next time of the schedule after ``after``."""
         if self.crontab is not None:
             found = Crontab.parse(self.crontab).next_after(after, self.zone)
             return found or datetime.max.replace(tzinfo=UTC)
@@ -156,14 +156,14 @@ class Source(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    source: list[Source] = Field(default_factory=list)
+    source: list[IngestSource] = Field(default_factory=list)
 
 
-def load_sources(path: Path, switches: Collection[str]) -> tuple[Source, ...]:
-    """Read the file; ``switches`` are the manifest's.
+def load_sources(path: Path, switches: Collection[str]) -> tuple[IngestSource, ...]:
+    """Read the file and check its filters against ``switches``, those of the manifest.
 
     Raises:
-        UsageError: it names the file and lists every mistake with its key, its value and the remedy.
+        UsageError: names the file and lists every mistake with its key, its value and the remedy.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -171,7 +171,7 @@ def load_sources(path: Path, switches: Collection[str]) -> tuple[Source, ...]:
         raise UsageError(f"sources file {path} cannot be read ({error}): correct TAMIS_SOURCES") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
-    problems = _shared(content)
+    problems = _find_shared(content)
     try:
         parsed = _File.model_validate(content, context=switches)
     except ValidationError as error:
@@ -182,18 +182,18 @@ def load_sources(path: Path, switches: Collection[str]) -> tuple[Source, ...]:
 
 
 def _named(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The sources as they stand in the file, each with what to call it in a message."""
+    """Return the sources in the order of the file, each with its name in messages."""
     sources = content.get("source")
     listed = sources if isinstance(sources, list) else []
     return [
-        (f"source {number} ({one.get('name', 'without a name')})", one)
-        for number, one in enumerate(listed, 1)
-        if isinstance(one, dict)
+        (f"source {number} ({source.get('name', 'without a name')})", source)
+        for number, source in enumerate(listed, 1)
+        if isinstance(source, dict)
     ]
 
 
-def _shared(content: Mapping[str, Any]) -> list[str]:
-    """Find what no two sources may have in common."""
+def _find_shared(content: Mapping[str, Any]) -> list[str]:
+    """Find names and outputs that two sources share."""
     problems: list[str] = []
     seen: dict[tuple[str, str], str] = {}
     for title, source in _named(content):
@@ -217,6 +217,6 @@ def _describe(content: Mapping[str, Any], detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{where} is missing"
     if detail["type"] == "extra_forbidden":
-        known = _File.model_fields if len(detail["loc"]) == 1 else Source.model_fields
+        known = _File.model_fields if len(detail["loc"]) == 1 else IngestSource.model_fields
         return f"{where} is not a key of a source; there are {', '.join(known)}"
     return f"{where} = {detail['input']!r}: {detail['msg'].removeprefix('Value error, ')}"

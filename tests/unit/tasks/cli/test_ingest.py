@@ -1,4 +1,4 @@
-"""`tamis ingest` as a person uses it: what is shown, and each mistake in one line with exit status 2."""
+"""`tamis ingest` as a person uses it: the tables, and each mistake in one line with exit status 2."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 
 from storage.ledger import Ledger
 from tasks.cli import ingest as module
-from tasks.ingest.journal import Journal
+from tasks.ingest.journal import IngestJournal
 from tasks.ingest.lease import leased
 from tasks.ingest.tick import utc_now
 from tasks.settings import Settings
-from tests.unit.tasks.ingest.test_look import SOURCES, put, using_broker
+from tests.unit.tasks.ingest.test_check import SOURCES, put, using_broker
 from tests.valkey import ValkeyServer
 
 Tamis = Callable[..., Result]
@@ -38,7 +38,7 @@ def tamis(
         yield run
 
 
-def the_line(result: Result) -> str:
+def error_line(result: Result) -> str:
     assert result.exit_code == 2, result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("tamis: ")]
     assert len(lines) == 1, result.output
@@ -74,23 +74,23 @@ def test_run_starts_now_and_list_shows_it(tamis: Tamis, tmp_path: Path, client: 
     assert f"2025-01-10 running {run.run_id} 3" in words(tamis("list", "clips"))
 
 
-def test_a_source_in_trouble_is_told_and_the_others_are_looked_at(
+def test_a_source_that_fails_is_reported_and_the_others_are_checked(
     tamis: Tamis, tmp_path: Path, client: redis.Redis
 ) -> None:
     put(tmp_path, "20250110")
-    line = the_line(tamis("run"))
+    line = error_line(tamis("run"))
     assert "source broken" in line
     assert "nowhere" in line
     assert len(Ledger(client).runs()) == 1
     listed = words(tamis("list"))
-    assert "broken in trouble" in listed
-    assert "broken: cannot be looked at" in listed
+    assert "broken failing" in listed
+    assert "broken: cannot be checked" in listed
 
 
-def test_a_failed_partition_and_skipped_ticks_are_told(tamis: Tamis, tmp_path: Path, client: redis.Redis) -> None:
+def test_a_failed_partition_and_skipped_ticks_are_listed(tamis: Tamis, tmp_path: Path, client: redis.Redis) -> None:
     (tmp_path / "in" / "ds=20250110.jsonl").write_text('{"video_id": "v"}\n')
     tamis("run", "clips")
-    Journal(client).note_skip("clips", "another look was under way (n2)", utc_now())
+    IngestJournal(client).note_skip("clips", "another check was under way (n2)", utc_now())
     listed = words(tamis("list"))
     assert "clips 2025-01-10 failed (1 times)" in listed
     assert "oss_bucket" in listed
@@ -102,10 +102,10 @@ def test_pausing_and_resuming(tamis: Tamis, tmp_path: Path) -> None:
     put(tmp_path, "20250110")
     assert "resume clips" in words(tamis("pause", "clips"))
     assert "clips paused" in words(tamis("list"))
-    assert "is paused" in the_line(tamis("run", "clips"))
+    assert "is paused" in error_line(tamis("run", "clips"))
     assert "the source is paused" in words(tamis("run", "clips", "--dry-run"))
-    assert "goes on" in words(tamis("resume", "clips"))
-    assert "is not paused" in the_line(tamis("resume", "clips"))
+    assert "within 5 s" in words(tamis("resume", "clips"))
+    assert "is not paused" in error_line(tamis("resume", "clips"))
     assert "started" in words(tamis("run", "clips"))
 
 
@@ -117,50 +117,50 @@ def test_a_backfill_is_noted_and_shown(tamis: Tamis, tmp_path: Path) -> None:
     assert "clips 2024-12-31 started" in words(tamis("run", "clips"))
 
 
-def test_a_look_that_is_under_way_is_not_repeated(tamis: Tamis, client: redis.Redis) -> None:
-    with leased(Journal(client), "clips", "n2", utc_now()):
-        assert "n2, pid" in the_line(tamis("run", "clips"))
+def test_a_check_that_is_under_way_is_not_repeated(tamis: Tamis, client: redis.Redis) -> None:
+    with leased(IngestJournal(client), "clips", "n2", utc_now()):
+        assert "n2, pid" in error_line(tamis("run", "clips"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["pause", "nobody"], "there are: broken, clips"),
-        (["run", "nobody"], "'nobody'"),
-        (["list", "nobody"], "'nobody'"),
+        (["pause", "absent"], "sources are: broken, clips"),
+        (["run", "absent"], "'absent'"),
+        (["list", "absent"], "'absent'"),
         (["backfill", "clips", "--from", "20250131", "--to", "20250101"], "exchange them"),
         (["--dry-run", "list"], "--dry-run"),
     ],
 )
 def test_a_mistake_is_one_line(tamis: Tamis, arguments: list[str], named: str) -> None:
-    assert named in the_line(tamis(*arguments))
+    assert named in error_line(tamis(*arguments))
 
 
-def test_a_day_that_is_none_is_named(tamis: Tamis) -> None:
+def test_an_invalid_day_is_named(tamis: Tamis) -> None:
     answer = tamis("backfill", "clips", "--from", "soon", "--to", "20250101")
     assert answer.exit_code == 2
     assert "'soon'" in answer.stderr
 
 
-def test_a_wrong_file_is_one_line_with_every_mistake(tamis: Tamis, tmp_path: Path) -> None:
+def test_a_wrong_file_gives_one_line_with_every_mistake(tamis: Tamis, tmp_path: Path) -> None:
     (tmp_path / "sources.toml").write_text("[[source]]\nname = 'x y'\n")
-    line = the_line(tamis("list"))
+    line = error_line(tamis("list"))
     assert "name = 'x y'" in line
     assert "tables is missing" in line
 
 
 def test_without_a_file_the_setting_is_named(tamis: Tamis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "settings", lambda: Settings.of(state_dir=tmp_path))
-    assert "TAMIS_SOURCES" in the_line(tamis("list"))
+    assert "TAMIS_SOURCES" in error_line(tamis("list"))
 
 
 def test_without_a_broker_the_remedy_is_named(tamis: Tamis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = Settings.of(state_dir=tmp_path, broker_url="redis://127.0.0.1:1/0", sources=tmp_path / "sources.toml")
     monkeypatch.setattr(module, "settings", lambda: lost)
-    assert "tamis up" in the_line(tamis("list"))
+    assert "tamis up" in error_line(tamis("list"))
     assert os.environ.get("TAMIS_BROKER_URL") is None
 
 
-def test_alone_the_command_shows_its_help(tamis: Tamis) -> None:
+def test_without_a_sub_command_the_help_is_shown(tamis: Tamis) -> None:
     shown = words(tamis())
     assert all(name in shown for name in ("list", "run", "pause", "resume", "backfill", "--dry-run"))

@@ -37,16 +37,16 @@ def test_hours_are_partitions_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("stars", [("2025011",), ("20250132",), ("2025-01-15",), ("latest",), ("",)])
-def test_a_value_that_is_no_day_of_the_patterns_form_is_nobodys(stars: tuple[str, ...]) -> None:
+def test_a_value_that_is_no_day_of_the_patterns_form_gives_none(stars: tuple[str, ...]) -> None:
     assert AddressPattern.parse("odps://p/t/ds={date}").moment_of(stars) is None
 
 
-def test_two_dates_that_differ_are_nobodys() -> None:
+def test_two_dates_that_differ_give_none() -> None:
     assert AddressPattern.parse("/in/ds={date}/ds={date}.csv").moment_of(("20250115", "20250116")) is None
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "reason"),
     [
         ("odps://p/t/ds=20250115", "names no day"),
         ("odps://p/t/ds={today}", "names no day"),
@@ -60,8 +60,8 @@ def test_two_dates_that_differ_are_nobodys() -> None:
         ("/in/{date:%Y%m%d}-{date:%d}.csv", "%d in two"),
     ],
 )
-def test_a_pattern_that_makes_no_sense_is_refused_with_the_reason(text: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
+def test_an_invalid_pattern_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         AddressPattern.parse(text)
 
 
@@ -95,6 +95,6 @@ def test_an_hour_that_the_clock_skips_or_repeats_is_taken_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["15 2 * *", "61 * * * *", "x * * * *", "0 0 30 2 *", "* * 0 * *", ""])
-def test_a_crontab_that_makes_no_sense_or_never_comes_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"takes five fields|has a field|never comes"):
+def test_an_invalid_crontab_or_one_that_never_matches_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"takes five fields|has a field|never matches"):
         Crontab.parse(text)

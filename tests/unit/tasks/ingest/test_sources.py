@@ -7,7 +7,7 @@ import pytest
 
 from inference.manifest import load_manifest
 from storage.errors import UsageError
-from tasks.ingest.sources import Source, load_sources
+from tasks.ingest.sources import IngestSource, load_sources
 
 SWITCHES = load_manifest("tiny").switches
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "sources.example.toml"
@@ -20,13 +20,13 @@ start = 2025-01-01
 """
 
 
-def read(tmp_path: Path, text: str) -> tuple[Source, ...]:
+def read(tmp_path: Path, text: str) -> tuple[IngestSource, ...]:
     path = tmp_path / "sources.toml"
     path.write_text(text)
     return load_sources(path, SWITCHES)
 
 
-def faults(tmp_path: Path, text: str) -> str:
+def refusal(tmp_path: Path, text: str) -> str:
     with pytest.raises(UsageError) as caught:
         read(tmp_path, text)
     message = str(caught.value)
@@ -35,7 +35,7 @@ def faults(tmp_path: Path, text: str) -> str:
     return message
 
 
-def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+def test_keys_that_are_left_out_have_derefusal(tmp_path: Path) -> None:
     (source,) = read(tmp_path, GOOD)
     assert (source.order, source.max_runs, source.empty, source.timezone) == ("oldest", 1, "wait", "UTC")
     assert source.switches == frozenset(SWITCHES)
@@ -44,7 +44,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert source.next_due(now) == now + timedelta(minutes=10)
 
 
-def test_with_a_marker_nothing_has_to_settle_unless_that_is_asked_for_too(tmp_path: Path) -> None:
+def test_with_a_marker_a_partition_need_not_settle_unless_settled_seconds_is_set(tmp_path: Path) -> None:
     marker = 'done_marker = "/data/{yesterday}/_SUCCESS"\n'
     assert read(tmp_path, GOOD + marker)[0].settle_seconds == 0
     assert read(tmp_path, GOOD + marker + "settled_seconds = 60\n")[0].settle_seconds == 60
@@ -81,7 +81,7 @@ def test_a_day_may_be_a_toml_date_or_text(tmp_path: Path) -> None:
 def test_a_mistake_is_named_with_its_source_its_key_and_its_value(
     tmp_path: Path, line: str, expected: list[str]
 ) -> None:
-    message = faults(tmp_path, GOOD + line + "\n")
+    message = refusal(tmp_path, GOOD + line + "\n")
     assert "source 1 (clips)" in message
     assert all(part in message for part in expected), message
 
@@ -101,11 +101,11 @@ def test_a_mistake_is_named_with_its_source_its_key_and_its_value(
     ],
 )
 def test_an_address_that_cannot_work_is_refused(tmp_path: Path, was: str, becomes: str, expected: str) -> None:
-    assert expected in faults(tmp_path, GOOD.replace(was, becomes))
+    assert expected in refusal(tmp_path, GOOD.replace(was, becomes))
 
 
 def test_every_mistake_of_every_source_is_reported_at_once(tmp_path: Path) -> None:
-    message = faults(tmp_path, GOOD + 'order = "x"\nmax_runs = 0\n' + GOOD + 'empty = "x"\n')
+    message = refusal(tmp_path, GOOD + 'order = "x"\nmax_runs = 0\n' + GOOD + 'empty = "x"\n')
     assert all(
         part in message for part in ("source 1 (clips) order", "source 1 (clips) max_runs", "source 2 (clips) empty")
     )
@@ -114,8 +114,8 @@ def test_every_mistake_of_every_source_is_reported_at_once(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
-    assert "not TOML" in faults(tmp_path, "[[source")
-    assert "is not a key" in faults(tmp_path, "sources = []")
+    assert "not TOML" in refusal(tmp_path, "[[source")
+    assert "is not a key" in refusal(tmp_path, "sources = []")
     with pytest.raises(UsageError, match="TAMIS_SOURCES"):
         load_sources(tmp_path / "absent.toml", SWITCHES)
 
@@ -124,4 +124,4 @@ def test_the_shipped_example_is_valid_and_shows_every_key() -> None:
     sources = load_sources(EXAMPLE, SWITCHES)
     assert len(sources) >= 2
     text = EXAMPLE.read_text()
-    assert all(f"{key} = " in text or f"[source.{key}]" in text for key in Source.model_fields)
+    assert all(f"{key} = " in text or f"[source.{key}]" in text for key in IngestSource.model_fields)
