@@ -1,10 +1,10 @@
-"""What can go wrong while judging a video, and which of the two things to do about it.
+"""Errors of judging a video, in two kinds: try again, or record the error as the row's result.
 
 InferenceError
-├── Transient            retry me: another worker, or this one later, may succeed
+├── Transient            retry: another worker, or this one later, may succeed
 │   ├── PoolTimeout      no warm model became free in time
-│   └── DeviceLost       the accelerator failed under us
-├── BadVideo             record me: the file itself is the reason (see ``code``)
+│   └── DeviceLost       the accelerator failed during the work
+├── BadVideo             record: the file itself is the reason (see ``code``)
 └── ManifestError        tell the operator: the manifest or a checkpoint is wrong
 
 ``code`` is stable: it stands in ``result_info.error.code`` and in ``tamis retry --reason``.
@@ -16,10 +16,10 @@ from enum import StrEnum
 
 
 class VideoFault(StrEnum):
-    """Why a video cannot be judged; one stable code each."""
+    """Reasons why a video cannot be judged, each with a stable code."""
 
     NOT_A_VIDEO = "not_a_video"  # no container or no video stream
-    UNSUPPORTED = "unsupported_video"  # sound, but the chosen decoder cannot read it right; another one may
+    UNSUPPORTED = "unsupported_video"  # sound, but this decoder cannot read it correctly; another may
     CORRUPT = "corrupt_video"  # damaged beyond the tolerated share of frames
     NO_FRAMES = "no_frames"  # opens, but yields nothing
     TOO_LONG = "video_too_long"  # over the limit in seconds or in decoded bytes
@@ -29,17 +29,17 @@ class VideoFault(StrEnum):
     DECODE_MEMORY = "decode_out_of_memory"  # the decoder child hit its memory limit
     CROP_FAILED = "crop_failed"  # the crop could not be encoded
     CROP_TIMEOUT = "crop_timeout"  # the child passed the crop's deadline and was killed
-    SCORES_NOT_FINITE = "scores_not_finite"  # a model answered NaN or Inf
+    SCORES_NOT_FINITE = "scores_not_finite"  # a model returned NaN or Inf
 
 
 class InferenceError(Exception):
-    """Any failure of judging."""
+    """Base class of every error of judging."""
 
     code: str = "inference_error"
 
 
 class Transient(InferenceError):
-    """Not the video's fault. Retry with back-off."""
+    """A failure that the video did not cause. Retry with back-off."""
 
     code: str = "inference_unavailable"
 
@@ -57,7 +57,7 @@ class DeviceLost(Transient):
 
 
 class BadVideo(InferenceError):
-    """The file cannot be judged, and trying again would give the same answer."""
+    """A file that cannot be judged; another attempt would give the same answer."""
 
     def __init__(self, fault: VideoFault, message: str) -> None:
         super().__init__(message)
@@ -65,6 +65,6 @@ class BadVideo(InferenceError):
 
 
 class ManifestError(InferenceError):
-    """A manifest or checkpoint is wrong: the message names the value and the remedy."""
+    """A wrong manifest or checkpoint; the message names the value and the remedy."""
 
     code: str = "manifest"

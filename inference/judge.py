@@ -1,6 +1,6 @@
-"""From scores and boxes to the output's ``info`` keys. Pure: stored scores can be judged again without a GPU.
+"""Judge a video: decode, detect, crop, score, and convert the scores to the output's ``info`` keys.
 
-:func:`judge_video` is one video's whole way, with the decoder and the models handed in.
+The decoder and the models are arguments. :func:`verdict_info` is pure: it judges stored scores again without a GPU.
 """
 
 from __future__ import annotations
@@ -37,56 +37,56 @@ CROP_KEY = "abnormal_region_crop"
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """What the detector said of one video, and what was decided on it."""
+    """Boxes that the detector found in a video, and the decision about a crop."""
 
     detections: Sequence[Detection]
-    frame_seconds: Sequence[float]  # the times of the frames that were looked at
+    frame_seconds: Sequence[float]  # times of the inspected frames
     decision: CropDecision
 
 
 class Decoder(Protocol):
-    """What turns a file into frames; see :mod:`inference.decode`."""
+    """Turns a file into frames; :class:`inference.decode.DecoderPool` is the implementation."""
 
     def decode(self, path: Path, plan: DecodePlan) -> DecodedVideo:
-        """Everything the plan asks for, in one pass."""
+        """Decode everything that the plan requests, in one pass."""
         ...
 
     def crop(self, path: Path, plan: DecodePlan, crop: Crop) -> CroppedVideo:
-        """The same of a part of the picture, and that part encoded."""
+        """Decode a part of the picture as the plan requests, and encode that part as a video."""
         ...
 
 
 class Scorer(Protocol):
-    """What judges frames; see :class:`inference.models.scoring.Models`."""
+    """Scores frames; :class:`inference.models.scoring.Models` is the implementation."""
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Filter -> digest of its weights."""
+        """Filter -> SHA-256 (hex) of its weights."""
         ...
 
     @property
     def untrained(self) -> frozenset[str]:
-        """Filters whose weights are seeded."""
+        """Names of the filters with seeded weights."""
         ...
 
     def score(self, decoded: DecodedVideo, enabled: frozenset[str]) -> Mapping[str, Sequence[Scores]]:
-        """Output key -> one score per clip."""
+        """Output key -> one :class:`Scores` per clip, in time order."""
         ...
 
     def detect(self, decoded: DecodedVideo) -> list[Detection]:
-        """Boxes in pixels of the source picture."""
+        """Boxes of abnormal regions, in pixels of the source picture."""
         ...
 
 
 def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder: Decoder, scorer: Scorer) -> Verdict:
-    """Decode once and look for abnormal regions; judge the crop without them if there is one, else what was decoded.
+    """Decode the video, detect abnormal regions, and score the crop without them, or the whole picture without a crop.
 
-    A crop is encoded and judged in a second pass over the file. The caller closes the verdict's crop.
+    A crop is encoded and scored in a second pass over the file. The caller closes the verdict's crop.
 
     Raises:
         ManifestError: a switch is unknown, or none is on.
         BadVideo: the file is the reason.
-        Transient: a model was not to be had, or (DeviceLost) the device failed.
+        Transient: no model became free in time, or (DeviceLost) the device failed.
     """
     plan = manifest.decode_plan(enabled)
     decoded = decoder.decode(path, plan)
@@ -94,9 +94,9 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
     regions, encoded = None, None
     with ExitStack() as undo:
         if (request := manifest.detection(enabled)) is not None:
-            regions = _look(decoded, request, manifest, scorer, milliseconds)
+            regions = _find_regions(decoded, request, manifest, scorer, milliseconds)
         if regions is not None and (crop := regions.decision.made) is not None:
-            del decoded  # else its frames stay in memory beside the crop's
+            del decoded  # its frames would stay in memory beside the crop's
             cropped = decoder.crop(path, DecodePlan(tuple(one for one in plan.requests if one != request)), crop)
             decoded, encoded = cropped.decoded, undo.enter_context(closing(cropped.encoded))
             milliseconds |= decoded.milliseconds
@@ -116,11 +116,11 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
 def verdict_info(
     outputs: Iterable[Output], scores: Mapping[str, Sequence[Scores]], regions: Regions | None = None
 ) -> dict[str, Any]:
-    """The output's ``info`` keys: an entry per output, and the two of the abnormal regions unless those are None.
+    """Build the output's ``info`` keys: an entry per output, and unless ``regions`` is None the two of the regions.
 
-    The crop's own entry stays null until it is stored: :func:`with_crop`.
+    The crop's entry stays null until the crop is stored: :func:`with_crop`.
 
-    An entry is one verdict, or for a segmented output one per window under ``"0"``, ``"1"``, ….
+    An entry is a verdict, or for a segmented output a verdict per window under ``"0"``, ``"1"``, ….
 
     Raises:
         KeyError: an output has no scores.
@@ -130,7 +130,7 @@ def verdict_info(
 
 
 def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: float) -> Verdict:
-    """The verdict with its crop's entry, now that the crop is stored at ``url``."""
+    """Return the verdict with the entry of its crop, which is stored at ``url``."""
     entry = {
         "url": url,
         "rect": list(astuple(encoded.crop)),
@@ -148,7 +148,7 @@ def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: fl
 
 
 def classify(probabilities: Mapping[str, float]) -> dict[str, Any]:
-    """``{"result": {label: prob}, "label", "prob"}`` of the most probable label; the first of equals wins."""
+    """Return ``{"result": {label: prob}, "label", "prob"}`` with the most probable label; the first of equals wins."""
     label = max(probabilities, key=lambda name: probabilities[name])
     rounded = {name: round(float(value), DIGITS) for name, value in probabilities.items()}
     return {"result": rounded, "label": label, "prob": rounded[label]}
@@ -161,7 +161,7 @@ def _timed(stage: str, milliseconds: dict[str, float], work: Callable[[], T]) ->
     return answer
 
 
-def _look(
+def _find_regions(
     decoded: DecodedVideo, request: ClipRequest, manifest: Manifest, scorer: Scorer, milliseconds: dict[str, float]
 ) -> Regions:
     detections = _timed("detect", milliseconds, lambda: scorer.detect(decoded))
@@ -176,7 +176,7 @@ def _look(
 def _crop_rule(manifest: Manifest, scorer: Scorer) -> CropRule:
     spec = manifest.detector
     if spec is None:
-        raise ValueError("a manifest without a detector asks for no frames to be looked at")
+        raise ValueError("a manifest without a detector has no crop rule")
     refusal = NoCrop.UNTRAINED if spec.name in scorer.untrained else None
     if spec.is_record_only:
         refusal = NoCrop.RECORD_ONLY

@@ -1,7 +1,7 @@
-"""From boxes on sampled frames to the part of the picture that is worth keeping. Pure.
+"""Lasting regions and the crop without them, from boxes on sampled frames. Pure.
 
-A logo, a border or a burnt-in caption stays where it is; what flashes by is content. So a box counts only when
-it is there in most sampled frames, and the crop is the largest rectangle that touches no such box.
+A logo, a border or a burnt-in caption stays at its place; a box that is seen only briefly is content. So a box counts
+only when most sampled frames show it, and the crop is the largest rectangle that touches no such box.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from inference.types import Crop, Detection
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
-MIN_IOU = 0.5  # of sightings that belong together
+MIN_IOU = 0.5  # of boxes that belong to one track
 _BAND_HEIGHT, _BAND_WIDTH = 0.7, 0.9  # shares that bands must have in common: lines of a caption differ in length
 
 
 class NoCrop(StrEnum):
-    """Why no crop is made; one stable code each."""
+    """Reasons for making no crop, each with a stable code."""
 
-    UNTRAINED = "untrained"  # seeded weights see nothing
-    RECORD_ONLY = "record_only"  # the manifest says so
-    TOO_FEW_FRAMES = "too_few_frames"  # were looked at to tell what stays
-    NO_LASTING_REGION = "no_lasting_region"  # nothing stays, or nothing that stays lies inside the picture
-    TOO_LITTLE_LEFT = "too_little_left"  # the largest crop keeps less than the stated share
+    UNTRAINED = "untrained"  # boxes of seeded weights mean nothing
+    RECORD_ONLY = "record_only"  # the manifest allows no crop
+    TOO_FEW_FRAMES = "too_few_frames"  # fewer frames were inspected than the rule needs
+    NO_LASTING_REGION = "no_lasting_region"  # no lasting region, or none inside the picture
+    TOO_LITTLE_LEFT = "too_little_left"  # the largest crop keeps less than the rule's share
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One thing that stays where it is."""
+    """A region that most sampled frames show at the same place."""
 
-    label: str  # that most of its sightings have
-    box: Box  # around all of them
+    label: str  # the most frequent label of its boxes
+    box: Box  # around all of its boxes
     presence: float  # share of the sampled frames that show it
-    score: float  # mean
+    score: float  # mean of its boxes' scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropRule:
-    """When a crop is made. Shares are from 0 to 1."""
+    """Conditions for making a crop. Shares are from 0 to 1."""
 
-    min_presence: float = 0.6  # share of the sampled frames that must be exceeded
-    min_share: float = 0.5  # of the picture that must be kept
-    min_frames: int = 3  # that must have been looked at
+    min_presence: float = 0.6  # a region lasts when more than this share of the sampled frames shows it
+    min_share: float = 0.5  # of the picture that a crop must keep
+    min_frames: int = 3  # that must have been inspected
     margin: float = 0.0  # around every region, as a share of the picture's longer side
-    refusal: NoCrop | None = None  # why none is made whatever is seen
+    refusal: NoCrop | None = None  # a reason to make no crop, whatever the boxes are
 
 
 @dataclass(frozen=True, slots=True)
 class CropDecision:
-    """What stays, the largest crop without it, and why that crop is not made (None: it is)."""
+    """The lasting regions, the largest crop without them, and the reason not to make it (None: make it)."""
 
     regions: tuple[Region, ...]
     crop: Crop | None
@@ -62,37 +62,37 @@ class CropDecision:
 
     @property
     def made(self) -> Crop | None:
-        """The crop that is to be made."""
+        """The crop to make; None when there is a reason against it."""
         return self.crop if self.refusal is None else None
 
 
 @dataclass(slots=True)
 class _Track:
-    """The sightings of one box through time."""
+    """Boxes of one region through time."""
 
-    hull: Box  # around all of them
+    hull: Box  # around all boxes
     mean: Box
     times: set[float] = field(default_factory=set)
     labels: Counter[str] = field(default_factory=Counter)
     scores: float = 0.0  # their sum
 
-    def see(self, sighting: Detection) -> None:
-        seen = len(self.times)
-        self.mean = _mixed(self.mean, seen, sighting.box)
-        self.hull = _hull(self.hull, sighting.box)
-        self.times.add(sighting.pts_seconds)
-        self.labels[sighting.label] += 1
-        self.scores += sighting.score
+    def add(self, detection: Detection) -> None:
+        count = len(self.times)
+        self.mean = _running_mean(self.mean, count, detection.box)
+        self.hull = _hull(self.hull, detection.box)
+        self.times.add(detection.pts_seconds)
+        self.labels[detection.label] += 1
+        self.scores += detection.score
 
     def region(self, num_frames: int) -> Region:
-        seen = len(self.times)
-        return Region(self.labels.most_common(1)[0][0], self.hull, seen / num_frames, self.scores / seen)
+        count = len(self.times)
+        return Region(self.labels.most_common(1)[0][0], self.hull, count / num_frames, self.scores / count)
 
 
 def decide_crop(
     detections: Iterable[Detection], num_frames: int, width: int, height: int, rule: CropRule
 ) -> CropDecision:
-    """Decide on the boxes of the ``num_frames`` frames sampled from a video of ``width`` x ``height`` pixels."""
+    """Decide about a crop from the boxes on ``num_frames`` sampled frames of a ``width`` x ``height`` pixel video."""
     regions = tuple(lasting_regions(detections, num_frames, min_presence=rule.min_presence))
     margin_pixels = rule.margin * max(width, height)
     crop = safe_crop(width, height, [_grown(region.box, margin_pixels) for region in regions], 0.0)
@@ -115,18 +115,18 @@ def _refusal(
 def lasting_regions(
     detections: Iterable[Detection], num_frames: int, *, min_presence: float = 0.5, min_iou: float = MIN_IOU
 ) -> list[Region]:
-    """What is there in more than ``min_presence`` of the ``num_frames`` sampled frames, largest first.
+    """Regions that more than ``min_presence`` of the ``num_frames`` sampled frames show, largest first.
 
-    Sightings belong together, whatever their labels, while each overlaps the mean of those before (IoU, 0 to 1) by
-    ``min_iou``, or lies in the same band: what walks through the picture leaves its mean behind.
+    A box joins a track, whatever its label, when it overlaps the mean of the track's boxes by ``min_iou`` (0 to 1),
+    or lies in the same band. A box that moves through the picture soon overlaps its track's mean no more.
     """
     tracks: list[_Track] = []
-    for sighting in sorted(detections, key=lambda detection: (detection.pts_seconds, -detection.score)):
-        track = _best_track(tracks, sighting, min_iou)
+    for found in sorted(detections, key=lambda detection: (detection.pts_seconds, -detection.score)):
+        track = _best_track(tracks, found, min_iou)
         if track is None:
-            track = _Track(sighting.box, sighting.box)
+            track = _Track(found.box, found.box)
             tracks.append(track)
-        track.see(sighting)
+        track.add(found)
     lasting = [track.region(num_frames) for track in tracks if len(track.times) > min_presence * num_frames]
     return sorted(lasting, key=lambda region: _area(region.box), reverse=True)
 
@@ -148,8 +148,8 @@ def iou(one: Box, other: Box) -> float:
 def safe_crop(width: int, height: int, boxes: Iterable[Box], min_share: float) -> Crop | None:
     """The largest even-sized rectangle of a ``width`` x ``height`` picture that touches no box.
 
-    None when it is smaller than ``min_share`` (0 to 1) of the picture. Exact: an edge of the largest empty
-    rectangle lies on the border or on a box, so trying those is trying all. O(n³ log n) in the number of boxes.
+    None when it is smaller than ``min_share`` (0 to 1) of the picture. Exact: every edge of the largest empty
+    rectangle lies on the border or on a box, so no other rectangle is tried. O(n³ log n) in the number of boxes.
 
     >>> safe_crop(100, 80, [(80, 0, 100, 10)], 0.5)
     Crop(left=0, top=10, width=100, height=70)
@@ -162,7 +162,7 @@ def safe_crop(width: int, height: int, boxes: Iterable[Box], min_share: float) -
     for left in sorted(lefts):
         for right in sorted(rights):
             if (right - left) * bottom_border <= best.width * best.height:
-                continue  # not even the full height would win
+                continue  # the full height would not be larger either
             top, bottom = _tallest_gap(blocked, left, right, bottom_border)
             if (right - left) * (bottom - top) > best.width * best.height:
                 best = Crop(left, top, right - left, bottom - top)
@@ -174,7 +174,7 @@ _EvenBox = tuple[int, int, int, int]
 
 
 def _tallest_gap(blocked: Sequence[_EvenBox], left: int, right: int, bottom_border: int) -> tuple[int, int]:
-    """(top, bottom) of the tallest stretch between two columns that no box reaches into."""
+    """(top, bottom) of the tallest stretch between two columns without any box."""
     in_the_way = sorted((top, bottom) for x1, top, x2, bottom in blocked if x1 < right and x2 > left)
     return max(_gaps(in_the_way, bottom_border), key=lambda gap: gap[1] - gap[0])
 
@@ -188,24 +188,24 @@ def _gaps(spans: Iterable[tuple[int, int]], bottom_border: int) -> Iterator[tupl
 
 
 def _grown_to_even(box: Box, right_border: int, bottom_border: int) -> _EvenBox | None:
-    """Round outwards to even pixels and cut at the borders; None if nothing is left of it."""
+    """Round outwards to even pixels and clip at the borders; None if nothing remains."""
     left, top = max(0, _even_down(box[0])), max(0, _even_down(box[1]))
     right, bottom = min(right_border, _even_up(box[2])), min(bottom_border, _even_up(box[3]))
     is_inside = left < right and top < bottom and box[0] < box[2] and box[1] < box[3]
     return (left, top, right, bottom) if is_inside else None
 
 
-def _best_track(tracks: Sequence[_Track], sighting: Detection, min_iou: float) -> _Track | None:
-    """The track that overlaps it most, unless that one has its sighting of this frame; else one in the same band."""
-    unseen = [track for track in tracks if sighting.pts_seconds not in track.times]
-    best = max(unseen, key=lambda track: iou(track.mean, sighting.box), default=None)
-    if best and iou(best.mean, sighting.box) >= min_iou:
+def _best_track(tracks: Sequence[_Track], found: Detection, min_iou: float) -> _Track | None:
+    """The track that overlaps most, else one in the same band; tracks with a box on this frame do not count."""
+    free = [track for track in tracks if found.pts_seconds not in track.times]
+    best = max(free, key=lambda track: iou(track.mean, found.box), default=None)
+    if best and iou(best.mean, found.box) >= min_iou:
         return best
-    return next((track for track in unseen if _is_same_band(track.mean, sighting.box)), None)
+    return next((track for track in free if _is_same_band(track.mean, found.box)), None)
 
 
 def _is_same_band(one: Box, other: Box) -> bool:
-    """Whether both lie on one line and one within the other, as captions of different lengths do."""
+    """Check that both lie on one line, one within the other, as captions of different lengths do."""
     heights = _span_overlap(one[1], one[3], other[1], other[3])
     widths = _span_overlap(one[0], one[2], other[0], other[2])
     tallest, narrowest = max(one[3] - one[1], other[3] - other[1]), min(one[2] - one[0], other[2] - other[0])
@@ -216,7 +216,7 @@ def _span_overlap(start: float, stop: float, other_start: float, other_stop: flo
     return max(0.0, min(stop, other_stop) - max(start, other_start))
 
 
-def _mixed(mean: Box, count: int, box: Box) -> Box:
+def _running_mean(mean: Box, count: int, box: Box) -> Box:
     x1, y1, x2, y2 = ((old * count + new) / (count + 1) for old, new in zip(mean, box, strict=True))
     return x1, y1, x2, y2
 

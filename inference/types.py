@@ -1,4 +1,4 @@
-"""The nouns of inference: what is asked of a decoder, what it returns, what a model says.
+"""Types of inference: requests to a decoder, decoded frames, and results of the models.
 
 Frames are ``uint8`` arrays of shape ``(frames, height, width, 3)``, RGB, in presentation order.
 Times are seconds from the first presented frame.
@@ -21,7 +21,7 @@ Seconds = npt.NDArray[np.float64]
 
 
 class Fit(StrEnum):
-    """How a picture is brought to its target size."""
+    """Methods to bring a picture to its target size."""
 
     SQUASH = "squash"  # both sides scaled, aspect ratio ignored
     CENTRE_CROP = "centre_crop"  # shortest edge scaled to ``shortest_edge``, then the centre cut out
@@ -29,11 +29,11 @@ class Fit(StrEnum):
 
 
 class Scope(StrEnum):
-    """Which part of a video a clip covers."""
+    """Parts of a video that a clip can cover."""
 
     WHOLE = "whole"  # one clip over the whole video
     WINDOWS = "windows"  # sliding windows
-    SAMPLED = "sampled"  # loose frames at a fixed interval (the detector's)
+    SAMPLED = "sampled"  # single frames at a fixed interval, for the detector
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class PictureSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """One kind of clip a filter wants. ``SAMPLED`` takes at most ``num_frames``, one every ``interval_seconds``."""
+    """A kind of clip that a filter needs. ``SAMPLED`` takes at most ``num_frames``, one per ``interval_seconds``."""
 
     scope: Scope
     picture: PictureSpec
@@ -60,14 +60,14 @@ class ClipRequest:
 
 @dataclass(frozen=True, slots=True)
 class DecodePlan:
-    """Everything one pass over a video must yield. Requests are distinct."""
+    """All requests that one pass over a video must fulfil, without duplicates."""
 
     requests: tuple[ClipRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class VideoProbe:
-    """What is known of a video after demuxing: sizes after rotation, times in seconds."""
+    """Facts about a video from demuxing: sizes after rotation, times in seconds."""
 
     container: str
     codec: str
@@ -99,20 +99,20 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class DecodedVideo:
-    """The one decode pass's yield."""
+    """Result of one decode pass."""
 
     probe: VideoProbe
     pictures: Mapping[PictureSpec, Picture]
     clips: tuple[Clip, ...]  # for each request in order: one clip (WHOLE, SAMPLED) or one per window in time order
-    decoded_fraction: float  # 1.0, or the share of frames that could be decoded of a damaged file
+    decoded_fraction: float  # 1.0, or of a damaged file the share of frames that could be decoded
     milliseconds: Mapping[str, float]  # stage -> milliseconds: queue, probe, decode
-    decoder: str = ""  # the adapter that made the frames: not the one asked for where that fell back
-    fallback_reason: str = ""  # why it fell back
+    decoder: str = ""  # the adapter that made the frames; after a fallback not the requested one
+    fallback_reason: str = ""  # empty without a fallback
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One box on one frame, in pixels of the upright source picture."""
+    """A box on a frame, in pixels of the upright source picture."""
 
     pts_seconds: float
     label: str
@@ -131,7 +131,7 @@ class Crop:
 
 
 class Audio(StrEnum):
-    """What became of a video's sound in its crop."""
+    """Treatment of a video's sound in its crop."""
 
     COPIED = "copied"  # packet by packet, without decoding
     DROPPED = "dropped"  # MP4 does not hold that codec
@@ -140,9 +140,9 @@ class Audio(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedCrop:
-    """A cropped video in a file without a name: it is gone when closed, or with the process.
+    """A cropped video in a file without a name; the system deletes it when it is closed or the process ends.
 
-    Equal ``digest``, equal video: it covers the source's bytes, the part of the picture and the encoder.
+    ``digest`` covers the source's bytes, the part of the picture and the encoder: equal digests mean equal videos.
     """
 
     file: BinaryIO
@@ -155,17 +155,17 @@ class EncodedCrop:
 
     @property
     def path(self) -> Path:
-        """A path under which this process can open the file while it is not closed."""
+        """Path under which this process can open the file until it is closed."""
         return Path(f"/proc/self/fd/{self.file.fileno()}")
 
     def close(self) -> None:
-        """Give the file up."""
+        """Close the file, which deletes it."""
         self.file.close()
 
 
 @dataclass(frozen=True, slots=True)
 class CroppedVideo:
-    """What the second pass over a video yields: the encoded crop, and the crop's frames."""
+    """Result of the second pass over a video: the encoded crop, and the crop's frames."""
 
     decoded: DecodedVideo
     encoded: EncodedCrop
@@ -173,7 +173,7 @@ class CroppedVideo:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One clip's probabilities, label -> probability in the head's label order; they sum to 1."""
+    """Probabilities of a clip: label -> probability, in the head's label order; they sum to 1."""
 
     start_seconds: float
     end_seconds: float
@@ -182,11 +182,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the models say of one video, ready to be written."""
+    """Judgement of one video, ready to be written."""
 
     info: Mapping[str, Any]  # the output's ``info`` keys -> JSON values (docs/formats.md)
     milliseconds: Mapping[str, float]  # stage -> milliseconds
-    models: Mapping[str, str]  # filter -> digest of the weights that judged
+    models: Mapping[str, str]  # filter -> SHA-256 (hex) of the weights used
     is_untrained: bool
     decoded_fraction: float
-    crop: EncodedCrop | None = None  # to be stored, then closed
+    crop: EncodedCrop | None = None  # the receiver stores it, then closes it

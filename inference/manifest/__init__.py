@@ -1,4 +1,4 @@
-"""The manifest: which backbones, heads, filters and detector there are, as declared in TOML."""
+"""The manifest: backbones, heads, filters and detector, declared in TOML."""
 
 from inference.manifest.manifest import BUILT_IN, Manifest, Output, load_manifest, parse_manifest
 

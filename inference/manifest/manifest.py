@@ -1,4 +1,4 @@
-"""The declared filters: which outputs the enabled switches ask for, and what one decode pass must yield for them."""
+"""A manifest of filters: the outputs of the enabled switches, and the decode plan for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUILT_IN = ("production", "tiny")
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One key of the output: which head judges which clips."""
+    """A key of the output, the head that scores it, and the clips it needs."""
 
     key: str
     filter: str
@@ -34,13 +34,13 @@ class Output:
 
     @property
     def is_segmented(self) -> bool:
-        """Whether the key holds one verdict per window instead of one for the video."""
+        """True when the key holds a verdict per window instead of one for the whole video."""
         return self.request.scope is Scope.WINDOWS
 
 
 @dataclass(frozen=True)  # without slots: the cached properties need a dict
 class Manifest:
-    """A validated manifest, the directory its relative paths start from, and where its remote weights lie."""
+    """A validated manifest, the directory of its relative paths, and the local paths of its remote weights."""
 
     spec: ManifestSpec
     directory: Path
@@ -48,12 +48,12 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """The manifest's own name."""
+        """Name of the manifest."""
         return self.spec.name
 
     @property
     def filters(self) -> tuple[FilterSpec, ...]:
-        """The classifying filters, in order; the detector stands apart."""
+        """The classifying filters, in order, without the detector."""
         return self.spec.filters
 
     @property
@@ -63,9 +63,9 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the canonical content: comments, help texts, order, speed and defaults do not count.
+        """SHA-256 (hex) of the canonical content, without comments, help texts, key order, ``compute``, defaults.
 
-        Nor does the place of weights of which every byte is pinned: the same ones elsewhere are the same manifest.
+        The place of weights does not count when every byte of them is pinned.
         """
         content = self.spec.model_dump(
             mode="json", exclude={"compute": True, "filters": {"__all__": {"help"}}, "detector": {"help"}}
@@ -87,7 +87,7 @@ class Manifest:
 
     @cached_property
     def preprocessing(self) -> Mapping[str, Preprocessing]:
-        """Backbone name -> its input. Read when first asked: only decoding and inference need the checkpoints.
+        """Backbone name -> its input. Read at first use: only decoding and inference need the checkpoints.
 
         Raises:
             ManifestError: a value is missing, or the manifest and a checkpoint differ.
@@ -105,7 +105,7 @@ class Manifest:
         return tuple(self._output(one, output) for one in chosen for output in one.outputs)
 
     def detection(self, enabled: frozenset[str]) -> ClipRequest | None:
-        """The frames the detector looks at; None when there is no detector or its switch is off."""
+        """The request for the detector's frames; None when there is no detector or its switch is off."""
         self.check_switches(enabled)
         spec = self.spec.detector
         if spec is None or spec.switch not in enabled:
@@ -114,7 +114,7 @@ class Manifest:
         return ClipRequest(Scope.SAMPLED, picture, spec.max_frames, interval_seconds=spec.interval_seconds)
 
     def decode_plan(self, enabled: frozenset[str]) -> DecodePlan:
-        """What one decode pass must yield: distinct requests, in the order of the outputs, the detector's last.
+        """The requests for one decode pass, without duplicates, in the order of the outputs, the detector's last.
 
         Raises:
             ManifestError: a switch is unknown, or nothing is enabled.
@@ -127,7 +127,7 @@ class Manifest:
         return DecodePlan(tuple(dict.fromkeys(requests)))
 
     def enabled_filters(self, enabled: frozenset[str]) -> tuple[str, ...]:
-        """Names of the filters the switches turn on, the detector's among them.
+        """Names of the filters that the switches turn on, including the detector.
 
         Raises:
             ManifestError: a switch is unknown.
@@ -146,7 +146,7 @@ class Manifest:
             )
 
     def weights_path(self, weights: str) -> Path | None:
-        """Where a ``weights`` entry points; None for seeded weights.
+        """Local path of a ``weights`` entry; None for seeded weights.
 
         Raises:
             ManifestError: the weights are remote and not on this machine, or no installed package ships them.
@@ -161,11 +161,11 @@ class Manifest:
 
     @property
     def remote_weights(self) -> tuple[WeightsEntry, ...]:
-        """The entries whose weights must be brought to this machine, each reference once."""
+        """The entries whose weights must be downloaded, each reference once."""
         return tuple({one.weights: one for one in self.spec.weights_entries if is_remote(one.weights)}.values())
 
     def with_local(self, local: Mapping[str, Path]) -> Manifest:
-        """The same manifest, told where on this machine its remote weights lie; its digest stays the same."""
+        """Return this manifest with the local paths of its remote weights; the digest stays the same."""
         return replace(self, local=dict(local))
 
     def _output(self, one: FilterSpec, output: OutputSpec) -> Output:
@@ -191,7 +191,7 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
 
 
 def parse_manifest(text: str, *, directory: Path, source: str) -> Manifest:
-    """A manifest from TOML text; ``source`` names it in errors, relative weights start from ``directory``."""
+    """Parse TOML text. ``source`` names it in errors; relative paths of weights start from ``directory``."""
     try:
         # By way of JSON: strict validation then accepts lists for tuples and strings for enums, and nothing looser.
         content = json.dumps(tomllib.loads(text))

@@ -1,7 +1,7 @@
-"""What a backbone must be fed, agreed between its manifest entry and its checkpoint's ``config.json``.
+"""A backbone's input format, from its manifest entry and its checkpoint's ``config.json``.
 
-A wrong size, crop or mean ruins scores without any error, so nothing is assumed: a value that neither states, or that
-both state differently, is refused.
+A wrong size, crop or mean makes scores wrong without any error. So a value that neither source states, or that the
+sources state differently, is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ from inference.manifest.weights import Pins, check_content, pin_of
 from inference.types import Fit, PictureSpec
 
 CONFIG_NAME = "config.json"
-RECORDED = ("num_frames", "size", "mean", "std")  # by a checkpoint; the fit is not, so there the manifest decides
+RECORDED = (
+    "num_frames",
+    "size",
+    "mean",
+    "std",
+)  # by a checkpoint; the fit stands in the manifest alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Preprocessing:
 
 
 class _Preprocessor(BaseModel):
-    """The ``preprocessor`` section of a checkpoint of the video_transformers format."""
+    """The ``preprocessor`` section of a checkpoint in the video_transformers format."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -55,7 +60,7 @@ def read_config(weights: Path, pins: Pins | None = None) -> Mapping[str, Any]:
     path = directory / CONFIG_NAME
     try:
         content = path.read_bytes()
-        if isinstance(pins, Mapping):  # one digest alone is the weights file's
+        if isinstance(pins, Mapping):  # a single digest covers only the weights file
             check_content(path, content, pin_of(CONFIG_NAME, pins, directory))
         config = json.loads(content)
     except FileNotFoundError as error:
@@ -70,7 +75,7 @@ def read_config(weights: Path, pins: Pins | None = None) -> Mapping[str, Any]:
 
 
 def agree(name: str, spec: BackboneSpec, weights: Path | None) -> Preprocessing:
-    """The preprocessing of backbone ``name``, whose checkpoint is at ``weights``; None for seeded weights.
+    """Combine manifest and checkpoint for backbone ``name``; ``weights`` is its checkpoint, None for seeded weights.
 
     Raises:
         ManifestError: a value is missing, or the manifest and the checkpoint differ.
@@ -93,7 +98,7 @@ def _recorded(spec: BackboneSpec, weights: Path) -> dict[str, Any]:
     return {
         "num_frames": found.num_timesteps,
         "size": found.input_size,
-        "fit": Fit.CENTRE_CROP,  # what that library does when it validates and predicts
+        "fit": Fit.CENTRE_CROP,  # as that library does in validation and prediction
         "shortest_edge": found.min_short_side,
         "mean": found.means,
         "std": found.stds,
@@ -111,8 +116,8 @@ def _complete(name: str, values: Mapping[str, Any]) -> Preprocessing:
     missing = [field for field in (*RECORDED, "fit") if values.get(field) is None]
     if missing:
         raise ManifestError(
-            f"backbones.{name}.preprocessing lacks {', '.join(missing)}, and its checkpoint does not say; "
-            "state what it was trained with"
+            f"backbones.{name}.preprocessing lacks {', '.join(missing)}, and its checkpoint does not state them; "
+            "state the values of its training"
         )
     size, fit = values["size"], Fit(values["fit"])
     shortest_edge = values.get("shortest_edge") if fit is Fit.CENTRE_CROP else None

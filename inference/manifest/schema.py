@@ -1,6 +1,6 @@
-"""The manifest's schema: which backbones, heads, filters and detector there are, as declared in TOML.
+"""Schema of a manifest: backbones, heads, filters and detector, declared in TOML.
 
-Nothing here imports torch: a feed, an io worker and the judge read the same manifest as the GPU worker.
+This module does not import torch: feed and io workers read the same manifest as GPU workers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Weights = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_c
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 Sha256Pins = Sha256 | Annotated[dict[FileName, Sha256], Field(min_length=1, max_length=64)]  # or of each file by name
-DtypeName = Literal["auto", "float32", "tf32", "float16", "bfloat16"]  # tf32: float32, multiplied less exactly on a GPU
+DtypeName = Literal["auto", "float32", "tf32", "float16", "bfloat16"]  # tf32: float32 with inexact products on a GPU
 Channels = tuple[float, float, float]
 Divisors = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -65,7 +65,7 @@ FrameCount = Annotated[int, Field(ge=1, le=1024)]
 
 
 class PreprocessingSpec(BaseModel):
-    """What the manifest says of a backbone's input; what a checkpoint records may be left out."""
+    """A backbone's input as the manifest states it; fields that the checkpoint records may be missing."""
 
     model_config = STRICT
 
@@ -79,7 +79,7 @@ class PreprocessingSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class WeightsEntry:
-    """Weights where the manifest names them, as in ``heads.vfx``."""
+    """A reference to weights, and the place in the manifest that names it, such as ``heads.vfx``."""
 
     name: str
     weights: str
@@ -100,7 +100,7 @@ class BackboneSpec(BaseModel):
 
 
 class HeadSpec(BaseModel):
-    """A classifier on one backbone's tokens; a label's place is its class index."""
+    """A classifier on a backbone's tokens; a label's position is its class index."""
 
     model_config = STRICT
 
@@ -114,7 +114,7 @@ class HeadSpec(BaseModel):
 
 
 class OutputSpec(BaseModel):
-    """One key of the output and the clips it is judged on."""
+    """A key of the output and the clips that are scored for it."""
 
     model_config = STRICT
 
@@ -146,7 +146,7 @@ class FilterSpec(BaseModel):
 
 
 class DetectorSpec(BaseModel):
-    """The detector of abnormal regions and the frames it looks at."""
+    """The detector of abnormal regions and the frames it inspects."""
 
     model_config = STRICT
 
@@ -159,21 +159,21 @@ class DetectorSpec(BaseModel):
     sha256: Sha256Pins | None = None
     dtype: DtypeName = "auto"
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 960  # pixels, both sides of the letterbox
-    confidence: Share = 0.25  # a box's least score
-    iou: Share = 0.45  # boxes of one label that overlap more are one box
+    confidence: Share = 0.25  # the lowest score of a box
+    iou: Share = 0.45  # boxes of one label that overlap more are merged
     max_boxes: Annotated[int, Field(ge=1, le=1000)] = 100  # per frame
     interval_seconds: Annotated[float, Field(gt=0)] = 1.0
     max_frames: Annotated[int, Field(ge=1, le=1024)] = 64
     instances: Annotated[int, Field(ge=1, le=16)] = 1  # warm copies lent to threads
-    is_record_only: bool = False  # boxes are recorded, and never acted on
-    min_frames: FrameCount = 3  # that must have been looked at before a crop is made
-    min_presence: Share = 0.6  # a region stays when more than this share of the frames shows it
-    min_crop_share: Share = 0.5  # of the picture: less is never kept
-    crop_margin: Share = 0.005  # around every region, of the picture's longer side: a box may be a little too small
+    is_record_only: bool = False  # record boxes, never crop
+    min_frames: FrameCount = 3  # that must be inspected before a crop is made
+    min_presence: Share = 0.6  # a region lasts when more than this share of the frames shows it
+    min_crop_share: Share = 0.5  # of the picture; a smaller crop is not made
+    crop_margin: Share = 0.005  # added around every region, as a share of the picture's longer side
 
 
 class ComputeSpec(BaseModel):
-    """How the models are run: speed, not what they say. No part of the manifest's digest."""
+    """Options of speed, which do not change verdicts and are not part of the manifest's digest."""
 
     model_config = STRICT
 
@@ -184,7 +184,7 @@ class ComputeSpec(BaseModel):
 
 
 class ManifestSpec(BaseModel):
-    """A whole manifest. Names that refer to nothing, or stand twice, are refused."""
+    """A whole manifest. Unknown references and duplicate names are refused."""
 
     model_config = STRICT
 
@@ -197,13 +197,13 @@ class ManifestSpec(BaseModel):
 
     @property
     def dtypes(self) -> frozenset[str]:
-        """Every dtype that a model declares."""
+        """Every dtype in the manifest."""
         detectors = [self.detector.dtype] if self.detector else []
         return frozenset([*(one.dtype for one in self.backbones.values()), *detectors])
 
     @property
     def weights_entries(self) -> tuple[WeightsEntry, ...]:
-        """Every place that names weights: backbones, heads, then the detector."""
+        """Every reference to weights: of backbones, heads, then the detector."""
         backbones = [WeightsEntry(f"backbones.{name}", one.weights, one.sha256) for name, one in self.backbones.items()]
         heads = [WeightsEntry(f"heads.{name}", one.weights, one.sha256) for name, one in self.heads.items()]
         detector = self.detector
@@ -227,9 +227,9 @@ class ManifestSpec(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _float32_is_one_thing(self) -> Self:
+    def _float32_mode_is_unique(self) -> Self:
         if {"float32", "tf32"} <= self.dtypes:
-            raise ValueError("dtype float32 and tf32 are one switch of the whole process; choose one for all models")
+            raise ValueError("dtype float32 and tf32 set one switch of the whole process; choose one for all models")
         return self
 
     @model_validator(mode="after")

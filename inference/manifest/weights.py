@@ -1,7 +1,7 @@
 """References to weights: ``oss://bucket/key``, ``package:NAME/path``, a path; and the digests that pin their files.
 
-An ``oss://`` reference is only named here. Whoever opens the models brings it to this machine first and says where it
-lies (``Manifest.with_local``).
+This module downloads nothing. The caller that opens the models first downloads ``oss://`` references and passes their
+local paths to ``Manifest.with_local``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _PACKAGED = re.compile(r"(?P<package>[A-Za-z_][A-Za-z0-9_]*)/(?P<path>[^\\\0]+)"
 
 
 def is_remote(weights: str) -> bool:
-    """Whether the weights must be brought to this machine before they can be loaded."""
+    """Check if the weights must be downloaded before they can be loaded."""
     return weights.startswith(REMOTE)
 
 
 def check_reference(weights: str) -> str:
-    """Let a reference pass whose form is known; ``ValueError`` otherwise."""
+    """Return the reference if its form is known; raise ``ValueError`` otherwise."""
     if weights.startswith(PACKAGE):
         _split_packaged(weights)
     elif "://" in weights and not is_remote(weights):
@@ -37,7 +37,7 @@ def check_reference(weights: str) -> str:
 
 
 def check_pins(weights: str, pins: Pins | None) -> None:
-    """``ValueError``, which shows how to pin, unless bytes from elsewhere are pinned whole."""
+    """Raise ``ValueError``, which shows how to pin, if remote weights are not pinned completely."""
     if not is_remote(weights):
         return
     name = weights.rstrip("/").rpartition("/")[2]
@@ -54,7 +54,7 @@ def check_pins(weights: str, pins: Pins | None) -> None:
 
 
 def pin_of(name: str, pins: Pins | None, directory: Path) -> str | None:
-    """The digest that the file ``name`` of ``directory`` must have; None when nothing is pinned.
+    """Digest that the file ``name`` of ``directory`` must have; None when nothing is pinned.
 
     Raises:
         ManifestError: the directory's files are pinned, but not this one.
@@ -73,22 +73,22 @@ def check_content(path: Path, content: bytes, pin: str | None) -> None:
 
 
 def package_path(weights: str) -> Path:
-    """Where the file or directory of ``package:NAME/path`` lies. The package is found, never imported.
+    """Path of the file or directory of ``package:NAME/path``. The package is located, never imported.
 
     Raises:
-        ManifestError: the package is not installed as files, ships no such thing, or the path leads out of it.
+        ManifestError: the package is not installed as files, does not ship the path, or the path leads out of it.
     """
     package, path = _split_packaged(weights)
-    found = find_spec(package)  # of a top-level name, so that no code of the package runs
+    found = find_spec(package)  # for a top-level name this runs no code of the package
     if found is None or not found.submodule_search_locations:
         raise ManifestError(f"weights {weights}: no package {package!r} is installed; install it in this environment")
     for root in (Path(location) for location in found.submodule_search_locations):
         if (root / path).exists():
-            return _beneath(root, path, weights)
+            return _path_inside(root, path, weights)
     raise ManifestError(f"weights {weights}: package {package!r} ships no {path!r}; correct the path inside it")
 
 
-def _beneath(root: Path, path: str, weights: str) -> Path:
+def _path_inside(root: Path, path: str, weights: str) -> Path:
     if not (root / path).resolve().is_relative_to(root.resolve()):
         raise ManifestError(f"weights {weights}: a symlink leads out of the package; name a file that it ships")
     return root / path

@@ -1,4 +1,4 @@
-"""Video encoders of Transformers behind one signature: normalised clips in, tokens out."""
+"""Video encoders of Transformers with one signature: normalised clips in, tokens out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # this module runs without pydantic
     from inference.manifest.schema import BackboneSpec
 
 VJEPA2 = "vjepa2"
-DROPPABLE = {VJEPA2: ("predictor.",)}  # family -> key prefixes a checkpoint may have that judging does not need
+DROPPABLE = {VJEPA2: ("predictor.",)}  # family -> prefixes of checkpoint keys that judging does not need
 
 
 class Backbone(nn.Module):
@@ -36,7 +36,7 @@ class Backbone(nn.Module):
 
 
 def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) -> Backbone:
-    """The architecture of ``spec``, in evaluation mode, its weights not yet set.
+    """Build the architecture of ``spec`` in evaluation mode; its weights are not set.
 
     Raises:
         ManifestError: the family is unknown, or its configuration is refused or disagrees with the preprocessing.
@@ -54,12 +54,12 @@ def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) 
 
 
 def _vjepa2(stated: dict[str, Any], preprocessing: Preprocessing) -> Backbone:
-    # The position encoding follows crop_size, so it has to be the size that is really fed.
+    # The position encoding follows crop_size, so crop_size must be the size of the input.
     fed = {"crop_size": preprocessing.picture.height, "frames_per_clip": preprocessing.num_frames}
     for key, value in fed.items():
         if stated.get(key, value) != value:
-            raise ValueError(f"{key} = {stated[key]} but the preprocessing feeds {value}; remove {key}")
-    smallest = {"pred_num_hidden_layers": 1}  # the predictor is deleted: do not build twelve layers of it first
+            raise ValueError(f"{key} = {stated[key]} but the preprocessing gives {value}; remove {key}")
+    smallest = {"pred_num_hidden_layers": 1}  # the predictor is deleted below, so build it as small as possible
     model = VJEPA2Model(VJEPA2Config(**{**stated, **fed, **smallest}))
     del model.predictor
     return Backbone(model, skips_predictor=True)

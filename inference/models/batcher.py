@@ -1,7 +1,7 @@
-"""Clips of any video, window and thread, batched for one backbone.
+"""Batching for one backbone, across videos, windows and threads.
 
-One bounded queue, one thread that forms batches, one thread that runs them. Callers get futures. A batch that does not
-fit into the device's memory is run in halves, and later ones are smaller (:class:`BatchLimit`).
+There is one bounded queue, one thread that forms batches and one thread that runs them. Callers get futures. A batch
+that does not fit into the device's memory is run in halves, and later batches are smaller (:class:`BatchLimit`).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Score = Callable[[Sequence[Tensor], Sequence[Sequence[str]], int], Sequence[Answ
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How clips are gathered into batches."""
+    """Parameters for gathering clips into batches."""
 
-    buckets: tuple[int, ...] = (1, 2, 4, 8, 16)  # batch sizes that are run, ascending; a batch is padded to the next
-    max_wait_seconds: float = 0.005  # how long a clip waits for company
-    queue_clips: int = 64  # at this depth submitting waits
-    timeout_seconds: float = 300.0  # for a place in the queue, and for an answer
-    recovery_batches: int = 1000  # after a full memory: smaller batches that are run before a larger one is tried again
+    buckets: tuple[int, ...] = (1, 2, 4, 8, 16)  # batch sizes, ascending; a batch is padded to the next size
+    max_wait_seconds: float = 0.005  # that a clip waits for more clips
+    queue_clips: int = 64  # with so many clips queued, submit() waits
+    timeout_seconds: float = 300.0  # for a place in the queue, and for the result
+    recovery_batches: int = 1000  # smaller batches after a full memory, before a larger one is tried again
 
     def __post_init__(self) -> None:
         if not self.buckets or list(self.buckets) != sorted(set(self.buckets)) or self.buckets[0] < 1:
@@ -47,7 +47,7 @@ class Batching:
 
     @property
     def max_batch(self) -> int:
-        """The most clips in one batch."""
+        """The largest number of clips in a batch."""
         return self.buckets[-1]
 
     def bucket(self, count: int) -> int:
@@ -57,15 +57,15 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class BatchCounters:
-    """What one batcher has done since its start, and what waits."""
+    """Counts of a batcher since its start, and its current queue."""
 
     batches: int = 0
     clips: int = 0
-    padding: int = 0  # clips that were run only to fill a bucket
-    failures: int = 0  # clips that were answered with an error
-    queued: int = 0  # clips waiting now
+    padding: int = 0  # clips run only to fill a bucket
+    failures: int = 0  # clips that ended with an error
+    queued: int = 0  # clips in the queue now
     memory_full: int = 0  # batches that did not fit and were run in halves
-    max_batch: int = 0  # the most clips in a batch now: less than the largest bucket after a full memory
+    max_batch: int = 0  # current limit of a batch: less than the largest bucket after a full memory
 
 
 @dataclass(eq=False, slots=True)
@@ -77,7 +77,7 @@ class _Job:
 
 
 class Batcher:
-    """Runs ``score`` on batches. Thread-safe; close it to drain the queue and end its threads."""
+    """Runs ``score`` on batches. Thread-safe; :meth:`close` runs what is queued and ends the threads."""
 
     def __init__(self, name: str, score: Score, batching: Batching) -> None:
         self.name = name
@@ -89,7 +89,7 @@ class Batcher:
         self._lost: DeviceLost | None = None
         self._counters = BatchCounters()
         self._limit = BatchLimit(batching.buckets, batching.recovery_batches)
-        # An executor, because its futures carry whatever the model raises without our catching everything.
+        # An executor, because its futures carry every exception of the model without a broad except here.
         self._device = ThreadPoolExecutor(1, thread_name_prefix=f"device-{name}")
         self._gatherer = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
         self._gatherer.start()
@@ -116,7 +116,7 @@ class Batcher:
         return job.future
 
     def warm_up(self, clip: Tensor, heads: Sequence[str]) -> None:
-        """Run one batch of every bucket size that fits, so that no video pays for a first call; log what each cost."""
+        """Run one batch of every bucket size that fits, as first calls are slow; log the seconds of each."""
         for size in self._batching.buckets:
             started = time.monotonic()
             outcome = self._device.submit(self._score, [clip] * size, [tuple(heads)] * size, size)
@@ -127,13 +127,13 @@ class Batcher:
             logger.info("%s: the first batch of %d took %.2f s", self.name, size, time.monotonic() - started)
 
     def counters(self) -> BatchCounters:
-        """The counters now."""
+        """The current counters."""
         with self._changed:
             done = self._counters
             return replace(done, queued=len(self._jobs), max_batch=self._limit.clips)
 
     def close(self) -> None:
-        """Take no more clips, answer those queued, end the threads. Calling it again does nothing."""
+        """Refuse new clips, run the queued ones, end the threads. A second call does nothing."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -155,8 +155,8 @@ class Batcher:
             self._changed.wait_for(lambda: self._jobs or self._is_closed)
             if not self._jobs:
                 return None
-            patience = self._jobs[0].submitted + self._batching.max_wait_seconds - time.monotonic()
-            self._changed.wait_for(self._is_full, max(0.0, patience))
+            wait_seconds = self._jobs[0].submitted + self._batching.max_wait_seconds - time.monotonic()
+            self._changed.wait_for(self._is_full, max(0.0, wait_seconds))
             jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._limit.clips))]
             self._changed.notify_all()
         return jobs
@@ -192,8 +192,8 @@ class Batcher:
             *(self.name, size, self._limit.clips, error),
         )
         if error is not None:
-            traceback.clear_frames(error.__traceback__)  # they hold the failed batch's tensors
-        torch.cuda.empty_cache()  # pieces too small for one batch may be one piece that fits the next
+            traceback.clear_frames(error.__traceback__)  # the frames hold the failed batch's tensors
+        torch.cuda.empty_cache()  # free blocks too small for this batch may become one that fits the next
 
     def _deliver(self, jobs: Sequence[_Job], answers: Sequence[Answer], size: int) -> None:
         self._count(batches=1, clips=len(jobs), padding=size - len(jobs))
@@ -212,7 +212,7 @@ class Batcher:
             with self._changed:
                 self._lost = fault
                 self._changed.notify_all()
-        elif len(jobs) > 1:  # one at a time: only the clip at fault keeps its error
+        elif len(jobs) > 1:  # one at a time: only the faulty clip keeps its error
             for job in jobs:
                 self._run([job])
             return
@@ -230,10 +230,10 @@ class Batcher:
 
 
 class BatchLimit:
-    """The largest batch size that is run: the largest bucket, until memory runs full at it.
+    """The largest batch size to run: the largest bucket, until a batch of it does not fit into memory.
 
-    It comes back one bucket at a time, each after ``recovery_batches`` batches that fitted: what took the memory
-    (another model, another process) may have gone, and a try that fails costs one batch in that many.
+    The limit rises again one bucket at a time, each after ``recovery_batches`` batches that fitted: the other user of
+    the memory (another model or process) may have ended, and a failed try costs one batch in that many.
     """
 
     def __init__(self, buckets: Sequence[int], recovery_batches: int) -> None:
@@ -244,17 +244,17 @@ class BatchLimit:
 
     @property
     def clips(self) -> int:
-        """The limit now."""
+        """The current limit."""
         return self._buckets[self._place]
 
     def lower(self, size: int) -> None:
-        """A batch of ``size`` did not fit: from now on the bucket below it, or the smallest."""
+        """Lower the limit to the bucket below ``size``, which did not fit, or to the smallest."""
         below = [place for place, bucket in enumerate(self._buckets) if bucket < size]
         self._place = min(self._place, below[-1] if below else 0)
         self._fitted = 0
 
     def fitted(self) -> bool:
-        """A batch did fit; whether that raised the limit."""
+        """Count a batch that fitted; return True if that raised the limit."""
         self._fitted += 1
         if self._place + 1 == len(self._buckets) or self._fitted < self._recovery_batches:
             return False

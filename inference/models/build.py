@@ -1,4 +1,4 @@
-"""From a manifest to opened models: parts are built, loaded strictly, compared, shared and composed."""
+"""Opening a manifest's models: build the parts, load weights strictly, share equal backbones, compose."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ __all__ = ["Models", "open_models"]
 
 logger = logging.getLogger(__name__)
 
-# On a CPU padding is work like any other and larger batches gain nothing: run each size as it comes.
+# On a CPU padding costs as much as other clips and larger batches are not faster: run every size.
 CPU_BATCHING = Batching(buckets=(1, 2, 3, 4), max_wait_seconds=0.002, queue_clips=16)
 GPU_BATCHING = Batching()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedBackbone:
-    """A backbone with its weights, and everything that must be equal for two entries to be one instance."""
+    """A backbone with its weights; entries of equal ``identity`` share one instance."""
 
     model: Backbone
     digest: str
@@ -59,8 +59,8 @@ def open_models(
 ) -> Models:
     """Build and load every model of ``manifest`` on ``device``. The network is never used.
 
-    ``threads`` is torch's number of CPU threads, which holds for the whole process; None leaves it as it is. So do the
-    manifest's attention kernels and float32 precision, until the models are closed.
+    ``threads`` is torch's number of CPU threads; None leaves it unchanged. It applies to the whole process, as do the
+    manifest's attention kernels and float32 precision, these until the models are closed.
 
     Raises:
         ManifestError: an architecture, checkpoint or device is wrong; the message names it and the remedy.
@@ -107,7 +107,7 @@ def _load_backbone(manifest: Manifest, name: str, spec: BackboneSpec) -> LoadedB
 def _load_head(
     manifest: Manifest, name: str, spec: HeadSpec, backbones: Mapping[str, LoadedBackbone]
 ) -> tuple[Head, str]:
-    """The head and the digest of its weights."""
+    """Return the head and the digest of its weights."""
     _check_labels(manifest, name, spec)
     head = build_head(name, spec, backbones[spec.backbone].model.hidden_size)
     _set_weights(manifest, head, spec.weights, spec.sha256, Part.HEAD, f"heads.{name}", ())
@@ -148,14 +148,14 @@ def _identity(digest: str, spec: BackboneSpec, preprocessing: Preprocessing) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Instance:
-    """Backbone entries that are one instance, and the filters that read it."""
+    """Backbone entries that share one instance, and the filters that use it."""
 
     names: tuple[str, ...]
     filters: tuple[str, ...]
 
 
 def _shared(manifest: Manifest, backbones: Mapping[str, LoadedBackbone]) -> list[_Instance]:
-    """Backbone entries grouped into instances; the log says which entries share and which do not."""
+    """Group backbone entries of equal identity into instances, and log the groups."""
     groups: dict[str, list[str]] = {}
     for name, loaded in backbones.items():
         groups.setdefault(loaded.identity, []).append(name)
@@ -193,7 +193,7 @@ def _engine(
 
 
 def _accelerate(compute: ComputeSpec, model: VideoModel, device: torch.device, batching: Batching) -> Features:
-    """The model's features, compiled and recorded as the manifest asks: both happen when a batch size first runs."""
+    """The model's features with the manifest's compilation and CUDA graphs; both happen at a batch size's first run."""
     if compute.is_compiled:
         layers = compile_layers(model.backbone, len(batching.buckets))
         logger.info(
@@ -207,11 +207,11 @@ def _accelerate(compute: ComputeSpec, model: VideoModel, device: torch.device, b
 
 
 def _open_detectors(manifest: Manifest, device: torch.device) -> tuple[Pool[RegionDetector], dict[str, str]]:
-    """The pool of warm detectors, empty without one, and filter -> digest."""
+    """Return the pool of detectors, empty if the manifest has none, and filter -> digest."""
     spec = manifest.detector
     if spec is None:
         return Pool({}), {}
-    # Here, because ultralytics is AGPL-3.0 and optional: without a detector it need not be installed.
+    # Imported here, because ultralytics is AGPL-3.0 and optional: only a manifest with a detector needs it.
     from inference.models.detector import Detector, build_network, prime_biases
 
     instances: list[RegionDetector] = []
@@ -228,7 +228,7 @@ def _open_detectors(manifest: Manifest, device: torch.device) -> tuple[Pool[Regi
 def _head_digests(
     manifest: Manifest, backbones: Mapping[str, LoadedBackbone], heads: Mapping[str, tuple[Head, str]]
 ) -> dict[str, str]:
-    """Filter -> digest of its backbone's and its head's weights together."""
+    """Filter -> digest of the weights of its backbone and its head together."""
     digests: dict[str, str] = {}
     for one in manifest.filters:
         backbone = backbones[manifest.spec.heads[one.head].backbone]

@@ -1,7 +1,7 @@
-"""Weights: read from safetensors or a pinned state dict, or drawn from a seed; loaded strictly; named by a digest.
+"""Weights: read from safetensors or a pinned state dict, or drawn from a seed; loaded strictly; digested.
 
 A checkpoint is a ``.safetensors`` file, or a directory with ``model.safetensors`` or ``pytorch_model.bin`` and an
-optional ``config.json``. Its keys are one part's own, or a whole classifier's with the prefixes of :class:`Part`.
+optional ``config.json``. It holds the keys of one part, or of a whole classifier with the prefixes of :class:`Part`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Part(StrEnum):
 def read_tensors(path: Path, *, sha256: Pins | None = None) -> dict[str, Tensor]:
     """Every tensor of the checkpoint at ``path``, on the CPU.
 
-    The pin is held against the very bytes that are loaded, so that no exchange of the file goes unnoticed.
+    The digest is computed from the same bytes that are loaded, so a file that changes in between is noticed.
 
     Raises:
         ManifestError: missing, damaged, not the pinned bytes, or a pickle without a pin.
@@ -63,7 +63,7 @@ def read_tensors(path: Path, *, sha256: Pins | None = None) -> dict[str, Tensor]
 
 
 def select_part(tensors: Mapping[str, Tensor], part: Part, source: str) -> dict[str, Tensor]:
-    """``part``'s tensors under their own names. A checkpoint of one part alone is returned whole.
+    """Tensors of ``part`` without its prefix. A checkpoint of one part alone is returned whole.
 
     Raises:
         ManifestError: a whole classifier's checkpoint holds keys of no known part.
@@ -83,12 +83,12 @@ def load_strictly(
     """Copy ``tensors`` into ``module``; only keys that start with a prefix in ``droppable`` may be left over.
 
     Raises:
-        ManifestError: a key is missing or unexpected, or a tensor has another shape, or is not finite.
+        ManifestError: a key is missing or unexpected, a tensor has another shape, or a value is not finite.
     """
     kept = {key: tensor for key, tensor in tensors.items() if not key.startswith(droppable)} if droppable else tensors
     own = module.state_dict()
-    _refuse(source, "lacks", [key for key in own if key not in kept], "it is not of this architecture")
-    _refuse(source, "holds unexpected", [key for key in kept if key not in own], "it is not of this architecture")
+    _refuse(source, "lacks", [key for key in own if key not in kept], "it has another architecture")
+    _refuse(source, "holds unexpected", [key for key in kept if key not in own], "it has another architecture")
     _refuse(source, "holds other shapes:", _other_shapes(own, kept), "correct the manifest's config")
     broken = [key for key, tensor in kept.items() if not _is_finite(tensor)]
     _refuse(source, "holds NaN or Inf in", broken, "train it again")
@@ -96,9 +96,9 @@ def load_strictly(
 
 
 def fill_from_seed(module: nn.Module, seed: int) -> None:
-    """Set every trainable parameter from ``seed`` and its own name: the same in every process, on every CPU.
+    """Set every trainable parameter from ``seed`` and its name, equally in every process and on every CPU.
 
-    Uniform draws, because they are exact everywhere; a normal draw depends on the CPU's vector instructions.
+    Draws are uniform, because those are exact everywhere; a normal draw depends on the CPU's vector instructions.
     """
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -107,7 +107,7 @@ def fill_from_seed(module: nn.Module, seed: int) -> None:
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) of names, dtypes, shapes and bytes, whatever their order."""
+    """SHA-256 (hex) of names, dtypes, shapes and bytes, independent of their order."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -117,7 +117,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_checkpoint(directory: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into ``directory``, which is made if need be."""
+    """Write ``model.safetensors`` and ``config.json`` into ``directory``, which is created if missing."""
     directory.mkdir(parents=True, exist_ok=True)
     own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}  # no shared storage
     safetensors.torch.save_file(own, directory / SAFETENSORS_NAME)

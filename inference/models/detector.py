@@ -1,11 +1,12 @@
-"""Boxes of abnormal regions, by an Ultralytics YOLOv8. The only importer of ``ultralytics`` (AGPL-3.0, optional).
+"""Detection of abnormal regions with an Ultralytics YOLOv8; the only importer of ``ultralytics`` (AGPL-3.0, optional).
 
-Its network class and its suppression function are used alone: its predictor keeps state, downloads and reports home.
+Only its network class and its box suppression are used: its predictor keeps state, downloads files and sends events.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import logging
 import os
 import shutil
@@ -26,18 +27,46 @@ from inference.types import Clip, DecodedVideo, Detection, Picture, VideoProbe
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 BATCH_FRAMES = 16  # frames per forward pass
-PATIENCE_SECONDS = 60.0  # per frame: by default the suppression silently drops boxes when the machine is slow
+SUPPRESSION_SECONDS = 60.0  # per frame: by default the suppression silently drops boxes when the machine is slow
+DIRECTORY_PREFIX = "tamis-ultralytics-"
+
+
+def claim_directory(parent: Path) -> Path:
+    """Make a directory under ``parent`` for this process, and remove those of processes that were killed.
+
+    A process holds a lock on its directory until it ends, however it ends: a directory without a lock has no owner.
+    """
+    for path in parent.glob(f"{DIRECTORY_PREFIX}*"):
+        _remove_if_abandoned(path)
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX, dir=parent))
+        fcntl.flock(os.open(path, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)  # open until the process ends
+        if path.exists():  # else another process took it for abandoned before it was locked
+            atexit.register(shutil.rmtree, path, ignore_errors=True)
+            return path
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # it is gone, or belongs to another user
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:  # its process is alive
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _silence_ultralytics() -> None:
-    """Set what ultralytics reads from the environment when it is imported; it has no other way to be told."""
-    directory = tempfile.mkdtemp(prefix="tamis-ultralytics-")  # it writes a settings file somewhere
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    os.environ["YOLO_CONFIG_DIR"] = directory
-    os.environ["YOLO_OFFLINE"] = "true"  # no events, no online check
+    """Set the environment that ultralytics reads at its import; it has no other interface for these settings."""
+    os.environ["YOLO_CONFIG_DIR"] = str(claim_directory(Path(tempfile.gettempdir())))  # for its settings file
+    os.environ["YOLO_OFFLINE"] = "true"  # no events, no check for a connection
     os.environ["YOLO_AUTOINSTALL"] = "false"  # never run pip
     os.environ["YOLO_VERBOSE"] = "false"  # nothing on stdout
-    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # else it sets 1 for this process and its children
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # by default it sets 1, also for child processes
     os.environ["ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"] = "1"
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
 
@@ -51,12 +80,12 @@ from ultralytics.utils import YAML  # noqa: E402 - as above
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402 - as above
 
 torch.save = torch_save  # importing ultralytics replaces it for the whole process
-logging.getLogger("ultralytics").handlers.clear()  # ours decide where lines go
+logging.getLogger("ultralytics").handlers.clear()  # the handlers of the application decide where lines go
 logging.getLogger("ultralytics").propagate = True
 
 
 def build_network(spec: DetectorSpec) -> nn.Module:
-    """The architecture of ``spec`` from the package's own description, in evaluation mode, weights not yet set."""
+    """Build the architecture of ``spec`` from the package's file, in evaluation mode; its weights are not set."""
     description = YAML.load(Path(ultralytics.__file__).parent / "cfg" / "models" / "v8" / "yolov8.yaml")
     network: nn.Module = DetectionModel(
         {**description, "scale": spec.architecture[-1]}, ch=3, nc=len(spec.labels), verbose=False
@@ -65,12 +94,12 @@ def build_network(spec: DetectorSpec) -> nn.Module:
 
 
 def prime_biases(network: Any) -> None:  # a DetectionModel, which has no types
-    """Give the last layer the biases training starts from; with seeded ones every cell would be a box."""
+    """Set the last layer's biases to those at the start of training; seeded ones would make every cell a box."""
     network.model[-1].bias_init()
 
 
 class Detector:
-    """One warm network. Not to be used by two threads at once: it caches its grid between calls."""
+    """A network for boxes. Not thread-safe, because the network caches its grid between calls."""
 
     def __init__(
         self,
@@ -88,7 +117,7 @@ class Detector:
         self._batch_frames = batch_frames
 
     def detect(self, decoded: DecodedVideo, clip: Clip) -> list[Detection]:
-        """Boxes on the clip's frames, in pixels of the source picture, in order of frames and falling score.
+        """Boxes on the clip's frames, in pixels of the source picture, by frame, then by falling score.
 
         Raises:
             BadVideo: the network's answer is not finite.
@@ -107,14 +136,14 @@ class Detector:
         ]
 
     def warm_up(self) -> None:
-        """Run one full batch, so that no video pays for the first call."""
+        """Run one full batch, as the first call is slow."""
         side = self._spec.size
         count = min(self._batch_frames, self._spec.max_frames)
         with device_faults(), torch.inference_mode():
             self._predict(torch.zeros((count, side, side, 3), dtype=torch.uint8))
 
     def _boxes(self, picture: Picture, clip: Clip) -> Iterator[tuple[float, Tensor]]:
-        """Per frame: its time and ``(boxes, 6)``: x1, y1, x2, y2, score, class."""
+        """Yield each frame's time in seconds and its boxes ``(boxes, 6)``: x1, y1, x2, y2, score, class."""
         for start in range(0, len(clip.indices), self._batch_frames):
             chosen = clip.indices[start : start + self._batch_frames]
             found = self._predict(torch.from_numpy(picture.frames[chosen]))
@@ -131,7 +160,7 @@ class Detector:
             iou_thres=self._spec.iou,
             max_det=self._spec.max_boxes,
             nc=len(self._spec.labels),
-            max_time_img=PATIENCE_SECONDS,
+            max_time_img=SUPPRESSION_SECONDS,
         )
         return [box.cpu() for box in boxes]
 

@@ -1,4 +1,4 @@
-"""The device models run on: choosing it, naming it, and the number format that suits it."""
+"""The device of the models: its choice, name, load and number format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.floa
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called ``name``: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
+    """Return the device ``name``: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
 
     Raises:
         ManifestError: there is no such device here.
@@ -31,12 +31,14 @@ def choose_device(name: str) -> torch.device:
     if kind != "cuda" or not (index or "0").isdecimal():
         raise ManifestError(f"device {name!r} is unknown; choose auto, cpu, cuda or cuda:<number>")
     if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
-        raise ManifestError(f"device {name} is not here ({torch.cuda.device_count()} GPUs are); choose auto or cpu")
+        raise ManifestError(
+            f"device {name} is not on this machine ({torch.cuda.device_count()} GPUs are); choose auto or cpu"
+        )
     return torch.device("cuda", int(index or 0))
 
 
 def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
-    """``auto`` is float16 on a GPU, where it is 2-4 times as fast, and float32 on a CPU, where it is not."""
+    """Return the dtype ``name``. ``auto`` is float16 on a GPU, 2-4 times as fast there, and float32 on a CPU."""
     if name == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     return DTYPES[name]
@@ -48,7 +50,7 @@ def device_name(device: torch.device) -> str:
 
 
 def device_info(device: torch.device) -> str:
-    """What a reader of a result needs to know of the device to repeat it, in one line."""
+    """Kind, size and versions of the device, in one line: enough to repeat a result."""
     if device.type != "cuda":
         return f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}"
     memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
@@ -57,15 +59,15 @@ def device_info(device: torch.device) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLoad:
-    """How busy a GPU is, by whatever process."""
+    """Load of a GPU by all processes."""
 
     used_bytes: int
     total_bytes: int
-    busy_ratio: float | None  # of the driver's last sample period (nvidia-smi's "GPU-Util"); None if it does not say
+    busy_ratio: float | None  # of the driver's last sample period (nvidia-smi's "GPU-Util"); None if unknown
 
 
 def device_load(device: torch.device) -> DeviceLoad | None:
-    """The load of a GPU now; None for a CPU, and for a GPU that fails: a look must not end a worker."""
+    """Current load of a GPU; None for a CPU, and for a GPU that fails: a measurement must not end a worker."""
     if device.type != "cuda":
         return None
     try:
@@ -78,7 +80,7 @@ def device_load(device: torch.device) -> DeviceLoad | None:
 def _busy_ratio(device: torch.device) -> float | None:
     try:
         return float(torch.cuda.utilization(device)) / 100
-    except (RuntimeError, ModuleNotFoundError):  # it asks NVML, which needs nvidia-ml-py
+    except (RuntimeError, ModuleNotFoundError):  # torch reads it from NVML, which needs nvidia-ml-py
         return None
 
 

@@ -27,9 +27,9 @@ class _Recorded:
 
 
 class GraphedFeatures:
-    """``features``, recorded at each batch size's first call: warm up with every size before work comes.
+    """Records ``features`` at the first call with each batch size: warm up with every size before the first video.
 
-    For one thread. The tokens are valid until the next call.
+    Not thread-safe. The tokens are valid until the next call.
     """
 
     def __init__(self, features: Features, capture: Capture) -> None:
@@ -64,7 +64,7 @@ class CudaCapture:
                     features(batch)
             current.wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            # thread_local: other threads may pin memory and run their own models meanwhile
+            # thread_local: other threads may pin memory and run their own models at the same time
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 tokens = features(batch)
 

@@ -54,7 +54,7 @@ Head = LinearHead | AttentiveHead
 
 
 def build_head(name: str, spec: HeadSpec, hidden_size: int) -> Head:
-    """The architecture of ``spec``, in evaluation mode, its weights not yet set.
+    """Build the architecture of ``spec`` in evaluation mode; its weights are not set.
 
     Raises:
         ManifestError: the attention heads do not divide the backbone's hidden size.

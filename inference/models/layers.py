@@ -1,4 +1,4 @@
-"""torch.compile, a layer at a time: the layers are alike, so that one compilation serves all of them."""
+"""torch.compile layer by layer: the layers are equal, so one compilation serves all of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def transformer_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def compile_layers(model: nn.Module, batch_sizes: int, backend: str | Callable[..., Any] = "inductor") -> int:
-    """Have the layers compiled when they first run, once per batch size; returns how many.
+    """Mark the layers for compilation at their first run with each batch size; return their number.
 
-    Not the first one: its input lies otherwise in memory, so that it would need compilations of its own.
+    The first layer is left out: the memory layout of its input differs, so it would need its own compilations.
 
-    ``batch_sizes`` is how many sizes will be run: each has a compilation of its own, as code for any size is slower.
+    ``batch_sizes`` is the number of batch sizes: each gets its own compilation, because code for any size is slower.
     """
     layers = transformer_layers(model)[1:]
     for layer in layers:
@@ -30,6 +30,6 @@ def compile_layers(model: nn.Module, batch_sizes: int, backend: str | Callable[.
 
 
 def _allow(compilations: int) -> None:
-    """Past its limit torch.compile gives up without an error; every backbone of the process counts towards it."""
+    """Raise the limit, past which torch.compile silently stops compiling; all backbones of the process share it."""
     config = torch._dynamo.config  # noqa: SLF001  the documented place of this limit
     config.recompile_limit = config.recompile_limit + compilations

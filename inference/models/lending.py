@@ -1,4 +1,4 @@
-"""Warm instances lent exclusively, for models that two threads may not use at once."""
+"""Pool of warm instances, each lent to one thread at a time, for models that are not thread-safe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PoolCounters:
-    """How busy one name's instances are and were."""
+    """Use of the instances of one name."""
 
     instances: int
     in_use: int
@@ -28,14 +28,14 @@ class PoolCounters:
 
 
 class Pool(Generic[T]):
-    """Named groups of instances. Borrowers of one name are served in the order they came."""
+    """Named groups of instances. Borrowers of a name are served in the order of their calls."""
 
     def __init__(self, instances: Mapping[str, Sequence[T]]) -> None:
         self._shelves = {name: _Shelf(name, group) for name, group in instances.items()}
 
     @contextmanager
     def acquire(self, name: str, timeout_seconds: float = 300) -> Iterator[T]:
-        """Lend one instance of ``name``; it comes back when the block ends, however it ends.
+        """Lend an instance of ``name`` for the block; it is put back also when the block raises.
 
         Raises:
             KeyError: the pool has no such name.
@@ -49,11 +49,11 @@ class Pool(Generic[T]):
             shelf.put_back(instance)
 
     def instances(self, name: str) -> tuple[T, ...]:
-        """Every instance of ``name``, lent or not: to warm them before any is lent."""
+        """Every instance of ``name``, lent or not; for warming up."""
         return self._shelves[name].instances
 
     def counters(self) -> dict[str, PoolCounters]:
-        """Name -> its counters now."""
+        """Name -> its current counters."""
         return {name: shelf.counters() for name, shelf in self._shelves.items()}
 
 
@@ -78,7 +78,7 @@ class _Shelf(Generic[T]):
             self._queue.append(ticket)
             try:
                 is_served = self._changed.wait_for(lambda: self._is_next(ticket), timeout_seconds)
-            finally:  # also when the wait itself is interrupted: a dead ticket would block all later ones
+            finally:  # also when the wait is interrupted: a ticket that stays would block all later ones
                 self._queue.remove(ticket)
                 self._waited_seconds += time.monotonic() - begin
                 self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""V-JEPA 2's rotary position encoding from tables, instead of built anew by every layer for queries and for keys.
+"""Rotary position encoding of V-JEPA 2 from tables that all layers share.
 
 Transformers rebuilds position ids, sines and cosines in each layer: 94 of a layer's 116 kernel launches. Here they are
-built once per backbone, and a rotation is three launches. The weights keep their names: digests stay what they were.
+built once per backbone, and a rotation takes three launches. The weights keep their names, so digests do not change.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch.nn import functional
 logger = logging.getLogger(__name__)
 
 THETA = 10000.0  # base of the rotation's frequencies
-LINEAR = ("query", "key", "value", "proj")  # the attention's own layers, taken over under their names
+LINEAR = ("query", "key", "value", "proj")  # layers of the attention, kept under their names
 GEOMETRY = ("num_attention_heads", "attention_head_size", "grid_size", "grid_depth", "d_dim", "h_dim", "w_dim")
 KNOWN = (*LINEAR, *GEOMETRY, "scaling", "is_causal", "dropout_prob", "config")
-ROTATION_TOLERANCE = 1e-5  # of rotated values within [-2, 2], in float32
-ANSWER_TOLERANCE = 1e-3  # of attention's answers, as a share of the largest: large weights amplify rounding
+ROTATION_TOLERANCE = 1e-5  # between rotated values within [-2, 2], in float32
+ANSWER_TOLERANCE = 1e-3  # between attention outputs, as a share of the largest: large weights amplify rounding
 
 
 @dataclass(frozen=True, slots=True)
 class RotaryShape:
-    """How a head's features are rotated: ``axis_size`` by time, as many by row, as many by column, the rest not."""
+    """Layout of a head's features: ``axis_size`` rotate by time, as many by row and by column, the rest stay."""
 
     head_size: int
     axis_size: int
@@ -37,14 +37,14 @@ class RotaryShape:
     def tables(self, count: int) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines ``(count, head_size)`` of the first ``count`` tokens, float32 from float64.
 
-        The angles of features 0, 1, 2, … are those of frequencies 0, 1, …, 0, 1, …, though features rotate in
-        neighbouring pairs: V-JEPA 2 was trained so, and Transformers computes so.
+        The angles of features 0, 1, 2, … follow frequencies 0, 1, …, 0, 1, …, although neighbouring features rotate
+        as a pair: V-JEPA 2 was trained this way, and Transformers computes it this way.
         """
         ids = torch.arange(count)
         places = (ids // self.grid_size**2, ids // self.grid_size % self.grid_size, ids % self.grid_size)
         pairs = self.axis_size // 2
         frequencies = THETA ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
-        angles = torch.zeros(count, self.head_size, dtype=torch.float64)  # the features left over: no rotation
+        angles = torch.zeros(count, self.head_size, dtype=torch.float64)  # remaining features: no rotation
         for axis, place in enumerate(places):
             own = (place.unsqueeze(-1) * frequencies).repeat(1, 2)
             angles[:, axis * self.axis_size : (axis + 1) * self.axis_size] = own
@@ -53,7 +53,7 @@ class RotaryShape:
 
 
 class RotaryTables(nn.Module):
-    """The tables of ``count`` tokens. Buffers, so that they follow the model to its device and dtype."""
+    """Tables of ``count`` tokens, as buffers, so that they move with the model to its device and dtype."""
 
     cosines: Tensor
     sines: Tensor
@@ -66,7 +66,7 @@ class RotaryTables(nn.Module):
         self.register_buffer("sines", sines, persistent=False)
 
     def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Both ``(B, heads, tokens, head_size)``, rotated."""
+        """Rotate queries and keys, both ``(B, heads, tokens, head_size)``."""
         cosines, sines = self._first(queries.shape[-2])
         cosines, sines = cosines.to(queries.dtype), sines.to(queries.dtype)  # differs under autocast only
         return _rotate(queries, cosines, sines), _rotate(keys, cosines, sines)
@@ -79,7 +79,7 @@ class RotaryTables(nn.Module):
 
 
 class CachedRopeAttention(nn.Module):
-    """Self-attention of V-JEPA 2 with another's weights: tokens ``(B, tokens, hidden_size)`` in and out."""
+    """Self-attention of V-JEPA 2 with the weights of ``stock``: tokens ``(B, tokens, hidden_size)`` in and out."""
 
     def __init__(self, stock: Any, tables: RotaryTables) -> None:  # Transformers' attention ships no types
         super().__init__()
@@ -90,10 +90,10 @@ class CachedRopeAttention(nn.Module):
         self.dropout = float(stock.dropout_prob)
 
     def forward(self, hidden_states: Tensor, position_mask: Tensor | None = None) -> tuple[Tensor, None]:
-        """The answer, and None where Transformers has the attention's weights.
+        """Return the output tokens, and None in place of the attention weights that Transformers returns.
 
         Raises:
-            ValueError: a mask, which only the training-time predictor uses.
+            ValueError: there is a mask, which only the training-time predictor uses.
         """
         if position_mask is not None:
             raise ValueError("cached position tables hold whole clips only; use the model of Transformers with masks")
@@ -108,7 +108,7 @@ class CachedRopeAttention(nn.Module):
 
 
 def cache_rope(model: nn.Module, source: str) -> bool:
-    """Give every layer of a V-JEPA 2 model the cached attention, if that answers as the one it has; say so if not.
+    """Replace every layer's attention by the cached one if both give equal outputs; else log why not and return False.
 
     Call it with the weights set, in float32 on the CPU. ``source`` names the model in the log.
     """
@@ -117,29 +117,29 @@ def cache_rope(model: nn.Module, source: str) -> bool:
     if (reason := _unknown(found)) is None:
         reason = _install(layers, found)
     if reason is not None:
-        logger.warning("%s: Transformers' own, slower attention is kept: %s", source, reason)
+        logger.warning("%s: the slower attention of Transformers is kept: %s", source, reason)
     return reason is None
 
 
 def _install(layers: Sequence[Any], stock: Sequence[Any]) -> str | None:
-    """Why not; None when it is done."""
+    """Install the cached attention; return the reason if that is refused, None if done."""
     first = stock[0]
     shape = RotaryShape(first.attention_head_size, first.d_dim, first.grid_size)
     tables = RotaryTables(shape, first.grid_depth * first.grid_size**2)
     cached = [CachedRopeAttention(one, tables).train(one.training) for one in stock]
     try:
-        is_equal = _rotates_alike(first, tables) and _answers_alike(first, cached[0], shape)
+        is_equal = _rotates_equally(first, tables) and _outputs_equally(first, cached[0], shape)
     except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
         return f"it cannot be compared ({error})"
     if not is_equal:
-        return "it answers otherwise than the one known here"
+        return "its outputs differ from the cached attention's"
     for layer, one in zip(layers, cached, strict=True):
         layer.attention = one
     return None
 
 
 def _unknown(found: Sequence[Any]) -> str | None:
-    """What is not as in the attention this was written for; None when everything is."""
+    """Return the first difference from the attention that this module replaces; None without a difference."""
     if not found:
         return "the encoder has no layers where they are expected"
     if lacking := sorted({name for one in found for name in KNOWN if not hasattr(one, name)}):
@@ -162,8 +162,8 @@ def _geometry(attention: Any) -> list[object]:
 
 
 @torch.no_grad()
-def _rotates_alike(stock: Any, tables: RotaryTables) -> bool:
-    """Every token's rotation, on noise."""
+def _rotates_equally(stock: Any, tables: RotaryTables) -> bool:
+    """Compare the rotation of every token, on noise."""
     count = len(tables.cosines)
     noise = _noise(1, 1, count, tables.shape.head_size)
     wanted = stock.apply_rotary_embeddings(noise, stock.get_position_ids(torch.zeros(1, count, 1)))
@@ -171,8 +171,8 @@ def _rotates_alike(stock: Any, tables: RotaryTables) -> bool:
 
 
 @torch.no_grad()
-def _answers_alike(stock: Any, cached: CachedRopeAttention, shape: RotaryShape) -> bool:
-    """The whole attention, on a frame and a bit."""
+def _outputs_equally(stock: Any, cached: CachedRopeAttention, shape: RotaryShape) -> bool:
+    """Compare the whole attention, on noise of one frame and three tokens."""
     noise = _noise(1, shape.grid_size**2 + 3, stock.query.in_features)
     wanted = stock(noise)[0]
     return bool((cached(noise)[0] - wanted).abs().max() <= ANSWER_TOLERANCE * wanted.abs().max())

@@ -29,30 +29,30 @@ logger = logging.getLogger(__name__)
 
 
 class RegionDetector(Protocol):
-    """What finds abnormal regions; see :mod:`inference.models.detector`."""
+    """Finds abnormal regions; :class:`inference.models.detector.Detector` is the implementation."""
 
     def detect(self, decoded: DecodedVideo, clip: Clip) -> list[Detection]:
         """Boxes in pixels of the source picture."""
 
     def warm_up(self) -> None:
-        """Make the first real call as fast as the later ones."""
+        """Run once, as the first call is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One backbone instance, the heads on it, and the queue before it."""
+    """A backbone instance, the heads that use it, and its batcher."""
 
     model: VideoModel
     batcher: Batcher
     heads: tuple[str, ...]
     preprocessing: Preprocessing
-    instance: str  # the backbone entries that are this one instance
-    filters: tuple[str, ...]  # that read it
+    instance: str  # the backbone entries that share this instance
+    filters: tuple[str, ...]  # that use it
 
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """One backbone pass: which engine, which clip of the video, and in which direction."""
+    """A backbone pass: its engine, the clip of the video, and the direction of its frames."""
 
     engine: int
     clip: int
@@ -61,22 +61,22 @@ class _Pass:
 
 @dataclass(frozen=True, kw_only=True)  # without slots: the cached property needs a dict
 class Models:
-    """Thread-safe: any number of threads may score and detect at once."""
+    """Opened models. Thread-safe: any number of threads may score and detect at once."""
 
     manifest: Manifest
     device: torch.device
     engines: tuple[Engine, ...]
     detectors: Pool[RegionDetector]
-    digests: Mapping[str, str]  # filter -> SHA-256 (hex) of the weights that judge
+    digests: Mapping[str, str]  # filter -> SHA-256 (hex) of its weights
     untrained: frozenset[str]  # filters whose weights are seeded
-    settings: ExitStack = field(default_factory=ExitStack)  # of the process, taken back when the models are closed
+    settings: ExitStack = field(default_factory=ExitStack)  # of the process, undone when the models are closed
     give_back_memory: Callable[[], None] = torch.cuda.empty_cache  # does nothing without a GPU
-    timeout_seconds: float = 300.0  # for one clip's answer, and for a detector
+    timeout_seconds: float = 300.0  # for the scores of a clip, and for a free detector
     _scored: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
 
     @property
     def is_untrained(self) -> bool:
-        """Whether any filter's weights are seeded instead of trained."""
+        """True when any filter has seeded instead of trained weights."""
         return bool(self.untrained)
 
     @property
@@ -91,11 +91,11 @@ class Models:
 
     @property
     def shared(self) -> Mapping[str, tuple[str, ...]]:
-        """Backbone instance, named by the manifest's entries that it serves -> filters that share its pass per clip."""
+        """Backbone instance, named by its entries in the manifest -> filters that share its pass per clip."""
         return {engine.instance: engine.filters for engine in self.engines}
 
     def warm_up(self) -> None:
-        """Run every model at every batch size it will be run at; the log says how long that took.
+        """Run every model once with every batch size; log the seconds.
 
         Raises:
             Transient: the device's memory is full, or (DeviceLost) the device failed.
@@ -147,7 +147,7 @@ class Models:
         return {**{one.batcher.name: one.batcher.counters() for one in self.engines}, **self.detectors.counters()}
 
     def close(self) -> None:
-        """Answer what is queued, then end every thread."""
+        """Run what is queued, then end every thread."""
         for engine in self.engines:
             engine.batcher.close()
         self.settings.close()
@@ -157,7 +157,7 @@ class Models:
         return {head: place for place, engine in enumerate(self.engines) for head in engine.heads}
 
     def _passes(self, decoded: DecodedVideo, outputs: Sequence[Output]) -> dict[_Pass, list[str]]:
-        """Each pass that is needed once -> the heads that read it."""
+        """Each distinct pass -> the heads that use its tokens."""
         passes: dict[_Pass, list[str]] = {}
         for output in outputs:
             for place in _clips_of(decoded, output):
@@ -169,7 +169,9 @@ class Models:
 
     def _submit(self, decoded: DecodedVideo, one: _Pass, heads: Sequence[str]) -> Future[Answer]:
         clip = decoded.clips[one.clip]
-        if len(clip.indices) != clip.request.num_frames:  # would be scored as another clip, or spoil its batch
+        if (
+            len(clip.indices) != clip.request.num_frames
+        ):  # its batch would fail, or it would get the scores of another clip
             raise ValueError(f"a clip of {clip.request.num_frames} frames was decoded to {len(clip.indices)}")
         frames = decoded.pictures[clip.request.picture].frames
         is_pinned = self.device.type == "cuda"
@@ -210,7 +212,7 @@ def _label(clip: Clip, output: Output, answer: Answer) -> Scores:
 
 @contextmanager
 def _cancelling() -> Iterator[dict[_Pass, Future[Answer]]]:
-    """Futures that are cancelled when the block ends: after a failure nobody waits for the rest."""
+    """Futures that are cancelled when the block ends, as after a failure the others are not needed."""
     futures: dict[_Pass, Future[Answer]] = {}
     try:
         yield futures

@@ -1,4 +1,4 @@
-"""What holds for a whole process in torch: which attention kernels it prefers, and how exact its float32 is."""
+"""Settings of torch for the whole process: preferred attention kernels and float32 precision."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HOPPER = (9, 0)  # compute capability
 def attention_order(preferred: str, capability: tuple[int, int]) -> list[SDPBackend]:
     """Kernels to try, best first; ``preferred`` is one of :data:`KERNELS` or ``"auto"``.
 
-    cuDNN's is the faster from Hopper on: 412 against 322 TFLOP/s at a head size of 64 (Shah et al., "FlashAttention-3",
-    arXiv:2407.08608, figure 5). All are named, so that a shape the first cannot take is still computed.
+    cuDNN's is faster from Hopper on: 412 against 322 TFLOP/s at a head size of 64 (Shah et al., "FlashAttention-3",
+    arXiv:2407.08608, figure 5). All are listed, so that a shape that the first kernel refuses is still computed.
     """
     names = ["cudnn", "flash"] if capability >= HOPPER else ["flash", "cudnn"]
     names = [*names, "efficient", "math"]
@@ -32,7 +32,7 @@ def attention_order(preferred: str, capability: tuple[int, int]) -> list[SDPBack
 
 @contextmanager
 def attention_kernels(preferred: str, device: torch.device) -> Iterator[None]:
-    """Prefer these kernels on ``device`` in all threads; a CPU has but one and is left alone."""
+    """Prefer these kernels on ``device`` in all threads; a CPU has only one kernel."""
     if device.type != "cuda":
         yield
         return
@@ -42,7 +42,7 @@ def attention_kernels(preferred: str, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def float32_precision(*, is_tf32: bool) -> Iterator[None]:
-    """Multiply float32 on a GPU with 10 bits of mantissa (TF32, about 8 times as fast), or with all 23."""
+    """Multiply float32 on a GPU with 10 mantissa bits (TF32, about 8 times as fast), or with all 23."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = is_tf32
@@ -53,7 +53,7 @@ def float32_precision(*, is_tf32: bool) -> Iterator[None]:
 
 
 def hold_settings(preferred: str, dtypes: Iterable[str], device: torch.device) -> ExitStack:
-    """Both of the above for models with these dtypes of the manifest, until the stack is closed."""
+    """Enter both settings, for models with these dtypes of the manifest, until the stack is closed."""
     with ExitStack() as stack:
         stack.enter_context(attention_kernels(preferred, device))
         stack.enter_context(float32_precision(is_tf32="tf32" in dtypes))

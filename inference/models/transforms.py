@@ -1,4 +1,4 @@
-"""From decoded frames to what an encoder takes: uint8 travels to the device, arithmetic happens there."""
+"""Conversion of decoded frames to an encoder's input: uint8 is copied to the device and normalised there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.types import Frames, Indices
 class Normalise(nn.Module):
     """uint8 clips ``(B, T, H, W, 3)`` -> ``(B, T, 3, H, W)`` of ``dtype``: ``(x / 255 - mean) / std`` per channel.
 
-    One multiply-add in float32, whatever ``dtype``: float16 alone would lose the last bits of a difference of pixels.
+    One multiply-add in float32 for every ``dtype``: float16 would lose the last bits of a difference of pixels.
     """
 
     scale: Tensor
@@ -29,15 +29,15 @@ class Normalise(nn.Module):
         self.dtype = dtype
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips on this module's device, normalised; the result is contiguous."""
+        """Normalise clips on this module's device; the result is contiguous."""
         values = clips.float().mul_(self.scale).add_(self.shift)
         return values.permute(0, 1, 4, 2, 3).to(self.dtype).contiguous()
 
 
 def gather_clip(frames: Frames, indices: Indices, *, is_reversed: bool = False, is_pinned: bool = False) -> Tensor:
-    """The clip ``(T, H, W, 3)`` uint8 of ``frames`` at ``indices``, on the host.
+    """Gather the clip ``(T, H, W, 3)`` uint8 of ``frames`` at ``indices``, on the host.
 
-    Pinned memory lets the copy to a GPU run while the next clip is gathered.
+    From pinned memory, the copy to a GPU runs while the next clip is gathered.
     """
     order = indices[::-1] if is_reversed else indices
     clip = torch.empty((len(order), *frames.shape[1:]), dtype=torch.uint8, pin_memory=is_pinned)
@@ -46,10 +46,10 @@ def gather_clip(frames: Frames, indices: Indices, *, is_reversed: bool = False, 
 
 
 class Upload:
-    """Puts host clips side by side on ``device``, in memory that is taken once for the largest batch.
+    """Copies host clips into one batch on ``device``, in memory that is allocated once for the largest batch.
 
-    Every batch size starts at the same address, as replayed CUDA graphs need it. Clips in pinned memory are copied
-    while the host goes on; PyTorch keeps that memory, and gives it to the next clip once it was copied.
+    Every batch size starts at the same address, as replayed CUDA graphs need it. Copies from pinned memory are
+    asynchronous; PyTorch reuses the pinned memory for the next clip after the copy.
     """
 
     def __init__(self, device: torch.device, max_batch: int = 1) -> None:
@@ -58,7 +58,7 @@ class Upload:
         self._room: Tensor | None = None
 
     def __call__(self, clips: Sequence[Tensor], count: int) -> Tensor:
-        """The given clips, then what lay there, ``(count, T, H, W, 3)``; until it is called again."""
+        """Return ``(count, T, H, W, 3)``: the clips, then old content as padding; valid until the next call."""
         if self._room is None or count > len(self._room) or self._room.shape[1:] != clips[0].shape:
             shape = (max(count, self._max_batch), *clips[0].shape)
             self._room = torch.zeros(shape, dtype=torch.uint8, device=self._device)
@@ -69,5 +69,5 @@ class Upload:
 
 
 def _fits(indices: Indices, count: int) -> bool:
-    # np.take buffers its output in "raise" mode; checked indices may take the direct way.
+    # np.take buffers its output in "raise" mode; with checked indices "clip" avoids that.
     return bool(indices.size) and int(indices.min()) >= 0 and int(indices.max()) < count

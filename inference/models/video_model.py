@@ -1,4 +1,4 @@
-"""One backbone and every head that reads its tokens, composed from finished parts."""
+"""A backbone and every head that uses its tokens, as one module."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class VideoModel(nn.Module):
         self.normalise = normalise
         self.backbone = backbone
         self._places = {name: place for place, name in enumerate(heads)}
-        self.heads = nn.ModuleList(heads.values())  # a list: module names may not hold the dots a head's name may
+        self.heads = nn.ModuleList(heads.values())  # a list, because a head's name may hold dots and a module's may not
 
     def features(self, clips: Tensor) -> Tensor:
         """Tokens ``(B, tokens, hidden_size)`` of uint8 clips ``(B, T, H, W, 3)`` on the model's device."""
@@ -41,12 +41,12 @@ class VideoModel(nn.Module):
         return {head: self.probabilities(head, _pick(tokens, wanted)) for head, wanted in rows.items()}
 
     def forward(self, clips: Tensor, rows: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-        """As :meth:`classify`, of clips."""
+        """Run :meth:`features`, then :meth:`classify`."""
         return self.classify(self.features(clips), rows)
 
 
 class ClipScorer:
-    """Scores a batch of host clips on a device; what a :class:`~inference.models.batcher.Batcher` runs."""
+    """Scores a batch of host clips on a device; the ``score`` of :class:`~inference.models.batcher.Batcher`."""
 
     def __init__(
         self, model: VideoModel, device: torch.device, *, features: Features | None = None, max_batch: int = 1
@@ -59,7 +59,7 @@ class ClipScorer:
     def __call__(
         self, clips: Sequence[Tensor], heads: Sequence[Sequence[str]], size: int
     ) -> list[dict[str, Probabilities]]:
-        """Per clip: head -> probabilities ``(labels,)``. The batch is padded to ``size`` clips."""
+        """Return per clip: head -> probabilities ``(labels,)``. The batch is padded to ``size`` clips."""
         rows: dict[str, list[int]] = {}
         for row, wanted in enumerate(heads):
             for head in wanted:

@@ -1,4 +1,4 @@
-"""The GPU's bench, on a CPU: it runs to its end, tells and stores what it found, and needs nothing uncommon."""
+"""The GPU bench on a CPU: it runs to its end, prints and stores its figures, and needs only common packages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ran(tmp_path_factory):
     return answer.stdout, json.loads(path.read_text())
 
 
-def test_it_runs_without_anything_but_pytorch_transformers_and_this_repository(ran):
+def test_the_gpu_bench_runs_with_pytorch_and_transformers_alone(ran):
     said, stored = ran
     assert set(stored["sections"]) == set(SECTIONS)
     assert all(f"{letter}  {SECTIONS[letter][0]}" in said for letter in SECTIONS)
@@ -46,7 +46,7 @@ def test_every_measurement_succeeds(ran):
     assert all(len(row) > 1 for row in rows)
 
 
-def test_it_says_what_it_could_not_measure(ran):
+def test_the_gpu_bench_lists_what_it_could_not_measure(ran):
     said, _ = ran
     assert "CUDA graphs and a choice of attention kernels need a GPU: not run" in said
 

@@ -1,4 +1,4 @@
-"""The harness measures by turns and tells no speed of unequal work. How fast anything is, no test says."""
+"""The bench harness: turns, equality before figures, ratios. No test bounds a speed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_case_runs_and_finds_its_variants_equal(case, rounds, tmp_path, ca
 
 
 def put_ffmpeg(folder, monkeypatch, *, says=None):
-    """Have an ffmpeg that only says something, or none."""
+    """Put an ffmpeg that only prints a text on the path, or none."""
     others = "/nowhere"
     if says:
         (folder / "ffmpeg").write_text(f"#!/bin/sh\necho {says}\n")
@@ -51,13 +51,13 @@ def test_picked_frames_are_those_of_decoding_everything(tmp_path, monkeypatch, c
     assert capsys.readouterr().out.count("equal=yes") == 2
 
 
-def test_a_case_that_needs_an_absent_program_says_so(tmp_path, monkeypatch, capsys):
+def test_a_case_that_needs_a_missing_program_names_it(tmp_path, monkeypatch, capsys):
     put_ffmpeg(tmp_path, monkeypatch)
     assert main(["--case", "frames48", "--short", "--results", str(tmp_path)]) == 1
     assert "apt-get install ffmpeg" in capsys.readouterr().out
 
 
-def test_a_variant_that_answers_otherwise_ends_the_case_before_any_speed_is_told(tmp_path, capsys):
+def test_a_variant_with_another_answer_ends_the_case_before_any_figure_is_printed(tmp_path, capsys):
     assert main(["--module", UNEQUAL, "--short", "--results", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert "within: equal=yes" in said
@@ -105,7 +105,7 @@ def test_ratios_compare_within_a_round_so_that_a_slow_round_hits_both_sides():
     assert new.units_per_second == 10.0 / 5.0
 
 
-def test_rounds_in_which_the_machine_changed_its_speed_are_told_apart():
+def test_rounds_with_different_machine_speeds_are_separated():
     rounds = [
         measured(0, "old", 4.0),
         measured(0, "new", 2.0),
@@ -120,7 +120,7 @@ def test_rounds_in_which_the_machine_changed_its_speed_are_told_apart():
     assert (alone.even_cpu_ratio, alone.even_rounds) == (None, 0)
 
 
-def test_a_slow_core_and_a_busy_one_are_told_apart():
+def test_a_slow_core_and_a_busy_core_are_counted_separately():
     rounds = [
         measured(0, "a", 1.0),
         measured(1, "a", 1.0, canary_seconds=0.2, canary_wall_seconds=0.2),

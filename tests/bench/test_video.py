@@ -1,4 +1,4 @@
-"""Both designs judge alike, and the case says so; how much less CPU ours takes, no test says."""
+"""The bench case ``video``: both designs give equal answers. No test bounds their speed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_with_the_same_decoder_both_designs_give_the_same_frames_and_scores(judg
     }
 
 
-def test_the_predictor_costs_and_changes_nothing(judged_by_original):
+def test_the_predictor_takes_time_and_does_not_change_scores(judged_by_original):
     skipping = answer(original(SHORT, True, True))
     assert difference(judged_by_original.answer, skipping.answer, SAME_DECODER_TOLERANCE) is None
 
@@ -84,7 +84,7 @@ def measured(variant, decode, compute):
     return Measured(0, variant, decode + compute, 1.0, 1000, 0.1, 0.1, stages)
 
 
-def test_the_last_line_tells_both_sizes_and_the_lesser_ratio_of_each_stage():
+def test_the_last_line_has_both_sizes_and_the_smaller_ratio_of_each_stage():
     rounds = {
         "same decoder, 720p": [measured("original", 1.0, 1.0), measured("ours_with_decord", 9.0, 9.0)],
         "video-720p": [measured("original", 8.0, 2.0), measured("ours", 0.8, 0.8)],
@@ -95,7 +95,7 @@ def test_the_last_line_tells_both_sizes_and_the_lesser_ratio_of_each_stage():
     )
 
 
-def test_without_decord_the_case_says_what_to_install(tmp_path, monkeypatch, capsys):
+def test_without_decord_the_case_names_the_package_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "decord", None)
     assert main(["--case", "video", "--short", "--results", str(tmp_path)]) == 1
     assert "pip install 'tamis[decord]'" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A case of its own for the harness's tests: a variant that is right, one that is wrong, one that falls over."""
+"""A case for the harness's tests, with a correct variant, a wrong one and one that raises."""
 
 from __future__ import annotations
 

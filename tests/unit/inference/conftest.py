@@ -1,4 +1,4 @@
-"""Videos as the decoder would hand them over, and the tiny manifest's models, opened once."""
+"""Decoded videos without a decoder, and the tiny manifest's models, opened once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tiny_models(tiny: Manifest) -> Iterator[Models]:
 
 @pytest.fixture(scope="session")
 def decode() -> Decode:
-    """``decode(manifest, enabled, seed=0, windows=2)``: a video of noise, cut as the manifest's plan asks."""
+    """``decode(manifest, enabled, seed=0, windows=2)``: a video of noise with the clips of the manifest's plan."""
     return _decode
 
 
@@ -53,7 +53,7 @@ def _picture(spec: PictureSpec, seed: int) -> Picture:
 
 
 def _noise(spec: PictureSpec, seed: int) -> Frames:
-    """Blocks of colour that change slowly, so that neither order nor place of the frames is all the same."""
+    """Blocks of colour that differ from frame to frame, so that order and position of frames matter."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (FRAMES, spec.height // 16, spec.width // 16, 3), dtype=np.uint8)
     return blocks.repeat(16, axis=1).repeat(16, axis=2)

@@ -68,13 +68,13 @@ def test_regions_are_written_with_their_place_and_time():
     }
 
 
-def test_nothing_found_is_a_reason_too():
+def test_without_boxes_the_reason_is_no_lasting_region():
     info = verdict_info((), {}, Regions([], [0.0, 1.0, 2.0], decide_crop([], 3, 640, 360, CropRule())))
     assert info["abnormal_region_info"]["reason"] == "no_lasting_region"
     assert info["abnormal_region_crop"] is None
 
 
-def test_an_output_without_scores_is_a_bug_and_fails_loudly(tiny):
+def test_an_output_without_scores_raises_a_key_error(tiny):
     with pytest.raises(KeyError, match="vfx_filter"):
         verdict_info(tiny.outputs(frozenset({"vfx_enable"})), {})
 
@@ -89,7 +89,7 @@ class OneVideo:
         return self.decoded
 
 
-def test_one_video_is_judged_from_file_to_verdict(tiny, tiny_models, decode, every_switch):
+def test_a_video_is_judged_from_its_file_to_its_verdict(tiny, tiny_models, decode, every_switch):
     decoder = OneVideo(decode(tiny, every_switch))
     verdict = judge_video(Path("any.mp4"), every_switch, tiny, decoder, tiny_models)
     assert {"vfx_filter", "seg_simcam_filter", "abnormal_region_info", "abnormal_region_crop"} <= set(verdict.info)

@@ -1,4 +1,4 @@
-"""Judging a video with something burnt in: it is found, cut off, and the rest is judged.
+"""Judging videos with a burnt-in logo and bars: the crop without them is scored.
 
 The detector is a stand-in (:class:`tests.branded.StandInDetector`) that knows where the boxes are. Everything else is
 real: clips, decoder, models of the tiny manifest, encoder.
@@ -34,13 +34,13 @@ def pool():
 
 @pytest.fixture(scope="module")
 def looking(tiny):
-    """The tiny manifest, but with a closer look: eight frames a video."""
+    """The tiny manifest with up to eight frames per video for the detector."""
     return with_detector(tiny, max_frames=8, interval_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
 def branded(tmp_path_factory):
-    """A quiet clip with a logo in the corner and bars, and the boxes of these."""
+    """A clip with a logo in the corner and bars, and the boxes of these."""
     path = tmp_path_factory.mktemp("branded") / "branded.mp4"
     return brand("b.mp4", path, logo=(380, 40, 460, 70), bar_pixels=20)
 
@@ -68,7 +68,7 @@ def shown_by(path):
     return [picture for picture, _ in frames], [moment for _, moment in frames]
 
 
-def test_the_crop_excludes_what_is_burnt_in_and_keeps_most_of_the_rest(branded, looking, pool, tiny_models):
+def test_the_crop_excludes_logo_and_bars_and_keeps_most_of_the_clean_picture(branded, looking, pool, tiny_models):
     path, boxes = branded
     verdict = judge(path, looking, pool, tiny_models, boxes)
     region = verdict.info["abnormal_region_info"]
@@ -107,7 +107,7 @@ def magenta_in(picture):
 
 
 def test_the_classifiers_judge_the_crop_and_not_the_picture_around_it(branded, looking, pool, tiny_models, tmp_path):
-    """The verdict is that on a file which never held anything else."""
+    """The scores are close to those of a file that holds only the crop."""
     path, boxes = branded
     verdict = judge(path, looking, pool, tiny_models, boxes)
     only_crop = tmp_path / "crop.mp4"
@@ -123,7 +123,9 @@ def test_the_classifiers_judge_the_crop_and_not_the_picture_around_it(branded, l
     assert abs(said - score(only_crop)) < abs(said - score(path)) / 5
 
 
-def test_a_verdict_with_a_crop_says_where_the_time_went_and_where_the_crop_is(branded, looking, pool, tiny_models):
+def test_a_verdict_with_a_crop_has_the_milliseconds_of_each_stage_and_the_crops_entry(
+    branded, looking, pool, tiny_models
+):
     path, boxes = branded
     verdict = judge(path, looking, pool, tiny_models, boxes)
     stages = ["queue", "probe", "decode", "detect", "crop_queue", "crop", "score"]
@@ -154,7 +156,7 @@ def test_a_detector_alone_crops_too(branded, looking, pool, tiny_models):
 
 
 class OnlyOnce:
-    """A decoder that must not be asked for a second pass."""
+    """A decoder that fails the test at a second pass."""
 
     def __init__(self, pool):
         self._pool = pool
@@ -188,7 +190,7 @@ def test_without_a_crop_there_is_no_second_pass_and_a_reason(
     assert "crop" not in verdict.milliseconds
 
 
-def test_untrained_weights_are_never_acted_on(branded, looking, pool, tiny_models):
+def test_boxes_of_untrained_weights_never_cause_a_crop(branded, looking, pool, tiny_models):
     path, boxes = branded
     trained = as_if_trained(replace(tiny_models, manifest=looking), StandInDetector(boxes))
     untrained = replace(trained, untrained=tiny_models.untrained)
@@ -198,7 +200,7 @@ def test_untrained_weights_are_never_acted_on(branded, looking, pool, tiny_model
     assert region["crop"]["share"] > 0.5
 
 
-def test_a_crop_whose_clip_cannot_be_scored_is_given_up(branded, looking, pool, tiny_models):
+def test_a_crop_is_closed_when_its_clip_cannot_be_scored(branded, looking, pool, tiny_models):
     path, boxes = branded
     closed = []
 

@@ -27,7 +27,7 @@ def test_the_worked_examples_in_the_docstrings_hold():
     assert doctest.testmod(region).failed == 0
 
 
-def test_what_stays_is_persistent_and_what_flashes_is_not():
+def test_a_box_on_most_frames_lasts_and_a_box_on_few_does_not():
     detections = seen(LOGO, *range(9)) + seen((0, 0, 200, 200), 3, 4)
     assert persistent_boxes(detections, 10) == [LOGO]
 
@@ -37,21 +37,21 @@ def test_exactly_half_of_the_frames_is_not_most():
     assert persistent_boxes(seen(LOGO, *range(6)), 10) == [LOGO]
 
 
-def test_trembling_sightings_are_one_box_and_the_hull_holds_them_all():
+def test_boxes_that_shake_are_one_region_and_its_box_contains_them_all():
     detections = [Detection(t, "logo", 0.9, (500 + t % 3, 10, 620 + t % 3, 60)) for t in range(10)]
     assert persistent_boxes(detections, 10) == [(500, 10, 622, 60)]
 
 
-def test_what_walks_through_the_picture_is_content():
+def test_a_box_that_moves_through_the_picture_is_no_lasting_region():
     walker = [Detection(t, "person", 0.9, (t * 40, 100, t * 40 + 100, 300)) for t in range(12)]
     assert persistent_boxes(walker, 12) == []
 
 
-def test_a_box_whose_label_wavers_is_still_one_box():
+def test_a_box_with_changing_labels_is_one_region():
     assert persistent_boxes(seen(LOGO, 0, 2, 4, label="text") + seen(LOGO, 1, 3, 5, label="logo"), 8) == [LOGO]
 
 
-def test_a_region_carries_its_commonest_label_its_presence_and_its_mean_score():
+def test_a_region_has_its_most_frequent_label_its_presence_and_its_mean_score():
     detections = seen(LOGO, 0, 1, 2, score=0.9) + seen(LOGO, 3, label="text", score=0.5)
     (found,) = lasting_regions(detections, 5)
     assert found == Region("logo", LOGO, 0.8, pytest.approx(0.8))
@@ -63,7 +63,7 @@ def test_captions_of_different_lengths_on_one_line_are_one_band():
     assert persistent_boxes(detections, 6) == [(70, 300, 570, 330)]
 
 
-def test_a_false_box_over_the_whole_picture_does_not_swallow_the_logo():
+def test_a_false_box_over_the_whole_picture_does_not_absorb_the_logo():
     detections = seen(LOGO, *range(10)) + seen((0, 0, 640, 360), 2, 5, 6, score=0.99)
     assert persistent_boxes(detections, 10) == [LOGO]
 
@@ -73,11 +73,11 @@ def test_two_boxes_on_every_frame_are_two_boxes():
     assert persistent_boxes(seen(LOGO, *range(6)) + seen(other, *range(6)), 6) == [LOGO, other]
 
 
-def test_two_sightings_on_one_frame_count_once():
+def test_two_boxes_of_a_region_on_one_frame_count_once():
     assert persistent_boxes(seen(LOGO, 0, 0, 0, 1, 1), 4) == []
 
 
-def test_no_detections_mean_nothing_persistent():
+def test_without_detections_there_is_no_lasting_region():
     assert persistent_boxes([], 0) == []
 
 
@@ -92,7 +92,7 @@ def test_no_detections_mean_nothing_persistent():
         ([(30, 30, 30, 90)], Crop(0, 0, 640, 360)),  # a box without area blocks nothing
     ],
 )
-def test_the_crop_keeps_what_is_free(boxes, expected):
+def test_the_crop_keeps_the_part_without_boxes(boxes, expected):
     assert safe_crop(640, 360, boxes, 0.1) == expected
 
 
@@ -129,7 +129,7 @@ small_boxes = st.tuples(st.integers(0, 15), st.integers(0, 13), st.integers(1, 9
 
 @settings(max_examples=150, deadline=None)
 @given(boxes=st.lists(small_boxes, max_size=5))
-def test_the_crop_is_the_largest_there_is(boxes):
+def test_no_even_sized_rectangle_without_boxes_is_larger_than_the_crop(boxes):
     crop = safe_crop(16, 14, boxes, 0.0)
     expected = largest_by_brute_force(16, 14, boxes)
     assert (crop.width * crop.height if crop else 0) == expected
@@ -146,7 +146,7 @@ def decide(detections, num_frames=10, rule=RULE):
     return decide_crop(detections, num_frames, 640, 360, rule)
 
 
-def test_a_crop_is_decided_on_what_stays():
+def test_the_crop_depends_on_lasting_regions_only():
     decision = decide(seen(LOGO, *range(7)))
     assert decision.made == decision.crop == Crop(0, 60, 640, 300)
     assert decision.share == pytest.approx(300 / 360)
@@ -164,20 +164,20 @@ def test_a_crop_is_decided_on_what_stays():
         (seen((0, 0, 640, 360), *range(10)), 10, NoCrop.TOO_LITTLE_LEFT),
     ],
 )
-def test_no_crop_is_made_without_saying_why(detections, num_frames, refusal):
+def test_every_decision_against_a_crop_has_its_reason(detections, num_frames, refusal):
     decision = decide(detections, num_frames)
     assert decision.made is None
     assert decision.refusal == refusal
 
 
-def test_a_margin_is_kept_from_what_stays_but_never_beyond_the_picture():
+def test_the_margin_is_added_around_regions_and_ends_at_the_picture():
     decision = decide(seen(LOGO, *range(10)), rule=replace(RULE, margin=0.01))
     assert decision.made == Crop(0, 68, 640, 292)  # 6.4 pixels below the logo, rounded outwards
     bar = seen((0, 0, 640, 40), *range(10))
     assert decide(bar, rule=replace(RULE, margin=0.01)).made == Crop(0, 48, 640, 312)
 
 
-def test_what_would_be_cropped_is_told_even_when_it_must_not_be():
+def test_a_refused_crop_is_still_part_of_the_decision():
     decision = decide(seen(LOGO, *range(10)), rule=CropRule(refusal=NoCrop.RECORD_ONLY))
     assert decision.made is None
     assert decision.refusal == NoCrop.RECORD_ONLY

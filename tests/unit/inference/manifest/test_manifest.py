@@ -63,7 +63,7 @@ def test_one_switch_decodes_only_what_its_filter_needs(tiny):
     ]
 
 
-def test_an_unknown_switch_is_refused_with_those_there_are(tiny):
+def test_an_unknown_switch_is_refused_with_the_known_ones(tiny):
     with pytest.raises(ManifestError, match="vfx_enabled; manifest tiny has vfx_enable, com_enable"):
         tiny.outputs(frozenset({"vfx_enabled"}))
 
@@ -80,7 +80,7 @@ def test_comments_order_and_spelled_out_defaults_do_not_change_the_digest(tiny):
     assert parse(TINY.replace("seed:11", "seed:12")).digest != tiny.digest
 
 
-def test_the_digest_is_of_what_is_judged_and_not_of_how_fast(tiny):
+def test_options_of_speed_do_not_change_the_digest(tiny):
     faster = parse(TINY.replace('name = "tiny"', 'name = "tiny"\n[compute]\nis_compiled = true\nattention = "flash"'))
     assert faster.spec.compute.is_compiled
     assert faster.digest == tiny.digest
@@ -88,7 +88,7 @@ def test_the_digest_is_of_what_is_judged_and_not_of_how_fast(tiny):
 
 def test_float32_and_tf32_in_one_manifest_are_refused():
     mixed = TINY.replace('dtype = "auto"', 'dtype = "tf32"', 1).replace('dtype = "auto"', 'dtype = "float32"', 1)
-    with pytest.raises(ManifestError, match="one switch of the whole process; choose one for all models"):
+    with pytest.raises(ManifestError, match="set one switch of the whole process; choose one for all models"):
         parse(mixed)
 
 
@@ -124,13 +124,13 @@ def test_filters_and_judge_load_neither_torch_nor_its_users():
         ('architecture = "yolov8n"', 'architecture = "../yolov8n"', "detector.architecture"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_would_be_right(old, new, message):
+def test_a_wrong_value_is_named_with_its_remedy(old, new, message):
     assert old in TINY
     with pytest.raises(ManifestError, match=message):
         parse(TINY.replace(old, new, 1))
 
 
-def test_a_manifest_that_is_not_there_is_refused_with_the_built_in_names(tmp_path):
+def test_a_missing_manifest_is_refused_with_the_built_in_names(tmp_path):
     with pytest.raises(ManifestError, match=r"absent.toml cannot be read.*production, tiny"):
         load_manifest(tmp_path / "absent.toml")
 
@@ -177,8 +177,8 @@ def test_preprocessing_that_differs_from_the_checkpoint_is_refused(tmp_path):
         manifest.decode_plan(frozenset({"vfx_enable"}))
 
 
-def test_preprocessing_that_nobody_states_is_never_assumed():
-    with pytest.raises(ManifestError, match="lacks mean, and its checkpoint does not say"):
+def test_preprocessing_without_a_source_is_refused():
+    with pytest.raises(ManifestError, match="lacks mean, and its checkpoint does not state them"):
         parse(TINY.replace("mean = [0.485, 0.456, 0.406]\n", "", 1)).decode_plan(frozenset({"vfx_enable"}))
 
 

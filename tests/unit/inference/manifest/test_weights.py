@@ -1,4 +1,4 @@
-"""References to weights in a manifest, and what pins them."""
+"""References to weights in a manifest, and their pins."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_one_reference_has_one_pin():
 
 
 @pytest.mark.parametrize("weights", ["s3://models/vfx", "http://models/vfx", "file:///models/vfx"])
-def test_other_schemes_are_refused_with_those_there_are(weights):
+def test_unknown_schemes_are_refused_with_the_known_ones(weights):
     with pytest.raises(ManifestError, match=r'write "oss://bucket/key", "package:NAME/path"'):
         parse(weights)
 
 
-def test_remote_weights_are_where_they_were_brought():
+def test_remote_weights_have_the_path_of_their_local_copy():
     manifest = parse("oss://models/vfx.safetensors", f'sha256 = "{PIN}"')
     assert [one.name for one in manifest.remote_weights] == ["heads.vfx"]
     with pytest.raises(ManifestError, match="are not on this machine; `tamis worker` fetches them"):
@@ -96,7 +96,7 @@ def package(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def test_a_package_is_found_and_not_imported(package):
+def test_a_package_is_located_and_not_imported(package):
     assert package_path("package:shipped_models/vfx/model.safetensors").read_bytes() == b"weights"
     assert parse("package:shipped_models/vfx").weights_path("package:shipped_models/vfx") == package / "vfx"
     assert "shipped_models" not in sys.modules
@@ -126,7 +126,7 @@ def test_a_link_out_of_a_package_is_refused(package):
         package_path("package:shipped_models/link")
 
 
-def test_what_a_package_does_not_ship_is_named(package):
+def test_a_path_that_the_package_does_not_ship_is_named(package):
     with pytest.raises(ManifestError, match=r"'shipped_models' ships no 'vfx/other\.bin'"):
         package_path("package:shipped_models/vfx/other.bin")
     with pytest.raises(ManifestError, match="no package 'not_installed' is installed"):

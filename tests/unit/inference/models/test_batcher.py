@@ -12,7 +12,7 @@ import torch
 from inference.errors import BadVideo, DeviceLost, Transient
 from inference.models.batcher import Batcher, Batching
 
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
 def clip(value: int) -> torch.Tensor:
@@ -20,7 +20,7 @@ def clip(value: int) -> torch.Tensor:
 
 
 class Recorder:
-    """Scores a clip by its first pixel; keeps the batches it was given. 255 poisons, 254 answers NaN."""
+    """Scores a clip by its first pixel; keeps its batches. 255 fails, 254 gives NaN."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, int]] = []  # (clips, padded size)
@@ -32,7 +32,7 @@ class Recorder:
 
     def __call__(self, clips, heads, size):
         self.entered.set()
-        assert self.gate.wait(PATIENCE_SECONDS)
+        assert self.gate.wait(TIMEOUT_SECONDS)
         self.batches.append((len(clips), size))
         if self.failure is not None:
             raise self.failure
@@ -58,7 +58,7 @@ def open_batcher(score):
     opened: list[Batcher] = []
 
     def open_one(**options) -> Batcher:
-        defaults = {"buckets": (1, 2, 4), "max_wait_seconds": 0.001, "timeout_seconds": PATIENCE_SECONDS}
+        defaults = {"buckets": (1, 2, 4), "max_wait_seconds": 0.001, "timeout_seconds": TIMEOUT_SECONDS}
         opened.append(Batcher("base", score, Batching(**{**defaults, **options})))
         return opened[-1]
 
@@ -69,11 +69,11 @@ def open_batcher(score):
 
 
 def blocked(batcher: Batcher, score: Recorder):
-    """Keep the device busy with one clip, so that what is submitted next queues up."""
+    """Keep the device busy with one clip, so that later clips stay in the queue."""
     score.gate.clear()
     score.entered.clear()
     future = batcher.submit(clip(0), ["vfx"])
-    assert score.entered.wait(PATIENCE_SECONDS)
+    assert score.entered.wait(TIMEOUT_SECONDS)
     return future
 
 
@@ -82,7 +82,7 @@ def test_clips_that_wait_together_run_as_one_batch_padded_to_a_bucket(open_batch
     blocked(batcher, score)
     futures = [batcher.submit(clip(value), ["vfx"]) for value in (10, 20, 30)]
     score.gate.set()
-    assert [round(float(one.result(PATIENCE_SECONDS)["vfx"][0] * 255)) for one in futures] == [10, 20, 30]
+    assert [round(float(one.result(TIMEOUT_SECONDS)["vfx"][0] * 255)) for one in futures] == [10, 20, 30]
     assert score.batches == [(1, 1), (3, 4)]
     counters = batcher.counters()
     assert (counters.batches, counters.clips, counters.padding, counters.queued) == (2, 4, 1, 0)
@@ -93,30 +93,30 @@ def test_a_batch_is_never_larger_than_the_largest_bucket(open_batcher, score):
     blocked(batcher, score)
     futures = [batcher.submit(clip(value), ["vfx"]) for value in range(1, 8)]
     score.gate.set()
-    wait(futures, PATIENCE_SECONDS)
+    wait(futures, TIMEOUT_SECONDS)
     assert score.batches == [(1, 1), (4, 4), (3, 4)]
 
 
-def test_a_poison_clip_fails_alone(open_batcher, score):
+def test_a_clip_that_fails_the_model_fails_alone(open_batcher, score):
     batcher = open_batcher()
     blocked(batcher, score)
     good, poison, also_good = (batcher.submit(clip(value), ["vfx"]) for value in (10, 255, 30))
     score.gate.set()
     with pytest.raises(RuntimeError, match="a clip no model can take"):
-        poison.result(PATIENCE_SECONDS)
-    assert good.result(PATIENCE_SECONDS)["vfx"][1] == also_good.result(PATIENCE_SECONDS)["vfx"][1] == 0.5
+        poison.result(TIMEOUT_SECONDS)
+    assert good.result(TIMEOUT_SECONDS)["vfx"][1] == also_good.result(TIMEOUT_SECONDS)["vfx"][1] == 0.5
     assert batcher.counters().failures == 1
 
 
-def test_scores_that_are_not_finite_condemn_only_their_video(open_batcher, score):
+def test_scores_that_are_not_finite_are_a_bad_video_for_their_clip_only(open_batcher, score):
     batcher = open_batcher()
     blocked(batcher, score)
     good, broken = (batcher.submit(clip(value), ["vfx"]) for value in (10, 254))
     score.gate.set()
     with pytest.raises(BadVideo, match="the scores of vfx are not finite") as caught:
-        broken.result(PATIENCE_SECONDS)
+        broken.result(TIMEOUT_SECONDS)
     assert caught.value.code == "scores_not_finite"
-    assert np.isfinite(good.result(PATIENCE_SECONDS)["vfx"]).all()
+    assert np.isfinite(good.result(TIMEOUT_SECONDS)["vfx"]).all()
 
 
 def test_a_memory_without_room_for_one_clip_is_transient(open_batcher, score):
@@ -127,11 +127,11 @@ def test_a_memory_without_room_for_one_clip_is_transient(open_batcher, score):
     score.gate.set()
     for future in futures:
         with pytest.raises(Transient, match="memory is full") as caught:
-            future.result(PATIENCE_SECONDS)
+            future.result(TIMEOUT_SECONDS)
         assert not isinstance(caught.value, DeviceLost)
     assert score.batches == [(1, 1), (2, 2), (1, 1), (1, 1)]
     score.failure = None
-    assert batcher.submit(clip(10), ["vfx"]).result(PATIENCE_SECONDS)
+    assert batcher.submit(clip(10), ["vfx"]).result(TIMEOUT_SECONDS)
 
 
 def test_a_batch_that_does_not_fit_is_run_in_halves_and_later_ones_are_smaller(open_batcher, score, caplog):
@@ -140,7 +140,7 @@ def test_a_batch_that_does_not_fit_is_run_in_halves_and_later_ones_are_smaller(o
     blocked(batcher, score)
     futures = [batcher.submit(clip(value), ["vfx"]) for value in range(1, 8)]
     score.gate.set()
-    assert [round(float(one.result(PATIENCE_SECONDS)["vfx"][0] * 255)) for one in futures] == list(range(1, 8))
+    assert [round(float(one.result(TIMEOUT_SECONDS)["vfx"][0] * 255)) for one in futures] == list(range(1, 8))
     # 7 clips fill 8 places: halves of 4 and 3, and each of those again
     assert score.batches[1:] == [(7, 8), (4, 4), (2, 2), (2, 2), (3, 4), (2, 2), (1, 1)]
     assert "does not fit into memory; batches of at most 2 from now on" in caplog.text
@@ -148,7 +148,7 @@ def test_a_batch_that_does_not_fit_is_run_in_halves_and_later_ones_are_smaller(o
     assert (counters.memory_full, counters.max_batch, counters.failures) == (3, 2, 0)
 
     blocked(batcher, score)
-    wait([batcher.submit(clip(value), ["vfx"]) for value in range(4)] + unblock(score), PATIENCE_SECONDS)
+    wait([batcher.submit(clip(value), ["vfx"]) for value in range(4)] + unblock(score), TIMEOUT_SECONDS)
     assert score.batches[-3:] == [(1, 1), (2, 2), (2, 2)]
 
 
@@ -163,22 +163,22 @@ def test_larger_batches_are_tried_again_after_enough_that_fitted(open_batcher, s
     blocked(batcher, score)
     futures = [batcher.submit(clip(value), ["vfx"]) for value in (1, 2)]
     score.gate.set()
-    wait(futures, PATIENCE_SECONDS)
+    wait(futures, TIMEOUT_SECONDS)
     assert batcher.counters().max_batch == 1
     score.fitting = None
-    batcher.submit(clip(3), ["vfx"]).result(PATIENCE_SECONDS)  # the third that fits: two halves came before
+    batcher.submit(clip(3), ["vfx"]).result(TIMEOUT_SECONDS)  # the third that fits: two halves came before
     assert batcher.counters().max_batch == 2
 
 
-def test_a_poison_clip_in_a_batch_that_does_not_fit_still_fails_alone(open_batcher, score):
+def test_a_clip_that_fails_the_model_fails_alone_in_a_batch_that_does_not_fit(open_batcher, score):
     score.fitting = 1
     batcher = open_batcher(buckets=(1, 2))
     blocked(batcher, score)
     good, poison = (batcher.submit(clip(value), ["vfx"]) for value in (10, 255))
     score.gate.set()
     with pytest.raises(RuntimeError, match="a clip no model can take"):
-        poison.result(PATIENCE_SECONDS)
-    assert good.result(PATIENCE_SECONDS)["vfx"][1] == 0.5
+        poison.result(TIMEOUT_SECONDS)
+    assert good.result(TIMEOUT_SECONDS)["vfx"][1] == 0.5
 
 
 def test_a_failed_batch_holds_no_memory_while_its_halves_run(open_batcher):
@@ -193,14 +193,14 @@ def test_a_failed_batch_holds_no_memory_while_its_halves_run(open_batcher):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return [{head: answer(0) for head in wanted} for wanted in heads]
 
-    batcher = Batcher("base", score, Batching(buckets=(1, 2), max_wait_seconds=PATIENCE_SECONDS))
+    batcher = Batcher("base", score, Batching(buckets=(1, 2), max_wait_seconds=TIMEOUT_SECONDS))
     futures = [batcher.submit(clip(0), ["vfx"]) for _ in range(2)]
-    wait(futures, PATIENCE_SECONDS)
+    wait(futures, TIMEOUT_SECONDS)
     batcher.close()
     assert alive == [0, 0, 0]
 
 
-def test_a_lost_device_fails_what_waits_and_what_comes(open_batcher, score):
+def test_a_lost_device_fails_queued_and_later_clips(open_batcher, score):
     batcher = open_batcher(buckets=(1,))
     first = blocked(batcher, score)
     waiting = batcher.submit(clip(1), ["vfx"])
@@ -208,7 +208,7 @@ def test_a_lost_device_fails_what_waits_and_what_comes(open_batcher, score):
     score.gate.set()
     for future in (first, waiting):
         with pytest.raises(DeviceLost, match="restart this worker"):
-            future.result(PATIENCE_SECONDS)
+            future.result(TIMEOUT_SECONDS)
     with pytest.raises(DeviceLost):
         batcher.submit(clip(1), ["vfx"])
     assert score.batches == [(1, 1)]
@@ -230,12 +230,12 @@ def test_a_cancelled_clip_is_not_run(open_batcher, score):
     unwanted, wanted = (batcher.submit(clip(value), ["vfx"]) for value in (10, 20))
     assert unwanted.cancel()
     score.gate.set()
-    wanted.result(PATIENCE_SECONDS)
+    wanted.result(TIMEOUT_SECONDS)
     assert score.batches == [(1, 1), (1, 1)]
 
 
 def test_closing_answers_what_is_queued_and_takes_no_more(open_batcher, score):
-    batcher = open_batcher(max_wait_seconds=PATIENCE_SECONDS)
+    batcher = open_batcher(max_wait_seconds=TIMEOUT_SECONDS)
     futures = [batcher.submit(clip(value), ["vfx"]) for value in (10, 20)]
     batcher.close()
     assert all(future.done() and future.exception() is None for future in futures)
@@ -265,13 +265,13 @@ def test_warming_up_without_room_for_a_single_clip_fails(open_batcher, score):
         open_batcher().warm_up(clip(0), ["vfx"])
 
 
-def test_six_threads_get_their_own_answers(open_batcher, score):
+def test_six_threads_get_the_scores_of_their_own_clips(open_batcher, score):
     batcher = open_batcher()
     wrong: list[int] = []
 
     def submit(own: int) -> None:
         futures = [batcher.submit(clip(own), ["vfx"]) for _ in range(20)]
-        scores = [round(float(one.result(PATIENCE_SECONDS)["vfx"][0] * 255)) for one in futures]
+        scores = [round(float(one.result(TIMEOUT_SECONDS)["vfx"][0] * 255)) for one in futures]
         wrong.extend(score for score in scores if score != own)
 
     threads = [threading.Thread(target=submit, args=(own * 10,)) for own in range(6)]
@@ -284,7 +284,7 @@ def test_six_threads_get_their_own_answers(open_batcher, score):
 
 
 @pytest.mark.parametrize("buckets", [(), (2, 1), (0, 1), (1, 1)])
-def test_buckets_that_make_no_sense_are_refused(buckets):
+def test_buckets_that_are_not_ascending_from_1_are_refused(buckets):
     with pytest.raises(ValueError, match="must be ascending whole numbers"):
         Batching(buckets=buckets)
 

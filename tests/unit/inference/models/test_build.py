@@ -1,4 +1,4 @@
-"""A whole manifest, opened: what is shared, what is loaded, what is answered."""
+"""Opened models of a whole manifest: scores, shared backbones, options, owners' checkpoints."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_every_output_is_scored_per_clip_with_its_own_labels(tiny, tiny_models, 
     assert [one.start_seconds for one in scores["seg_low_quality_filter"]] == [0.0, 3.0, 6.0]
 
 
-def test_a_clip_that_several_heads_read_is_passed_once(tiny, tiny_models, decode, every_switch):
+def test_a_clip_of_several_heads_runs_through_the_backbone_once(tiny, tiny_models, decode, every_switch):
     def clips() -> list[int]:
         return [engine.batcher.counters().clips for engine in tiny_models.engines]
 
@@ -185,13 +185,13 @@ def test_warming_up_runs_everything_and_changes_nothing(tiny, tiny_models, decod
     assert difference(tiny_models.score(decoded, every_switch), before) <= 1e-5
 
 
-def test_a_video_decoded_for_other_filters_is_a_bug_and_fails_loudly(tiny, tiny_models, decode):
+def test_a_video_decoded_for_other_filters_raises_a_value_error(tiny, tiny_models, decode):
     decoded = decode(tiny, frozenset({"vfx_enable"}))
     with pytest.raises(ValueError, match="decoded without clips for seg_simcam_filter"):
         tiny_models.score(decoded, frozenset({"com_enable"}))
 
 
-def test_a_clip_of_too_few_frames_is_a_bug_and_fails_loudly(tiny, tiny_models, decode):
+def test_a_clip_of_too_few_frames_raises_a_value_error(tiny, tiny_models, decode):
     enabled = frozenset({"vfx_enable"})
     decoded = decode(tiny, enabled)
     short = replace(decoded, clips=(replace(decoded.clips[0], indices=np.arange(3)),))
@@ -199,7 +199,7 @@ def test_a_clip_of_too_few_frames_is_a_bug_and_fails_loudly(tiny, tiny_models, d
         tiny_models.score(short, enabled)
 
 
-def test_a_video_whose_scores_are_not_finite_spoils_no_other(opened, decode):
+def test_scores_that_are_not_finite_do_not_affect_another_video(opened, decode):
     # Any pixel above black overflows, so of two videos only the bright one is answered with NaN.
     manifest = small()
     models = opened(manifest)
@@ -226,7 +226,7 @@ def test_a_video_whose_scores_are_not_finite_spoils_no_other(opened, decode):
 # ── what is shared ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_equal_backbones_are_one_instance_and_the_log_says_so(opened, caplog):
+def test_equal_backbones_are_one_instance_and_logged(opened, caplog):
     with caplog.at_level(logging.INFO):
         models = opened(small())
     assert [engine.heads for engine in models.engines] == [("vfx", "simcam")]
@@ -255,7 +255,7 @@ def test_shared_passes_score_as_separate_passes_do(opened, decode):
     assert difference(shared.score(decoded, BOTH), apart.score(decoded, BOTH)) <= 1e-4
 
 
-def test_what_is_shared_can_be_asked(opened, tiny_models):
+def test_shared_maps_each_instance_to_its_filters(opened, tiny_models):
     assert opened(small()).shared == {"base = copy": ("vfx", "simcam")}
     assert tiny_models.shared == {"vjepa2-base": ("vfx", "simcam", "low_quality"), "vjepa2-rov-base": ("rov",)}
 
@@ -272,7 +272,7 @@ def test_every_vjepa2_backbone_reads_cached_position_tables(tiny_models):
         assert any(isinstance(one, CachedRopeAttention) for one in engine.model.modules())
 
 
-def test_memory_is_given_back_every_so_many_videos(opened, decode):
+def test_memory_is_given_back_after_the_manifests_number_of_videos(opened, decode):
     given_back: list[int] = []
     opened_models = opened(computing("empty_cache_videos = 2"))
     models = replace(opened_models, give_back_memory=lambda: given_back.append(1))
@@ -284,12 +284,12 @@ def test_memory_is_given_back_every_so_many_videos(opened, decode):
     assert counts == [0, 1, 1, 2, 2]
 
 
-def test_memory_is_kept_unless_asked_otherwise(opened, decode):
+def test_memory_is_kept_by_default(opened, decode):
     models = replace(opened(small()), give_back_memory=lambda: pytest.fail("given back"))
     models.score(decode(models.manifest, VFX), VFX)
 
 
-def test_cuda_graphs_without_a_gpu_are_refused_in_the_log_and_judging_goes_on(opened, decode, caplog):
+def test_cuda_graphs_without_a_gpu_are_ignored_with_a_warning(opened, decode, caplog):
     models = opened(computing("uses_cuda_graphs = true"))
     assert "uses_cuda_graphs = true does nothing on a cpu" in caplog.text
     assert models.score(decode(models.manifest, VFX), VFX)
@@ -304,7 +304,7 @@ def test_float32_is_multiplied_as_the_manifest_says_until_the_models_are_closed(
     assert torch.backends.cuda.matmul.allow_tf32 is before
 
 
-def test_the_log_says_how_long_the_cold_start_took(opened, caplog):
+def test_the_log_has_the_seconds_of_the_cold_start(opened, caplog):
     with caplog.at_level(logging.INFO):
         opened(small()).warm_up()
     assert "base: the first batch of 4 took" in caplog.text
@@ -349,7 +349,7 @@ def test_seeded_weights_are_declared_untrained(tiny_models):
     assert tiny_models.untrained == {"vfx", "simcam", "rov", "low_quality", "abnormal_region"}
 
 
-def test_every_filter_has_a_digest_of_its_own(tiny_models):
+def test_every_filter_has_its_own_digest(tiny_models):
     assert len(set(tiny_models.digests.values())) == len(tiny_models.digests) == 5
 
 
@@ -402,7 +402,7 @@ VFX = frozenset({"vfx_enable"})
 
 
 def owners_parts():
-    """The backbone and head an owner trained: any weights that no seed of the manifest gives."""
+    """Backbone and head of an owner: weights that no seed of the manifest gives."""
     manifest = small()
     backbone = build_backbone("base", manifest.spec.backbones["base"], manifest.preprocessing["base"])
     head = build_head("vfx", manifest.spec.heads["vfx"], 48)

@@ -63,7 +63,7 @@ def test_another_seed_gives_other_weights_and_frozen_ones_stay():
 # ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_digest_sees_names_shapes_dtypes_and_values_but_not_order():
+def test_a_digest_depends_on_names_shapes_dtypes_and_values_but_not_on_order():
     tensors = {"a": torch.arange(6.0), "b": torch.zeros(2, dtype=torch.bfloat16)}
     digest = tensors_digest(tensors)
     assert tensors_digest(dict(reversed(tensors.items()))) == digest
@@ -138,7 +138,7 @@ def test_a_pickle_is_read_only_when_it_is_pinned(tmp_path):
 
 
 class Payload:
-    """What a hostile pickle would run."""
+    """A pickle that runs code."""
 
     def __reduce__(self):
         return (exec, ("raise SystemExit('the pickle ran')",))

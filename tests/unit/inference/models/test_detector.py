@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from inference.decode.frames.fit import place, placement
 from inference.errors import BadVideo
 from inference.models.checkpoint import fill_from_seed
-from inference.models.detector import Detector, build_network, prime_biases, to_source
+from inference.models.detector import Detector, build_network, claim_directory, prime_biases, to_source
 from inference.types import Clip, ClipRequest, DecodedVideo, Fit, Picture, PictureSpec, Scope, VideoProbe
 
 SIZE = 64
@@ -43,7 +44,7 @@ def noise(count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def test_boxes_carry_label_score_time_and_lie_in_the_source(network, spec):
+def test_boxes_have_a_label_a_score_a_time_and_lie_inside_the_source_picture(network, spec):
     found = Detector(network, spec, torch.device("cpu"), torch.float32).detect(*video(noise()))
     assert found
     assert {one.label for one in found} <= set(spec.labels)
@@ -55,7 +56,7 @@ def test_boxes_carry_label_score_time_and_lie_in_the_source(network, spec):
         assert 0 < one.score < 1
 
 
-def test_the_same_frames_give_the_same_boxes_whatever_their_company(network, spec):
+def test_frames_give_the_same_boxes_alone_and_in_a_batch(network, spec):
     detector = Detector(network, spec, torch.device("cpu"), torch.float32, batch_frames=2)
     frames = noise(3)
     alone = [one for number in range(3) for one in detector.detect(*video(frames[number : number + 1]))]
@@ -64,13 +65,13 @@ def test_the_same_frames_give_the_same_boxes_whatever_their_company(network, spe
     np.testing.assert_allclose([one.box for one in together], [one.box for one in alone], atol=0.1)
 
 
-def test_an_untrained_detector_is_silent_at_the_manifests_confidence(network, spec):
+def test_an_untrained_detector_finds_no_box_at_the_manifests_confidence(network, spec):
     quiet = spec.model_copy(update={"confidence": 0.25})
     assert Detector(network, quiet, torch.device("cpu"), torch.float32).detect(*video(noise())) == []
 
 
 class BoxAt(torch.nn.Module):
-    """Answers one certain box, centre and size in frame pixels, on every frame."""
+    """Returns one fixed box, centre and size in frame pixels, on every frame."""
 
     def __init__(self, x: float, y: float, width: float, height: float, score: float = 0.9) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class BoxAt(torch.nn.Module):
 
 
 @pytest.mark.parametrize("size", [(640, 360), (360, 640), (333, 517), (32, 32), (1920, 1)])
-def test_a_box_around_a_mark_is_mapped_back_to_the_mark(spec, size):
+def test_a_box_in_a_letterboxed_frame_is_mapped_to_its_place_in_the_source(spec, size):
     width, height = size
     placed = placement(SPEC, width, height)
     mark = (placed.left, placed.top, placed.left + placed.width / 2, placed.top + placed.height)  # the left half
@@ -94,7 +95,7 @@ def test_a_box_around_a_mark_is_mapped_back_to_the_mark(spec, size):
     np.testing.assert_allclose(found.box, (0, 0, width / 2, height), atol=0.01)
 
 
-def test_a_box_follows_a_real_mark_through_the_letterbox():
+def test_a_box_around_painted_pixels_is_mapped_to_their_place_in_the_source():
     scaled = np.zeros((36, 64, 3), dtype=np.uint8)  # 640 x 360 scaled by a tenth
     scaled[9:18, 16:32] = 255
     canvas = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
@@ -112,7 +113,7 @@ def test_a_box_in_the_padding_is_clipped_to_the_picture(spec):
     assert found.box == (0, 0, 640, 360)
 
 
-def test_scores_that_are_not_finite_condemn_the_video(spec):
+def test_scores_that_are_not_finite_are_a_bad_video(spec):
     detector = Detector(BoxAt(1, 1, 1, 1, float("nan")), spec, torch.device("cpu"), torch.float32)
     with pytest.raises(BadVideo) as caught:
         detector.detect(*video(noise(1)))
@@ -129,7 +130,7 @@ def test_the_detector_is_yolov8n_of_three_million_parameters(network):
     assert sum(one.numel() for one in network.parameters()) == pytest.approx(3.01e6, rel=0.01)
 
 
-def test_importing_the_detector_is_silent_offline_and_leaves_the_process_as_it_was(tmp_path):
+def test_importing_the_detector_prints_nothing_connects_nowhere_and_changes_no_torch_setting(tmp_path):
     program = (
         "import torch, sys\n"
         "threads, save = torch.get_num_threads(), torch.save\n"
@@ -143,3 +144,15 @@ def test_importing_the_detector_is_silent_offline_and_leaves_the_process_as_it_w
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=home)
     assert (other.returncode, other.stdout, other.stderr) == (0, "", "")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_directory_of_a_killed_process_is_removed_at_the_next_start_and_that_of_a_living_one_is_kept(tmp_path):
+    living = claim_directory(tmp_path)
+    killed = "import os, signal, inference.models.detector; os.kill(os.getpid(), signal.SIGKILL)"
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    other = subprocess.run([sys.executable, "-c", killed], check=False, env=environ)
+    assert other.returncode == -signal.SIGKILL
+    (left,) = set(tmp_path.glob("tamis-ultralytics-*")) - {living}
+    own = claim_directory(tmp_path)
+    assert not left.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([living, own])

@@ -1,6 +1,6 @@
 """The engine's scores against a plain reference: one filter, one clip, one pass at a time, with stock Transformers.
 
-Nothing of ours computes in the reference but the drawing of seeded weights.
+The reference uses no code of the product except the drawing of seeded weights.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def test_scores_are_those_of_the_plain_reference(tiny, decode, reference, dtype,
         assert abs(found[key] - wanted).max() <= tolerance, key
 
 
-def test_the_reference_tells_clips_directions_and_filters_apart(reference):
-    """A golden test whose scores were all alike would pass with anything."""
+def test_the_references_scores_differ_by_clip_direction_and_filter(reference):
+    """If all reference scores were equal, wrong clips would pass the golden test."""
     assert np.ptp(reference["seg_simcam_filter"][:, 0]) > 1e-3
     assert abs(reference["seg_simcam_filter"] - reference["inverse_seg_simcam_filter"]).max() > 1e-3
     whole = [float(reference[key][0, 0]) for key in ("vfx_filter", "simcam_filter", "rotate_vertical_filter")]

@@ -1,4 +1,4 @@
-"""Recording by batch size, with a stand-in for the GPU's recorder: it too reads and writes fixed memory."""
+"""Recording by batch size. A stand-in for the GPU's recorder reads and writes fixed memory as that does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inference.models.graphs import GraphedFeatures
 
 
 class Recorder:
-    """Answers from the memory it was shown when it recorded, into memory of its own."""
+    """Computes from the memory of the recorded batch into its own memory."""
 
     def __init__(self) -> None:
         self.recorded: list[int] = []
@@ -43,7 +43,7 @@ def batch(count: int, value: int) -> torch.Tensor:
     return torch.full((count, 2, 2), value, dtype=torch.uint8)
 
 
-def test_each_size_is_recorded_once_and_replayed_with_what_its_memory_holds(graphed, recorder):
+def test_each_size_is_recorded_once_and_replayed_on_new_content(graphed, recorder):
     room = batch(4, 0)
     for value in (1, 2):
         for size in (1, 2, 4):
@@ -52,7 +52,7 @@ def test_each_size_is_recorded_once_and_replayed_with_what_its_memory_holds(grap
     assert recorder.recorded == [1, 2, 4]
 
 
-def test_a_batch_elsewhere_is_copied_to_the_recorded_memory(graphed, recorder):
+def test_a_batch_at_another_address_is_copied_to_the_recorded_memory(graphed, recorder):
     graphed(batch(2, 1))
     assert torch.equal(graphed(batch(2, 9)), features(batch(2, 9)))
     assert recorder.recorded == [2]

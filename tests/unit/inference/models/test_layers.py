@@ -1,4 +1,4 @@
-"""Compiling layer by layer. The backend here only counts: what a real one makes of a layer is torch's affair."""
+"""Compiling layer by layer. The backend here only counts compilations."""
 
 from __future__ import annotations
 

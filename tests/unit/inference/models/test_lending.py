@@ -35,7 +35,7 @@ def test_an_instance_comes_back_when_its_borrower_fails():
         assert again == "only"
 
 
-def test_borrowers_are_served_in_the_order_they_came():
+def test_borrowers_are_served_in_the_order_of_their_calls():
     pool = Pool({"detector": ["only"]})
     served: list[int] = []
 
@@ -75,7 +75,7 @@ def test_many_threads_never_share_an_instance():
     assert pool.counters()["detector"].lent == 300
 
 
-def test_an_unknown_name_is_a_bug_and_an_empty_group_too():
+def test_an_unknown_name_and_an_empty_group_raise():
     with pytest.raises(KeyError), Pool({"a": [1]}).acquire("b"):
         pass
     with pytest.raises(ValueError, match="pool a has no instance"):

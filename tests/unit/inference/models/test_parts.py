@@ -47,9 +47,9 @@ def test_vjepa2_gives_tokens_and_has_no_predictor():
     assert not any("predictor" in name for name, _ in built.named_parameters())
 
 
-def test_the_position_encoding_follows_the_size_that_is_fed():
+def test_the_position_encoding_follows_the_size_of_the_input():
     assert backbone().model.config.crop_size == 32
-    with pytest.raises(ManifestError, match="crop_size = 256 but the preprocessing feeds 32; remove crop_size"):
+    with pytest.raises(ManifestError, match="crop_size = 256 but the preprocessing gives 32; remove crop_size"):
         backbone(config={**VJEPA, "crop_size": 256})
 
 
@@ -135,7 +135,7 @@ def test_each_clip_is_answered_for_exactly_its_heads(model):
             assert probabilities.sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_company_and_padding_do_not_change_a_clips_scores(model):
+def test_other_clips_and_padding_in_the_batch_do_not_change_a_clips_scores(model):
     scorer, both = ClipScorer(model, torch.device("cpu")), ["vfx", "low-quality.v2"]
     together = scorer(noise(3), [both] * 3, 4)
     for clip, answer in zip(noise(3), together, strict=True):
@@ -154,7 +154,7 @@ def test_auto_takes_float32_on_a_cpu_and_float16_on_a_gpu():
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:first", "cpu:1", "cuda:99"])
-def test_a_device_that_is_not_here_is_refused(name):
+def test_a_missing_device_is_refused(name):
     with pytest.raises(ManifestError, match=f"device '?{name}'? is "):
         choose_device(name)
 
@@ -176,7 +176,7 @@ def test_the_device_is_named_in_results():
         (ValueError("CUDA error"), None),
     ],
 )
-def test_only_the_devices_own_failures_are_its_fault(error, fault):
+def test_device_failures_become_transient_errors_and_other_errors_pass(error, fault):
     found = device_fault(error)
     assert type(found) is (fault or type(None))
     with pytest.raises(fault or type(error)), device_faults():

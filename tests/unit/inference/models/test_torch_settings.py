@@ -26,14 +26,14 @@ def test_the_preferred_kernel_is_tried_first_and_the_others_after_it(preferred, 
 
 
 @pytest.mark.parametrize("is_tf32", [True, False])
-def test_float32_is_as_exact_as_asked_and_afterwards_as_before(is_tf32):
+def test_float32_precision_is_set_and_restored(is_tf32):
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     with float32_precision(is_tf32=is_tf32):
         assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is is_tf32
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
 
 
-def test_settings_hold_until_they_are_closed():
+def test_settings_stay_until_the_stack_is_closed():
     before = torch.backends.cuda.matmul.allow_tf32
     held = hold_settings("auto", {"tf32", "auto"}, torch.device("cpu"))
     assert torch.backends.cuda.matmul.allow_tf32
@@ -41,6 +41,6 @@ def test_settings_hold_until_they_are_closed():
     assert torch.backends.cuda.matmul.allow_tf32 is before
 
 
-def test_a_cpus_attention_is_left_alone():
+def test_the_attention_of_a_cpu_is_not_changed():
     with hold_settings("math", (), torch.device("cpu")):
         assert torch.backends.cuda.flash_sdp_enabled()

@@ -55,13 +55,13 @@ def test_a_batch_is_padded_to_its_size():
     assert batch.shape == (4, *clips(1).shape[1:])
 
 
-def test_batches_of_every_size_lie_in_memory_that_is_taken_once():
+def test_batches_of_every_size_use_the_same_memory():
     upload = Upload(torch.device("cpu"), max_batch=4)
     addresses = {upload(list(clips(count)), size).data_ptr() for count, size in ((1, 1), (3, 4), (2, 2), (4, 4))}
     assert len(addresses) == 1
 
 
-def test_a_batch_beyond_the_largest_and_clips_of_another_shape_get_memory_of_their_own():
+def test_a_larger_batch_and_clips_of_another_shape_get_new_memory():
     upload = Upload(torch.device("cpu"), max_batch=1)
     assert torch.equal(upload(list(clips(3)), 3), clips(3))
     small = [clip[:, :2] for clip in clips(2)]
