@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from tasks.queues import Queue, gpu_queue
 from tasks.settings import Settings
 
+TAMIS = (sys.executable, "-P", "-m", "tasks")  # -P: a tasks.py in the working directory is not ours
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
@@ -59,7 +61,7 @@ def _gpu_worker(settings: Settings, index: int, variables: dict[str, str]) -> Pr
 
 
 def _worker(settings: Settings, name: str, queues: list[str], threads: int, variables: dict[str, str]) -> ProcessSpec:
-    argv = _celery(
+    argv = _tamis(
         "worker",
         f"--hostname={name}@{settings.node.name}",
         f"--queues={','.join(queues)}",
@@ -75,9 +77,9 @@ def _worker(settings: Settings, name: str, queues: list[str], threads: int, vari
 def _beat(settings: Settings, variables: dict[str, str]) -> ProcessSpec:
     schedule_file = settings.node.state_dir / "beat-schedule"
     return ProcessSpec(
-        "beat", _celery("beat", f"--schedule={schedule_file}", f"--loglevel={settings.telemetry.log_level}"), variables
+        "beat", _tamis("beat", f"--schedule={schedule_file}", f"--loglevel={settings.telemetry.log_level}"), variables
     )
 
 
-def _celery(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "tasks", *arguments)
+def _tamis(*arguments: str) -> tuple[str, ...]:
+    return (*TAMIS, *arguments)

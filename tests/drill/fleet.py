@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from tasks.node.processes import ProcessSpec, node_processes
+from tasks.node.processes import TAMIS, ProcessSpec, node_processes
 from tasks.node.supervise import Child, Supervisor
 from tasks.settings import Settings
 from tests.drill.world import World
@@ -28,7 +29,7 @@ def node_specs(world: World, node: str, environment: Mapping[str, str], **more: 
         replace(
             spec,
             name=f"{spec.name}@{node}",
-            argv=tuple(APP if word == "tasks" else word for word in spec.argv),
+            argv=(sys.executable, "-m", "celery", "-A", APP, *spec.argv[len(TAMIS) :]),
             variables={**spec.variables, **own},
         )
         for spec in node_processes(settings, [])
