@@ -1,4 +1,4 @@
-"""What the pages say is there: links and anchors, settings, make targets, and a runbook entry for every alert."""
+"""The pages name what exists: links and anchors, settings, make targets, files, and a runbook entry for every alert."""
 
 from __future__ import annotations
 
@@ -63,3 +63,26 @@ def test_the_runbook_has_an_entry_for_every_alert_and_no_other() -> None:
     assert alerts == {name: f"docs/operations.md#{name.lower()}" for name in alerts}
     entries = re.findall(r"^### (Tamis\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     assert sorted(entries) == sorted(alerts)
+
+
+def where_it_goes() -> dict[str, list[str]]:
+    """What CONTRIBUTING answers to "Where does it go?": kind of change -> the files and folders named for it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z, ]+) \|(.+)$", text.split("## Glossary")[0], re.MULTILINE)
+    path = re.compile(r"`(?:python )?([\w./@]+(?:/|\.(?:py|toml|md|yml)))`")
+    return {kind: path.findall(cells) for kind, cells in rows}
+
+
+def test_the_files_that_contributing_names_for_each_kind_of_change_exist() -> None:
+    named = where_it_goes()
+    kinds = {"filter", "object store or tier", "kind of table", "broker", "decoder", "setting", "metric", "command"}
+    assert set(named) >= kinds | {"alert", "task or queue"}
+    assert {kind: paths for kind, paths in named.items() if len(paths) < 2} == {}
+    assert [path for paths in named.values() for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_glossary_is_sorted_and_names_each_word_once() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Glossary")[1]
+    words = re.findall(r"^\| ([a-z, -]+) \| (?!meaning)", text, re.MULTILINE)
+    assert words == sorted(set(words))
+    assert len(words) >= 30
