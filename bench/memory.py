@@ -45,7 +45,7 @@ def _in_the_ledger(client: redis.Redis) -> tuple[float, float]:
         extra_columns=(),
     )[0]
     empty, shards = _ledger_bytes(client), []
-    while (shard := ledger.claim_shard(run.run_id, window=ROWS)) is not None:
+    while (shard := ledger.claim_shard(run.run_id, max_open=ROWS)) is not None:
         shards.append(shard)
         for ordinal in shard.ordinals:
             ledger.begin_attempt(run.run_id, shard.shard_id, ordinal, "infer", f"{WORKER}.{ordinal:06}")

@@ -25,7 +25,7 @@ BATCH_COMMANDS = 500  # sent in one go; a message is two: itself, and the event 
 
 @app.task(name=TaskName.FEED.value)
 def feed(run_id: str) -> None:
-    """Fill the run's window. Woken by submit, by every written shard, and by beat.
+    """Open shards of the run up to the limit. Woken by submit, by every written shard, and by beat.
 
     A table that cannot be read is waited for: the next to wake us tries the same shard again. ``tamis sift`` and
     ``tamis runs`` show why nothing moves.

@@ -33,13 +33,13 @@ if TYPE_CHECKING:  # torch stays out of io, results and beat processes
 log = logging.getLogger(__name__)
 
 
-# ── feed: the next shards of the input table, while the window has room ──────────────────────────────────────────────
+# ── feed: the next shards of the input table, up to the limit of open shards ──────────────────────────────────────────
 
 
 def feed(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], None]) -> int:
-    """Open and publish shards of the run until its window is full; return how many rows were published."""
+    """Open and publish shards of the run up to the limit; return how many rows were published."""
     fed_rows = 0
-    while (shard := rt.ledger.claim_shard(run_id, window=rt.settings.flow.open_shards)) is not None:
+    while (shard := rt.ledger.claim_shard(run_id, max_open=rt.settings.flow.open_shards)) is not None:
         with _undone_on_error(shard, rt), _telling(run_id, "feed", rt):
             run = rt.run(run_id)
             pending = _skip_written(run, shard.shard_id, shard.ordinals, rt)
@@ -66,7 +66,7 @@ def feed_again(
 
 @contextmanager
 def _undone_on_error(shard: Shard, rt: Runtime) -> Iterator[None]:
-    """Give a shard back that could not be fed: it must not take up the window, and is tried first the next time."""
+    """Give a shard back that could not be fed: it must not count as open, and is tried first the next time."""
     try:
         yield
     except Exception:

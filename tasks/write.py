@@ -22,7 +22,7 @@ def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
     """Write and close the shard, then wake the feeder: there is room for another.
 
     A table that refuses writes, or was changed so that it cannot take them, is waited for as long as it takes: somebody
-    will mend it, and the window keeps the waiting shards few.
+    will mend it, and the limit of open shards keeps the waiting ones few.
     """
     rt = runtime.current()
     try:

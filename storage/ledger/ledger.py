@@ -170,9 +170,9 @@ class Ledger:
 
     # -- shards --
 
-    def claim_shard(self, run_id: str, *, window: int) -> Shard | None:
-        """Open the next shard, a queued one first; ``None`` while ``window`` are open or nothing is left to feed."""
-        reply = self._call(self._scripts.claim, self._run_key(run_id), window)
+    def claim_shard(self, run_id: str, *, max_open: int) -> Shard | None:
+        """Open the next shard, a queued one first; ``None`` while ``max_open`` are open or nothing is left to feed."""
+        reply = self._call(self._scripts.claim, self._run_key(run_id), max_open)
         return Shard(run_id, reply[0].decode(), ordinals(reply[1])) if reply else None
 
     def give_back(self, run_id: str, shard_id: str) -> bool:

@@ -79,7 +79,7 @@ def rt(server: ValkeyServer, alluxio: AlluxioServer, oss: OssServer, tmp_path: P
 
 def download(record: dict[str, Any], rt: Runtime) -> dict[str, int]:
     """Run the download step on a message that went through JSON; returns how many rows failed, by reason."""
-    shard = rt.ledger.claim_shard(SPEC.run_id, window=1)
+    shard = rt.ledger.claim_shard(SPEC.run_id, max_open=1)
     assert shard is not None
     sent = RowMessage(run_id=SPEC.run_id, shard_id=shard.shard_id, ordinal=0, record=record)
     message = json.loads(json.dumps(dump_row(sent)))

@@ -94,7 +94,7 @@ def test_feeding_again_first_settles_what_the_output_holds(run: Run, rt: Runtime
         pipeline.write_shard(run.run_id, shard_id, rt)
     client.flushall()
     rt.ledger.submit(run.spec, total_rows=ROWS, shard_rows=SHARD_ROWS, extra_columns=("extra",))
-    shard = rt.ledger.claim_shard(run.run_id, window=1)
+    shard = rt.ledger.claim_shard(run.run_id, max_open=1)
     assert shard is not None
     again = Published()
     assert pipeline.feed_again(run.run_id, shard.shard_id, shard.ordinals, rt, again) == 0

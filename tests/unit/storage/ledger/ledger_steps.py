@@ -12,8 +12,8 @@ def submit(ledger: Ledger, total_rows: int, shard_rows: int = 4, spec: RunSpec =
     ledger.submit(spec, total_rows=total_rows, shard_rows=shard_rows, extra_columns=("lang",))
 
 
-def claim(ledger: Ledger, window: int = 100) -> Shard:
-    shard = ledger.claim_shard(RUN, window=window)
+def claim(ledger: Ledger, max_open: int = 100) -> Shard:
+    shard = ledger.claim_shard(RUN, max_open=max_open)
     assert shard is not None
     return shard
 

@@ -62,12 +62,12 @@ def assert_consistent(counts: Counts) -> None:
     assert counts.ok + counts.failed <= counts.fed
 
 
-def test_concurrent_claims_never_share_a_row_nor_exceed_the_window(ledger: Ledger) -> None:
+def test_concurrent_claims_never_share_a_row_nor_exceed_the_limit(ledger: Ledger) -> None:
     submit(ledger, 1000, 10)
 
     def claim_all(_: int) -> list[int]:
         ordinals: list[int] = []
-        while shard := ledger.claim_shard(RUN, window=70):
+        while shard := ledger.claim_shard(RUN, max_open=70):
             ordinals += shard.ordinals
         return ordinals
 
@@ -78,7 +78,7 @@ def test_concurrent_claims_never_share_a_row_nor_exceed_the_window(ledger: Ledge
 
 def test_concurrent_recorders_count_each_row_once_and_the_counts_always_add_up(ledger: Ledger) -> None:
     submit(ledger, 300, 100)
-    shards = [ledger.claim_shard(RUN, window=3) for _ in range(3)]
+    shards = [ledger.claim_shard(RUN, max_open=3) for _ in range(3)]
     rows = [(shard.shard_id, ordinal) for shard in shards if shard for ordinal in shard.ordinals]
     is_done = threading.Event()
 
@@ -115,7 +115,7 @@ def test_concurrent_recorders_count_each_row_once_and_the_counts_always_add_up(l
 def test_of_many_closers_one_closes(ledger: Ledger) -> None:
     submit(ledger, 50, 1)
     for _ in range(50):
-        shard = ledger.claim_shard(RUN, window=1)
+        shard = ledger.claim_shard(RUN, max_open=1)
         assert shard is not None
         ledger.record(RUN, shard.shard_id, shard.ordinals[0], b"x", "ok")
         with ThreadPoolExecutor(HANDS) as pool:
@@ -126,7 +126,7 @@ def test_of_many_closers_one_closes(ledger: Ledger) -> None:
 def test_of_many_equal_retries_one_takes_each_row(ledger: Ledger) -> None:
     submit(ledger, 60, 20)
     for _ in range(3):
-        shard = ledger.claim_shard(RUN, window=1)
+        shard = ledger.claim_shard(RUN, max_open=1)
         assert shard is not None
         ledger.settle(RUN, shard.shard_id, dict.fromkeys(shard.ordinals, "bad_row"))
     with ThreadPoolExecutor(HANDS) as pool:
@@ -136,7 +136,7 @@ def test_of_many_equal_retries_one_takes_each_row(ledger: Ledger) -> None:
         assert sum(answer.result() for answer in same + other) == 60
     counts = ledger.counts(RUN)
     assert counts == Counts(60, 0, 0, {}, 60, 0)
-    taken = [ordinal for _ in range(3) for ordinal in getattr(ledger.claim_shard(RUN, window=9), "ordinals", ())]
+    taken = [ordinal for _ in range(3) for ordinal in getattr(ledger.claim_shard(RUN, max_open=9), "ordinals", ())]
     assert sorted(taken) == list(range(60))
 
 
@@ -167,7 +167,7 @@ def work(shard_id, ordinals):
         print("working", flush=True)
 
 while not ledger.run(run_id).is_complete:
-    shard = ledger.claim_shard(run_id, window=8)
+    shard = ledger.claim_shard(run_id, max_open=8)
     if shard:
         claimed.append(shard.shard_id)
         work(shard.shard_id, shard.ordinals)
@@ -240,7 +240,7 @@ class Hand:
 
     def work_until(self, is_over: threading.Event) -> None:
         while not is_over.is_set():
-            shard = self.ledger.claim_shard(RUN, window=6)
+            shard = self.ledger.claim_shard(RUN, max_open=6)
             if shard and self.dice.random() < 0.8:  # or it dies between claiming and feeding
                 self.feed(shard.shard_id, shard.ordinals)
             for stuck in self.ledger.open_shards(RUN):

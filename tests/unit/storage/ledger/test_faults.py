@@ -42,7 +42,7 @@ def assert_reads_as_empty(ledger: Ledger, run_id: str, shard_id: str) -> None:
     assert ledger.run(run_id) is None
     assert ledger.counts(run_id) is None
     assert ledger.runs() == []
-    assert ledger.claim_shard(run_id, window=9) is None
+    assert ledger.claim_shard(run_id, max_open=9) is None
     assert ledger.settle(run_id, "0-4", {0: "ok"}) == ShardState(is_open=False, missing=())
     assert ledger.record(run_id, shard_id, 0, b"x", "ok") == Recorded(is_first=False, is_full=False)
     assert ledger.is_recorded(run_id, shard_id, 0)
@@ -67,7 +67,7 @@ def test_an_unknown_run_reads_as_empty_and_nothing_is_created(ledger: Ledger, cl
 
 def test_a_wipe_in_the_middle_reads_as_empty_and_the_run_can_start_again(ledger: Ledger, client: redis.Redis) -> None:
     submit(ledger)
-    shard = ledger.claim_shard(RUN, window=1)
+    shard = ledger.claim_shard(RUN, max_open=1)
     assert shard is not None
     ledger.record(RUN, shard.shard_id, 0, b"x", "ok")
     ledger.begin_attempt(RUN, shard.shard_id, 1, "infer")
@@ -75,17 +75,17 @@ def test_a_wipe_in_the_middle_reads_as_empty_and_the_run_can_start_again(ledger:
     assert_reads_as_empty(ledger, RUN, shard.shard_id)
     assert client.dbsize() == 0
     submit(ledger)
-    assert ledger.claim_shard(RUN, window=1) == shard
+    assert ledger.claim_shard(RUN, max_open=1) == shard
 
 
 def test_work_that_outlives_a_wipe_finds_the_same_rows_under_its_shard(ledger: Ledger, client: redis.Redis) -> None:
     submit(ledger)
-    shard = ledger.claim_shard(RUN, window=1)
+    shard = ledger.claim_shard(RUN, max_open=1)
     assert shard is not None
     client.flushall()
     submit(ledger)
     assert ledger.is_recorded(RUN, shard.shard_id, 0)  # not fed again yet: working on it is pointless
-    assert ledger.claim_shard(RUN, window=1) == shard
+    assert ledger.claim_shard(RUN, max_open=1) == shard
     assert ledger.record(RUN, shard.shard_id, 0, b"from before", "ok").is_first
     assert not ledger.close_shard(RUN, shard.shard_id)  # its writer, too, may be from before
 
@@ -93,7 +93,7 @@ def test_work_that_outlives_a_wipe_finds_the_same_rows_under_its_shard(ledger: L
 def test_scripts_survive_being_flushed(ledger: Ledger, client: redis.Redis) -> None:
     submit(ledger)
     client.script_flush()
-    shard = ledger.claim_shard(RUN, window=1)
+    shard = ledger.claim_shard(RUN, max_open=1)
     assert shard is not None
     for ordinal in shard.ordinals:
         client.script_flush()
@@ -106,13 +106,13 @@ def test_a_killed_server_is_unavailable_and_its_append_only_file_brings_everythi
     with valkey_server(appendonly=True) as server, closing(client_without_retries(server.port)) as client:
         ledger = Ledger(client)
         submit(ledger)
-        shard = ledger.claim_shard(RUN, window=1)
+        shard = ledger.claim_shard(RUN, max_open=1)
         assert shard is not None
         ledger.record(RUN, shard.shard_id, 0, b"x", "ok")
         before = (ledger.run(RUN), ledger.counts(RUN), ledger.missing(RUN, shard.shard_id))
         server.kill()
         with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port}"):
-            ledger.claim_shard(RUN, window=9)
+            ledger.claim_shard(RUN, max_open=9)
         server.start()
         assert (ledger.run(RUN), ledger.counts(RUN), ledger.missing(RUN, shard.shard_id)) == before
         assert ledger.record(RUN, shard.shard_id, 1, b"x", "ok").is_first
@@ -148,7 +148,7 @@ def test_a_refused_login_shows_no_password(server: ValkeyServer, client: redis.R
 
 def test_a_full_server_refuses_results_but_still_closes_shards(ledger: Ledger, client: redis.Redis) -> None:
     submit(ledger)
-    first, second = ledger.claim_shard(RUN, window=2), ledger.claim_shard(RUN, window=2)
+    first, second = ledger.claim_shard(RUN, max_open=2), ledger.claim_shard(RUN, max_open=2)
     assert first is not None
     assert second is not None
     for ordinal in first.ordinals:
@@ -169,9 +169,9 @@ def test_a_replica_is_unavailable_for_writing(ledger: Ledger, client: redis.Redi
     submit(ledger)
     client.replicaof("127.0.0.1", free_port())
     with pytest.raises(Unavailable):
-        ledger.claim_shard(RUN, window=1)
+        ledger.claim_shard(RUN, max_open=1)
     client.replicaof("NO", "ONE")
-    assert ledger.claim_shard(RUN, window=1) is not None
+    assert ledger.claim_shard(RUN, max_open=1) is not None
 
 
 def test_a_bug_is_not_mistaken_for_an_unavailable_server(ledger: Ledger, client: redis.Redis) -> None:

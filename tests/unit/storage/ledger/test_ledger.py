@@ -58,7 +58,7 @@ def test_a_shrunk_table_is_an_operators_mistake_naming_both_counts(ledger: Ledge
 def test_an_empty_run_is_complete_at_once(ledger: Ledger) -> None:
     submit(ledger, 0)
     assert is_complete(ledger)
-    assert ledger.claim_shard(RUN, window=1) is None
+    assert ledger.claim_shard(RUN, max_open=1) is None
 
 
 def test_impossible_sizes_are_refused(ledger: Ledger) -> None:
@@ -126,15 +126,15 @@ def test_prefixes_keep_ledgers_apart(ledger: Ledger, client: redis.Redis) -> Non
 # -- claiming --
 
 
-def test_shards_are_claimed_in_order_while_the_window_has_room(ledger: Ledger) -> None:
+def test_shards_are_claimed_in_order_up_to_the_limit(ledger: Ledger) -> None:
     submit(ledger, 10)
     first, second = claim(ledger, 2), claim(ledger, 2)
     assert (first.ordinals, second.ordinals) == ((0, 1, 2, 3), (4, 5, 6, 7))
-    assert ledger.claim_shard(RUN, window=2) is None
+    assert ledger.claim_shard(RUN, max_open=2) is None
     finish(ledger, first)
     assert claim(ledger, 2).ordinals == (8, 9)
     finish(ledger, second)
-    assert ledger.claim_shard(RUN, window=2) is None
+    assert ledger.claim_shard(RUN, max_open=2) is None
 
 
 def test_a_shard_id_is_its_range_so_a_wiped_ledger_never_reuses_an_id_for_other_rows(

@@ -25,7 +25,7 @@ def test_memory_is_bounded_by_the_rows_in_flight() -> None:
         assert memory_bytes(client) < 2_000
         peaks = []
         for _ in range(10):
-            shard = ledger.claim_shard(RUN, window=1)
+            shard = ledger.claim_shard(RUN, max_open=1)
             assert shard is not None
             assert memory_bytes(client) < 2_000 + 12 * ROWS
             for ordinal in shard.ordinals:

@@ -21,7 +21,7 @@ def ledger(client: redis.Redis) -> Ledger:
 
 
 def finish(ledger: Ledger, outcomes: tuple[str, ...]) -> Shard:
-    shard = ledger.claim_shard(RUN, window=1)
+    shard = ledger.claim_shard(RUN, max_open=1)
     assert shard is not None
     for ordinal in shard.ordinals:
         ledger.record(RUN, shard.shard_id, ordinal, b"x", outcomes[ordinal])
@@ -42,11 +42,11 @@ def test_retried_rows_are_in_flight_again(ledger: Ledger) -> None:
     assert not run(ledger).is_complete
 
 
-def test_retries_are_claimed_before_base_shards_under_the_same_window(ledger: Ledger) -> None:
+def test_retries_are_claimed_before_base_shards_under_the_same_limit(ledger: Ledger) -> None:
     ledger.submit(SPEC, total_rows=20, shard_rows=4, extra_columns=())
     ledger.open_retry(RUN, "t", {0: "corrupt_video"})
     ledger.open_retry(RUN, "t", {2: "object_missing"})
-    claimed = [ledger.claim_shard(RUN, window=3) for _ in range(4)]
+    claimed = [ledger.claim_shard(RUN, max_open=3) for _ in range(4)]
     assert [shard and shard.ordinals for shard in claimed] == [(0,), (2,), (8, 9, 10, 11), None]
 
 
@@ -70,7 +70,7 @@ def test_the_same_request_twice_has_one_effect(ledger: Ledger) -> None:
 def test_rows_already_taken_by_another_request_are_ignored(ledger: Ledger) -> None:
     assert ledger.open_retry(RUN, "a", {0: "corrupt_video"}) == 1
     assert ledger.open_retry(RUN, "b", {0: "corrupt_video", 4: "corrupt_video"}) == 1
-    assert ledger.claim_shard(RUN, window=9) is not None
+    assert ledger.claim_shard(RUN, max_open=9) is not None
     assert ledger.open_retry(RUN, "c", {0: "corrupt_video"}) == 0
 
 
@@ -86,7 +86,7 @@ def test_a_stale_list_of_failures_does_no_harm(ledger: Ledger) -> None:
 
 def test_rows_of_open_or_unfed_shards_are_ignored(ledger: Ledger) -> None:
     ledger.submit(SPEC, total_rows=16, shard_rows=4, extra_columns=())
-    shard = ledger.claim_shard(RUN, window=1)
+    shard = ledger.claim_shard(RUN, max_open=1)
     assert shard is not None
     ledger.record(RUN, shard.shard_id, 8, b"x", "bad_row")
     assert ledger.open_retry(RUN, "t", {8: "bad_row", 9: "bad_row", 13: "bad_row"}) == 0
@@ -95,7 +95,7 @@ def test_rows_of_open_or_unfed_shards_are_ignored(ledger: Ledger) -> None:
 def test_rows_settled_as_failed_can_be_retried(ledger: Ledger, client: redis.Redis) -> None:
     client.flushall()
     ledger.submit(SPEC, total_rows=4, shard_rows=4, extra_columns=())
-    assert ledger.claim_shard(RUN, window=1) is not None
+    assert ledger.claim_shard(RUN, max_open=1) is not None
     ledger.settle(RUN, "0-4", {0: "ok", 1: "bad_row", 2: "ok", 3: "ok"})
     assert run(ledger).is_complete
     assert ledger.open_retry(RUN, "t", {1: "bad_row"}) == 1
@@ -106,7 +106,7 @@ def test_many_rows_are_cut_into_shards_of_the_runs_size(ledger: Ledger) -> None:
     for _ in range(3):
         finish(ledger, ("bad_row",) * 20)
     assert ledger.open_retry(RUN, "t", dict.fromkeys(range(19, 9, -1), "bad_row")) == 10
-    claimed = [ledger.claim_shard(RUN, window=9) for _ in range(4)]
+    claimed = [ledger.claim_shard(RUN, max_open=9) for _ in range(4)]
     expected = [(10, 11, 12, 13), (14, 15, 16, 17), (18, 19), None]
     assert [shard and shard.ordinals for shard in claimed] == expected
 

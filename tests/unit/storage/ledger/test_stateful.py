@@ -103,11 +103,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # -- shards --
 
-    @rule(window=st.integers(0, 4))
-    def claim(self, window: int) -> None:
-        shard = self.ledger.claim_shard(RUN, window=window)
+    @rule(max_open=st.integers(0, 4))
+    def claim(self, max_open: int) -> None:
+        shard = self.ledger.claim_shard(RUN, max_open=max_open)
         model = self.model
-        if model is None or len(model.open) >= window or not (model.queue or model.cursor < model.total):
+        if model is None or len(model.open) >= max_open or not (model.queue or model.cursor < model.total):
             assert shard is None
             return
         assert shard is not None

@@ -21,7 +21,7 @@ def ledger(client: redis.Redis) -> Ledger:
 
 
 def claim(ledger: Ledger) -> Shard:
-    shard = ledger.claim_shard(RUN, window=10)
+    shard = ledger.claim_shard(RUN, max_open=10)
     assert shard is not None
     return shard
 

@@ -66,7 +66,7 @@ def test_a_retry_right_after_a_wipe_says_that_the_run_is_still_being_fed(
 def test_a_retry_takes_what_was_settled_again_and_counts_the_rest(run: Run, rt: Runtime, client: redis.Redis) -> None:
     complete(run, rt)
     wipe_and_resubmit(run, rt, client)
-    shard = rt.ledger.claim_shard(run.run_id, window=1)
+    shard = rt.ledger.claim_shard(run.run_id, max_open=1)
     assert shard is not None
     pipeline.feed_again(run.run_id, shard.shard_id, shard.ordinals, rt, Published())
     assert reopen(now(run, rt.ledger), None, rt.ledger) == (ROWS, SHARD_ROWS)

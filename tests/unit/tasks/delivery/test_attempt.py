@@ -62,7 +62,7 @@ def rt(server: ValkeyServer, tmp_path: Path) -> Iterator[Runtime]:
 @pytest.fixture
 def row(rt: Runtime) -> RowMessage:
     """One row of two, so that no shard becomes full and nothing must be written."""
-    shard = rt.ledger.claim_shard(SPEC.run_id, window=1)
+    shard = rt.ledger.claim_shard(SPEC.run_id, max_open=1)
     assert shard is not None
     return RowMessage(run_id=SPEC.run_id, shard_id=shard.shard_id, ordinal=0, record=RECORD)
 

@@ -164,7 +164,7 @@ def test_a_run_whose_input_is_gone_keeps_its_patience_and_stops_no_other_run(
     rt = again.rt
     gone = RunSpec(f"sqlite:///{tmp_path}/gone.db#v", run.spec.outputs, ("vfx_enable",), "m", "d")
     lost, _ = rt.ledger.submit(gone, total_rows=ROWS, shard_rows=SHARD_ROWS, extra_columns=("extra",))
-    shard = rt.ledger.claim_shard(lost.run_id, window=1)
+    shard = rt.ledger.claim_shard(lost.run_id, max_open=1)
     assert shard is not None
     again.idle(lost, shard.shard_id, STALE_SECONDS + 1)
     again.idle(run, fed[0].shard_id, STALE_SECONDS + 1)

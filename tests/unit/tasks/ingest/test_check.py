@@ -70,7 +70,7 @@ def source(root: Path, **changes: object) -> IngestSource:
 def finish(run: Run, ledger: Ledger) -> None:
     """Complete the run in the place of the fleet."""
     with closing(open_input(run.spec.tables)) as table, closing(open_output(run.spec.outputs)) as sink:
-        while shard := ledger.claim_shard(run.run_id, window=100):
+        while shard := ledger.claim_shard(run.run_id, max_open=100):
             rows = []
             for ordinal in shard.ordinals:
                 (record,) = table.read_rows(ordinal, 1)
