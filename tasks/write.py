@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from storage.backoff import Backoff
 from storage.errors import Unavailable, UsageError
 from storage.ledger import is_retry
 from storage.tables.protocol import Compacting
 from tasks import pipeline
 from tasks.celery import app
-from tasks.delivery.decisions import Backoff
 from tasks.delivery.deferral import later
 from tasks.queues import TaskName
 from tasks.resources import runtime

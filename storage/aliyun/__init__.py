@@ -1,1 +1,1 @@
-"""Keys to Alibaba Cloud, from wherever they may come."""
+"""Access keys of Alibaba Cloud: files, RAM roles, renewal."""

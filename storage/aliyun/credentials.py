@@ -1,4 +1,4 @@
-"""Keys to Alibaba Cloud: what they are, who gives them, and how they are renewed before they end."""
+"""Access keys of Alibaba Cloud, their providers, and their renewal before they expire."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from storage.errors import Unavailable, UsageError
 
 log = logging.getLogger(__name__)
 
-RENEW_AHEAD = timedelta(minutes=10)  # a session token lasts an hour or more; the longest upload must end under it
-RETRY_AFTER = timedelta(seconds=15)  # between attempts to renew keys that still hold
-REREAD_AFTER = timedelta(seconds=60)  # of a file that does not say when its keys end
+RENEW_AHEAD = timedelta(minutes=10)  # sessions last an hour or more; the longest upload must fit
+RETRY_AFTER = timedelta(seconds=15)  # between attempts to renew keys that are still valid
+REREAD_AFTER = timedelta(seconds=60)  # a file that states no expiry
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """An access key, or a session's key and token. Its text is masked, and it refuses to be pickled."""
+    """An access key, or a session's key and token. ``repr`` is masked; pickling raises ``TypeError``."""
 
     access_key_id: str
     access_key_secret: str
@@ -37,26 +37,26 @@ class Credentials:
             raise UsageError("expires_at of credentials has no time zone; give it in UTC")
 
     def __repr__(self) -> str:
-        """The first characters of the key's id, and what kind of key it is; ``str`` is the same."""
+        """Return the first characters of the key's id and its kind; ``str`` returns the same."""
         kind = "key" if self.security_token is None else "session"
         until = "" if self.expires_at is None else f", until {self.expires_at:%Y-%m-%dT%H:%M:%SZ}"
         return f"Credentials({kind} {self.access_key_id[:4]}***{until})"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse: pickled keys end up in messages, caches and crash reports."""
-        raise TypeError("credentials are not pickled; have each process ask its own provider")
+        """Raise ``TypeError``: pickled keys would reach messages, caches and crash reports."""
+        raise TypeError("credentials are not pickled; each process asks its own provider")
 
 
 class CredentialProvider(Protocol):
-    """Whoever knows the keys. Thread-safe; ask before each request, not once."""
+    """A source of keys. Thread-safe; call it before each request, because keys are renewed."""
 
     def credentials(self) -> Credentials:
-        """Keys that hold now; ``Unavailable`` when they have ended and cannot be renewed at the moment."""
+        """Return valid keys; ``Unavailable`` when they have expired and cannot be renewed now."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticProvider:
-    """The same keys for ever."""
+    """Always the same keys."""
 
     keys: Credentials
 
@@ -70,10 +70,10 @@ def _now() -> datetime:
 
 
 class RenewingProvider:
-    """Keys from ``load``, asked for again ``renew_ahead`` before they end, by one thread at a time.
+    """Keys from ``load``, renewed ``renew_ahead`` before they expire, by one thread at a time.
 
-    While the old keys hold, the others go on with them, and a renewal that fails is tried again later. ``load`` raises
-    ``Unavailable`` or ``UsageError``. Keys without an end are asked for again after ``reread_after``.
+    While the old keys are valid, the other threads use them, and a failed renewal is repeated later. ``load`` raises
+    ``Unavailable`` or ``UsageError``. Keys without an expiry are loaded again after ``reread_after``.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class RenewingProvider:
         self._renew_at = datetime.min.replace(tzinfo=UTC)
 
     def credentials(self) -> Credentials:
-        """Return keys that hold now, renewed first where their end is near."""
+        """Return valid keys; renew them first if they expire soon."""
         keys = self._keys
         if keys is not None and self._now() < self._renew_at:
             return keys
-        if keys is None or self._has_ended(keys):
+        if keys is None or self._is_expired(keys):
             with self._renewing:
                 return self._renewed()
         if self._renewing.acquire(blocking=False):
@@ -108,24 +108,26 @@ class RenewingProvider:
     def _renewed(self) -> Credentials:
         keys = self._keys
         if keys is not None and self._now() < self._renew_at:
-            return keys  # somebody else was faster
+            return keys  # another thread renewed them
         try:
             fresh = self._load()
         except (Unavailable, UsageError) as fault:
-            return self._held_over(keys, fault)
-        if self._has_ended(fresh):
-            return self._held_over(keys, Unavailable(f"{fresh} have ended already; renew them, or set the clock"))
+            return self._old_keys_after(keys, fault)
+        if self._is_expired(fresh):
+            return self._old_keys_after(
+                keys, Unavailable(f"{fresh} have expired already; renew them, or correct this machine's clock")
+            )
         self._keys, self._renew_at = fresh, self._renewal_of(fresh)
         return fresh
 
-    def _held_over(self, keys: Credentials | None, fault: Unavailable | UsageError) -> Credentials:
-        if keys is None or self._has_ended(keys):
-            raise Unavailable(f"no keys to Alibaba Cloud: {fault}")
-        log.warning("%s could not be renewed, and are used on: %s", keys, fault)
+    def _old_keys_after(self, keys: Credentials | None, fault: Unavailable | UsageError) -> Credentials:
+        if keys is None or self._is_expired(keys):
+            raise Unavailable(f"no valid keys of Alibaba Cloud: {fault}")
+        log.warning("%s could not be renewed; the old ones stay in use: %s", keys, fault)
         self._renew_at = self._now() + RETRY_AFTER
         return keys
 
-    def _has_ended(self, keys: Credentials) -> bool:
+    def _is_expired(self, keys: Credentials) -> bool:
         return keys.expires_at is not None and keys.expires_at <= self._now()
 
     def _renewal_of(self, keys: Credentials) -> datetime:
@@ -137,8 +139,10 @@ class RenewingProvider:
 
 
 def _check_text(name: str, value: object) -> None:
-    """Refuse what cannot stand in a header, without showing it."""
+    """Refuse characters that are not allowed in a header; the message does not show them."""
     if not isinstance(value, str) or not value:
         raise UsageError(f"{name} of the Alibaba Cloud credentials is empty; set it")
     if not value.isascii() or not value.isprintable() or " " in value:
-        raise UsageError(f"{name} of the Alibaba Cloud credentials holds a character that no key has; copy it again")
+        raise UsageError(
+            f"{name} of the Alibaba Cloud credentials contains a character that is not allowed in keys; copy it again"
+        )

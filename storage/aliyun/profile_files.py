@@ -23,8 +23,8 @@ _SESSION = "use a token file or a RAM role for it"
 def read_profile(path: Path, name: str | None) -> Credentials:
     """Read a profile of ``config.json`` (the CLI's) or of a ``credentials`` ini (the SDKs'); None: the current one.
 
-    Profiles that hold keys are read (modes ``AK`` and ``StsToken``, types ``access_key`` and ``sts``); ``UsageError``
-    for the others, which say how to get some.
+    Supported are profiles that contain keys (modes ``AK`` and ``StsToken``, types ``access_key`` and ``sts``);
+    ``UsageError`` for the other kinds.
     """
     text = _read(path)
     is_json = text.lstrip().startswith("{")
@@ -37,7 +37,7 @@ def read_token(path: Path) -> Credentials:
 
 
 def session_keys(place: str, answer: Mapping[str, Any]) -> Credentials:
-    """Keys from the answer of the metadata service or of STS; ``place`` stands in the messages."""
+    """Read keys from an answer of the metadata service or of STS; ``place`` is named in error messages."""
     if answer.get("Code", "Success") != "Success":
         raise UsageError(f"{place} answers code {str(answer['Code'])[:80]!r} instead of 'Success'")
     missing = [key for key in ("AccessKeyId", "AccessKeySecret", "SecurityToken") if not answer.get(key)]
@@ -63,14 +63,14 @@ def _read(path: Path) -> str:
     try:
         found = path.stat()
         if found.st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path} has {found.st_size} bytes: that is no file of credentials")
+            raise UsageError(f"{path} has {found.st_size} bytes: this is not a credentials file")
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8: that is no file of credentials") from None
+        raise UsageError(f"{path} is not UTF-8: this is not a credentials file") from None
     except OSError as error:
         raise UsageError(f"credentials cannot be read from {path}: {error.strerror}") from error
     if found.st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        log.warning("%s holds keys and is open to every user of this machine: chmod 600 %s", path, path)
+        log.warning("%s contains keys and is accessible to every user of this machine: chmod 600 %s", path, path)
     return text
 
 
@@ -78,10 +78,10 @@ def _parse_json(place: str, text: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"  # the error itself carries the text, secrets and all
+        where = f"line {error.lineno}, column {error.colno}"  # the original error contains the text, secrets included
         parsed = None
     else:
-        where = "it is no object"
+        where = "it is not an object"
     if not isinstance(parsed, dict):
         raise UsageError(f"{place} is not the JSON of credentials ({where})")
     return parsed
@@ -91,15 +91,15 @@ def _json_profile(path: Path, text: str, name: str | None) -> Credentials:
     parsed = _parse_json(str(path), text)
     profiles = parsed.get("profiles")
     if not isinstance(profiles, list) or not all(isinstance(profile, dict) for profile in profiles):
-        raise UsageError(f"{path} has no list of 'profiles'; make one with `aliyun configure`")
+        raise UsageError(f"{path} has no list of 'profiles'; create one with `aliyun configure`")
     wanted = name or parsed.get("current") or "default"
     named = [profile for profile in profiles if profile.get("name") == wanted]
     if len(named) != 1:
         there = ", ".join(repr(profile.get("name")) for profile in profiles) or "none"
-        raise UsageError(f"{path} has {len(named)} profiles {wanted!r} (there: {there})")
+        raise UsageError(f"{path} has {len(named)} profiles {wanted!r} (present: {there})")
     mode = named[0].get("mode", "AK")
     if mode not in {"AK", "StsToken"}:
-        raise UsageError(f"profile {wanted!r} in {path} is of mode {mode!r}, which holds no keys; {_SESSION}")
+        raise UsageError(f"profile {wanted!r} in {path} is of mode {mode!r}, which contains no keys; {_SESSION}")
     return _keys(f"profile {wanted!r} in {path}", named[0], "sts_token" if mode == "StsToken" else None)
 
 
@@ -108,11 +108,11 @@ def _ini_profile(path: Path, text: str, name: str) -> Credentials:
     if parser is None:
         raise UsageError(f"{path} is neither the CLI's config.json nor an ini file with sections")
     if not parser.has_section(name):
-        raise UsageError(f"{path} has no section [{name}] (there: {', '.join(parser.sections()) or 'none'})")
+        raise UsageError(f"{path} has no section [{name}] (present: {', '.join(parser.sections()) or 'none'})")
     section = parser[name]
     kind = section.get("type", "access_key")
     if kind not in {"access_key", "sts"}:
-        raise UsageError(f"[{name}] in {path} is of type {kind!r}, which holds no keys; {_SESSION}")
+        raise UsageError(f"[{name}] in {path} is of type {kind!r}, which contains no keys; {_SESSION}")
     return _keys(f"[{name}] in {path}", section, "security_token" if kind == "sts" else None)
 
 
@@ -121,7 +121,7 @@ def _sections(text: str) -> configparser.ConfigParser | None:
     try:
         parser.read_string(text)
     except configparser.Error:
-        return None  # the error carries the line, secrets and all: it ends here
+        return None  # the error contains the line, secrets included, and is not passed on
     return parser
 
 

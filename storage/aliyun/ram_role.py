@@ -1,4 +1,4 @@
-"""Keys of the RAM role that an ECS instance or an ACK node plays, from its metadata service."""
+"""Keys of the RAM role of an ECS instance or an ACK node, from its metadata service."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MAX_ANSWER_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class RamRole:
-    """``load`` asks the metadata service (the hardened mode first) for a session; no proxy stands between."""
+    """A RAM role; ``load`` gets its keys from the metadata service (hardened mode if possible), without a proxy."""
 
-    role: str | None = None  # None: the one role of the instance
+    role: str | None = None  # None: the role attached to the instance
     metadata_url: str = METADATA_URL
     timeout_seconds: float = 3.0
 
     def load(self) -> Credentials:
-        """Return keys that end in some hours; ``Unavailable``, or ``UsageError`` when there is no such role."""
+        """Return keys valid for some hours; ``Unavailable``, or ``UsageError`` when there is no such role."""
         token = self._token()
         role = self.role or self._ask("GET", _ROLES, token).decode("utf-8", "replace").strip()
         answer = self._ask("GET", _ROLES + quote(role, safe=""), token)
@@ -39,7 +39,7 @@ class RamRole:
         return session_keys(place, parsed)
 
     def _token(self) -> str | None:
-        """Return a token of the hardened mode; None where the service knows none."""
+        """Return a token of the hardened mode; None where the service has no such mode."""
         status, body = self._exchange("PUT", "/latest/api/token", {"X-aliyun-ecs-metadata-token-ttl-seconds": "60"})
         return body.decode("ascii", "replace").strip() if status == http.HTTPStatus.OK else None
 
@@ -48,7 +48,9 @@ class RamRole:
         status, body = self._exchange(method, path, headers)
         if status == http.HTTPStatus.NOT_FOUND:
             what = "no RAM role is attached to this instance" if self.role is None else f"no RAM role {self.role!r}"
-            raise UsageError(f"{what} (metadata service {self.metadata_url}); attach one, or name another way to keys")
+            raise UsageError(
+                f"{what} (metadata service {self.metadata_url}); attach one, or set another source of keys"
+            )
         if status != http.HTTPStatus.OK:
             raise Unavailable(f"metadata service {self.metadata_url} answers {status}")
         return body

@@ -1,1 +1,1 @@
-"""Object stores: one protocol, several things behind it."""
+"""Object stores: one protocol, several implementations."""

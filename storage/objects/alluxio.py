@@ -1,6 +1,6 @@
 """Alluxio over its S3-style HTTP interface: GET and HEAD on ``http://worker:29998/bucket/key``.
 
-It states no checksum: what comes from here is held against the object store's.
+Alluxio states no checksum: its bytes are compared with the checksum of the object store.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from storage.objects.protocol import ObjectStat
 from storage.uri import ObjectUri
 
 BLOCK_BYTES = 1 << 20
-_RESUMPTIONS = 2  # of one fetch, where its connection broke; each must have brought bytes
+_RESUMPTIONS = 2  # of one fetch after a broken connection; each must have received bytes
 _MISSING = frozenset({404, 410})
 
 
 class AlluxioHttpStore:
     """Objects at ``url/bucket/key``, read only. Thread-safe; open it after a fork.
 
-    ``timeout_seconds`` bounds the connecting, and the wait for each block. Redirects are not followed.
+    ``timeout_seconds`` limits the connection attempt, and the wait for each block. Redirects are not followed.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = 20.0) -> None:
@@ -36,29 +36,29 @@ class AlluxioHttpStore:
         )
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
-        """Size, and a version made of ETag, modification time and size, as far as they are stated."""
+        """Return the size, and a version made of ETag, modification time and size, as far as Alluxio states them."""
         with self._faults(uri), self._answer("HEAD", uri) as answer:
             return _stat(uri, answer)
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
-        """Stream the object in blocks of 1 MiB; a connection that breaks is taken up again where it broke."""
-        done_bytes, broken = 0, None
+        """Stream the object in blocks of 1 MiB; after a broken connection, continue at the same byte."""
+        done_bytes, error = 0, None
         for _ in range(1 + _RESUMPTIONS):
-            more_bytes, broken = self._read(uri, stat, done_bytes, into)
+            more_bytes, error = self._read(uri, stat, done_bytes, into)
             done_bytes += more_bytes
-            if broken is None or not more_bytes:
+            if error is None or not more_bytes:
                 break
-        if broken is not None:
-            raise Unavailable(f"{uri} at {self.url} broke off after {done_bytes} bytes: {broken}") from broken
+        if error is not None:
+            raise Unavailable(f"{uri} at {self.url} broke off after {done_bytes} bytes: {error}") from error
         if done_bytes != stat.size_bytes:
             raise ObjectCorrupt(f"{uri} at {self.url} ended after {done_bytes} of {stat.size_bytes} bytes")
 
     def put(self, path: Path, uri: ObjectUri) -> None:
-        """Refused: this is a cache of another store."""
+        """Raise ``UsageError``: Alluxio is a cache of another store, and read only here."""
         raise UsageError(f"{path} cannot be put at {self.url} as {uri}: Alluxio is read only here; set an object store")
 
     def _read(self, uri: ObjectUri, stat: ObjectStat, start: int, into: BinaryIO) -> tuple[int, HTTPError | None]:
-        """Read from ``start`` on; returns how many bytes came, and what broke the connection, if anything did."""
+        """Read from ``start`` on; return the number of bytes received, and the error if the connection broke."""
         done_bytes = 0
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._faults(uri), self._answer("GET", uri, headers) as answer:
@@ -76,7 +76,7 @@ class AlluxioHttpStore:
 
     def _check_same(self, uri: ObjectUri, stat: ObjectStat, answer: urllib3.BaseHTTPResponse, start: int) -> None:
         if answer.status != (206 if start else 200):
-            raise Unavailable(f"{uri} at {self.url} cannot be taken up at byte {start}: answer {answer.status}")
+            raise Unavailable(f"{uri} at {self.url} cannot be resumed at byte {start}: answer {answer.status}")
         found = _stat(uri, answer, start)
         if found.size_bytes != stat.size_bytes:
             raise ObjectCorrupt(f"{uri} at {self.url} has {found.size_bytes} bytes instead of {stat.size_bytes}")
@@ -91,7 +91,7 @@ class AlluxioHttpStore:
             method, self.url + _path(uri), headers=headers, preload_content=False, redirect=False
         )
         with ExitStack() as undo:
-            undo.callback(answer.close)  # a body half read would stand in the next request's way
+            undo.callback(answer.close)  # an unread body must not be taken for the next answer
             self._check_status(uri, answer.status)
             yield answer
             undo.pop_all()
@@ -136,7 +136,7 @@ def _stat(uri: ObjectUri, answer: urllib3.BaseHTTPResponse, start: int = 0) -> O
 
 
 def _path(uri: ObjectUri) -> str:
-    """``/bucket/key``, percent-encoded: an HTTP client would resolve dot segments, and so leave the bucket."""
+    """Return ``/bucket/key``, percent-encoded; refuse dot segments, which an HTTP client would resolve."""
     segments = [uri.bucket, *uri.key.split("/")]
     if not {"", ".", ".."}.isdisjoint(segments):
         raise ForbiddenPath(f"{uri!r} has a segment that may lead elsewhere")

@@ -1,4 +1,4 @@
-"""A directory as an object store: a CPFS mount, an Alluxio FUSE mount, or a plain directory standing for OSS."""
+"""A directory as an object store: a CPFS mount, an Alluxio FUSE mount, or a plain directory in place of OSS."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ BLOCK_BYTES = 1 << 20
 class DirectoryStore:
     """Objects at ``root/bucket/key``. No symlink below the root is followed; the root itself may be one.
 
-    A mount that hangs makes the caller hang: the kernel gives file reads no deadline.
+    A mount that hangs blocks the caller: file reads have no deadline in the kernel.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
-        """Size, and a version made of size, modification time and inode."""
+        """Return the size, and a version made of size, modification time and inode."""
         with self._read_faults(uri), self._root() as root, safe_paths.parent_of(root, uri) as (parent, name):
-            return _stat(safe_paths.check_regular(uri, safe_paths.look_at(name, parent)))
+            return _stat(safe_paths.check_regular(uri, safe_paths.stat_entry(name, parent)))
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
-        """Stream the file in blocks of 1 MiB. ``Unavailable`` when another file of that size took its place."""
+        """Stream the file in blocks of 1 MiB. ``Unavailable`` when another file of that size replaced it."""
         with self._read_faults(uri), self._root() as root, safe_paths.parent_of(root, uri) as (parent, name):
             descriptor = safe_paths.open_regular(uri, name, parent)
         with os.fdopen(descriptor, "rb", buffering=0) as source:
@@ -48,7 +48,7 @@ class DirectoryStore:
             self._check_same(uri, stat, source.fileno())
 
     def read_range(self, uri: ObjectUri, stat: ObjectStat, start: int, length: int, into: BinaryIO) -> None:
-        """Write ``length`` bytes from ``start`` on; the file must be the one that ``stat`` describes."""
+        """Write ``length`` bytes from ``start`` on; ``Unavailable`` when ``stat`` describes another file."""
         if start < 0 or length < 0 or start + length > stat.size_bytes:
             raise ObjectCorrupt(f"{uri} has no bytes {start}…{start + length}: it has {stat.size_bytes}")
         with self._read_faults(uri), self._root() as root, safe_paths.parent_of(root, uri) as (parent, name):
@@ -65,7 +65,7 @@ class DirectoryStore:
             raise ObjectCorrupt(f"{uri} in {self.root} ended {remaining_bytes} bytes short of {start + length}")
 
     def put(self, path: Path, uri: ObjectUri) -> None:
-        """Copy the file to a temporary name beside its place, sync it and rename it; missing directories are made."""
+        """Copy the file to a temporary name in the same directory, sync it, rename it; create missing directories."""
         with (
             path.open("rb") as source,
             self._write_faults(uri),
@@ -87,7 +87,7 @@ class DirectoryStore:
             os.close(descriptor)
 
     def _read(self, uri: ObjectUri, descriptor: int, most_bytes: int = BLOCK_BYTES) -> bytes:
-        with self._read_faults(uri):  # only the read: a fault of ``into`` is not this store's
+        with self._read_faults(uri):  # only the read: an error of ``into`` is not an error of this store
             return os.read(descriptor, most_bytes)
 
     def _check_same(self, uri: ObjectUri, stat: ObjectStat, descriptor: int) -> None:
@@ -118,13 +118,13 @@ def _stat(found: os.stat_result) -> ObjectStat:
 
 
 def _holds(parent: int, name: bytes, uri: ObjectUri, source: BinaryIO) -> bool:
-    """Whether these bytes stand there already, so that putting them again leaves the version as it is."""
+    """Compare the present file with ``source``: an equal file is kept, and so its version."""
     try:
-        found = safe_paths.check_regular(uri, safe_paths.look_at(name, parent))
+        found = safe_paths.check_regular(uri, safe_paths.stat_entry(name, parent))
     except FileNotFoundError:
         return False
     except ObjectMissing as error:
-        raise ForbiddenPath(f"{uri}: {error}; an object cannot take its place") from error
+        raise ForbiddenPath(f"{uri}: {error}; an object cannot replace it") from error
     if found.st_size != os.fstat(source.fileno()).st_size:
         return False
     with os.fdopen(safe_paths.open_regular(uri, name, parent), "rb") as present:

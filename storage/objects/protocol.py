@@ -1,4 +1,4 @@
-"""What tamis asks of an object store, whatever stands behind it; one contract suite holds them all to it."""
+"""The protocols of object stores. ``tests/contract`` runs one suite against every implementation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from storage.uri import ObjectUri
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
-    """What a store says of an object before it is read."""
+    """The properties that a store states for an object: size, version and, where known, checksum."""
 
     size_bytes: int
     version: str  # changes whenever the bytes change: an ETag, or size and mtime for a file
-    crc64: int | None = None  # CRC-64/XZ of the whole object, where the store states it
+    crc64: int | None = None  # CRC-64/XZ of the whole object; None: the store states none
 
 
 class ObjectStore(Protocol):
     """Whole objects by bucket and key."""
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
-        """Raises ``ObjectMissing``, ``ForbiddenPath`` or ``Unavailable``."""
+        """Return the properties of an object; ``ObjectMissing``, ``ForbiddenPath`` or ``Unavailable``."""
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
         """Stream the bytes that ``stat`` describes; ``ObjectCorrupt`` when they differ in number or checksum."""
@@ -36,11 +36,11 @@ class RangedStore(Protocol):
     """Objects that can be read in parts, by several threads at once."""
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
-        """As an ``ObjectStore`` does."""
+        """Return the properties of an object, as an ``ObjectStore`` does."""
 
     def read_range(self, uri: ObjectUri, stat: ObjectStat, start: int, length: int, into: BinaryIO) -> None:
-        """Write the ``length`` bytes from ``start`` on to ``into``, which can do nothing but ``write``.
+        """Write ``length`` bytes from ``start`` on to ``into``, of which only ``write`` is used.
 
-        ``Unavailable`` when another version than ``stat`` names stands there now; ``ObjectCorrupt`` when the object has
-        no such bytes. No store states a checksum of a part: the caller must know the digest of the whole.
+        ``Unavailable`` when the object now has another version than ``stat`` names; ``ObjectCorrupt`` when it is too
+        short. No store states a checksum of a part: the caller must know the digest of the whole object.
         """

@@ -1,4 +1,4 @@
-"""Paths opened one segment at a time: nothing below the root can lead outside it, not even while it is renamed."""
+"""Paths opened one segment at a time: no symlink or rename below the root can lead outside the root."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from storage.errors import ForbiddenPath, ObjectMissing, StorageError, Unavailable
 from storage.uri import ObjectUri
 
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # opens nothing: a FIFO cannot hang it, a device does not notice
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # opens no content: a FIFO cannot block, a device is not touched
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
-_CANNOT_STAND_THERE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_NO_PLACE_FOR_A_FILE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 
 
 @contextlib.contextmanager
 def parent_of(root: int, uri: ObjectUri, *, create: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Open the directory that holds the object; yields its descriptor and the object's name in it."""
+    """Open the directory of the object; yield its descriptor and the object's name in it."""
     *directories, name = _segments(uri)
     with contextlib.ExitStack() as opened:
         parent = root
@@ -31,13 +31,13 @@ def parent_of(root: int, uri: ObjectUri, *, create: bool = False) -> Iterator[tu
         yield parent, name
 
 
-def look_at(name: bytes, parent: int) -> os.stat_result:
-    """Stat what stands under the name; a symlink is not followed."""
+def stat_entry(name: bytes, parent: int) -> os.stat_result:
+    """Stat the directory entry; a symlink is not followed."""
     return os.stat(name, dir_fd=parent, follow_symlinks=False)
 
 
 def check_regular(uri: ObjectUri, found: os.stat_result) -> os.stat_result:
-    """Let regular files pass: ``ForbiddenPath`` for a symlink, ``ObjectMissing`` for anything else."""
+    """Return ``found`` if it is a regular file; ``ForbiddenPath`` for a symlink, ``ObjectMissing`` otherwise."""
     if stat.S_ISLNK(found.st_mode):
         raise ForbiddenPath(f"{uri} is a symlink; symlinks are not followed")
     if not stat.S_ISREG(found.st_mode):
@@ -47,10 +47,10 @@ def check_regular(uri: ObjectUri, found: os.stat_result) -> os.stat_result:
 
 def open_regular(uri: ObjectUri, name: bytes, parent: int) -> int:
     """Open a regular file for reading and return its descriptor."""
-    check_regular(uri, look_at(name, parent))  # opening a device may do something
+    check_regular(uri, stat_entry(name, parent))  # opening a device may have an effect
     descriptor = os.open(name, _READ, dir_fd=parent)
     try:
-        check_regular(uri, os.fstat(descriptor))  # it may have been exchanged since
+        check_regular(uri, os.fstat(descriptor))  # it may have been replaced since
     except StorageError:
         os.close(descriptor)
         raise
@@ -58,7 +58,7 @@ def open_regular(uri: ObjectUri, name: bytes, parent: int) -> int:
 
 
 def sync_directory(directory: int) -> None:
-    """Put the directory's names on the disk."""
+    """Sync the directory's entries to the disk."""
     descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     try:
         os.fsync(descriptor)
@@ -67,7 +67,7 @@ def sync_directory(directory: int) -> None:
 
 
 def read_fault(error: OSError, what: str) -> StorageError:
-    """Translate what a read met into a storage error."""
+    """Translate an error of a read into a storage error."""
     if error.errno == errno.ELOOP:
         return ForbiddenPath(f"{what}: symlinks are not followed")
     if error.errno in _NOT_THERE:
@@ -76,9 +76,9 @@ def read_fault(error: OSError, what: str) -> StorageError:
 
 
 def write_fault(error: OSError, what: str) -> StorageError:
-    """Translate what a write met into a storage error."""
-    if error.errno in _CANNOT_STAND_THERE:
-        return ForbiddenPath(f"{what}: {error.strerror}; an object cannot stand there")
+    """Translate an error of a write into a storage error."""
+    if error.errno in _NO_PLACE_FOR_A_FILE:
+        return ForbiddenPath(f"{what}: {error.strerror}; no object can be stored there")
     return Unavailable(f"{what}: {error.strerror or error}")
 
 

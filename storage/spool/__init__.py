@@ -1,4 +1,4 @@
-"""This node"s copies of videos: capped by size, kept while leased."""
+"""The spool: a node's copies of videos, limited in bytes, kept while leased."""
 
 from storage.spool.spool import Spool, SpoolUsage
 

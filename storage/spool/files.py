@@ -1,7 +1,7 @@
-"""The spool's files: names that are never used twice, and part files that stay locked while their writer lives.
+"""Files of the spool: every name is used once, and a part file is locked while its writer lives.
 
-A writer is alive while the kernel holds its ``flock``. Unlike a process id that survives a recycled id, and it is
-seen from another container of the same node, where process ids mean nothing.
+A writer is alive while the kernel holds its ``flock``. A process id would not do: ids are reused, and they differ
+between the containers of one node.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class SpoolUnavailable(Unavailable):
-    """The node's spool failed, not a store: its disk is broken, its index does not answer."""
+    """The node's spool failed, not a store: its disk is broken, or its index does not answer."""
 
 
 @contextlib.contextmanager
 def spool_disk_faults(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` of the spool's own disk into ``SpoolFull`` when it is full, else ``SpoolUnavailable``."""
+    """Translate an ``OSError`` of the spool's disk: ``SpoolFull`` when it is full, else ``SpoolUnavailable``."""
     try:
         yield
     except OSError as error:
@@ -44,55 +44,55 @@ def spool_disk_faults(path: Path) -> Iterator[None]:
 
 
 def open_root(root: Path) -> int:
-    """Create the directory (mode 0700) unless it is there and return its descriptor, locked against other openers."""
+    """Create the directory (mode 0700) if it is missing; return its descriptor, locked against other openers."""
     with contextlib.suppress(FileExistsError):
         root.parent.mkdir(parents=True, exist_ok=True)
         root.mkdir(mode=0o700)
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        fault = f"spool {root} is a symlink or not a directory of ours ({error.strerror})"
+        fault = f"spool {root} is a symlink or not a directory ({error.strerror})"
         raise UsageError(f"{fault}; name another path") from error
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
 
 
 class PartFile(io.FileIO):
-    """A file being written: locked, unbuffered, and never longer than the bytes reserved for it."""
+    """A file being written: locked, unbuffered, and never longer than its reservation."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
         self.path = path
         self.size_bytes = size_bytes
         with spool_disk_faults(path):
-            path.unlink(missing_ok=True)  # left by a transaction that a crash rolled back
+            path.unlink(missing_ok=True)  # left over from a transaction that a crash rolled back
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             super().__init__(os.open(path, flags, 0o600), "r+b")
             fcntl.flock(self.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, block: ReadableBuffer, /) -> int:
-        """Write the whole block, where a plain ``FileIO`` may stop half-way on a full disk."""
+        """Write the whole block; a plain ``FileIO`` may write only a part of it on a full disk."""
         rest = memoryview(block).cast("B")
         length = len(rest)
         if self.tell() + length > self.size_bytes:
-            raise ObjectCorrupt(f"more bytes came than the {self.size_bytes} that the store stated")
+            raise ObjectCorrupt(f"more bytes arrived than the {self.size_bytes} that the store stated")
         with spool_disk_faults(self.path):
             while rest:
                 rest = rest[super().write(rest) :]
         return length
 
     def finish(self) -> None:
-        """Check the length and put the bytes on the disk, so that a whole name never stands on half a file."""
+        """Check the length and sync the bytes, so that a file under its final name is always complete."""
         with spool_disk_faults(self.path):
             written_bytes = os.fstat(self.fileno()).st_size
             if written_bytes != self.size_bytes:
-                raise ObjectCorrupt(f"{written_bytes} bytes came where the store stated {self.size_bytes}")
+                raise ObjectCorrupt(f"{written_bytes} bytes arrived where the store stated {self.size_bytes}")
             os.fsync(self.fileno())
 
 
 def is_being_written(part: Path) -> bool:
-    """Whether a living process holds this part file."""
+    """Return True while a living process has this part file locked."""
     with spool_disk_faults(part):
-        if not _is_regular(part):  # a FIFO would be waited for; nobody of ours writes to a symlink
+        if not _is_regular(part):  # opening a FIFO would block; the spool never writes to a symlink
             return False
         try:
             descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -107,41 +107,41 @@ def is_being_written(part: Path) -> bool:
         return False
 
 
-def is_there(path: Path) -> bool:
-    """Whether anything stands at the path."""
-    return _look_at(path) is not None
+def exists(path: Path) -> bool:
+    """Return True if the path exists; a dangling symlink counts."""
+    return _lstat(path) is not None
 
 
 def is_whole(path: Path, size_bytes: int) -> bool:
-    """Whether a regular file of exactly this size stands at the path."""
-    found = _look_at(path)
+    """Return True if the path is a regular file of exactly this size."""
+    found = _lstat(path)
     return found is not None and stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
 def is_stray(path: Path) -> bool:
-    """Whether a name of the spool's stands on anything but a directory, which the spool makes none of."""
-    found = _look_at(path) if NAME.fullmatch(path.name) else None
+    """Return True if the name is one of the spool's and not a directory; the spool creates no directories."""
+    found = _lstat(path) if NAME.fullmatch(path.name) else None
     return found is not None and not stat.S_ISDIR(found.st_mode)
 
 
 def discard(path: Path) -> None:
-    """Remove a file and its part, where they exist."""
+    """Remove a file and its part file, if they exist."""
     with spool_disk_faults(path):
         path.unlink(missing_ok=True)
         part_of(path).unlink(missing_ok=True)
 
 
 def part_of(path: Path) -> Path:
-    """Where the file stands while it is written."""
+    """Return the path of the file while it is written."""
     return path.with_name(path.name + PART_SUFFIX)
 
 
 def _is_regular(path: Path) -> bool:
-    found = _look_at(path)
+    found = _lstat(path)
     return found is not None and stat.S_ISREG(found.st_mode)
 
 
-def _look_at(path: Path) -> os.stat_result | None:
+def _lstat(path: Path) -> os.stat_result | None:
     with spool_disk_faults(path):
         try:
             return path.lstat()

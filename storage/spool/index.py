@@ -1,6 +1,6 @@
-"""The spool's index: which files stand on the disk, which are being written, and who leases them.
+"""The index of the spool: its files, whether each is complete or being written, and their leases.
 
-SQLite in WAL mode: several processes of a node share it, and one killed inside a transaction leaves no trace of it.
+SQLite in WAL mode: the processes of a node share it, and a process killed inside a transaction leaves no trace.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from storage.spool.files import SpoolUnavailable
 
 WRITING: Final = "writing"  # its bytes are reserved
 WHOLE: Final = "whole"
-DOOMED: Final = "doomed"  # found corrupt: nobody gets it any more, those who lease it may finish
+DOOMED: Final = "doomed"  # found corrupt: no new leases, present holders may finish
 
-# A file's id is part of its name: a file that is written anew never stands in the way of the readers of the old one.
+# A file's id is part of its name: a new download of a key does not disturb the readers of the old file.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -70,12 +70,12 @@ class Totals:
     leases: int
 
     def shortfall_bytes(self, size_bytes: int, limit_bytes: int) -> int:
-        """How many bytes must go before ``size_bytes`` more fit; zero or less when they fit now."""
+        """Return the bytes to evict before ``size_bytes`` more fit; zero or less when they fit now."""
         return self.used_bytes + self.reserved_bytes + size_bytes - limit_bytes
 
 
 class SpoolIndex:
-    """One connection, shared by the threads of one process. Open it after a fork, never before."""
+    """The connection of one process to the index, shared by its threads. Open it after a fork, never before."""
 
     def __init__(self, path: Path, *, busy_seconds: float = 30) -> None:
         self.path = path
@@ -85,15 +85,15 @@ class SpoolIndex:
             raise UsageError(f"the spool's index {path} is a symlink; delete it, or name another spool directory")
         with self._faults():
             self._connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
-            self._connection.isolation_level = None  # transactions begin and end where we say
+            self._connection.isolation_level = None  # transactions are explicit
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")  # a file's size is checked whenever it is lent
+            self._connection.execute("PRAGMA synchronous = NORMAL")  # a file's size is checked before each lease
             self._connection.execute("PRAGMA foreign_keys = ON")
             self._connection.executescript(_SCHEMA)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One writer at a time, over all threads and processes of the node. Commits unless the block raises."""
+        """Hold a write transaction, one at a time on the node; commit it unless the block raises."""
         if os.getpid() != self._pid:
             raise RuntimeError(f"the spool index {self.path} was opened before a fork; open it in the child")
         with self._lock, self._faults():
@@ -115,33 +115,33 @@ class SpoolIndex:
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # ours: a bug
+            raise  # a bug of the spool
         except sqlite3.DatabaseError as error:
             remedy = f"free its disk, or stop this node's workers and delete {self.path.parent} (it is a cache)"
-            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # absent where Python complains
-            fault = SpoolFull if is_full else SpoolUnavailable
+            code = getattr(error, "sqlite_errorcode", None)  # absent on errors of Python's own
+            fault = SpoolFull if code == sqlite3.SQLITE_FULL else SpoolUnavailable
             raise fault(f"spool index {self.path}: {error}; {remedy}") from error
 
 
 def current(connection: sqlite3.Connection, key: str) -> SpoolEntry | None:
-    """Find the file that is whole or being written under the key."""
+    """Find the key's file that is whole or being written."""
     return _first(connection, "WHERE key = :key AND state <> 'doomed'", {"key": key})
 
 
 def oldest_unleased(connection: sqlite3.Connection, now: float) -> SpoolEntry | None:
-    """Find the file to evict next: least recently used, doomed ones before all."""
+    """Find the file to evict next: doomed files first, then the least recently used."""
     where = f"WHERE state <> 'writing' AND NOT {_IS_LEASED} ORDER BY used_at, id LIMIT 1"
     return _first(connection, where, {"now": now})
 
 
 def doomed_unleased(connection: sqlite3.Connection, now: float) -> list[SpoolEntry]:
-    """Files that nobody may get and nobody reads any more."""
+    """Return the doomed files without a lease."""
     where = f"WHERE state = 'doomed' AND NOT {_IS_LEASED}"
     return _select(connection, where, {"now": now})
 
 
 def entries(connection: sqlite3.Connection, state: str) -> list[SpoolEntry]:
-    """Every file in this state."""
+    """Return every file in this state."""
     return _select(connection, "WHERE state = :state", {"state": state})
 
 
@@ -160,7 +160,7 @@ def totals(connection: sqlite3.Connection, now: float) -> Totals:
 
 
 def reserve(connection: sqlite3.Connection, key: str, size_bytes: int, now: float) -> SpoolEntry:
-    """Enter a file that is about to be written."""
+    """Insert a file that is about to be written."""
     values = (key, size_bytes, WRITING, now)
     cursor = connection.execute("INSERT INTO files (key, size_bytes, state, used_at) VALUES (?, ?, ?, ?)", values)
     if cursor.lastrowid is None:
@@ -175,23 +175,25 @@ def publish(connection: sqlite3.Connection, entry: SpoolEntry, now: float) -> bo
 
 
 def doom(connection: sqlite3.Connection, entry: SpoolEntry) -> None:
-    """Forget the file for new readers; those who lease it keep it."""
+    """Mark the file as corrupt: it gets no new leases, present holders keep it."""
     connection.execute("UPDATE files SET state = 'doomed', used_at = 0 WHERE id = ?", (entry.id,))
 
 
-def forget(connection: sqlite3.Connection, entry: SpoolEntry) -> None:
-    """Drop the file's row and its leases."""
+def delete(connection: sqlite3.Connection, entry: SpoolEntry) -> None:
+    """Delete the file's row and its leases."""
     connection.execute("DELETE FROM files WHERE id = ?", (entry.id,))
 
 
 def is_writing(connection: sqlite3.Connection, entry: SpoolEntry) -> bool:
-    """Whether the reservation still stands."""
+    """Return True while the reservation exists."""
     found = _first(connection, "WHERE id = :id AND state = 'writing'", {"id": entry.id})
     return found is not None
 
 
-def grant(connection: sqlite3.Connection, entry: SpoolEntry, holder: str, now: float, lease_seconds: float) -> None:
-    """Give or renew the holder's lease."""
+def grant_lease(
+    connection: sqlite3.Connection, entry: SpoolEntry, holder: str, now: float, lease_seconds: float
+) -> None:
+    """Grant or renew the holder's lease."""
     upsert = """INSERT INTO leases (file_id, holder, expires_at) VALUES (?, ?, ?)
                 ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at"""
     connection.execute(upsert, (entry.id, holder, now + lease_seconds))
@@ -199,7 +201,7 @@ def grant(connection: sqlite3.Connection, entry: SpoolEntry, holder: str, now: f
 
 
 def end_leases(connection: sqlite3.Connection, holder: str, now: float, key: str | None = None) -> None:
-    """End the holder's lease on the key, or all of the holder's leases; their files count as used now."""
+    """End the holder's lease on the key, or all leases of the holder; their files count as used now."""
     held = "SELECT file_id FROM leases JOIN files ON files.id = file_id WHERE holder = :holder AND :key IN (key, '*')"
     values = {"holder": holder, "key": key or "*", "now": now}
     connection.execute(f"UPDATE files SET used_at = :now WHERE state = 'whole' AND id IN ({held})", values)  # noqa: S608 - a constant
@@ -207,12 +209,12 @@ def end_leases(connection: sqlite3.Connection, holder: str, now: float, key: str
 
 
 def holders(connection: sqlite3.Connection) -> list[str]:
-    """Everybody who has a lease, expired or not."""
+    """Return every holder of a lease, expired or not."""
     return [holder for (holder,) in connection.execute("SELECT DISTINCT holder FROM leases")]
 
 
 def end_expired_leases(connection: sqlite3.Connection, now: float) -> int:
-    """Drop leases past their time; returns how many."""
+    """Delete the expired leases; return their number."""
     return connection.execute("DELETE FROM leases WHERE expires_at <= ?", (now,)).rowcount
 
 

@@ -1,7 +1,7 @@
-"""The spool: a node's bounded store of downloaded videos. A cache under leases, never the only place of anything.
+"""The spool: a cache of downloaded videos on a node, limited in bytes, with leases. It never has the only copy.
 
-Several processes share one directory. What holds whatever dies in between: used plus reserved bytes stay within the
-limit, a path handed out names a whole file, one download per key runs at a time, and a leased file is not evicted.
+Several processes share one directory. Whenever one of them dies, these hold: used plus reserved bytes stay within the
+limit, a returned path names a whole file, one download per key runs at a time, and a leased file is not evicted.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from storage.spool.files import (
     PartFile,
     SpoolUnavailable,
     discard,
+    exists,
     is_being_written,
     is_stray,
-    is_there,
     is_whole,
     open_root,
     part_of,
@@ -33,20 +33,20 @@ from storage.spool.files import (
 )
 from storage.spool.index import SpoolEntry, SpoolIndex
 
-INDEX_NAME = "index-1.sqlite3"  # another layout takes another name; reclaim then drops the old one's files
+INDEX_NAME = "index-1.sqlite3"  # a new schema takes a new name; reclaim then drops the files of the old one
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolUsage:
-    """What stands in the spool: ``used_bytes + reserved_bytes <= limit_bytes``."""
+    """The usage of the spool; ``used_bytes + reserved_bytes <= limit_bytes``."""
 
     used_bytes: int
     reserved_bytes: int
     limit_bytes: int
     files: int
     leases: int
-    evictable_bytes: int = 0  # of those used: nobody leases them
+    evictable_bytes: int = 0  # of the used bytes, those without a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Spool:
         self.lease_seconds = lease_seconds
         self._clock = clock
         opening = open_root(self.root)
-        try:  # SQLite cannot wait for the switch to WAL: one opener at a time
+        try:  # SQLite does not wait while another process switches to WAL: one opener at a time
             self._index = SpoolIndex(self.root / INDEX_NAME)
         finally:
             os.close(opening)
@@ -74,11 +74,11 @@ class Spool:
     def add(
         self, key: str, size_bytes: int, holder: str, write: Callable[[BinaryIO], None], *, timeout_seconds: float = 600
     ) -> Path:
-        """Lease the key's file to the holder; where it is not there whole, have ``write`` fill it first.
+        """Lease the key's file to the holder; if it is not there whole, ``write`` fills it first.
 
         Waits up to ``timeout_seconds`` for another download of the same key. Raises ``SpoolFull`` when the disk, or
         leased and reserved bytes, leave no room, ``ObjectTooLarge`` when an empty spool would not, ``ObjectCorrupt``
-        when ``write`` gives another number of bytes, ``Unavailable`` for the disk. What ``write`` raises goes through.
+        when ``write`` gives another number of bytes, ``Unavailable`` for the disk. Errors of ``write`` pass through.
         """
         _check_key(key)
         deadline = time.monotonic() + timeout_seconds
@@ -91,16 +91,16 @@ class Spool:
         return claim if isinstance(claim, Path) else self._fill(claim, holder, write)
 
     def lease(self, key: str, holder: str) -> Path | None:
-        """Give or renew a lease on the key's file; ``None`` when it is not there whole."""
+        """Grant or renew a lease on the key's file; ``None`` when it is not there whole."""
         _check_key(key)
         with self._index.transaction() as connection:
             entry = index.current(connection, key)
             if entry is None or entry.state == index.WRITING:
                 return None
-            return self._lend(connection, entry, holder)
+            return self._lease_if_whole(connection, entry, holder)
 
     def release(self, key: str, holder: str) -> None:
-        """End the holder's lease on the key, if it has one. The file stays until its room is needed."""
+        """End the holder's lease on the key, if it has one. The file is kept until its bytes are needed."""
         _check_key(key)
         with self._index.transaction() as connection:
             index.end_leases(connection, holder, self._clock(), key)
@@ -113,20 +113,20 @@ class Spool:
             self._drop_doomed(connection)
 
     def holders(self) -> list[str]:
-        """Everybody who has a lease: one that was killed releases none, and its work may have gone elsewhere."""
+        """Return every holder of a lease, killed ones included: a killed process releases no lease."""
         with self._index.transaction() as connection:
             return index.holders(connection)
 
     def remove(self, key: str) -> None:
-        """Forget a file found corrupt: the next ``add`` fetches anew. Those who lease it may finish."""
+        """Retire a file found corrupt: the next ``add`` downloads it again. Present holders may finish."""
         _check_key(key)
         with self._index.transaction() as connection:
             entry = index.current(connection, key)
             if entry is not None and entry.state == index.WHOLE:
-                self._set_aside(connection, entry)
+                self._retire(connection, entry)
 
     def usage(self) -> SpoolUsage:
-        """Sum what stands in the spool now, over all processes of the node."""
+        """Return the usage now, over all processes of the node."""
         found = self._totals()
         return SpoolUsage(
             used_bytes=found.used_bytes,
@@ -138,14 +138,14 @@ class Spool:
         )
 
     def has_room(self, size_bytes: int) -> bool:
-        """Whether ``add`` would find room for this many bytes now, evicting what nobody leases."""
+        """Return True if ``add`` would find room for ``size_bytes`` now, by evicting files without a lease."""
         found = self._totals()
         return found.shortfall_bytes(size_bytes, self.limit_bytes) <= found.evictable_bytes
 
     def reclaim(self) -> int:
-        """Drop what crashes left: dead reservations, expired leases, rows without files and files without rows.
+        """Drop leftovers of crashes: dead reservations, expired leases, rows without files and files without rows.
 
-        Also brings the spool under a limit that was lowered. Returns how many things were dropped.
+        Also evicts files while the spool is over its limit. Returns the number of dropped things.
         """
         with self._index.transaction() as connection:
             dropped = index.end_expired_leases(connection, self._clock())
@@ -168,7 +168,7 @@ class Spool:
         self.close()
 
     def _claim(self, key: str, size_bytes: int, holder: str) -> Path | _Reservation | None:
-        """Return a lease, a reservation to fill, or ``None`` while somebody else is filling it."""
+        """Return a lease, a reservation to fill, or ``None`` while another process or thread fills it."""
         with contextlib.ExitStack() as undo:
             with self._index.transaction() as connection:
                 entry = index.current(connection, key)
@@ -176,11 +176,11 @@ class Spool:
                     if is_being_written(part_of(self._path(entry))):
                         return None
                     self._drop(connection, entry)
-                elif entry is not None and (path := self._lend(connection, entry, holder, size_bytes)):
+                elif entry is not None and (path := self._lease_if_whole(connection, entry, holder, size_bytes)):
                     return path
                 self._make_room(connection, key, size_bytes)
                 reserved = index.reserve(connection, key, size_bytes, self._clock())
-                # Made and locked before the row can be seen, so that nobody takes its writer for dead.
+                # Created and locked before the row is visible, so that its writer is not taken for dead.
                 part = undo.enter_context(PartFile(part_of(self._path(reserved)), size_bytes))
             undo.pop_all()
             return _Reservation(reserved, part)
@@ -198,26 +198,26 @@ class Spool:
         path = self._path(entry)
         with self._index.transaction() as connection:
             if not index.publish(connection, entry, self._clock()):
-                raise SpoolUnavailable(f"the reservation of {path} is gone; was {self.root} emptied under us?")
-            index.grant(connection, entry, holder, self._clock(), self.lease_seconds)
+                raise SpoolUnavailable(f"the reservation of {path} is gone; was {self.root} emptied while in use?")
+            index.grant_lease(connection, entry, holder, self._clock(), self.lease_seconds)
             with spool_disk_faults(path):
                 part_of(path).rename(path)
         return path
 
     def _abandon(self, entry: SpoolEntry) -> None:
-        # Should the index not answer, closing the part ends its lock, and the next one short of room drops it.
+        # If the index does not answer: closing the part ends its lock, and the next process short of room drops it.
         with contextlib.suppress(Unavailable), self._index.transaction() as connection:
             if index.is_writing(connection, entry):
                 self._drop(connection, entry)
 
-    def _lend(
+    def _lease_if_whole(
         self, connection: sqlite3.Connection, entry: SpoolEntry, holder: str, size_bytes: int | None = None
     ) -> Path | None:
         path = self._path(entry)
         if size_bytes in {None, entry.size_bytes} and is_whole(path, entry.size_bytes):
-            index.grant(connection, entry, holder, self._clock(), self.lease_seconds)
+            index.grant_lease(connection, entry, holder, self._clock(), self.lease_seconds)
             return path
-        self._set_aside(connection, entry)
+        self._retire(connection, entry)
         return None
 
     def _make_room(self, connection: sqlite3.Connection, key: str, size_bytes: int) -> None:
@@ -254,13 +254,13 @@ class Spool:
     def _drop_broken(self, connection: sqlite3.Connection) -> int:
         whole, doomed = (index.entries(connection, state) for state in (index.WHOLE, index.DOOMED))
         broken = [entry for entry in whole if not is_whole(self._path(entry), entry.size_bytes)]
-        broken += [entry for entry in doomed if not is_there(self._path(entry))]
+        broken += [entry for entry in doomed if not exists(self._path(entry))]
         for entry in broken:
-            self._set_aside(connection, entry)
+            self._retire(connection, entry)
         return len(broken)
 
-    def _set_aside(self, connection: sqlite3.Connection, entry: SpoolEntry) -> None:
-        if is_there(self._path(entry)):
+    def _retire(self, connection: sqlite3.Connection, entry: SpoolEntry) -> None:
+        if exists(self._path(entry)):
             index.doom(connection, entry)
             self._drop_doomed(connection)
         else:
@@ -280,8 +280,8 @@ class Spool:
 
     def _drop(self, connection: sqlite3.Connection, *dropped: SpoolEntry) -> int:
         for entry in dropped:
-            discard(self._path(entry))  # before the row goes: bytes on the disk are never uncounted
-            index.forget(connection, entry)
+            discard(self._path(entry))  # before its row: bytes on the disk are always counted
+            index.delete(connection, entry)
         return len(dropped)
 
     def _totals(self) -> index.Totals:

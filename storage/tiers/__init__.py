@@ -1,4 +1,4 @@
-"""The storage tiers that a video is fetched from, fastest first."""
+"""Storage tiers: a video is fetched from the first tier that has it, fastest first."""
 
 from storage.tiers.tiers import SpooledVideo, Tier, Tiers
 

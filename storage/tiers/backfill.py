@@ -1,4 +1,4 @@
-"""Filling the fast tier: what it missed is put there, for the next node that asks."""
+"""Backfill of the fast tier: a video that it lacked is written to it, for the other nodes."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ WORTH_FILLING = frozenset({"object_missing", "object_corrupt", "wrong_size", "wr
 
 @dataclass(frozen=True, slots=True)
 class FillLimits:
-    """How much filling may take. ``floor_bytes`` stay free on the mount."""
+    """Limits of the backfill: free bytes to leave on the mount, parallel fills, time of one fill."""
 
-    floor_bytes: int = 100 * 1024**3
+    floor_bytes: int = 100 * 1024**3  # stay free on the mount
     at_once: int = 2
     time_limits: TimeLimits = TimeLimits(silence_seconds=120.0, total_seconds=120.0, max_stuck_calls=4)  # noqa: RUF009 - frozen
 
 
 class Backfill:
-    """Puts verified files into a directory tier, atomically, and never raises: a row does not fail for a cache.
+    """Writes verified files into a directory tier, atomically. Raises nothing: no row fails because of a cache.
 
-    Only into buckets whose directory is there: a mount point that nothing is mounted on has none, and is the node's
-    own disk. No symlink is followed. One fill more than ``at_once`` is not waited for but left out.
+    A bucket without a directory is skipped: a mount point without its mount has no directories, and is on the node's
+    own disk. No symlink is followed. While ``at_once`` fills run, another one is skipped.
     """
 
     def __init__(self, root: Path, limits: FillLimits) -> None:
         self._store, self._limits = DirectoryStore(root), limits
         self._helpers = HelperThreads(f"fill of {root}", limits.time_limits)
-        self._places = threading.BoundedSemaphore(limits.at_once)
+        self._slots = threading.BoundedSemaphore(limits.at_once)
 
     def fill(self, path: Path, uri: ObjectUri) -> str:
-        """Put the file at the object's place; returns ``filled``, or why it was left out."""
-        if self._helpers.is_exhausted or not self._places.acquire(blocking=False):
+        """Write the file to the object's path; return ``filled``, or the reason for skipping it."""
+        if self._helpers.is_exhausted or not self._slots.acquire(blocking=False):
             return "busy"
         try:
             return self._helpers.call(lambda: self._put(path, uri))
         except (Unavailable, Rejected, UsageError) as error:
             return error.code
-        except OSError:  # of the spool's file, or of statvfs
+        except OSError:  # from the spool's file, or from statvfs
             return "disk_error"
         finally:
-            self._places.release()
+            self._slots.release()
 
     def _put(self, path: Path, uri: ObjectUri) -> str:
         root = self._store.root

@@ -1,8 +1,8 @@
-"""A circuit breaker: a store that fails again and again is left alone for a while, then asked once.
+"""A circuit breaker: after repeated failures a store gets no calls for a pause, then one probe call.
 
-closed ──N failures in a row──► open ──the pause is over──► half open (one probe) ──it works──► closed
-                                  ▲                                   │
-                                  └────── it fails: twice the pause ──┘
+closed ──N failures in a row──► open ──pause ends──► half open (one probe) ──success──► closed
+                                  ▲                             │
+                                  └─── failure: twice the pause ─┘
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import StrEnum
 
 
 class BreakerState(StrEnum):
-    """What the breaker lets through: everything, nothing, one probe."""
+    """The state of a breaker: it admits every call, no call, or one probe."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -25,7 +25,7 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerLimits:
-    """When the breaker opens, and for how long: the pause doubles with each probe that fails."""
+    """Limits of a breaker: the failures that open it, and its pauses. A failed probe doubles the pause."""
 
     failures: int = 5  # in a row, of one kind of call
     pause_seconds: float = 5.0
@@ -34,13 +34,13 @@ class BreakerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Leave to make one call. Its outcome is of interest only while the breaker is as it was."""
+    """Permission for one call. Its outcome is ignored if the breaker changed its state since."""
 
     generation: int
 
 
 class Breaker:
-    """Counts failures in a row, for each kind of call by itself: a mount may answer a stat and yet hang in a read.
+    """Counts failures in a row, separately for each kind of call: a mount may answer a stat and yet hang in a read.
 
     Thread-safe. ``clock`` is monotonic, in seconds.
     """
@@ -51,43 +51,43 @@ class Breaker:
         self._streaks: Counter[str] = Counter()  # failures in a row, by kind of call
         self._state, self._generation, self._openings = BreakerState.CLOSED, 0, 0
         self._pause_seconds, self._reopens_at = limits.pause_seconds, 0.0
-        self._is_probed = False
+        self._is_probing = False
 
     @property
     def state(self) -> BreakerState:
-        """The state, as the next caller would find it."""
+        """The state that the next caller finds."""
         with self._lock:
             is_due = self._state is BreakerState.OPEN and self._clock() >= self._reopens_at
             return BreakerState.HALF_OPEN if is_due else self._state
 
     @property
     def openings(self) -> int:
-        """How often it opened."""
+        """The number of times that the breaker opened."""
         return self._openings
 
     @property
     def wait_seconds(self) -> float:
-        """When it is worth asking again: the rest of the pause, or a whole one while a probe is out."""
+        """Seconds until a call may succeed: the rest of the pause, or a whole pause while a probe runs."""
         with self._lock:
             remaining_seconds = self._reopens_at - self._clock()
             return remaining_seconds if remaining_seconds > 0 else self._pause_seconds
 
     def admit(self) -> Ticket | None:
-        """Give leave to call, or None. Whoever got a ticket settles it, whatever happens."""
+        """Return a ticket, or None if no call is allowed. Every ticket must be passed to :meth:`record`."""
         with self._lock:
             if self._state is BreakerState.OPEN and self._clock() >= self._reopens_at:
                 self._enter(BreakerState.HALF_OPEN)
-            if self._state is BreakerState.OPEN or (self._state is BreakerState.HALF_OPEN and self._is_probed):
+            if self._state is BreakerState.OPEN or (self._state is BreakerState.HALF_OPEN and self._is_probing):
                 return None
-            self._is_probed = self._state is BreakerState.HALF_OPEN
+            self._is_probing = self._state is BreakerState.HALF_OPEN
             return Ticket(self._generation)
 
     def record(self, ticket: Ticket, kind: str, *, is_answered: bool | None) -> None:
-        """Say how the call ended: answered, failed, or None when that says nothing about the store."""
+        """Record the outcome of the call: answered, failed, or None if it says nothing about the store."""
         with self._lock:
             if ticket.generation != self._generation:
-                return  # of before it opened or closed
-            self._is_probed = False
+                return  # from before the last change of state
+            self._is_probing = False
             if is_answered is None:
                 return
             self._streaks[kind] = 0 if is_answered else self._streaks[kind] + 1
@@ -100,7 +100,7 @@ class Breaker:
         if not is_answered:
             self._open(min(2 * self._pause_seconds, self._limits.longest_pause_seconds))
             return
-        for kind, streak in self._streaks.items():  # of the other kinds, one more failure opens it again
+        for kind, streak in self._streaks.items():  # one more failure of another kind opens it again
             self._streaks[kind] = min(streak, self._limits.failures - 1)
         self._enter(BreakerState.CLOSED)
 
@@ -113,4 +113,4 @@ class Breaker:
     def _enter(self, state: BreakerState) -> None:
         self._state = state
         self._generation += 1
-        self._is_probed = False
+        self._is_probing = False

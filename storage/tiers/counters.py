@@ -1,4 +1,4 @@
-"""What each tier did since the process started, for metrics."""
+"""Counters of each tier since the start of the process, for metrics."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from storage.tiers.guard import Health
 
 @dataclass(frozen=True, slots=True)
 class TierCounters:
-    """One tier's. ``misses`` and ``fills`` are by reason: an error's code; ``filled`` for a fill that was made."""
+    """Counters of one tier. Keys of ``misses`` and ``fills`` are error codes; ``filled`` counts completed fills."""
 
     hits: int
-    reused: int  # hits whose bytes were in the spool already
-    unverified: int  # hits that the object store could not be asked about
+    reused: int  # hits whose bytes were already in the spool
+    unverified: int  # hits that were not compared with the object store
     misses: Mapping[str, int]
     fetched_bytes: int
-    milliseconds: float  # hits and misses together
+    milliseconds: float  # of hits and misses together
     fills: Mapping[str, int]
     health: Health
 
 
 @dataclass(slots=True)
 class Tally:
-    """The counts behind ``TierCounters``; share it between threads."""
+    """Collects the counters of one tier. Thread-safe."""
 
     hits: int = 0
     reused: int = 0
@@ -37,13 +37,13 @@ class Tally:
     fills: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def spent(self, milliseconds: float) -> None:
-        """Add time to what the tier took."""
+    def add_time(self, milliseconds: float) -> None:
+        """Add to the time that the tier took."""
         with self._lock:
             self.milliseconds += milliseconds
 
     def hit(self, size_bytes: int, *, is_reused: bool, is_verified: bool) -> None:
-        """Count an object served."""
+        """Count an object that the tier served."""
         with self._lock:
             self.hits += 1
             self.reused += is_reused
@@ -51,17 +51,17 @@ class Tally:
             self.fetched_bytes += 0 if is_reused else size_bytes
 
     def miss(self, reason: str) -> None:
-        """Count an object not served."""
+        """Count an object that the tier did not serve."""
         with self._lock:
             self.misses[reason] += 1
 
     def fill(self, reason: str) -> None:
-        """Count a fill that was made, or why it was not."""
+        """Count a completed fill, or the reason for skipping it."""
         with self._lock:
             self.fills[reason] += 1
 
     def counters(self, health: Health) -> TierCounters:
-        """The counts now."""
+        """Return the present counts."""
         with self._lock:
             return TierCounters(
                 hits=self.hits,

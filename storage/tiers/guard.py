@@ -1,4 +1,4 @@
-"""A store that can neither hold its callers up nor be asked while it is down."""
+"""A store whose calls have time limits and pass a circuit breaker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TierLimits:
-    """What a tier's store is allowed."""
+    """Limits of the calls on one tier's store."""
 
     time_limits: TimeLimits = field(default_factory=TimeLimits)
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
@@ -27,18 +27,18 @@ class TierLimits:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a guarded store fares."""
+    """The health of a guarded store."""
 
     state: BreakerState
     openings: int
-    stuck_calls: int  # hang now, left behind
-    abandoned_calls: int  # ever left behind
+    stuck_calls: int  # abandoned, and hanging now
+    abandoned_calls: int  # since the start of the process
 
 
 class GuardedStore:
-    """``stat`` and ``fetch`` of a store, each bounded in time and behind one circuit breaker. Thread-safe.
+    """``stat`` and ``fetch`` of a store, each with a time limit and behind one circuit breaker. Thread-safe.
 
-    Beyond what the store raises: ``TierTimeout``, and ``TierOpen`` without asking while the breaker is open or too many
+    Raises the store's errors, ``TierTimeout``, and ``TierOpen`` without a call while the breaker is open or too many
     calls hang. Only ``Unavailable`` counts as a failure: «missing» and «corrupt» are answers.
     """
 
@@ -51,33 +51,33 @@ class GuardedStore:
         self._breaker = Breaker(limits.breaker, clock=clock)
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
-        """As the store's."""
+        """Return the properties of the object, as the store does."""
         return self._ask("stat", lambda: self._helpers.call(lambda: self._store.stat(uri)))
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
-        """As the store's; ``into`` is written to in the caller's thread, and needs nothing but ``write``."""
+        """Fetch as the store does; ``into`` is written in the caller's thread, and only ``write`` is used."""
         self._ask("fetch", lambda: self._helpers.stream(lambda relay: self._store.fetch(uri, stat, relay), into))
 
     def health(self) -> Health:
-        """The breaker's state, and how many calls were left behind."""
+        """Return the breaker's state, and the numbers of abandoned calls."""
         helpers, breaker = self._helpers, self._breaker
         return Health(breaker.state, breaker.openings, helpers.stuck, helpers.abandoned)
 
     def _ask(self, kind: str, call: Callable[[], T]) -> T:
         if self._helpers.is_exhausted:
-            fault = f"{self._helpers.stuck} calls to {self.name} hang; restart this worker if the mount is well again"
+            fault = f"{self._helpers.stuck} calls to {self.name} hang; restart this worker once the mount works again"
             raise TierOpen(fault, wait_seconds=self._breaker.wait_seconds)
         ticket = self._breaker.admit()
         if ticket is None:
             wait_seconds = self._breaker.wait_seconds
-            fault = f"{self.name} failed too often in a row; asked again in {wait_seconds:.0f} s"
+            fault = f"{self.name} failed too often in a row; next attempt in {wait_seconds:.0f} s"
             raise TierOpen(fault, wait_seconds=wait_seconds)
         is_answered: bool | None = None
         try:
             answer = call()
             is_answered = True
         except (SpoolFull, SpoolUnavailable):
-            raise  # this node's trouble says nothing about the store
+            raise  # an error of this node says nothing about the store
         except Unavailable:
             is_answered = False
             raise

@@ -1,7 +1,7 @@
-"""Where a video comes from: the first tier that holds it whole (CPFS, then Alluxio, then OSS).
+"""Downloads a video from the first tier that holds it whole (CPFS, then Alluxio, then OSS).
 
-A copy counts only when it has the size, and the checksum where one is known, that the object store states: one HEAD
-per video. While the object store does not answer, or does not know the object, a fast tier serves what it has.
+A copy is accepted only if it has the size that the object store states, and the checksum where one is stated: one HEAD
+per video. While the object store does not answer, or does not know the object, a fast tier serves its own copy.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ from storage.tiers.wholeness import ChecksumWriter, WrongSize, check_size
 from storage.uri import ObjectUri
 
 Miss = ObjectMissing | ObjectCorrupt | Unavailable
-OriginAnswer = ObjectStat | Miss | None  # what the object store says, or why it says nothing, or that it was not asked
+OriginAnswer = ObjectStat | Miss | None  # its statement, its error, or None: not asked
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A store under the name it has in results and metrics; ``needs_opt_in``: asked only for rows that want Alluxio."""
+    """A store and its name in results and metrics; ``needs_opt_in``: used only for rows that ask for Alluxio."""
 
     name: str
     store: ObjectStore
     needs_opt_in: bool = False
     limits: TierLimits = field(default_factory=TierLimits)
-    backfill: Backfill | None = None  # puts here what a later tier served
+    backfill: Backfill | None = None  # writes here the videos that a later tier served
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledVideo:
-    """A whole video in the spool, leased to the one who asked for it."""
+    """A whole video in the spool, leased to the holder that asked for it."""
 
     key: str
     path: Path
     size_bytes: int
     tier: str
-    misses: Mapping[str, str]  # why the tiers before it could not serve: name -> "code: message"
-    milliseconds: float  # over all tiers asked
-    is_verified: bool  # held against what the object store states
+    misses: Mapping[str, str]  # of the tiers before it: name -> "code: message"
+    milliseconds: float  # of all tiers asked
+    is_verified: bool  # compared with the object store's statement
 
 
 @dataclass(frozen=True, slots=True)
 class TierCheck:
-    """What a look at a tier found; ``fault`` is empty when it answered."""
+    """The result of a check of one tier; ``fault`` is empty when the tier answered."""
 
     name: str
     milliseconds: float
@@ -97,7 +97,7 @@ class _Hit:
 class Tiers:
     """The tiers in the order in which they are asked. Thread-safe.
 
-    The last that serves every row is the origin. ``checks_origin``: ask it first what the object is.
+    The last tier that serves every row is the origin. ``checks_origin``: ask the origin for size and checksum first.
     """
 
     def __init__(self, tiers: Sequence[Tier], *, max_object_bytes: int, checks_origin: bool = True) -> None:
@@ -114,37 +114,37 @@ class Tiers:
 
     @property
     def origin(self) -> ObjectStore:
-        """The store behind all others: what is made of a video is put there."""
+        """The store behind all others; crops are written to it."""
         return self._origin.tier.store
 
     def download(self, uri: ObjectUri, *, use_alluxio: bool, spool: Spool, holder: str) -> SpooledVideo:
-        """Bring the object into the spool from the first tier that serves it whole, and lease it to the holder.
+        """Download the object into the spool from the first tier that serves it whole, and lease it to the holder.
 
-        Raises ``ForbiddenPath`` and ``ObjectTooLarge`` at once, and what the spool raises for itself. When no tier
-        serves: ``TierOpen`` if the origin is left alone for now, ``Unavailable`` if a tier may serve later, else
-        ``ObjectCorrupt`` if one has it damaged, else ``ObjectMissing``.
+        Raises ``ForbiddenPath`` and ``ObjectTooLarge`` at once, and the spool's own errors. When no tier serves:
+        ``TierOpen`` if the origin's breaker is open, ``Unavailable`` if a tier may serve later, else
+        ``ObjectCorrupt`` if a copy is damaged, else ``ObjectMissing``.
         """
         started = time.perf_counter()
         asked = [guarded for guarded in self._tiers if use_alluxio or not guarded.tier.needs_opt_in]
         request, misses = _Request(uri, spool, holder), dict[str, Miss]()
-        truth = self._truth(uri) if self._checks_origin and len(asked) > 1 else None
+        stated = self._ask_origin(uri) if self._checks_origin and len(asked) > 1 else None
         for guarded in asked:
-            answer = self._visit(guarded, request, truth)
+            answer = self._try_tier(guarded, request, stated)
             if isinstance(answer, _Hit):
                 video = _spooled(guarded.tier.name, answer, misses, started)
                 _fill(asked, request, misses, answer)
                 return video
             misses[guarded.tier.name] = answer
-            if isinstance(truth, ObjectStat) and not isinstance(answer, ObjectMissing | WrongSize | TierOpen):
-                truth = self._truth(uri)  # reading in vain took time; the object may be another one by now
+            if isinstance(stated, ObjectStat) and not isinstance(answer, ObjectMissing | WrongSize | TierOpen):
+                stated = self._ask_origin(uri)  # the object may have been replaced during the failed read
         raise self._failure(uri, misses)
 
     def counters(self) -> dict[str, TierCounters]:
-        """Counters by tier name, in the order in which the tiers are asked."""
+        """Return the counters by tier name, in the order in which the tiers are asked."""
         return {guarded.tier.name: guarded.tally.counters(guarded.store.health()) for guarded in self._tiers}
 
-    def look(self, uri: ObjectUri) -> Iterator[TierCheck]:
-        """Ask every tier about one object, whether it exists or not; a tier that hangs is given its time."""
+    def check(self, uri: ObjectUri) -> Iterator[TierCheck]:
+        """Ask every tier about one object, which need not exist; a tier that hangs takes its whole time limit."""
         for guarded in self._tiers:
             started, fault = time.perf_counter(), ""
             try:
@@ -155,7 +155,7 @@ class Tiers:
                 fault = str(error)
             yield TierCheck(guarded.tier.name, _milliseconds_since(started), fault)
 
-    def _truth(self, uri: ObjectUri) -> ObjectStat | Miss:
+    def _ask_origin(self, uri: ObjectUri) -> ObjectStat | Miss:
         with _timed(self._origin):
             try:
                 stat = self._origin.store.stat(uri)
@@ -164,21 +164,21 @@ class Tiers:
         self._check_limit(uri, stat)
         return stat
 
-    def _visit(self, guarded: _Guarded, request: _Request, truth: OriginAnswer) -> _Hit | Miss:
+    def _try_tier(self, guarded: _Guarded, request: _Request, stated: OriginAnswer) -> _Hit | Miss:
         with _timed(guarded):
             try:
-                hit = self._fetch(guarded, request, truth)
+                hit = self._fetch(guarded, request, stated)
             except (SpoolFull, SpoolUnavailable):
-                raise  # this node's trouble: another tier's bytes would fare no better
+                raise  # an error of this node: another tier cannot help
             except (ObjectMissing, ObjectCorrupt, Unavailable) as miss:
                 guarded.tally.miss(miss.code)
                 return miss
         guarded.tally.hit(hit.size_bytes, is_reused=hit.is_reused, is_verified=hit.is_verified)
         return hit
 
-    def _fetch(self, guarded: _Guarded, request: _Request, truth: OriginAnswer) -> _Hit:
-        stat = self._stat(guarded, request.uri, truth)
-        named = truth if isinstance(truth, ObjectStat) else stat  # one object, one file: whichever tier serves it
+    def _fetch(self, guarded: _Guarded, request: _Request, stated: OriginAnswer) -> _Hit:
+        stat = self._stat(guarded, request.uri, stated)
+        named = stated if isinstance(stated, ObjectStat) else stat  # the same file in the spool for every tier
         is_origin, is_reused = guarded is self._origin, True
 
         def write(into: BinaryIO) -> None:
@@ -189,16 +189,16 @@ class Tiers:
 
         key = spool_key(request.uri, named)
         path = request.spool.add(key, stat.size_bytes, request.holder, write)
-        return _Hit(key, path, stat.size_bytes, is_reused, is_verified=is_origin or named is truth)
+        return _Hit(key, path, stat.size_bytes, is_reused, is_verified=is_origin or named is stated)
 
-    def _stat(self, guarded: _Guarded, uri: ObjectUri, truth: OriginAnswer) -> ObjectStat:
-        if guarded is self._origin and truth is not None:
-            if isinstance(truth, ObjectStat):
-                return truth
-            raise truth
+    def _stat(self, guarded: _Guarded, uri: ObjectUri, stated: OriginAnswer) -> ObjectStat:
+        if guarded is self._origin and stated is not None:
+            if isinstance(stated, ObjectStat):
+                return stated
+            raise stated
         stat = guarded.store.stat(uri)
-        if isinstance(truth, ObjectStat):
-            check_size(uri, stat, truth)
+        if isinstance(stated, ObjectStat):
+            check_size(uri, stat, stated)
         self._check_limit(uri, stat)
         return stat
 
@@ -218,7 +218,7 @@ class Tiers:
 
 
 def spool_key(uri: ObjectUri, stat: ObjectStat) -> str:
-    """Name the object in the spool: SHA-256 over where it stands and what the store says of it, in hex."""
+    """Return the object's key in the spool: SHA-256 (hex) of its address, version and size."""
     identity = json.dumps([uri.bucket, uri.key, stat.version, stat.size_bytes])
     return hashlib.sha256(identity.encode()).hexdigest()
 
@@ -233,7 +233,7 @@ def _fetch_whole(store: GuardedStore, uri: ObjectUri, stat: ObjectStat, into: Bi
 
 
 def _fill(asked: Sequence[_Guarded], request: _Request, misses: Mapping[str, Miss], hit: _Hit) -> None:
-    """Put the object where it was missing or damaged, under the lease that its row has."""
+    """Backfill the tiers where the object was missing or damaged, under the lease of its row."""
     if not hit.is_verified:
         return
     for guarded in asked:
@@ -260,7 +260,7 @@ def _timed(guarded: _Guarded) -> Iterator[None]:
     try:
         yield
     finally:
-        guarded.tally.spent(_milliseconds_since(started))
+        guarded.tally.add_time(_milliseconds_since(started))
 
 
 def _milliseconds_since(started: float) -> float:

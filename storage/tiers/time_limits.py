@@ -1,8 +1,8 @@
-"""Calls that may hang for ever, and a caller who does not wait for ever.
+"""Time limits for calls that may hang for ever.
 
-The kernel gives file reads no deadline, and a thread inside one cannot be stopped. So the call runs in a helper thread
-of its own, and its bytes reach the caller through a short queue: a helper left behind holds a thread and a descriptor
-until the kernel lets it go, but never the caller's slot, and nothing that it does later reaches the caller's file.
+File reads have no deadline in the kernel, and a thread inside one cannot be stopped. So each call runs in a helper
+thread of its own, and its bytes reach the caller through a short queue. An abandoned helper keeps a thread and a file
+descriptor until the kernel returns, but no slot of the caller, and none of its later bytes reach the caller's file.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 T = TypeVar("T")
-_QUEUED_BLOCKS = 2  # one is written to the disk while the next is read
+_QUEUED_BLOCKS = 2  # one block is written to the disk while the next is read
 
 
 class TierTimeout(Unavailable):
-    """The store was silent for too long, or took too long in all."""
+    """The store sent nothing for too long, or took too long in total."""
 
     code: ClassVar[str] = "tier_timeout"
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """How long one call may take, and how many may hang at once."""
+    """Limits of one call, and of the number of calls that may hang at the same time."""
 
     silence_seconds: float = 30.0  # until the answer, or until the next bytes
     total_seconds: float = 900.0
@@ -41,7 +41,7 @@ class TimeLimits:
 
 
 class _Abandoned(Exception):
-    """Nobody waits for this call any more."""
+    """Raised in a helper thread whose caller no longer waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,40 +55,40 @@ class _Fault:
 
 
 class _Relay(io.RawIOBase):
-    """What the helper writes to; the caller takes it out at the other end."""
+    """A bounded queue of blocks from the helper to the caller, writable as a file."""
 
     def __init__(self) -> None:
-        self.has_ended = self.was_left = False  # under the lock of the one who started it
-        self._parcels: queue.Queue[object] = queue.Queue(_QUEUED_BLOCKS)
-        self._is_cut = threading.Event()
+        self.has_ended = self.is_abandoned = False  # guarded by the lock of HelperThreads
+        self._items: queue.Queue[object] = queue.Queue(_QUEUED_BLOCKS)
+        self._is_closed = threading.Event()
 
     def write(self, block: ReadableBuffer, /) -> int:
-        """Hand a block over; waits while the caller is behind."""
-        copied = bytes(block)  # no copy of what is bytes already
-        self.hand_over(copied)
+        """Pass a block to the caller; wait while the queue is full."""
+        copied = bytes(block)  # makes no copy of bytes
+        self.pass_on(copied)
         return len(copied)
 
-    def hand_over(self, parcel: object) -> None:
-        if self._is_cut.is_set():
+    def pass_on(self, item: object) -> None:
+        if self._is_closed.is_set():
             raise _Abandoned
-        self._parcels.put(parcel)
+        self._items.put(item)
 
     def take(self, timeout_seconds: float) -> object:
-        """The next parcel; ``queue.Empty`` when none comes in time."""
-        return self._parcels.get(timeout=max(timeout_seconds, 0.0))
+        """Return the next item; ``queue.Empty`` when none comes in time."""
+        return self._items.get(timeout=max(timeout_seconds, 0.0))
 
-    def cut(self) -> None:
-        """Have the helper stop at its next block, should there be one; it may be waiting to hand over the last."""
-        self._is_cut.set()
+    def close_reader(self) -> None:
+        """Make the helper stop at its next block; free a helper that waits for room in the queue."""
+        self._is_closed.set()
         with contextlib.suppress(queue.Empty):
             while True:
-                self._parcels.get_nowait()
+                self._items.get_nowait()
 
 
 class HelperThreads:
-    """Runs one store's calls, each in a daemon thread: as many as there are callers, and a bounded number left behind.
+    """Runs the calls on one store, each in a daemon thread, and abandons a call after its time limit.
 
-    ``stuck`` counts those that nobody waits for and that have not come back; ``abandoned`` all that ever were.
+    ``stuck`` counts the abandoned calls that have not returned; ``abandoned`` counts all since the start.
     """
 
     def __init__(self, name: str, limits: TimeLimits) -> None:
@@ -99,15 +99,15 @@ class HelperThreads:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether so many calls hang that no further one may be risked."""
+        """True while so many calls hang that no other one is started."""
         return self.stuck >= self.limits.max_stuck_calls
 
     def call(self, ask: Callable[[], T]) -> T:
-        """Return what ``ask`` returns, raise what it raises, or ``TierTimeout``."""
+        """Return the result of ``ask`` or raise its error; ``TierTimeout`` after the time limit."""
         return self._run(lambda _relay: ask(), None)
 
     def stream(self, fetch: Callable[[BinaryIO], None], into: BinaryIO) -> None:
-        """Write to ``into``, in the caller's thread, what ``fetch`` writes to its argument, in the helper's."""
+        """Run ``fetch`` in a helper thread; write its output to ``into`` in the caller's thread."""
         self._run(fetch, into)
 
     def _run(self, ask: Callable[[BinaryIO], T], into: BinaryIO | None) -> T:
@@ -116,13 +116,13 @@ class HelperThreads:
         work.start()
         deadline = time.monotonic() + self.limits.total_seconds
         with contextlib.ExitStack() as undo:
-            undo.callback(self._leave, relay)
-            while isinstance(parcel := self._take(relay, deadline), bytes):
-                cast("BinaryIO", into).write(parcel)
+            undo.callback(self._abandon, relay)
+            while isinstance(item := self._take(relay, deadline), bytes):
+                cast("BinaryIO", into).write(item)
             undo.pop_all()
-        if isinstance(parcel, _Fault):
-            raise parcel.error
-        return cast("_Answer[T]", parcel).value
+        if isinstance(item, _Fault):
+            raise item.error
+        return cast("_Answer[T]", item).value
 
     def _help(self, relay: _Relay, ask: Callable[[BinaryIO], T]) -> None:
         end: _Answer[T] | _Fault
@@ -131,10 +131,10 @@ class HelperThreads:
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             end = _Fault(error)
         with contextlib.suppress(_Abandoned):
-            relay.hand_over(end)
+            relay.pass_on(end)
         with self._lock:
             relay.has_ended = True
-            self.stuck -= relay.was_left
+            self.stuck -= relay.is_abandoned
 
     def _take(self, relay: _Relay, deadline: float) -> object:
         remaining_seconds = deadline - time.monotonic()
@@ -142,15 +142,15 @@ class HelperThreads:
             return relay.take(min(self.limits.silence_seconds, remaining_seconds))
         except queue.Empty:
             if remaining_seconds <= self.limits.silence_seconds:
-                fault = f"took over {self.limits.total_seconds:g} s in all"
+                fault = f"took over {self.limits.total_seconds:g} s in total"
             else:
-                fault = f"was silent for {self.limits.silence_seconds:g} s"
-            raise TierTimeout(f"{self.name} {fault}; is its mount or server alive?") from None
+                fault = f"sent nothing for {self.limits.silence_seconds:g} s"
+            raise TierTimeout(f"{self.name} {fault}; check its mount or server") from None
 
-    def _leave(self, relay: _Relay) -> None:
+    def _abandon(self, relay: _Relay) -> None:
         with self._lock:
             if not relay.has_ended:
-                relay.was_left = True
+                relay.is_abandoned = True
                 self.stuck += 1
                 self.abandoned += 1
-        relay.cut()
+        relay.close_reader()

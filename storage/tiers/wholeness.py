@@ -1,4 +1,4 @@
-"""Is a copy the object? What the object store says of it decides: size, and checksum where it states one."""
+"""Checks of a copy against the object store: the size, and the checksum where the store states one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class WrongSize(ObjectCorrupt):
-    """A copy whose size differs from the object's: cut short, or of another version."""
+    """A copy whose size differs from the object's: it is truncated, or of another version."""
 
     code: ClassVar[str] = "wrong_size"
 
@@ -25,14 +25,14 @@ class WrongChecksum(ObjectCorrupt):
     code: ClassVar[str] = "wrong_checksum"
 
 
-def check_size(uri: ObjectUri, found: ObjectStat, truth: ObjectStat) -> None:
+def check_size(uri: ObjectUri, found: ObjectStat, stated: ObjectStat) -> None:
     """Raise ``WrongSize`` unless the copy has the object's size."""
-    if found.size_bytes != truth.size_bytes:
-        raise WrongSize(f"{uri} has {found.size_bytes} bytes where the object store states {truth.size_bytes}")
+    if found.size_bytes != stated.size_bytes:
+        raise WrongSize(f"{uri} has {found.size_bytes} bytes where the object store states {stated.size_bytes}")
 
 
 class ChecksumWriter(io.RawIOBase):
-    """Passes bytes on and computes their CRC-64/XZ, 7 GB/s."""
+    """Writes bytes to ``into`` and computes their CRC-64/XZ (7 GB/s)."""
 
     def __init__(self, into: BinaryIO) -> None:
         from fastcrc import crc64  # a store that states checksums has it installed
@@ -43,11 +43,11 @@ class ChecksumWriter(io.RawIOBase):
 
     def write(self, block: ReadableBuffer, /) -> int:
         """Write the whole block."""
-        copied = bytes(block)  # no copy of what is bytes already
+        copied = bytes(block)  # makes no copy of bytes
         self._crc64 = self._update(copied, self._crc64)
         return self._into.write(copied)
 
     def check(self, uri: ObjectUri, crc64: int) -> None:
-        """Raise ``WrongChecksum`` unless what went through has this checksum."""
+        """Raise ``WrongChecksum`` unless the written bytes have this checksum."""
         if self._crc64 != crc64:
             raise WrongChecksum(f"{uri} has CRC-64 {self._crc64} where the object store states {crc64}")

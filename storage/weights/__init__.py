@@ -1,6 +1,6 @@
-"""The model store: weights in an object store, brought to each node once, pinned by SHA-256."""
+"""The weights store: model weights from an object store, downloaded once per node, pinned by SHA-256."""
 
-from storage.weights.attempts import DownloadPlan
+from storage.weights.download import DownloadPlan
 from storage.weights.reference import Checkpoint, PinnedFile, read_reference
 from storage.weights.store import Presence, WeightsStore
 

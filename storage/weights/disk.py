@@ -1,4 +1,4 @@
-"""Faults of the weights directory's own disk, told apart from those of the store that is read."""
+"""Errors of the weights directory's own disk, as distinct from errors of the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextlib.contextmanager
 def weights_disk_faults(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into ``Unavailable`` that names the path, and the remedy when there is no room."""
+    """Translate an ``OSError`` into ``Unavailable`` with the path and a remedy."""
     try:
         yield
     except OSError as error:
@@ -23,7 +23,7 @@ def weights_disk_faults(path: Path) -> Iterator[None]:
 
 
 def sync_directory(path: Path) -> None:
-    """Put the directory's names on the disk."""
+    """Sync the directory's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""One object into one file: parts in parallel, each tried a few times, those already there kept."""
+"""Download of one object into one file: in parallel parts, each retried; present parts are kept."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
+from storage.backoff import Backoff
 from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.protocol import ObjectStat, RangedStore
 from storage.uri import ObjectUri
-from storage.weights.attempts import DownloadPlan, retrying
 from storage.weights.disk import weights_disk_faults
 from storage.weights.progress import DownloadProgress, PartLayout
 
@@ -25,27 +26,54 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]  # bytes there, bytes in all
+Progress = Callable[[int, int], None]  # bytes present, bytes in total
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadPlan:
+    """The plan of a download: up to ``parallel_parts`` ranges in parallel, each tried ``attempts`` times."""
+
+    parallel_parts: int = 16
+    part_bytes: int = 8 << 20
+    attempts: int = 5
+    first_wait_seconds: float = 0.5  # before the second attempt
+    longest_wait_seconds: float = 15.0
+
+
+def retrying(call: Callable[[], T], plan: DownloadPlan, what: str, wait: Callable[[float], object]) -> T:
+    """Call until it succeeds or no attempt is left; errors that a repetition cannot change are raised at once."""
+    backoff = Backoff(plan.first_wait_seconds, plan.longest_wait_seconds)
+    for attempt in count(1):
+        try:
+            return call()
+        except (Unavailable, ObjectCorrupt) as error:
+            if attempt >= plan.attempts:
+                raise
+            seconds = backoff.wait_seconds(attempt)
+            log.warning("%s failed (attempt %d), again in %.1f s: %s", what, attempt, seconds, error)
+            wait(seconds)
+    raise AssertionError  # the loop has no end
 
 
 def download(
-    origin: RangedStore, uri: ObjectUri, stat: ObjectStat, part_file: Path, plan: DownloadPlan, tell: Progress
+    origin: RangedStore, uri: ObjectUri, stat: ObjectStat, part_file: Path, plan: DownloadPlan, report: Progress
 ) -> None:
-    """Bring every byte of the object into ``part_file``, going on where an earlier download stopped.
+    """Download the object into ``part_file``, and continue where an earlier download stopped.
 
     Raises:
-        Unavailable: a part failed at every attempt, or this node's disk did; what is there stays for the next time.
+        Unavailable: a part failed at every attempt, or this node's disk failed; present parts are kept.
         ObjectCorrupt: a part ended early at every attempt.
         Rejected: the object may not be read, or is gone.
     """
-    journal = DownloadProgress(
+    progress = DownloadProgress(
         part_file.with_name(part_file.name + ".journal"), PartLayout.of(uri, stat, plan.part_bytes)
     )
     with _opened(part_file, stat.size_bytes) as descriptor:
         with weights_disk_faults(part_file):
-            kept = journal.verified_parts(descriptor)
-            journal.begin(kept, descriptor)
-        fetch = _Download(origin, uri, stat, plan, journal, descriptor, tell, part_file)
+            kept = progress.verified_parts(descriptor)
+            progress.begin(kept, descriptor)
+        fetch = _Download(origin, uri, stat, plan, progress, descriptor, report, part_file)
         fetch.run(kept)
         with weights_disk_faults(part_file):
             os.fsync(descriptor)
@@ -60,7 +88,7 @@ def _opened(part_file: Path, size_bytes: int) -> Iterator[int]:
         with weights_disk_faults(part_file):
             os.ftruncate(descriptor, min(size_bytes, os.fstat(descriptor).st_size))
             if size_bytes:
-                os.posix_fallocate(descriptor, 0, size_bytes)  # a disk without room says so now, not half-way
+                os.posix_fallocate(descriptor, 0, size_bytes)  # a full disk fails now, not during the download
         yield descriptor
     finally:
         os.close(descriptor)
@@ -72,21 +100,21 @@ class _Download:
     uri: ObjectUri
     stat: ObjectStat
     plan: DownloadPlan
-    journal: DownloadProgress
+    progress: DownloadProgress
     descriptor: int
-    tell: Progress
+    report: Progress
     part_file: Path
     done_bytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_stopped: threading.Event = field(default_factory=threading.Event)
 
     def run(self, kept: frozenset[int]) -> None:
-        """Fetch the parts that are not kept."""
-        layout = self.journal.layout
+        """Fetch the missing parts."""
+        layout = self.progress.layout
         self.count(sum(layout.length(part) for part in kept))
         missing = [part for part in range(layout.part_count) if part not in kept]
         if kept:
-            log.info("%s: %d of %d parts are there already", self.uri, len(kept), layout.part_count)
+            log.info("%s: %d of %d parts are present already", self.uri, len(kept), layout.part_count)
         with ThreadPoolExecutor(self.plan.parallel_parts, thread_name_prefix="weights") as pool:
             parts = [pool.submit(self.fetch, part) for part in missing]
             try:
@@ -99,41 +127,41 @@ class _Download:
                     part.result()
 
     def fetch(self, part: int) -> None:
-        """Fetch one part; when it fails for good, the others stop."""
+        """Fetch one part; after its last attempt fails, the other parts stop."""
         with ExitStack() as failing:
             failing.callback(self.is_stopped.set)
             retrying(lambda: self.read(part), self.plan, f"{self.uri}: part {part}", self.is_stopped.wait)
             failing.pop_all()
 
     def read(self, part: int) -> None:
-        """Have the store write one part to its place, and enter it in the journal."""
+        """Write one part to its place in the file, and record it."""
         if self.is_stopped.is_set():
             return
-        start, length = self.journal.layout.start(part), self.journal.layout.length(part)
+        start, length = self.progress.layout.start(part), self.progress.layout.length(part)
         target = _PartTarget(self, start, length)
         try:
             self.origin.read_range(self.uri, self.stat, start, length, cast("BinaryIO", target))
             if target.written_bytes != length:
-                raise ObjectCorrupt(f"{self.uri}: {target.written_bytes} bytes came of a part of {length}")
+                raise ObjectCorrupt(f"{self.uri}: {target.written_bytes} bytes arrived of a part of {length}")
         except (Unavailable, ObjectCorrupt):
             self.count(-target.written_bytes)
             raise
-        self.claim(part, target.digest.hexdigest())
+        self.record(part, target.digest.hexdigest())
 
-    def claim(self, part: int, digest: str) -> None:
-        """Enter the part in the journal."""
-        with self.lock, weights_disk_faults(self.journal.path):
-            self.journal.add(part, digest)
+    def record(self, part: int, digest: str) -> None:
+        """Record that the part is present."""
+        with self.lock, weights_disk_faults(self.progress.path):
+            self.progress.add(part, digest)
 
     def count(self, more_bytes: int) -> None:
-        """Add to the bytes that are there, and tell."""
+        """Add to the present bytes, and report them."""
         with self.lock:
             self.done_bytes += more_bytes
-            self.tell(self.done_bytes, self.stat.size_bytes)
+            self.report(self.done_bytes, self.stat.size_bytes)
 
 
 class _PartTarget:
-    """Takes one part's bytes, at their place in the file, and digests them."""
+    """Writes the bytes of one part at their place in the file, and computes their digest."""
 
     def __init__(self, download: _Download, start: int, limit_bytes: int) -> None:
         self.download, self.start, self.limit_bytes = download, start, limit_bytes
@@ -141,11 +169,11 @@ class _PartTarget:
         self.digest = hashlib.sha256()
 
     def write(self, block: ReadableBuffer, /) -> int:
-        """Write the whole block; more than the part's length is corrupt."""
+        """Write the whole block; ``ObjectCorrupt`` beyond the part's length."""
         rest = memoryview(block).cast("B")
         length = len(rest)
         if self.written_bytes + length > self.limit_bytes:
-            raise ObjectCorrupt(f"{self.download.uri}: more bytes came than the part's {self.limit_bytes}")
+            raise ObjectCorrupt(f"{self.download.uri}: more bytes arrived than the part's {self.limit_bytes}")
         self.digest.update(rest)
         with weights_disk_faults(self.download.part_file):
             while rest:

@@ -1,6 +1,6 @@
-"""Which parts of a download are there: one line of JSON per part, behind a line that says what is downloaded.
+"""The progress file of a download: a first line that names the object, then one line of JSON per present part.
 
-A line is only a claim: whoever goes on holds the part's bytes against it, so nothing need be synced for it.
+A line is a claim that is checked against the part's bytes before a download continues; so it is not synced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from storage.uri import ObjectUri
 
 @dataclass(frozen=True, slots=True)
 class PartLayout:
-    """The object's version and how it is cut; parts of another layout are of no use."""
+    """The object's version and its division into parts; parts of another layout cannot be used."""
 
     uri: str
     version: str
@@ -27,49 +27,49 @@ class PartLayout:
 
     @classmethod
     def of(cls, uri: ObjectUri, stat: ObjectStat, part_bytes: int) -> PartLayout:
-        """How the object that ``stat`` describes is cut."""
+        """Return the layout of the object that ``stat`` describes."""
         return cls(str(uri), stat.version, stat.size_bytes, part_bytes)
 
     @property
     def part_count(self) -> int:
-        """How many parts there are; none of an empty object."""
+        """The number of parts; zero for an empty object."""
         return -(-self.size_bytes // self.part_bytes)
 
     def start(self, part: int) -> int:
-        """The offset of a part's first byte."""
+        """Return the offset of a part's first byte."""
         return part * self.part_bytes
 
     def length(self, part: int) -> int:
-        """Bytes of a part; the last one may be shorter."""
+        """Return the bytes of a part; the last one may be shorter."""
         return min(self.part_bytes, self.size_bytes - self.start(part))
 
 
 class DownloadProgress:
-    """The journal of one download, kept by the one process that holds its lock."""
+    """The progress file of one download, written by the process that holds the lock."""
 
     def __init__(self, path: Path, layout: PartLayout) -> None:
         self.path, self.layout = path, layout
 
     def verified_parts(self, descriptor: int) -> frozenset[int]:
-        """The parts whose bytes in the file are those that the journal claims."""
+        """Return the parts whose bytes have the recorded digest."""
         claims = dict(self._claims())
         return frozenset(part for part, digest in claims.items() if self._digest(part, descriptor) == digest)
 
     def begin(self, kept: frozenset[int], descriptor: int) -> None:
-        """Write the journal anew with the parts that are kept; ends a torn line, too."""
+        """Write the file again with the kept parts; removes a torn line, too."""
         lines = [json.dumps(asdict(self.layout))]
         lines += [json.dumps([part, self._digest(part, descriptor)]) for part in sorted(kept)]
         self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def add(self, part: int, digest: str) -> None:
-        """Claim that the part is there."""
+        """Record that the part is present."""
         with self.path.open("ab", buffering=0) as file:
             file.write(json.dumps([part, digest]).encode() + b"\n")
 
     def _claims(self) -> Iterator[tuple[int, str]]:
         try:
             head, *lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except (FileNotFoundError, ValueError):  # none, or an empty one
+        except (FileNotFoundError, ValueError):  # no file, or an empty one
             return
         if _parsed(head) != asdict(self.layout):
             return
@@ -86,6 +86,6 @@ class DownloadProgress:
 def _parsed(line: str) -> object:
     try:
         parsed: object = json.loads(line)
-    except ValueError:  # torn when its writer was killed
+    except ValueError:  # cut short when its writer was killed
         return None
     return parsed

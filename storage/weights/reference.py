@@ -1,4 +1,4 @@
-"""What a reference ``oss://bucket/path`` and its pins name: one file, or the files of a directory."""
+"""References ``oss://bucket/path`` to weights, with pins: one file, or the files of a directory."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One file, or a directory's files, which have different names."""
+    """One file, or the files of a directory, with different names."""
 
     files: tuple[PinnedFile, ...]
     is_directory: bool
 
     @property
     def identity(self) -> str:
-        """SHA-256 (hex) of the names and digests, wherever the files come from."""
-        names = sorted((one.name, one.sha256) for one in self.files)
+        """SHA-256 (hex) of the names and digests, independent of the files' address."""
+        names = sorted((file.name, file.sha256) for file in self.files)
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def read_reference(
     reference: str, pins: str | Mapping[str, str] | None, *, allowed_buckets: frozenset[str] | None = None
 ) -> Checkpoint:
-    """The files of ``oss://bucket/key``, or of a directory when ``pins`` says the digest of each file by its name.
+    """Return the file ``oss://bucket/key``, or a directory's files when ``pins`` maps file names to digests.
 
     Raises:
         ForbiddenPath: the reference, or a file's name, leads elsewhere, or the bucket is not allowed.

@@ -133,10 +133,10 @@ def check_tiers(chosen: Settings) -> Iterator[Finding]:
     """At least one tier is set, and each that is set answers, within the time that a download would give it."""
     bucket = next(iter(sorted(chosen.oss.buckets or ())), chosen.crops.bucket or "tamis-doctor")
     places = tier_places(chosen)
-    for sight in open_tiers(chosen).look(ObjectUri(bucket, "tamis-doctor/no-such-object")):
-        place, remedy = places[sight.name]
-        found = sight.fault or f"{place} answers in {sight.milliseconds:.0f} ms"
-        yield Finding(f"tier {sight.name}", is_well=not sight.fault, found=found, remedy=remedy)
+    for tier in open_tiers(chosen).check(ObjectUri(bucket, "tamis-doctor/no-such-object")):
+        place, remedy = places[tier.name]
+        found = tier.fault or f"{place} answers in {tier.milliseconds:.0f} ms"
+        yield Finding(f"tier {tier.name}", is_well=not tier.fault, found=found, remedy=remedy)
     if chosen.tiers.fills_cpfs and chosen.tiers.cpfs_root is not None:
         is_writable = os.access(chosen.tiers.cpfs_root, os.W_OK | os.X_OK)
         found = "may be written to" if is_writable else "is read only, so TAMIS_CPFS_FILL does nothing"

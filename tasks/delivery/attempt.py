@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from celery import Celery, Task
 from celery.exceptions import Reject
 
+from storage.backoff import Backoff
 from storage.errors import Unavailable
 from storage.records import ResultRow
 from tasks import pipeline
-from tasks.delivery.decisions import AttemptsExhausted, Backoff, Record, decide, is_bug
+from tasks.delivery.decisions import AttemptsExhausted, Record, decide, is_bug
 from tasks.delivery.deferral import later
 from tasks.messages import RowMessage, for_any_node
 from tasks.queues import TaskName

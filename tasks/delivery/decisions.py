@@ -13,10 +13,10 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from inference.errors import BadVideo, Transient
+from storage.backoff import Backoff
 from storage.errors import Rejected, SpoolFull, TierOpen, Unavailable
 from storage.records import Failure
 
@@ -27,19 +27,6 @@ class AttemptsExhausted(Exception):
     """The step was begun more often than allowed and never ended: its process died each time."""
 
     code = "attempts_exhausted"
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits before retries: exponential with full jitter in the upper half, bounded."""
-
-    first_seconds: float
-    longest_seconds: float
-
-    def wait_seconds(self, attempt: int) -> float:
-        """Return the wait after failed attempt number ``attempt`` (from 1): 1×, 2×, 4× … the first wait."""
-        ceiling = min(self.longest_seconds, self.first_seconds * 2.0 ** min(attempt - 1, 60))
-        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads retries, guards no secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from celery import Celery, Task, chain, signature
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
+from storage.backoff import Backoff
 from storage.errors import Unavailable
 from storage.ledger import Deferred
-from tasks.delivery.decisions import Backoff
 from tasks.messages import UnknownSchema, for_any_node, refusals_of, refused
 from tasks.queues import TaskName
 from tasks.resources import runtime

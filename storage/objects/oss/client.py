@@ -1,4 +1,4 @@
-"""oss2 as we use it: our connections, keys that are renewed, and no exception or log line of the SDK's gets out."""
+"""A client on top of oss2: own connections, renewed keys, and no exception or log line of the SDK outside."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 _AUTH = {"v4": oss2.ProviderAuthV4, "v1": oss2.ProviderAuth}
 _POOL_SIZE = 32
-# At DEBUG the SDK logs headers and signed texts, at INFO whole error bodies: the security token is in all of them.
-_TALKATIVE = ("oss2", "oss2.api", "oss2.auth", "oss2.http", "oss2.credentials", "oss2.utils", "oss2.models")
+# The SDK logs headers and signed texts at DEBUG, and error bodies at INFO: all of them contain the security token.
+_SECRET_LOGGERS = ("oss2", "oss2.api", "oss2.auth", "oss2.http", "oss2.credentials", "oss2.utils", "oss2.models")
 
 
 @dataclass(frozen=True, slots=True)
 class OssPlace:
-    """Where OSS is, and how requests are signed for it."""
+    """The address of OSS, and the way in which requests are signed."""
 
     endpoint: str  # https://oss-cn-hangzhou-internal.aliyuncs.com
     region: str  # cn-hangzhou
@@ -38,11 +38,11 @@ class OssPlace:
 
 
 class OssClient:
-    """Asks OSS, once each time, and answers with a result or a ``OssFailure``. Thread-safe; open one per process."""
+    """Sends each request once and returns a result or an ``OssFailure``. Thread-safe; open one per process."""
 
     def __init__(self, place: OssPlace, provider: CredentialProvider) -> None:
-        for name in _TALKATIVE:
-            logging.getLogger(name).addFilter(_is_kept)
+        for name in _SECRET_LOGGERS:
+            logging.getLogger(name).addFilter(_drop_record)
         self.place = place
         self._auth = _AUTH[place.signature](_Keys(provider))
         self._connections = _Connections()
@@ -50,7 +50,7 @@ class OssClient:
     def ask(
         self, what: str, bucket: str, operation: Callable[[Any], T], *, is_streamed: bool = False
     ) -> T | OssFailure:
-        """Have ``operation`` use the bucket; what the key's provider raises goes through.
+        """Call ``operation`` with the bucket; errors of the key provider pass through.
 
         A streamed result holds a connection until its response is closed.
         """
@@ -66,7 +66,7 @@ class OssClient:
             return failure_of(what, error)
         except requests.RequestException as error:
             return broken(what, f"the reply broke off ({type(error).__name__})")
-        except (ParseError, RuntimeError, LookupError, ValueError) as error:  # what the SDK's XML reader raises
+        except (ParseError, RuntimeError, LookupError, ValueError) as error:  # raised by the SDK's XML reader
             return broken(what, f"the reply cannot be read ({type(error).__name__})")
 
     def _bucket(self, name: str) -> Any:
@@ -78,7 +78,7 @@ class OssClient:
             session=self._connections,
             connect_timeout=(place.connect_timeout_seconds, place.read_timeout_seconds),
             app_name="tamis",
-            enable_crc=False,  # its CRC takes a core at 114 MB/s; ours is checked by whoever asks
+            enable_crc=False,  # its CRC is limited to 114 MB/s of one core; OssStore checks with a faster one
             region=place.region,
             is_path_style=place.is_path_style,
         )
@@ -86,7 +86,7 @@ class OssClient:
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """A provider in the SDK's shape."""
+    """Adapts a provider to the SDK's interface."""
 
     provider: CredentialProvider
 
@@ -96,7 +96,7 @@ class _Keys:
 
 
 class _Connections:
-    """The SDK's session, without redirects, without proxies and ``.netrc`` of the environment."""
+    """A session for the SDK that ignores redirects, and proxies and ``.netrc`` of the environment."""
 
     def __init__(self) -> None:
         self._session = requests.Session()
@@ -106,7 +106,7 @@ class _Connections:
         self._of_thread = threading.local()
 
     def do_request(self, request: Any, timeout: tuple[float, float]) -> oss2.http.Response:
-        """Send what the SDK has signed."""
+        """Send a signed request."""
         self._of_thread.response = None
         try:
             response = self._session.request(
@@ -125,12 +125,12 @@ class _Connections:
         return oss2.http.Response(response)
 
     def release(self) -> None:
-        """Give back the connection of this thread's last response, which the SDK often leaves unread."""
+        """Release the connection of this thread's last response, which the SDK often leaves unread."""
         response = getattr(self._of_thread, "response", None)
         if response is not None:
             response.close()
 
 
-def _is_kept(record: logging.LogRecord) -> bool:
+def _drop_record(record: logging.LogRecord) -> bool:
     del record
     return False

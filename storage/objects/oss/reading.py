@@ -1,4 +1,4 @@
-"""The bytes of one version of an object, over as many connections as it takes."""
+"""Reading one version of an object, over several connections where some break."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BLOCK_BYTES = 1 << 18
 
 
 def blocks(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range, tries: Tries) -> Iterator[bytes]:
-    """Yield the bytes of ``span`` in order. A connection that breaks is followed by one that goes on at that byte.
+    """Yield the bytes of ``span`` in order; after a broken connection, a new one continues at the same byte.
 
-    All of them ask for the version that ``stat`` names; a block is what one read of the socket brought.
+    Every request names the version of ``stat``; a block is the result of one read of the socket.
     """
     position = span.start
     while True:
@@ -38,7 +38,7 @@ def blocks(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range, tri
 
 
 class _Reply:
-    """A body that is being received: ``span`` of the object, no byte more."""
+    """The body of a reply, limited to ``length`` bytes."""
 
     def __init__(self, what: str, response: Any, length: int) -> None:
         self._what = what
@@ -46,12 +46,12 @@ class _Reply:
         self._remaining_bytes = length
 
     def read(self, tries: Tries) -> bytes | OssFailure:
-        """Return what the next read of the socket brings; ``b""`` at the end of the span."""
+        """Return the result of the next read of the socket; ``b""`` after the last byte."""
         if not self._remaining_bytes:
             return b""
         if tries.is_late():
             return broken(self._what, f"over {tries.limits.deadline_seconds:g} s")
-        try:  # as it is sent: an object stored as gzip stays gzip, and a trickle cannot hold a read up
+        try:  # undecoded: an object stored as gzip stays gzip; read1 returns without waiting for a whole block
             block = self._response.raw.read1(min(BLOCK_BYTES, self._remaining_bytes), decode_content=False)
         except (HTTPError, OSError) as error:
             return broken(self._what, f"the connection broke ({type(error).__name__})")
@@ -61,7 +61,7 @@ class _Reply:
         return bytes(block)
 
     def close(self) -> None:
-        """Give the connection back, or close it where bytes are left on it."""
+        """Release the connection, or close it where bytes are left unread."""
         self._response.close()
 
 

@@ -1,6 +1,6 @@
-"""Alibaba Cloud OSS as an object store. oss2 speaks the protocol; checking, trying again and going on are ours.
+"""Alibaba Cloud OSS as an object store. oss2 implements the protocol; checksums, retries and resumption are here.
 
-The SDK retries nothing, returns damaged bytes without a word, and computes its checksum at 114 MB/s.
+The SDK retries nothing, returns damaged bytes without an error, and computes its checksum at 114 MB/s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from storage.objects.oss.writing import MeasuredFile, PartLimits, measure, put_p
 from storage.objects.protocol import ObjectStat
 from storage.uri import MAX_KEY_BYTES, ObjectUri
 
-HELD_BYTES = 8 << 20  # an object up to this size is checked before its first byte is handed on
+MAX_BUFFERED_BYTES = 8 << 20  # an object up to this size is checked before its first byte is written
 
 _CONTROL = {"Cc", "Cs"}  # control characters, halves of surrogate pairs
 
@@ -44,19 +44,19 @@ class OssStore:
         self._parts = parts or PartLimits()
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
-        """Size, ETag, and the CRC-64 that OSS keeps of objects since 2017."""
+        """Return size, ETag, and the CRC-64 that OSS stores for objects written since 2017."""
         _check(uri)
         return retrying(Tries(self._limits), partial(self._head, uri))
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
-        """Stream the version that ``stat`` names. ``into`` needs nothing but ``write``.
+        """Stream the version that ``stat`` names. Of ``into``, only ``write`` is used.
 
-        ``ObjectCorrupt`` when OSS sends the same wrong bytes again; ``Unavailable`` when they were damaged on the way,
-        or when another version stands there now.
+        ``ObjectCorrupt`` when OSS sends the same wrong bytes twice; ``Unavailable`` when the bytes were damaged in
+        transit, or when the object now has another version.
         """
         _check(uri)
         tries, wanted = Tries(self._limits), self._crc64(uri, stat)
-        if stat.size_bytes > HELD_BYTES:
+        if stat.size_bytes > MAX_BUFFERED_BYTES:
             self._stream(uri, stat, wanted, tries, into)
         else:
             into.write(self._whole(uri, stat, wanted, tries))
@@ -68,10 +68,10 @@ class OssStore:
         if start < 0 or length < 0 or span.stop > stat.size_bytes:
             raise ObjectCorrupt(f"{uri} has no bytes {start}…{span.stop}: it has {stat.size_bytes}")
         if length:
-            _drain(blocks(self._client, uri, stat, span, Tries(self._limits)), into)
+            _copy(blocks(self._client, uri, stat, span, Tries(self._limits)), into)
 
     def put(self, path: Path, uri: ObjectUri) -> None:
-        """Store the file, in parts where it is large; nothing is sent when its size and CRC-64 stand there already."""
+        """Store the file, in parts where it is large; send nothing if the object has its size and CRC-64 already."""
         _check(uri)
         source = measure(path)
         if self._holds(uri, source):
@@ -81,7 +81,7 @@ class OssStore:
             return
         stated = put_parts(self._client, uri, source, self._limits, self._parts)
         if stated != source.crc64 and not self._holds(uri, source):
-            raise Unavailable(f"{uri}: what stands in OSS is not {path}, or the file changed; upload it again")
+            raise Unavailable(f"{uri}: the object in OSS differs from {path}, or the file changed; upload it again")
 
     def _head(self, uri: ObjectUri) -> ObjectStat | OssFailure:
         answer: Any = self._client.ask(str(uri), uri.bucket, lambda bucket: bucket.head_object(uri.key))
@@ -99,7 +99,7 @@ class OssStore:
         return (found.size_bytes, found.crc64) == (source.size_bytes, source.crc64)
 
     def _crc64(self, uri: ObjectUri, stat: ObjectStat) -> int | None:
-        """Return what the bytes must add up to; None for an object of which OSS keeps no checksum."""
+        """Return the expected checksum; None for an object for which OSS stores none."""
         if stat.crc64 is not None:
             return stat.crc64
         found = self.stat(uri)
@@ -108,27 +108,27 @@ class OssStore:
     def _whole(self, uri: ObjectUri, stat: ObjectStat, wanted: int | None, tries: Tries) -> bytes:
         readings, wrong = Tries(self._limits), list[int]()
         while True:
-            held = b"".join(blocks(self._client, uri, stat, range(stat.size_bytes), tries))
-            found = crc64.xz(held)
+            content = b"".join(blocks(self._client, uri, stat, range(stat.size_bytes), tries))
+            found = crc64.xz(content)
             if wanted in {None, found}:
-                return held
+                return content
             wrong.append(found)
-            is_always_so = len(wrong) > 1 and len(set(wrong)) == 1
-            error = _corrupt(uri, found, wanted) if is_always_so else _damaged_on_its_way(uri)
+            is_repeated = len(wrong) > 1 and len(set(wrong)) == 1
+            error = _corrupt(uri, found, wanted) if is_repeated else _damaged_in_transit(uri)
             readings.wait_after(OssFailure(error, is_retryable=True))
 
     def _stream(self, uri: ObjectUri, stat: ObjectStat, wanted: int | None, tries: Tries, into: BinaryIO) -> None:
         span = range(stat.size_bytes)
-        found = _drain(blocks(self._client, uri, stat, span, tries), into)
+        found = _copy(blocks(self._client, uri, stat, span, tries), into)
         if wanted in {None, found}:
             return
-        if _drain(blocks(self._client, uri, stat, span, tries), None) == found:
+        if _copy(blocks(self._client, uri, stat, span, tries), None) == found:
             raise _corrupt(uri, found, wanted)
-        raise _damaged_on_its_way(uri)
+        raise _damaged_in_transit(uri)
 
 
-def _drain(received: Iterable[bytes], into: BinaryIO | None) -> int:
-    """Write the blocks, and return the CRC-64 of them all."""
+def _copy(received: Iterable[bytes], into: BinaryIO | None) -> int:
+    """Write the blocks, and return their CRC-64."""
     crc = crc64.xz(b"")
     for block in received:
         crc = crc64.xz(block, crc)
@@ -141,12 +141,12 @@ def _corrupt(uri: ObjectUri, found: int, wanted: int | None) -> ObjectCorrupt:
     return ObjectCorrupt(f"{uri} has CRC-64 {found} where OSS states {wanted}, every time it is read")
 
 
-def _damaged_on_its_way(uri: ObjectUri) -> Unavailable:
-    return Unavailable(f"{uri}: its bytes were damaged on the way; fetch it again")
+def _damaged_in_transit(uri: ObjectUri) -> Unavailable:
+    return Unavailable(f"{uri}: its bytes were damaged in transit; fetch it again")
 
 
 def _check(uri: ObjectUri) -> None:
-    """Refuse keys that would address something else: a URL with ``..`` in it is shortened on its way."""
+    """Refuse keys that would address another object: HTTP clients resolve ``..`` in a URL."""
     segments = uri.key.split("/")
     if not {"", ".", ".."}.isdisjoint(segments) or not _CONTROL.isdisjoint(map(unicodedata.category, uri.key)):
         raise ForbiddenPath(f"{uri!r} has a segment that may lead elsewhere, or a control character")

@@ -1,33 +1,33 @@
-"""Trying again: how often, after which wait, and until when."""
+"""Retries of one call: their number, the waits between them, and the deadline."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from storage.backoff import Backoff
 from storage.errors import Unavailable
 from storage.objects.oss.answers import OssFailure
 
 T = TypeVar("T")
 
-PROGRESS_BYTES = 1 << 20  # so much received since the last failure makes it the first in a row again
+PROGRESS_BYTES = 1 << 20  # after so many received bytes, the next failure counts as the first in a row
 
 
 @dataclass(frozen=True, slots=True)
 class TryLimits:
-    """How long one call on a store goes on; waits are drawn from the upper half of 1×, 2×, 4× the first."""
+    """Limits of the retries of one call; the waits are random, between half and all of 1×, 2×, 4× the first."""
 
     attempts: int = 4  # failures in a row
     first_wait_seconds: float = 0.2
-    longest_wait_seconds: float = 4.0  # a server that asks for more gets its wish from the caller's retry
+    longest_wait_seconds: float = 4.0  # a longer Retry-After is left to the caller
     deadline_seconds: float = 900.0
 
 
 class Tries:
-    """The tries of one call."""
+    """The tries of one call, counted."""
 
     def __init__(self, limits: TryLimits) -> None:
         self.limits = limits
@@ -40,11 +40,11 @@ class Tries:
         self._progress_bytes += received_bytes
 
     def is_late(self) -> bool:
-        """Whether the deadline has passed."""
+        """Return True after the deadline."""
         return time.monotonic() >= self._deadline
 
     def wait_after(self, failure: OssFailure) -> None:
-        """Wait before the next try; raise the failure's error when there is none."""
+        """Wait before the next try; raise the failure's error if no try is left."""
         if self._progress_bytes >= PROGRESS_BYTES:
             self._failures = 0
         self._failures, self._progress_bytes = self._failures + 1, 0
@@ -56,17 +56,16 @@ class Tries:
         time.sleep(wait_seconds)
 
     def _wait_seconds(self, failure: OssFailure) -> float | None:
-        """Return None where the server asks for more patience than we have."""
+        """Return None where the server asks for a longer wait than the limits allow."""
         longest = self.limits.longest_wait_seconds
         if (asked := failure.retry_after_seconds) is not None and asked > longest:
             return None
-        ceiling = min(longest, self.limits.first_wait_seconds * 2.0 ** (self._failures - 1))
-        drawn = ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards no secret
+        drawn = Backoff(self.limits.first_wait_seconds, longest).wait_seconds(self._failures)
         return max(drawn, asked or 0.0)
 
 
 def retrying(tries: Tries, operation: Callable[[], T | OssFailure]) -> T:
-    """Call until there is an answer; raises the last failure's error."""
+    """Call until an answer comes; raise the error of the last failure."""
     while True:
         answer = operation()
         if not isinstance(answer, OssFailure):

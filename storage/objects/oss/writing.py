@@ -1,4 +1,4 @@
-"""A file into OSS: in one request, or in parts that are sent side by side."""
+"""Uploading a file to OSS: in one request, or in parts sent in parallel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PartLimits:
-    """When a file is sent in parts, and how. At most ``parallel * part_bytes`` of it are in memory."""
+    """Limits of an upload in parts. At most ``parallel * part_bytes`` bytes of a file are in memory."""
 
     threshold_bytes: int = 16 << 20
     part_bytes: int = 8 << 20  # OSS takes 100 KiB to 5 GiB
@@ -40,7 +40,7 @@ class PartLimits:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFile:
-    """A file as it was when it was measured."""
+    """A file with the size and checksum that it had when it was read."""
 
     path: Path
     size_bytes: int
@@ -57,7 +57,7 @@ def measure(path: Path) -> MeasuredFile:
 
 
 def put_whole(client: OssClient, uri: ObjectUri, source: MeasuredFile, limits: TryLimits) -> None:
-    """Send the file in one request; OSS refuses it unless its MD5 is as stated."""
+    """Send the file in one request; OSS refuses it if its MD5 differs from the stated one."""
     body = source.path.read_bytes()
     if crc64.xz(body) != source.crc64:
         raise _changed(source)
@@ -75,9 +75,9 @@ def _put(client: OssClient, uri: ObjectUri, body: bytes, crc: int) -> int | OssF
 def put_parts(
     client: OssClient, uri: ObjectUri, source: MeasuredFile, limits: TryLimits, parts: PartLimits
 ) -> int | None:
-    """Send the file in parts and have OSS join them; return the CRC-64 that OSS states, None where the reply was lost.
+    """Send the file in parts and complete the upload; return the CRC-64 that OSS states, None if the reply was lost.
 
-    What was sent is given up when anything fails, so that nobody pays for it.
+    After a failure the upload is aborted, because OSS charges for the parts of an unfinished upload.
     """
     upload_id = retrying(Tries(limits), partial(_start, client, uri))
     with ExitStack() as undo:
@@ -86,7 +86,7 @@ def put_parts(
             send = partial(_send_part, client, uri, upload_id, opened, limits)
             with ThreadPoolExecutor(
                 parts.parallel, thread_name_prefix="oss-part"
-            ) as pool:  # after a failure none begins
+            ) as pool:  # after a failure, no other part is started
                 sent = list(pool.map(send, *zip(*_cuts(source.size_bytes, parts.part_bytes), strict=True)))
         stated = retrying(Tries(limits), partial(_complete, client, uri, upload_id, sent))
         undo.pop_all()
@@ -128,7 +128,7 @@ def _complete(client: OssClient, uri: ObjectUri, upload_id: str, sent: list[Any]
         str(uri), uri.bucket, lambda bucket: bucket.complete_multipart_upload(uri.key, upload_id, sent).crc
     )
     is_gone = isinstance(answer, OssFailure) and answer.code == "NoSuchUpload"
-    return None if is_gone else answer  # joined already, by a request whose reply was lost, or aborted: look
+    return None if is_gone else answer  # completed by a request whose reply was lost, or aborted
 
 
 def _abort(client: OssClient, uri: ObjectUri, upload_id: str) -> None:
@@ -136,7 +136,7 @@ def _abort(client: OssClient, uri: ObjectUri, upload_id: str) -> None:
         answer = client.ask(str(uri), uri.bucket, lambda bucket: bucket.abort_multipart_upload(uri.key, upload_id))
         if not isinstance(answer, OssFailure) or answer.code == "NoSuchUpload":
             return
-    log.warning("upload %s of %s could not be given up; a lifecycle rule for parts will remove it", upload_id, uri)
+    log.warning("upload %s of %s could not be aborted; a lifecycle rule for parts will remove it", upload_id, uri)
 
 
 def _changed(source: MeasuredFile) -> Unavailable:

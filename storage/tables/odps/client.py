@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from odps.rest import RestClient
 from odps.tunnel import InstanceTunnel, TableTunnel
 
 from storage.aliyun.credentials import CredentialProvider, Credentials
+from storage.backoff import Backoff
 from storage.errors import Unavailable
 from storage.tables.odps.connection import OdpsConnection, Patience
 from storage.tables.odps.errors import SDK_ERRORS, described, is_passing, reported, retry_after_seconds
@@ -175,16 +176,16 @@ class PatientRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; this
 def patiently(send: Callable[[], Any], patience: Patience, provider: CredentialProvider) -> Any:
     """Call until it goes well, fails for good (the SDK's error), or patience ends (``Unavailable``)."""
     deadline = time.monotonic() + patience.retry_seconds
-    wait_seconds = patience.first_wait_seconds
-    while True:
+    backoff = Backoff(patience.first_wait_seconds, patience.longest_wait_seconds)
+    for attempt in itertools.count(1):
         try:
             return send()
         except SDK_ERRORS as error:
             if not is_passing(error):
                 raise
-            pause_seconds = max(wait_seconds * random.uniform(0.5, 1.0), retry_after_seconds(error))  # noqa: S311 - spreads load
+            pause_seconds = max(backoff.wait_seconds(attempt), retry_after_seconds(error))
             if time.monotonic() + pause_seconds > deadline:
                 told = described(error, provider)
                 raise Unavailable(f"MaxCompute cannot serve now: {told}") from None
         time.sleep(pause_seconds)
-        wait_seconds = min(wait_seconds * 2, patience.longest_wait_seconds)
+    raise AssertionError  # the loop has no end

@@ -115,7 +115,7 @@ def test_while_a_renewal_fails_the_old_keys_serve_until_they_end(caplog: pytest.
 
 def test_keys_that_have_ended_are_not_given_out() -> None:
     provider = RenewingProvider(lambda: keys(-1), now=lambda: NOON)
-    with pytest.raises(Unavailable, match="have ended"):
+    with pytest.raises(Unavailable, match="have expired"):
         provider.credentials()
 
 

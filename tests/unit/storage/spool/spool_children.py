@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[4]
 LIMIT_BYTES = 1000
 CRASH_LIMIT_BYTES = 600
 # Between two of their lines nothing changes that outlives a process.
-ONLY_LOOKS = {"totals", "_select", "_first", "entries", "current", "name", "_path", "part_of", "_look_at", "is_there"}
+ONLY_LOOKS = {"totals", "_select", "_first", "entries", "current", "name", "_path", "part_of", "_lstat", "exists"}
 ONLY_LOOKS |= {
     "is_whole",
     "is_stray",

@@ -193,6 +193,6 @@ def test_whatever_alluxio_does_wrong_the_object_is_right(
 
 def test_a_look_asks_every_tier_and_tells_a_mount_that_is_gone(tmp_path: Path, oss: WatchedStore) -> None:
     tiers = Tiers([Tier("cpfs", DirectoryStore(tmp_path / "gone")), Tier("oss", oss)], max_object_bytes=900)
-    cpfs, origin = tiers.look(ObjectUri("videos", "no-such-object"))
+    cpfs, origin = tiers.check(ObjectUri("videos", "no-such-object"))
     assert (cpfs.name, "is not mounted" in cpfs.fault) == ("cpfs", True)
     assert (origin.name, origin.fault, origin.milliseconds > 0) == ("oss", "", True)

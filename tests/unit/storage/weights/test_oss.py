@@ -65,7 +65,7 @@ def test_bytes_damaged_on_the_way_are_fetched_once_more(server, weights):
 
 def test_a_network_that_damages_everything_is_named(server, weights, tmp_path):
     server.faults.add(Rule(WireFault("flip"), "GET"))
-    with pytest.raises(Unavailable, match="damaged on the way 2 times"):
+    with pytest.raises(Unavailable, match="damaged in transit 2 times"):
         weights.ensure(MODEL)
     assert [path.suffix for path in (tmp_path / "weights" / "files").iterdir()] == [".lock"]
 

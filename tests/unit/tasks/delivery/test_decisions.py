@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from inference.errors import BadVideo, DeviceLost, PoolTimeout, VideoFault
+from storage.backoff import Backoff
 from storage.errors import (
     BadRow,
     ForbiddenPath,
@@ -13,7 +14,7 @@ from storage.errors import (
     TierOpen,
     Unavailable,
 )
-from tasks.delivery.decisions import MESSAGE_CHARACTERS, AttemptsExhausted, Backoff, Record, Retry, decide
+from tasks.delivery.decisions import MESSAGE_CHARACTERS, AttemptsExhausted, Record, Retry, decide
 
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=8.0)
 MAX_ATTEMPTS = 4

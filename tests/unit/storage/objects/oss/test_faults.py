@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageError
-from storage.objects.oss.store import HELD_BYTES, OssStore
+from storage.objects.oss.store import MAX_BUFFERED_BYTES, OssStore
 from storage.objects.oss.tries import TryLimits
 from storage.uri import ObjectUri
 from tests.servers.faults import Rule, WireFault
@@ -35,7 +35,8 @@ LIMITS = TryLimits(attempts=6, first_wait_seconds=0.002, longest_wait_seconds=0.
 
 _random = random.Random(7)
 FETCHED_SIZES = [_random.randrange(60_000) for _ in range(190)]
-FETCHED_SIZES += [1_000_000, 2_000_001, 3_000_000, 5_000_000, HELD_BYTES, HELD_BYTES + 1, 9_000_000, 10_000_000, 0, 1]
+LIMIT = MAX_BUFFERED_BYTES
+FETCHED_SIZES += [1_000_000, 2_000_001, 3_000_000, 5_000_000, LIMIT, LIMIT + 1, 9_000_000, 10_000_000, 0, 1]
 PUT_SIZES = [_random.randrange(60_000) for _ in range(30)] + [PARTS.threshold_bytes + 1, 600_000, 1_000_000, 0]
 
 

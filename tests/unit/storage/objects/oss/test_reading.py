@@ -12,7 +12,7 @@ from fastcrc import crc64
 
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Rejected, StorageError, Unavailable
-from storage.objects.oss.store import HELD_BYTES, OssStore
+from storage.objects.oss.store import MAX_BUFFERED_BYTES, OssStore
 from storage.objects.oss.tries import TryLimits
 from storage.objects.protocol import ObjectStat
 from storage.uri import ObjectUri
@@ -22,7 +22,7 @@ from tests.servers.oss.signing import Key
 from tests.unit.storage.objects.oss.oss_stores import CLIP, LIMITS, OnFirstWrite, asked, fetched, open_store
 
 SMALL = random.Random(1).randbytes(70_000)
-LARGE = random.Random(2).randbytes(HELD_BYTES + 1_000_001)
+LARGE = random.Random(2).randbytes(MAX_BUFFERED_BYTES + 1_000_001)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_small_object_that_arrives_damaged_each_time_in_another_way_is_given_u
     server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     server.faults.add(Rule(WireFault("truncate"), "GET", times=1))  # the rest is flipped elsewhere
     server.faults.add(Rule(WireFault("flip"), "GET"))
-    with pytest.raises(Unavailable, match="damaged on the way"):
+    with pytest.raises(Unavailable, match="damaged in transit"):
         fetched(store)
     assert len(asked(server, "GET")) == LIMITS.attempts + 1
 
@@ -120,7 +120,7 @@ def test_a_small_object_that_arrives_damaged_each_time_in_another_way_is_given_u
 def test_a_large_object_that_arrives_damaged_is_to_be_fetched_again(server: OssServer, store: OssStore) -> None:
     put(server, LARGE)
     server.faults.add(Rule(WireFault("flip"), "GET", times=1))
-    with pytest.raises(Unavailable, match="damaged on the way"):
+    with pytest.raises(Unavailable, match="damaged in transit"):
         fetched(store)
     assert fetched(store) == LARGE
 
