@@ -1,4 +1,4 @@
-"""Celery's settings, each that is not Celery's default with its reason."""
+"""Celery's settings. Each that differs from Celery's default has its reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.telemetry.event_text import described_route
 try:
     _settings = current()
 except SettingsError as error:
-    # Every tamis and celery command passes here first: one line and status 2, not a traceback.
+    # Every tamis and celery command imports this file first: one line and status 2, not a traceback.
     print(f"tamis: {error}", file=sys.stderr)  # noqa: T201 -- the command's own error line
     raise SystemExit(2) from None
 
@@ -30,20 +30,19 @@ if _settings.broker.is_rabbitmq:
 else:
     broker_transport_options = redis_transport_options(_settings.broker.visibility_timeout_seconds, "tamis:")
 broker_connection_retry_on_startup = True
-broker_connection_max_retries = None  # a worker outlives its broker's restart, however long it takes
-# A step whose successor cannot be sent is acknowledged all the same, and its row lost until the sweep: wait ten minutes
-# for the broker, and not 0.6 s. (None would mean three times: Celery 5.7 caps what chains send.)
+broker_connection_max_retries = None  # a worker waits for its broker without limit
+# A step whose next step cannot be sent is acknowledged all the same, and its row is lost until the sweep: so a publish
+# waits ten minutes for the broker, and not 0.6 s. (None would mean three tries: Celery 5.7 limits what chains send.)
 task_publish_retry_policy = {"max_retries": 600, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
 include = ["tasks.feed", "tasks.download", "tasks.infer", "tasks.write", "tasks.chores"]
 task_routes = (described_route,)
 task_default_queue = Queue.CONTROL.value
 
-# At least once: a message is acknowledged when its work is recorded, and a dead worker's come back.
+# At least once: a message is acknowledged when its work is recorded; messages of a dead worker are delivered again.
 task_acks_late = True
-task_reject_on_worker_lost = False  # loops without bound on a poison message; our attempts guard bounds it instead
-worker_prefetch_multiplier = 1  # a prefetched message waits behind a busy worker while others idle
-worker_eta_task_limit = 200  # waiting retries are held in memory: bound them
+task_reject_on_worker_lost = False  # repeats a message that kills workers without limit; our attempt limit ends that
+worker_prefetch_multiplier = 1  # a prefetched message waits for a busy worker while others are idle
 worker_cancel_long_running_tasks_on_connection_loss = False  # the thread pool cannot cancel
 
 # Results go to the output table; the broker carries no return values.
@@ -57,15 +56,13 @@ enable_utc = True
 timezone = "UTC"
 
 worker_hijack_root_logger = True
-worker_send_task_events = True  # Flower and `celery events` see what happens
+worker_send_task_events = True  # for Flower and `celery events`
 task_send_sent_event = True
 beat_schedule = SCHEDULE
-# Two beats may run: one ticks and holds a lock in the ledger's Redis, whatever the broker; the other stands by.
+# Two beats may run: the one that holds a lock in the ledger's Redis sends the tasks, the other waits for the lock.
 beat_scheduler = "beat.scheduler:StandbyScheduler"
-redbeat_secret_url = ledger_url(_settings)  # RedBeat's own name for it is none that `inspect conf` and Flower mask
+redbeat_secret_url = ledger_url(_settings)  # `inspect conf` and Flower mask this name, but not RedBeat's own
 redbeat_redis_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "health_check_interval": 25}
 redbeat_key_prefix = "tamis:beat:"
 redbeat_lock_timeout = _settings.ingest.beat_silence_seconds
-beat_max_loop_interval = min(
-    5.0, _settings.ingest.beat_silence_seconds / 5
-)  # the lock is renewed, and asked for, so often
+beat_max_loop_interval = min(5.0, _settings.ingest.beat_silence_seconds / 5)  # between renewals of the lock

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
 
-from tasks.node.lifeline import tied
+from tasks.node.parent_death import ending_with_parent
 
 HERE = Path(__file__).resolve().parent.parent / ".demo"
 BUCKET = "demo-videos"
@@ -141,7 +141,7 @@ def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes
     """Run `tamis up` for the block; drain it afterwards, also after Ctrl-C. Killed, we leave none behind either."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            tied(tamis("up")), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True
+            ending_with_parent(tamis("up")), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True
         )
     try:
         yield process

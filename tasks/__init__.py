@@ -1,6 +1,6 @@
-"""The tasks that travel over the broker, and the only place where storage meets inference.
+"""Tasks, messages and workers. The only package that imports both storage and inference.
 
-``feed`` → ``download`` → ``infer`` → ledger → ``write_shard``: the story of one video is in :mod:`tasks.pipeline`.
+``feed`` → ``download`` → ``infer`` → ledger → ``write_shard``; :mod:`tasks.pipeline` holds each step as a function.
 The Celery application is :mod:`tasks.celery`, where ``celery -A tasks`` finds it.
 """
 

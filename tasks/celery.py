@@ -1,4 +1,4 @@
-"""The Celery application, ``celery -A tasks …`` or ``tamis …``, and how its workers behave."""
+"""The Celery application (``celery -A tasks …``, ``tamis …``) and the configuration of its workers."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tasks.worker.config import WorkerConfig, install, wiring_of
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
-RETRY_SECONDS = 0.5  # between looks for retries whose time has come
-SCRAPE_SECONDS = 2.0  # that a scrape waits for the ledger
-RECLAIM_SECONDS = 60.0  # between looks for what killed processes left in this node's spool
+RETRY_SECONDS = 0.5  # between checks for retries that are due
+SCRAPE_SECONDS = 2.0  # longest wait of a scrape for the ledger
+RECLAIM_SECONDS = 60.0  # between checks of this node's spool for leftovers of killed processes
 
 app = Celery("tasks", config_source="celeryconfig", amqp="tasks.broker.rabbitmq:QuorumAmqp")
 
-_tickers: list[threading.Event] = []  # of this process; set, each ends its ticker
+_tickers: list[threading.Event] = []  # of this process; setting an event ends its ticker
 
 
 def worker_config() -> WorkerConfig:
-    """Return what the bootsteps are told; it is called only inside a worker process."""
+    """Return the bootsteps' configuration; called only inside a worker process."""
     settings = current()
     return WorkerConfig(
         visibility_timeout_seconds=settings.broker.visibility_timeout_seconds,
-        hard_deadline_seconds=lambda _task_name: settings.delivery.task_deadline_seconds,
+        hard_deadline_seconds=settings.delivery.task_deadline_seconds,
         open_runtime=open_for_queues,
         close_runtime=close,
-        is_room=intake.room_watcher(app, settings),
+        has_room=intake.room_checker(app, settings),
         gated_queues=frozenset({Queue.IO.value}),
         health_file=settings.telemetry.health_file,
         metrics_address=metrics_address(settings),
@@ -45,7 +45,7 @@ def worker_config() -> WorkerConfig:
 
 
 def metrics_address(settings: Settings) -> tuple[str, int] | None:
-    """Where this process serves its metrics, if it does."""
+    """Return host and port where this process serves its metrics; None when no port is set."""
     return (
         None
         if settings.telemetry.metrics_port is None
@@ -54,7 +54,7 @@ def metrics_address(settings: Settings) -> tuple[str, int] | None:
 
 
 def collectors(queues: frozenset[str]) -> list[Collector]:
-    """What a worker of these queues looks at when it is scraped; the control workers answer for the fleet."""
+    """Return the metrics collectors of a worker of these queues; control workers also report for the whole fleet."""
     from tasks.resources import runtime
     from tasks.resources.redis import ledger_client
     from tasks.telemetry.metrics.fleet import FleetCollector
@@ -67,30 +67,30 @@ def collectors(queues: frozenset[str]) -> list[Collector]:
 
 
 def open_for_queues(queues: frozenset[str]) -> None:
-    """Open this process's runtime, models too when it consumes a GPU queue, and start what it does beside its tasks.
+    """Open this process's runtime, with models when it consumes a GPU queue, and start its background threads.
 
-    It says that it lives only now: while models warm up, its queue is better served by others.
+    The worker reports its queues as served only after that: while its models warm up, other workers serve them.
     """
-    from tasks.delivery.deferral import send_due_quietly
+    from tasks.delivery.deferral import send_due_or_log
     from tasks.resources import runtime
-    from tasks.worker.heartbeat import start_heartbeat
+    from tasks.worker.health import start_presence_reports
     from tasks.worker.ticker import start_ticker
 
     opened = runtime.opener(current(), queues)
     runtime.set_current(opened)
     pulse = wiring_of(app).pulse
-    heartbeat = start_heartbeat(
+    reports = start_presence_reports(
         opened.ledger, opened.settings, queues, worker=opened.worker, is_serving=lambda: not pulse.is_cordoned
     )
-    _tickers.append(heartbeat)
-    if opened.tiers is not None:  # it spools, so it tidies: each node its own spool
-        _tickers.append(start_ticker("reclaim", RECLAIM_SECONDS, lambda: runtime.reclaim_quietly(opened)))
+    _tickers.append(reports)
+    if opened.tiers is not None:  # a worker that fills the node's spool also cleans it
+        _tickers.append(start_ticker("reclaim", RECLAIM_SECONDS, lambda: runtime.reclaim_or_log(opened)))
     if Queue.CONTROL in queues:
-        _tickers.append(start_ticker("retries", RETRY_SECONDS, lambda: send_due_quietly(opened.deferred, app)))
+        _tickers.append(start_ticker("retries", RETRY_SECONDS, lambda: send_due_or_log(opened.deferred, app)))
 
 
 def close() -> None:
-    """Close this process's runtime, if it came to be open."""
+    """Close this process's runtime, if it was opened."""
     from tasks.resources import runtime
 
     while _tickers:

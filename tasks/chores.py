@@ -1,4 +1,4 @@
-"""What beat calls: safety nets that find what a crash, a lost message or a lost wake-up left behind."""
+"""Periodic tasks, sent by beat: they repair the effects of crashes, lost messages and lost wake-ups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from tasks.broker.queue_depth import is_quiet
 from tasks.celery import app
 from tasks.delivery import sweep as sweeping
-from tasks.delivery.rescue import drain, forsaken_queues
+from tasks.delivery.rescue import send_to_shared_queue, unserved_queues
 from tasks.feed import publish
 from tasks.ingest.tick import ingest_context, tick, utc_now
 from tasks.queues import Queue, TaskName
@@ -29,7 +29,7 @@ def top_up() -> None:
 
 @app.task(name=TaskName.SWEEP.value)
 def sweep() -> None:
-    """Do again what was lost."""
+    """Send lost rows and unwritten shards again."""
     rt = runtime.current()
     send = sweeping.Sender(publish, lambda run_id, shard_id: app.send_task(TaskName.WRITE_SHARD, (run_id, shard_id)))
     sweeping.sweep(rt, send, cache(lambda: is_quiet(rt.ledger, rt.deferred, app)))
@@ -37,16 +37,16 @@ def sweep() -> None:
 
 @app.task(name=TaskName.RESCUE.value)
 def rescue() -> None:
-    """Give what waits for the GPU workers of a dead node to those of the living."""
+    """Send messages that wait for the GPU workers of a dead node to the shared GPU queue."""
     rt = runtime.current()
-    for queue in forsaken_queues(rt.ledger, rt.settings.delivery.node_silence_seconds):
-        if sent := drain(queue, app):
-            log.warning("nobody serves %s any more: %d messages sent to %s", queue, sent, Queue.GPU.value)
+    for queue in unserved_queues(rt.ledger, rt.settings.delivery.node_silence_seconds):
+        if sent := send_to_shared_queue(queue, app):
+            log.warning("%s has no worker any more: %d messages sent to %s", queue, sent, Queue.GPU.value)
 
 
 @app.task(name=TaskName.INGEST.value)
 def ingest() -> None:
-    """Look at the sources that are due, and start a run for each partition that is complete and not sifted yet."""
+    """Check the sources that are due, and start a run for each partition that is complete and not sifted yet."""
     settings = runtime.current().settings
     if settings.ingest.sources is not None:
         with closing(ledger_client(settings)) as client:

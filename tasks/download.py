@@ -1,4 +1,4 @@
-"""``tasks.download``: bring a row's video to this node's spool."""
+"""``tasks.download``: download a row's video to this node's spool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.telemetry.event_text import Ended
 
 @app.task(name=TaskName.DOWNLOAD.value, bind=True)
 def download(self: Task[..., Any], message: dict[str, Any]) -> dict[str, Any] | str | None:
-    """Return the message of ``infer``, whose ``node`` chooses the queue, or how the row's way ended here."""
+    """Return the message of ``infer``, whose ``node`` chooses the queue, or a text when the row's chain ends here."""
     row = read(self, TaskName.DOWNLOAD, message, load_row)
     if row is None:
         return None

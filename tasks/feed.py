@@ -1,4 +1,4 @@
-"""``tasks.feed``: open the next shards of a run and send their rows on their way."""
+"""``tasks.feed``: open the next shards of a run and publish their rows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tasks.telemetry import tracing
 
 log = logging.getLogger(__name__)
 
-BATCH_COMMANDS = 500  # sent in one go; a message is two: itself, and the event that it was sent
+BATCH_COMMANDS = 500  # sent together; each message takes two: itself, and the event about it
 
 
 @app.task(name=TaskName.FEED.value)
 def feed(run_id: str) -> None:
-    """Open shards of the run up to the limit. Woken by submit, by every written shard, and by beat.
+    """Open shards of the run up to the limit. Sent by submit, by every written shard, and by beat.
 
-    A table that cannot be read is waited for: the next to wake us tries the same shard again. ``tamis sift`` and
-    ``tamis runs`` show why nothing moves.
+    When a table cannot be read, the next message of this task tries the same shard again. ``tamis sift`` and
+    ``tamis runs`` show the reason meanwhile.
     """
     try:
         rows = pipeline.feed(run_id, runtime.current(), publish)
@@ -42,7 +42,7 @@ def feed(run_id: str) -> None:
 def publish(rows: Sequence[RowMessage]) -> None:
     """Send one ``download → infer`` chain per row, all over one connection.
 
-    After a broken connection the shard is given back and fed again: rows that were sent already do no harm.
+    When the connection breaks, the shard is given back and fed again: rows that are sent twice do no harm.
     """
     with app.producer_pool.acquire(block=True) as producer:
         send(rows, producer)
@@ -54,15 +54,15 @@ def send(rows: Sequence[RowMessage], producer: Producer) -> None:
         with producer.batch(max_size=BATCH_COMMANDS):  # type: ignore[attr-defined]  # likewise
             send_each(rows, producer)
     except BatchPublishError as error:
-        # Nobody knows what arrived. A row that arrives twice does no harm: its first result counts.
+        # Some rows may have arrived. A row that arrives twice does no harm: its first result counts.
         log.warning("%s: sending %d rows again, one by one", error, len(rows))
         send_each(rows, producer)
 
 
 def send_each(rows: Sequence[RowMessage], producer: Producer) -> None:
-    """Send the rows; outside a batch each is tried again over a new connection when the old one breaks."""
+    """Send the rows one by one; outside a batch, each is sent over a new connection when the old one breaks."""
     for row in rows:
-        # Not chain(…).apply_async: it drops the producer and takes one from the pool for every message.
+        # Not chain(…).apply_async: it ignores the producer and takes another from the pool for every message.
         steps = [infer.s()]
         with tracing.each_anew():
             download.apply_async((dump_row(row),), chain=steps, producer=producer)  # type: ignore[call-arg]  # likewise

@@ -18,7 +18,7 @@ from tasks.telemetry.event_text import Ended, verdict
 
 @app.task(name=TaskName.INFER.value, bind=True)
 def infer(self: Task[..., Any], message: dict[str, Any]) -> str | None:
-    """Judge, then record; recording is the last thing done before the message is acknowledged. Returns the verdict."""
+    """Judge and record the row, then return the verdict. The message is acknowledged after the result is recorded."""
     downloaded = read(self, TaskName.INFER, message, load_downloaded)
     if downloaded is None:
         return None

@@ -1,4 +1,4 @@
-"""What one row looks like on the wire: small, versioned JSON, so that a fleet in mid-upgrade knows what it reads."""
+"""Messages between tasks: one row as versioned JSON, so that old and new workers can serve one fleet."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SCHEMA = 1
 
 
 class UnknownSchema(Exception):
-    """A message from a newer tamis: this worker must be upgraded, the message must not be lost."""
+    """The message is of a newer tamis: it must wait for an upgraded worker and must not be lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowMessage:
-    """One row on its way: who it is, and the table's raw record."""
+    """A row: run, shard, ordinal in the input table, and the table's raw record."""
 
     run_id: str
     shard_id: str
@@ -38,13 +38,13 @@ def row_of(holder: str) -> tuple[str, str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded:
-    """A row whose video lies in the spool of ``node``; an empty one means that any GPU worker may judge it."""
+    """A row whose video lies in the spool of ``node``; an empty ``node`` means that any GPU worker may judge it."""
 
     row: RowMessage
     node: str
     spool_key: str
     tier: str
-    milliseconds: float  # the download's
+    milliseconds: float  # of the download
 
 
 def dump_row(row: RowMessage) -> dict[str, Any]:
@@ -88,20 +88,20 @@ def load_downloaded(message: Mapping[str, Any]) -> Downloaded:
 
 
 def for_any_node(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the message of ``infer`` for whichever GPU worker is free; other messages name no node anyway.
+    """Return the message of ``infer`` for any GPU worker; other messages name no node and are returned as they are.
 
-    The file it speaks of is a cache: who lacks it fetches it again.
+    The spooled file is a cache: a worker on another node downloads the video again.
     """
     return {**message, "node": ""} if "node" in message else dict(message)
 
 
 def refusals_of(message: Mapping[str, Any]) -> int:
-    """Return how many workers refused this message because they do not know its schema."""
+    """Return how often workers refused this message because they do not know its schema."""
     return int(message.get("refusals", 0))
 
 
-def refused(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the message with one refusal more: ``schema``, ``node`` and ``refusals`` mean the same in every schema."""
+def with_refusal(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the message with one more refusal; ``schema``, ``node`` and ``refusals`` mean the same in every schema."""
     return {**message, "refusals": refusals_of(message) + 1}
 
 

@@ -1,9 +1,9 @@
-"""The story of one video, in plain functions.
+"""The steps of one video, as plain functions without Celery.
 
     feed ──► download ──► infer (──► upload the crop) ──► record ──► (the shard is full) ──► write
 
-Each function may run twice with one effect: deliveries are at least once. Errors leave here as they are;
-:mod:`tasks.delivery.decisions` says which are retried and which are recorded. Celery appears nowhere in this file.
+Each function has the same effect when it runs twice, because deliveries are at least once. The functions raise errors
+as they are; :mod:`tasks.delivery.decisions` decides which are retried and which are recorded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def feed(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], Non
     """Open and publish shards of the run up to the limit; return how many rows were published."""
     fed_rows = 0
     while (shard := rt.ledger.claim_shard(run_id, max_open=rt.settings.flow.open_shards)) is not None:
-        with _undone_on_error(shard, rt), _telling(run_id, "feed", rt):
+        with _given_back_on_error(shard, rt), _recording_trouble(run_id, "feed", rt):
             run = rt.run(run_id)
             pending = _skip_written(run, shard.shard_id, shard.ordinals, rt)
             publish(_messages(run, shard.shard_id, pending, rt))
@@ -55,8 +55,8 @@ def feed_again(
     rt: Runtime,
     publish: Callable[[Sequence[RowMessage]], None],
 ) -> int:
-    """Publish those rows of an open shard again that have no result anywhere. Duplicates do no harm."""
-    with _telling(run_id, "feed", rt):
+    """Publish again those of the shard's rows that have no result in ledger or output. Duplicates do no harm."""
+    with _recording_trouble(run_id, "feed", rt):
         run = rt.run(run_id)
         unwritten = set(_skip_written(run, shard_id, rt.ledger.missing(run_id, shard_id), rt))
         lost = sorted(unwritten.intersection(ordinals))
@@ -65,8 +65,8 @@ def feed_again(
 
 
 @contextmanager
-def _undone_on_error(shard: Shard, rt: Runtime) -> Iterator[None]:
-    """Give a shard back that could not be fed: it must not count as open, and is tried first the next time."""
+def _given_back_on_error(shard: Shard, rt: Runtime) -> Iterator[None]:
+    """Give a shard back that could not be fed: it then does not count as open, and is the next to be fed."""
     try:
         yield
     except Exception:
@@ -75,8 +75,8 @@ def _undone_on_error(shard: Shard, rt: Runtime) -> Iterator[None]:
 
 
 @contextmanager
-def _telling(run_id: str, step: str, rt: Runtime) -> Iterator[None]:
-    """Let the ledger know why the run does not go on, for whoever watches it; success takes it back."""
+def _recording_trouble(run_id: str, step: str, rt: Runtime) -> Iterator[None]:
+    """Record in the ledger why the run does not go on, for ``tamis runs``; success removes the record."""
     try:
         yield
     except (Unavailable, UsageError) as error:
@@ -86,9 +86,9 @@ def _telling(run_id: str, step: str, rt: Runtime) -> Iterator[None]:
 
 
 def _skip_written(run: Run, shard_id: str, ordinals: Sequence[int], rt: Runtime) -> Sequence[int]:
-    """Return those of a shard's ordinals that the output table lacks: it is the truth, whatever Redis forgot."""
+    """Return those of the shard's ordinals that the output table lacks; the table decides, not the ledger."""
     if is_retry(shard_id) or not ordinals:
-        return ordinals  # a retry's rows stand in the table as failures and are to be replaced
+        return ordinals  # a retry replaces rows that stand in the table as failures
     outcomes = rt.output_table(run).outcomes(run.run_id, min(ordinals), max(ordinals) + 1)
     written = {ordinal: outcomes[ordinal] for ordinal in ordinals if ordinal in outcomes}
     if written:
@@ -105,10 +105,10 @@ def _messages(run: Run, shard_id: str, ordinals: Sequence[int], rt: Runtime) -> 
 
 
 def _read_rows(run: Run, ordinals: Sequence[int], rt: Runtime) -> Mapping[int, Record]:
-    """Read rows by ordinal, one table read for each run of neighbours."""
+    """Read rows by ordinal, with one table read for each range of consecutive ordinals."""
     table = rt.input_table(run)
     records: dict[int, Record] = {}
-    for start, count in neighbours(ordinals):
+    for start, count in consecutive_ranges(ordinals):
         rows = table.read_rows(start, count)
         if len(rows) != count:
             msg = (
@@ -119,8 +119,8 @@ def _read_rows(run: Run, ordinals: Sequence[int], rt: Runtime) -> Mapping[int, R
     return records
 
 
-def neighbours(ordinals: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield ``(start, count)`` for each run of consecutive numbers: ``[3, 4, 5, 9]`` → ``(3, 3), (9, 1)``."""
+def consecutive_ranges(ordinals: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield ``(start, count)`` for each range of consecutive numbers: ``[3, 4, 5, 9]`` → ``(3, 3), (9, 1)``."""
     start = previous = None
     for ordinal in sorted(ordinals):
         if start is None or previous is None:
@@ -133,11 +133,11 @@ def neighbours(ordinals: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, previous - start + 1
 
 
-# ── download: CPFS → Alluxio → OSS, first hit wins, into this node's spool under a lease ─────────────────────────────
+# ── download: from CPFS, Alluxio or OSS into this node's spool, under a lease ────────────────────────────────────────
 
 
 def download(row: RowMessage, rt: Runtime) -> Downloaded:
-    """Bring the row's video to this node's spool."""
+    """Download the row's video to this node's spool."""
     video = _fetch(row, rt)
     return Downloaded(
         row=row,
@@ -156,7 +156,7 @@ def _fetch(row: RowMessage, rt: Runtime) -> SpooledVideo:
 
 def _tiers(rt: Runtime) -> Tiers:
     if rt.tiers is None:
-        msg = "this worker fetches no videos; it consumes neither io nor a GPU queue"
+        msg = "this worker has no storage tiers: it consumes neither io nor a GPU queue"
         raise RuntimeError(msg)
     return rt.tiers
 
@@ -165,8 +165,8 @@ def _tiers(rt: Runtime) -> Tiers:
 def _spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, float]]:
     """Yield path, tier and download milliseconds of the row's video; the lease ends with the block.
 
-    The spool file is a cache, never state: when it is gone, or lies on another node, it is fetched again. Its key
-    stands for its content, so it is looked for here whatever node the message names.
+    The spool file is a cache: when it is gone, or lies on another node, the video is downloaded again. Its key is that
+    of its content, so this node's spool is searched for it, whatever node the message names.
     """
     row = downloaded.row
     path = rt.spool.lease(downloaded.spool_key, row.holder)
@@ -181,14 +181,14 @@ def _spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, f
 
 
 def release(row: RowMessage, rt: Runtime) -> None:
-    """End the row's lease. Where a full disk refuses even that, a later reclaim does it: no verdict is lost."""
+    """End the row's lease on its spool file. When a full disk refuses that, a later reclaim ends it."""
     try:
         rt.spool.release_all(row.holder)
     except Unavailable as error:
         log.warning("row %s of run %s keeps its lease for now: %s", row.ordinal, row.run_id, error)
 
 
-# ── infer: one decode pass, warm models, one verdict; a crop is uploaded before its row is recorded ──────────────────
+# ── infer: decode once, judge, upload the crop ───────────────────────────────────────────────────────────────────────
 
 
 def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
@@ -217,10 +217,10 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
 
 
 def upload(row: RowMessage, verdict: Verdict, rt: Runtime) -> Verdict:
-    """Store the verdict's crop, if it has one, and name its place in the verdict.
+    """Upload the verdict's crop, if it has one, and return the verdict with the crop's address.
 
-    The key stands for source, crop and encoder, so the same crop again is the same object. A result that names a crop
-    is recorded only after this.
+    The key is made of source, crop and encoder, so a repeated crop is the same object. The crop is uploaded before the
+    result that names it is recorded.
     """
     from inference.judge import with_crop
 
@@ -242,7 +242,7 @@ def _crop_uri(row: RowMessage, digest: str, settings: Settings) -> ObjectUri:
 
 
 def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:
-    """Return the result row of a video that could not be judged: a reason, never a score."""
+    """Return the result row of a video that could not be judged: it has a reason and no scores."""
     now = datetime.now(UTC)
     device: Judging | None = rt.judging
     execution = Execution(
@@ -261,11 +261,11 @@ def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:
     return ResultRow.failed(row.record, run_id=row.run_id, ordinal=row.ordinal, failure=failure, execution=execution)
 
 
-# ── record: the row's one result, in the ledger ──────────────────────────────────────────────────────────────────────
+# ── record: one result per row, in the ledger ────────────────────────────────────────────────────────────────────────
 
 
 def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
-    """Store the row's result, unless it has one; return whether its shard is now full and must be written."""
+    """Store the row's first result; return whether its shard is now full and must be written."""
     recorded = rt.ledger.record(row.run_id, row.shard_id, row.ordinal, result.to_bytes(), result.outcome)
     if recorded.is_first:
         log.info("row %s of run %s: %s", row.ordinal, row.run_id, result.outcome)
@@ -273,16 +273,16 @@ def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
     return recorded.is_full
 
 
-# ── write: exactly the shard's rows, in one batch ────────────────────────────────────────────────────────────────────
+# ── write: the shard's rows, in one batch ────────────────────────────────────────────────────────────────────────────
 
 
 def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
-    """Write a full shard to the output table and close it; return False when there was nothing (left) to write."""
+    """Write a full shard to the output table and close it; return False when the shard is closed or not full."""
     results = rt.ledger.results(run_id, shard_id)
     if results is None or rt.ledger.missing(run_id, shard_id):
-        return False  # closed by an earlier delivery, or woken too early
+        return False  # closed by an earlier delivery, or not full yet
     rows = [ResultRow.from_bytes(results[ordinal]) for ordinal in sorted(results)]
-    with _telling(run_id, "write", rt):
+    with _recording_trouble(run_id, "write", rt):
         rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
     is_closed = rt.ledger.close_shard(run_id, shard_id)
     SHARDS.inc(is_closed)

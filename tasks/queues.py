@@ -1,4 +1,4 @@
-"""The names that travel: queues and tasks. Data only; beat and celeryconfig read it too."""
+"""Names of queues and tasks, and the queue of each task. Data only: beat and celeryconfig import it too."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 
 class Queue(StrEnum):
-    """The fleet's queues. ``gpu.<node>`` queues come on top: one for each node, named by :func:`gpu_queue`."""
+    """The fleet's shared queues. Each node also has a queue ``gpu.<node>``, named by :func:`gpu_queue`."""
 
-    CONTROL = "control"  # feed and chores: short tasks that move the run along
+    CONTROL = "control"  # feed and periodic tasks, all short
     IO = "io"  # downloads
-    GPU = "gpu"  # judging, by whichever worker is free
+    GPU = "gpu"  # judging, on any node
     RESULTS = "results"  # writing shards to the output table
 
 
 class TaskName(StrEnum):
-    """Every task of the fleet."""
+    """The fleet's tasks."""
 
     FEED = "tasks.feed"
     DOWNLOAD = "tasks.download"
@@ -46,14 +46,14 @@ def gpu_queue(node: str) -> str:
 
 
 def is_gpu_queue(name: str) -> bool:
-    """Say whether workers of this queue judge videos, so must have models warm."""
+    """Return whether workers of this queue judge videos, and so need models."""
     return name == Queue.GPU or name.startswith(f"{Queue.GPU}.")
 
 
 def route(name: str, args: Any, *_: Any, **__: Any) -> dict[str, str] | None:
-    """Choose the queue for a task; Celery calls it whenever a message is published, also for the next step of a chain.
+    """Return the queue of a task; Celery calls this for every message, also for the next step of a chain.
 
-    ``infer`` goes to the node whose spool already holds the file: the download's return value names it.
+    ``infer`` goes to the node whose spool holds the file: the return value of ``download`` names it.
     """
     try:
         task_name = TaskName(name)

@@ -1,4 +1,4 @@
-"""Submit a run, or resume it: the same input, output and filters always give the same run."""
+"""Submission of runs. The same input, output and filters always give the same run, so a second submit resumes it."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tasks.celery import app
 from tasks.queues import TaskName
 from tasks.resources.tables import open_input, open_output
 
-OUTCOME_ROWS = 10_000  # rows of the output table looked at in one query
+OUTCOME_ROWS = 10_000  # rows of the output table per query
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A run that could be: both tables were opened and fit each other."""
+    """A run to submit: both tables were opened and fit each other."""
 
     spec: RunSpec
     total_rows: int
     extra_columns: tuple[str, ...]
-    notices: tuple[str, ...] = ()  # what whoever submits it should know
+    notices: tuple[str, ...] = ()  # to be shown to the person who submits it
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A run that is under way, and whether it is a new one."""
+    """A submitted run; ``is_new`` is False when it existed before."""
 
     run: Run
     is_new: bool
 
 
 def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manifest) -> Request:
-    """Check both tables and create the output where it is missing. ``UsageError`` for what the operator must mend."""
+    """Check both tables and create a missing output. Raises ``UsageError`` for what the operator must correct."""
     manifest.check_switches(switches)
     with closing(open_input(tables)) as source, closing(open_output(outputs)) as sink:
         extra_columns = check_input_columns(source.columns, source.url)
@@ -52,18 +52,18 @@ def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manif
 
 
 def merging_notices(sink: OutputTable) -> tuple[str, ...]:
-    """Say that the output may end with fewer rows than the run, if it may."""
+    """Return a notice if the output may end with fewer rows than the run."""
     if not (isinstance(sink, Merging) and sink.merges_rows):
         return ()
     notice = (
-        f"{sink.url}: the table's primary key is not (run_id, ordinal), so rows of one key (a video_id that stands "
-        "twice, or that a later run judges again) end as one row, the last one written"
+        f"{sink.url}: the table's primary key is not (run_id, ordinal), so rows of one key (a video_id that occurs "
+        "twice, or that a later run judges again) become one row, the last one written"
     )
     return (notice,)
 
 
 def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
-    """Enter the run in the ledger, or find it there, and wake the feeder."""
+    """Create the run in the ledger, or find it there, and wake the feeder."""
     _forget_if_output_lost(request.spec, ledger)
     run, is_new = ledger.submit(
         request.spec, total_rows=request.total_rows, shard_rows=shard_rows, extra_columns=request.extra_columns
@@ -74,12 +74,12 @@ def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
 
 
 def wake_feeder(run_id: str) -> None:
-    """Have the run fed, for a person who waits: a broker that is away is told of soon, not after minutes."""
+    """Send the run's feed task. A person waits for this, so an unreachable broker raises within seconds."""
     app.send_task(TaskName.FEED, (run_id,), retry_policy={"max_retries": 3})
 
 
 def _forget_if_output_lost(spec: RunSpec, ledger: Ledger) -> None:
-    """The output table is the only truth: a run the ledger calls complete, but whose rows are gone, starts again."""
+    """Let a complete run start again when its rows are no longer in the output table: the table decides."""
     run = ledger.run(spec.run_id)
     if run is None or not run.is_complete:
         return

@@ -1,4 +1,4 @@
-"""``tasks.write_shard``: a full shard goes to the output table as one batch."""
+"""``tasks.write_shard``: write a full shard to the output table as one batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storage.ledger import is_retry
 from storage.tables.protocol import Compacting
 from tasks import pipeline
 from tasks.celery import app
-from tasks.delivery.deferral import later
+from tasks.delivery.deferral import defer
 from tasks.queues import TaskName
 from tasks.resources import runtime
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @app.task(name=TaskName.WRITE_SHARD.value)
 def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
-    """Write and close the shard, then wake the feeder: there is room for another.
+    """Write and close the shard, then wake the feeder: another shard may be opened.
 
-    A table that refuses writes, or was changed so that it cannot take them, is waited for as long as it takes: somebody
-    will mend it, and the limit of open shards keeps the waiting ones few.
+    While the table refuses writes, the task is deferred again and again without limit: an operator has to correct the
+    table, and the limit of open shards keeps the number of waiting shards small.
     """
     rt = runtime.current()
     try:
@@ -30,7 +30,7 @@ def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
     except (Unavailable, UsageError) as error:
         backoff = Backoff(rt.settings.delivery.retry_first_seconds, rt.settings.delivery.retry_longest_seconds)
         wait_seconds = backoff.wait_seconds(refusals + 1)
-        later(rt.deferred, TaskName.WRITE_SHARD, (run_id, shard_id, refusals + 1), wait_seconds)
+        defer(rt.deferred, TaskName.WRITE_SHARD, (run_id, shard_id, refusals + 1), wait_seconds)
         log.warning("shard %s of run %s not written: %s; again in %.1f s", shard_id, run_id, error, wait_seconds)
         return
     if was_written:
@@ -41,9 +41,9 @@ def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
 
 
 def compact(run_id: str, rt: runtime.Runtime) -> None:
-    """Drop what a retry has replaced, once nothing of the run is in flight, where the table keeps such rows.
+    """Drop rows that a retry has replaced, when the run is complete and its table keeps such rows.
 
-    Nobody waits for it, and nobody sees the difference: what is left undone here, the next retry does.
+    Readers do not see those rows anyway. When this fails, the next retry compacts the table.
     """
     run = rt.ledger.run(run_id)
     if run is None or not run.is_complete:
@@ -54,6 +54,6 @@ def compact(run_id: str, rt: runtime.Runtime) -> None:
     try:
         is_done = table.compact()
     except (Unavailable, UsageError) as error:
-        log.warning("run %s: rows that a retry replaced stay in the table, unseen: %s", run_id, error)
+        log.warning("run %s: table not compacted: %s", run_id, error)
     else:
-        log.info("run %s: %s", run_id, "table compacted" if is_done else "table not compacted: it is written to")
+        log.info("run %s: %s", run_id, "table compacted" if is_done else "table not compacted: it is being written to")

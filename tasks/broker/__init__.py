@@ -1,1 +1,1 @@
-"""What tamis adds to its two brokers, Redis and RabbitMQ."""
+"""Queues, options and channels for the two brokers, Redis and RabbitMQ."""

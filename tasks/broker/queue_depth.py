@@ -1,4 +1,4 @@
-"""Which queues the fleet has, and whether anything waits in them."""
+"""The queues of the fleet, and the number of messages that wait in them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 def gpu_queues(ledger: Ledger) -> list[str]:
-    """Return the GPU queues there may be: the shared one, and one for each node that was heard of lately."""
+    """Return the names of the GPU queues: the shared one, and one for each node that the ledger knows."""
     return [Queue.GPU.value, *(gpu_queue(node.name) for node in ledger.nodes(KNOWN_NODE_SECONDS))]
 
 
 def is_quiet(ledger: Ledger, deferred: Deferred, app: Celery) -> bool:
-    """Say that no row and no full shard waits for a worker, or for its retry."""
+    """Return whether no row and no full shard waits for a worker or for its retry."""
     if len(deferred):
         return False
     queues = [Queue.IO.value, Queue.RESULTS.value, *gpu_queues(ledger)]
     with app.connection_for_write() as connection:
-        # A channel for each: RabbitMQ closes the channel that asks for a queue which does not exist.
+        # One channel per queue: RabbitMQ closes a channel that asks for a queue which does not exist.
         return not any(waiting_messages(connection.channel(), [queue]) for queue in queues)
 
 
 def waiting_messages(channel: Any, queues: Iterable[str]) -> int:
-    """Return how many messages wait in ``queues`` together, of all priorities; a queue that does not exist has none."""
+    """Return the number of messages that wait in ``queues``, of all priorities; a queue that does not exist has 0."""
     return sum(_waiting(channel, queue) for queue in queues)
 
 

@@ -1,6 +1,6 @@
-"""Redis transport options: redelivery in seconds, no half-open sockets.
+"""Options of the Redis transport: redelivery within seconds, no half-open sockets.
 
-Standard library only: ``celeryconfig`` imports this before anything else exists.
+Only the standard library: ``celeryconfig`` imports this file before Celery is configured.
 """
 
 from __future__ import annotations
@@ -8,39 +8,42 @@ from __future__ import annotations
 import socket
 
 SWEEP_SECONDS = 1
-"""How often each worker looks for lapsed leases. kombu's own default (10 s, every 10th time) finds them after 100 s."""
+"""Interval at which each worker restores messages past their visibility timeout. kombu's default is 100 s (every tenth
+of its 10 s ticks)."""
 
 SWEEP_LOCK_SECONDS = 2
-"""How long a worker that was killed while it looked keeps the others from looking. kombu's own default is 5 minutes."""
+"""Expiry of the lock under which one worker restores messages: after this the others go on when its holder was killed.
+kombu's default is 5 minutes."""
 
 SOCKET_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 5
 HEALTH_CHECK_SECONDS = 25
 
 DEAD_PEER_SECONDS = 10
-"""How long a peer that answers nothing is waited for. A network that drops packets tells nobody: without this a blocked
-read ends after ``SOCKET_TIMEOUT_SECONDS``, an idle one after 50, and once the network is back a sender that kept
-trying waits as long again as it was away."""
+"""Time after which a silent peer is given up. A network that drops packets gives no error: without this limit a blocked
+read ends after ``SOCKET_TIMEOUT_SECONDS``, an idle one after 50 s, and a sender that kept trying waits after the outage
+for as long again as the outage took."""
 
 
 def keepalive_options() -> dict[int, int]:
-    """Return TCP socket options with which a silent peer is given up after ``DEAD_PEER_SECONDS``, see tcp(7)."""
+    """Return TCP socket options that give a silent peer up after ``DEAD_PEER_SECONDS``; see tcp(7)."""
     return {
         socket.TCP_KEEPIDLE: 4,  # seconds of silence before the first probe
         socket.TCP_KEEPINTVL: 2,
         socket.TCP_KEEPCNT: 3,
-        socket.TCP_USER_TIMEOUT: DEAD_PEER_SECONDS * 1000,  # what was sent and is not acknowledged; probes as well
+        socket.TCP_USER_TIMEOUT: DEAD_PEER_SECONDS * 1000,  # for data without acknowledgement, and for probes
     }
 
 
 def redis_transport_options(visibility_timeout_seconds: float, keyprefix: str) -> dict[str, object]:
     """Return ``broker_transport_options`` for kombu 5.7 on Redis or Valkey, over TCP and over a unix socket.
 
-    A message whose lease nobody renewed for ``visibility_timeout_seconds`` goes back to its queue at most
-    ``SWEEP_SECONDS`` later. The shortest timeout of the whole fleet decides, so every process must use the same one,
-    and every worker must renew its leases (``tasks.worker.redis_leases``): otherwise a longer task runs twice.
+    A message whose delivery time is older than ``visibility_timeout_seconds`` goes back to its queue at most
+    ``SWEEP_SECONDS`` later. The shortest timeout in the fleet decides, so every process must use the same value, and
+    every worker must renew the times of what it holds (``tasks.worker.redis_visibility``): otherwise a task that takes
+    longer runs twice.
 
-    ``retry_on_timeout`` is left out on purpose: it silently disables batch publishing.
+    ``retry_on_timeout`` is left out on purpose: it disables batch publishing without a message.
     """
     return {
         "visibility_timeout": visibility_timeout_seconds,
@@ -52,7 +55,7 @@ def redis_transport_options(visibility_timeout_seconds: float, keyprefix: str) -
         "socket_keepalive": True,
         "socket_keepalive_options": keepalive_options(),
         "health_check_interval": HEALTH_CHECK_SECONDS,
-        # Turn by turn: a node whose downloads keep its own queue full would otherwise never come to the shared one,
+        # Queues in turn: a node whose own queue is always full would otherwise never take from the shared queue,
         # where the rows of a lost node and all retries wait.
         "queue_order_strategy": "round_robin",
         "global_keyprefix": keyprefix,

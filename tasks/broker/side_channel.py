@@ -1,6 +1,6 @@
-"""A broker channel of its own for a watching thread.
+"""A broker channel for one watching thread.
 
-The consumer's channel belongs to the event loop and disappears on every reconnect.
+The consumer's channel belongs to the event loop and is replaced at every reconnect.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SideChannel:
-    """Opens on first use and again after a connection error. For one thread."""
+    """A channel that opens at first use, and again after a connection error. For one thread."""
 
     app: Celery
     _connection: Connection | None = None
 
     def attempt(self, act: Callable[[Any], None], purpose: str) -> bool:
-        """Call ``act(channel)``; while the broker cannot be reached, log why and leave it to the next tick: False."""
+        """Call ``act(channel)`` and return True; log the reason and return False when the broker cannot be reached."""
         connection = self._connection = self._connection or self.app.connection_for_write()
         errors: Any = (*connection.connection_errors, *connection.channel_errors, OperationalError)
         try:
             connection.connect()
             act(connection.default_channel)
         except errors as error:
-            logger.warning("%s: the broker does not answer well, trying again soon: %s", purpose, error)
+            logger.warning("%s: the broker does not answer, trying again soon: %s", purpose, error)
             self.close()
             return False
         return True

@@ -23,7 +23,7 @@ from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
 from tasks.resources.redis import ledger_client
 from tasks.resources.stores import open_tiers, tier_places
 from tasks.resources.tables import open_input, open_output
-from tasks.resources.weights import bring_weights, look_at_weights
+from tasks.resources.weights import fetch_weights, weights_statuses
 from tasks.settings import Settings
 from tasks.settings.groups import GIB
 from tasks.submit import merging_notices
@@ -179,7 +179,7 @@ def check_weights(chosen: Settings) -> Iterator[Finding]:
     """Which weights are on this node, which are to be downloaded, which are missing; seeded ones need no file."""
     from inference.manifest import load_manifest
 
-    for one in look_at_weights(load_manifest(chosen.models.manifest), chosen):
+    for one in weights_statuses(load_manifest(chosen.models.manifest), chosen):
         yield Finding(f"weights {one.entry}", is_well=one.is_well, found=one.found, remedy=one.remedy)
 
 
@@ -193,7 +193,7 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
     from inference.manifest import load_manifest
     from inference.models.build import open_models
 
-    manifest = bring_weights(load_manifest(chosen.models.manifest), chosen)
+    manifest = fetch_weights(load_manifest(chosen.models.manifest), chosen)
     models = open_models(manifest, device=chosen.models.device, threads=chosen.models.threads)
     try:
         models.warm_up()

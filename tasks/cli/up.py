@@ -50,7 +50,7 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if supervisor.stop.is_set():
-            supervisor.hurry.set()
+            supervisor.kill_now.set()
             return
         click.echo("draining: running work finishes (again to stop at once)")
         supervisor.stop.set()

@@ -1,1 +1,1 @@
-"""Delivery at least once: attempts, retries, the sweep for lost rows and the rescue of dead nodes' queues."""
+"""At-least-once delivery: attempts, retries, the sweep for lost rows, the rescue of queues of dead nodes."""

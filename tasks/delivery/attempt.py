@@ -1,4 +1,4 @@
-"""One attempt at one step of one row: the edge where errors become retries or results."""
+"""Attempts at the steps of a row: errors become retries or results here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.errors import Unavailable
 from storage.records import ResultRow
 from tasks import pipeline
 from tasks.delivery.decisions import AttemptsExhausted, Record, decide, is_bug
-from tasks.delivery.deferral import later
+from tasks.delivery.deferral import defer
 from tasks.messages import RowMessage, for_any_node
 from tasks.queues import TaskName
 from tasks.resources import runtime
@@ -33,15 +33,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SUSPECT_AFTER = 2
-"""Attempts at a step that began and never ended, before the row is thought to kill its process and is tried alone.
+"""Unfinished attempts at a step after which the row is suspected of killing its process, and runs alone.
 
-One unfinished attempt proves nothing: a killed process leaves all its rows unfinished. A row that kills its process
-again while it runs alone is the cause.
+One unfinished attempt proves nothing: a killed process leaves all its rows unfinished. When the process dies again
+while the row runs alone, the row is the cause.
 """
 
 
 class SharedExclusiveLock:
-    """A lock that many may hold shared, or one exclusively. Exclusive requests go before new shared ones."""
+    """A shared/exclusive lock; exclusive requests go first."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -51,7 +51,7 @@ class SharedExclusiveLock:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Hold the lock with others; waits while an exclusive holder has it or asks for it."""
+        """Hold the lock together with other shared holders; wait while it is held or requested exclusively."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_exclusive and not self._exclusive_requests)
             self._shared_holders += 1
@@ -64,7 +64,7 @@ class SharedExclusiveLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock alone; waits until every other holder has released it."""
+        """Hold the lock alone; wait until every other holder has released it."""
         with self._changed:
             self._exclusive_requests += 1
             self._changed.wait_for(lambda: not self._is_exclusive and not self._shared_holders)
@@ -78,12 +78,12 @@ class SharedExclusiveLock:
                 self._changed.notify_all()
 
 
-STEPS_LOCK = SharedExclusiveLock()  # this process's: steps share it, a suspect row's step holds it alone
+STEPS_LOCK = SharedExclusiveLock()  # of this process: steps share it, the step of a suspected row holds it alone
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of one row: which task with which message, and under which name its attempts are counted."""
+    """A step of a row: its task, its message, and the name under which its attempts are counted."""
 
     task: TaskName
     message: dict[str, Any]
@@ -91,7 +91,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        """The stage in ``result_info.error``: ``download`` or ``infer``."""
+        """The step's name in ``result_info.error``: ``download`` or ``infer``."""
         return self.task.value.removeprefix("tasks.")
 
     def __str__(self) -> str:
@@ -99,16 +99,16 @@ class Step:
 
 
 def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | Ended:
-    """Run ``work(attempt)`` for the row, unless the row has its result already.
+    """Run ``work(attempt)`` for the row, unless the row already has its result.
 
-    Returns the work's value, or how it ended when this message has nothing more to do: the row has its result, or the
-    step will be tried again by another message. The chain then stops here.
+    Return the value of ``work``, or an :class:`Ended` when this message is finished: the row has its result, or another
+    message will try the step again. In that case the chain stops here.
     """
     try:
         tracing.describe(run=step.row.run_id, ordinal=step.row.ordinal)
         with about(run=step.row.run_id, ordinal=step.row.ordinal, step=step.name):
-            answer = _unless_recorded(task.app, step, runtime.current(), work)
-    except Unavailable as error:  # the ledger's: every other one was settled
+            answer = _attempt_unless_recorded(task.app, step, runtime.current(), work)
+    except Unavailable as error:  # of the ledger: every other error has been decided
         msg = f"{step} goes back to its queue: {error}"
         raise Reject(msg, requeue=True) from error
     if isinstance(answer, Ended):
@@ -116,7 +116,7 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     return answer
 
 
-def _unless_recorded(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
+def _attempt_unless_recorded(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
     row = step.row
     if not rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
         with _steps_lock(step, rt):
@@ -129,19 +129,19 @@ def _unless_recorded(app: Celery, step: Step, rt: Runtime, work: Callable[[int],
 
 
 def record(row: RowMessage, result: ResultRow, rt: Runtime, app: Celery) -> None:
-    """Record the row's result; the one that fills its shard queues the shard for writing."""
+    """Record the row's result; when that fills its shard, queue the shard for writing."""
     tracing.describe(outcome=result.outcome, **result.result_info.get("stages", {}))
     if pipeline.record(row, result, rt):
         app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
 
 
 def _steps_lock(step: Step, rt: Runtime) -> AbstractContextManager[None]:
-    """Return the lock to run the step under: shared, or exclusive for a row under which processes died."""
+    """Return the lock for the step: shared, or exclusive for a row whose processes died."""
     row = step.row
     unended = rt.ledger.unended_attempts(row.run_id, row.shard_id, row.ordinal, step.name)
     if unended < SUSPECT_AFTER:
         return STEPS_LOCK.shared()
-    log.warning("%s: %d attempts never ended; trying it alone", step, unended)
+    log.warning("%s: %d attempts began and never ended; running it alone", step, unended)
     return STEPS_LOCK.exclusive()
 
 
@@ -159,14 +159,14 @@ def _attempt(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> 
         with about(attempt=attempt.number, video=video):
             answer = work(attempt.number)
         ATTEMPTS.labels(step.name, "done").inc()
-    except Exception as error:  # noqa: BLE001 -- the task's edge: decide() sorts every error, none is swallowed
+    except Exception as error:  # noqa: BLE001 -- the task's edge: decide() handles every error
         answer = _end_failed(app, step, attempt.number, error, rt)
     rt.ledger.end_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
     return answer
 
 
 def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Runtime) -> Ended:
-    """Record the row as failed, or have the step tried again later."""
+    """Record the row as failed, or defer the step."""
     settings, row = rt.settings, step.row
     backoff = Backoff(settings.delivery.retry_first_seconds, settings.delivery.retry_longest_seconds)
     if is_bug(error):
@@ -182,7 +182,7 @@ def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Run
         return Ended(verdict(result))
     if not decision.counts_as_attempt:
         rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)
-    # Not back to this node: it may be gone by then, its device sick, or its manifest another one.
-    later(rt.deferred, step.task, (for_any_node(step.message),), decision.wait_seconds)
+    # For any node: this one may be gone by then, its device broken, or its manifest another one.
+    defer(rt.deferred, step.task, (for_any_node(step.message),), decision.wait_seconds)
     log.warning("%s: %s; again in %.1f s", step, error, decision.wait_seconds)
     return Ended(f"again in {decision.wait_seconds:.1f} s: {error}"[:MOST_CHARACTERS])

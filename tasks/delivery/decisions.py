@@ -1,14 +1,14 @@
-"""Which error is which: *retry me* or *record me*. One table, and the waits between attempts.
+"""Decisions about errors, *retry me* or *record me*, and the waits between attempts.
 
 | error | decision | code when recorded |
 |---|---|---|
-| ``storage.SpoolFull`` | wait: the attempt is not counted | – |
-| ``storage.TierOpen`` (the object store is left alone) | wait as long as it is: nothing was attempted | – |
+| ``storage.SpoolFull`` | retry; not counted as an attempt | – |
+| ``storage.TierOpen`` (calls to the object store are paused) | retry after the pause; not counted as an attempt | – |
 | ``storage.Unavailable``, ``inference.Transient`` | retry with back-off, then record | the error's |
-| ``OSError`` (the spool file vanished, the disk failed) | retry with back-off, then record | ``node_io_error`` |
+| ``OSError`` (the spool file is gone, the disk failed) | retry with back-off, then record | ``node_io_error`` |
 | ``storage.Rejected``, ``inference.BadVideo`` | record at once | the error's |
 | anything else: a bug | logged with its traceback, retried, then recorded | ``internal_error`` |
-| more deliveries than attempts (the process died under it) | record at once | ``attempts_exhausted`` |
+| as many unfinished attempts as allowed (the process died each time) | record at once | ``attempts_exhausted`` |
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from storage.backoff import Backoff
 from storage.errors import Rejected, SpoolFull, TierOpen, Unavailable
 from storage.records import Failure
 
-MESSAGE_CHARACTERS = 500  # a failure's message is for people; a stack of decoder output is not
+MESSAGE_CHARACTERS = 500  # longest message of a failure: decoder output can be very long
 
 
 class AttemptsExhausted(Exception):
-    """The step was begun more often than allowed and never ended: its process died each time."""
+    """The step began as often as allowed and never ended: its process died each time."""
 
     code = "attempts_exhausted"
 
@@ -45,7 +45,7 @@ class Record:
 
 
 def decide(error: Exception, *, stage: str, attempt: int, max_attempts: int, backoff: Backoff) -> Retry | Record:
-    """Say what to do about ``error``, raised by attempt number ``attempt`` (from 1) at ``stage``."""
+    """Return the decision about ``error``, raised by attempt number ``attempt`` (from 1) at ``stage``."""
     if isinstance(error, SpoolFull):
         return Retry(backoff.wait_seconds(1), counts_as_attempt=False)
     if isinstance(error, TierOpen):
@@ -64,11 +64,11 @@ def code_of(error: Exception) -> str:
 
 
 def is_bug(error: Exception) -> bool:
-    """Whether the error is none of those we know, so must be logged with its traceback."""
+    """Return whether the error is of no known kind, so that it must be logged with its traceback."""
     return code_of(error) == "internal_error"
 
 
 def describe(error: Exception) -> str:
-    """Return the failure's message; a bug is prefixed with its type."""
+    """Return the failure's message, at most ``MESSAGE_CHARACTERS`` long; a bug's begins with its type."""
     text = f"{type(error).__name__}: {error}" if is_bug(error) else str(error)
     return text[:MESSAGE_CHARACTERS]

@@ -1,6 +1,7 @@
-"""Work to be tried again after a wait.
+"""Deferred messages: steps that are sent again after a wait.
 
-The message waits in Redis, not as an ETA in some worker's memory: it holds no slot and no lease, and outlives workers.
+A deferred message waits in Redis, not as an ETA in a worker's memory: it takes no thread, needs no renewal, and is not
+lost with a worker.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kombu.exceptions import OperationalError
 from storage.backoff import Backoff
 from storage.errors import Unavailable
 from storage.ledger import Deferred
-from tasks.messages import UnknownSchema, for_any_node, refusals_of, refused
+from tasks.messages import UnknownSchema, for_any_node, refusals_of, with_refusal
 from tasks.queues import TaskName
 from tasks.resources import runtime
 
@@ -25,17 +26,20 @@ log = logging.getLogger(__name__)
 
 BATCH_MESSAGES = 200
 
-# A download goes on to infer; the other steps end where they end.
+# Only a download has a next step.
 NEXT_STEP = {TaskName.DOWNLOAD: TaskName.INFER}
 
 
-def later(deferred: Deferred, task: TaskName, args: tuple[Any, ...], wait_seconds: float) -> None:
-    """Have ``task(*args)``, and the step after it, sent in ``wait_seconds``; the caller's message may then be acked."""
+def defer(deferred: Deferred, task: TaskName, args: tuple[Any, ...], wait_seconds: float) -> None:
+    """Have ``task(*args)`` and its next step sent in ``wait_seconds``; the caller may then acknowledge its message."""
     deferred.add(json.dumps([task.value, args], sort_keys=True), wait_seconds)
 
 
 def send_due(deferred: Deferred, app: Celery) -> int:
-    """Send the messages whose time has come; return how many. One that was sent by somebody who died is sent again."""
+    """Send the messages that are due; return their number.
+
+    A message whose sender died before it forgot the message is sent a second time.
+    """
     sent = 0
     while messages := deferred.take_due(BATCH_MESSAGES):
         for message in messages:
@@ -46,12 +50,12 @@ def send_due(deferred: Deferred, app: Celery) -> int:
     return sent
 
 
-def send_due_quietly(deferred: Deferred, app: Celery) -> None:
-    """Send what is due; a broker or ledger that is away is asked again at the next tick."""
+def send_due_or_log(deferred: Deferred, app: Celery) -> None:
+    """Send what is due; log when broker or ledger cannot be reached: the next tick tries again."""
     try:
         send_due(deferred, app)
     except (Unavailable, OperationalError) as error:
-        log.warning("retries wait: %s", error)
+        log.warning("retries are not sent now: %s", error)
 
 
 def _send(task: TaskName, args: list[Any], app: Celery) -> None:
@@ -66,22 +70,22 @@ def _send(task: TaskName, args: list[Any], app: Celery) -> None:
 
 T = TypeVar("T")
 
-MOST_REFUSALS = 100  # with the default waits, 1 s to 60 s: 70 minutes, four times what the sweep needs
+MOST_REFUSALS = 100  # with the default waits, 1 s to 60 s: 70 minutes, four times the sweep's longest wait
 
 
 def read(
     task: Task[..., Any], name: TaskName, message: dict[str, Any], load: Callable[[Mapping[str, Any]], T]
 ) -> T | None:
-    """Parse the message; None when it was left to another worker, and the chain then stops here."""
+    """Parse the message; return None after deferring one of a newer schema to another worker: the chain stops here."""
     try:
         return load(message)
     except UnknownSchema as error:
         task.request.chain = None
-        _leave(name, message, error)
+        _defer_to_newer_worker(name, message, error)
         return None
 
 
-def _leave(name: TaskName, message: dict[str, Any], why: UnknownSchema) -> None:
+def _defer_to_newer_worker(name: TaskName, message: dict[str, Any], why: UnknownSchema) -> None:
     refusals = refusals_of(message) + 1
     if refusals > MOST_REFUSALS:
         log.error("%s: %s; refused %d times, dropped: the sweep feeds its row again", name, why, MOST_REFUSALS)
@@ -90,8 +94,8 @@ def _leave(name: TaskName, message: dict[str, Any], why: UnknownSchema) -> None:
     backoff = Backoff(rt.settings.delivery.retry_first_seconds, rt.settings.delivery.retry_longest_seconds)
     wait_seconds = backoff.wait_seconds(refusals)
     try:
-        later(rt.deferred, name, (refused(for_any_node(message)),), wait_seconds)
+        defer(rt.deferred, name, (with_refusal(for_any_node(message)),), wait_seconds)
     except Unavailable as error:
         msg = f"{name} goes back to its queue: {error}"
         raise Reject(msg, requeue=True) from error
-    log.warning("%s: %s; left to another worker in %.1f s", name, why, wait_seconds)
+    log.warning("%s: %s; another worker is asked in %.1f s", name, why, wait_seconds)

@@ -1,8 +1,8 @@
-"""The queue of a node whose GPU workers are gone: its messages go to whichever GPU worker is free.
+"""Rescue of messages in the queue of a node whose GPU workers are gone: they are sent to the shared GPU queue.
 
-They are sent anew and not moved: a message moved as it is still names its old queue, and would be given back to it
-when the worker that took it dies in turn. Each is acknowledged after it was sent, so a crash in between doubles it.
-What the dead worker itself held comes back to the queue later, when its leases lapse, and goes with the next round.
+They are sent as new messages and not moved: a moved message still names its old queue, and would go back there when its
+next worker dies. Each is acknowledged after it was sent, so a crash in between duplicates it. Messages that the dead
+worker itself held come back to the queue after their visibility timeout; the next rescue sends them.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def forsaken_queues(ledger: Ledger, silence_seconds: float) -> list[str]:
-    """Return the nodes' GPU queues that no living worker serves; none while nobody serves the shared one either."""
+def unserved_queues(ledger: Ledger, silence_seconds: float) -> list[str]:
+    """Return the nodes' GPU queues without a living worker; none while the shared queue has no living worker either."""
     served = {role for node in ledger.nodes(silence_seconds) for role in node.roles}
     if Queue.GPU.value not in served:
-        return []  # there they would only pile up: downloads pause while a node's own queue is full
+        return []  # downloads pause while a node's own queue is full; the shared queue has no such limit
     return [queue for queue in gpu_queues(ledger) if queue not in served]
 
 
-def drain(queue: str, app: Celery) -> int:
-    """Send what waits in ``queue`` to the shared GPU queue; return how many messages."""
+def send_to_shared_queue(queue: str, app: Celery) -> int:
+    """Send the messages that wait in ``queue`` to the shared GPU queue; return their number."""
     with app.connection_for_write() as connection, connection.channel() as channel:
         sent = 0
-        for message in _taken(app.amqp.queues[queue], waiting_messages(channel, [queue]), channel):
+        for message in _take(app.amqp.queues[queue], waiting_messages(channel, [queue]), channel):
             _send_again(message, app)
             message.ack()
             sent += 1
     return sent
 
 
-def _taken(queue: Any, most: int, channel: Any) -> Iterator[Any]:
-    """Take up to ``most`` messages: those that are put back meanwhile wait for the next round."""
+def _take(queue: Any, most: int, channel: Any) -> Iterator[Any]:
+    """Take up to ``most`` messages: those that arrive meanwhile wait for the next rescue."""
     bound = queue.bind(channel)
     for _ in range(most):
         message = bound.get(accept=["json"])

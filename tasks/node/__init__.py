@@ -1,1 +1,1 @@
-"""The processes of one machine: which ones, who restarts them, and the server they bring along."""
+"""The processes of one machine: their list, their supervisor, and the embedded broker."""

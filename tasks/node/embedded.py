@@ -1,6 +1,6 @@
-"""The newcomer's broker: a real Valkey server as our child, on a private unix socket, with its data on disk.
+"""The embedded broker: a real Valkey server as a child process, on a private unix socket, with its data on disk.
 
-Same protocol and same code as a Redis somewhere else; only the URL differs.
+Used when no broker is configured. Protocol and code are those of any other Redis; only the URL differs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import IO
 
 import redis
 
-from tasks.node.lifeline import tied
+from tasks.node.parent_death import ending_with_parent
 
 SOCKET_PATH_BYTES = 100
-"""Linux allows 107 bytes in a unix socket's address."""
+"""Longest path that is used for the socket; Linux allows 107 bytes in a unix socket's address."""
 SHORT_ROOT = Path("/tmp")  # noqa: S108 - short by design; the directory in it is private and its owner is checked
 URL_SAFE_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 LOG_TAIL_BYTES = 2000
 LOCK_WAIT_SECONDS = 2.0
-"""How long a start waits for a predecessor that is just ending."""
+"""Longest wait of a start for an earlier server that is just ending."""
 POLL_SECONDS = 0.02
 
 _CONFIG = """
@@ -56,7 +56,7 @@ def _private_short_directory(state_dir: Path) -> Path:
 
 
 def socket_path(state_dir: Path) -> Path:
-    """Return where the broker of ``state_dir`` listens: in it, unless its path is too long or unfit for a URL."""
+    """Return the broker's socket: in ``state_dir``, or in a short private directory when that path fits no URL."""
     state_dir = state_dir.resolve()
     path = state_dir / "broker.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES and URL_SAFE_PATH.fullmatch(str(path)):
@@ -65,12 +65,12 @@ def socket_path(state_dir: Path) -> Path:
 
 
 def broker_url(state_dir: Path) -> str:
-    """Return the broker's URL as kombu spells it. Needs no running server."""
+    """Return the broker's URL for kombu. Needs no running server."""
     return f"redis+socket://{socket_path(state_dir)}"
 
 
 def redis_url(state_dir: Path) -> str:
-    """Return the broker's URL as redis-py spells it. Needs no running server."""
+    """Return the broker's URL for redis-py. Needs no running server."""
     return f"unix://{socket_path(state_dir)}"
 
 
@@ -100,7 +100,7 @@ def _lock_holder(lock: IO[str]) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[str]]:
-    """Hold the lock that lives as long as the server: the server inherits the open file, we only pass it on."""
+    """Hold the lock of ``path``; the server inherits the open file, so the lock lasts as long as the server."""
     with path.open("a+", encoding="ascii") as lock:
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         while True:
@@ -132,13 +132,13 @@ def _launch(directory: Path, socket: Path, lock: IO[str]) -> subprocess.Popen[by
     )
     with logfile.open("ab") as log:
         server = subprocess.Popen(
-            tied([str(_binary()), str(config)]),
+            ending_with_parent([str(_binary()), str(config)]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=directory,
             pass_fds=(lock.fileno(),),
-            start_new_session=True,  # a terminal's Ctrl-C must reach the workers first
+            start_new_session=True,  # a terminal's Ctrl-C must end the workers first
         )
     lock.truncate(0)
     lock.write(f"{server.pid}\n")
@@ -157,8 +157,8 @@ class EmbeddedBroker:
     def start(cls, state_dir: Path, *, timeout_seconds: float = 30.0) -> EmbeddedBroker:
         """Start the server and return once it answers.
 
-        BrokerError names the pid of a server that already serves ``state_dir``, or shows the end of the log of one
-        that does not come up.
+        Raises BrokerError with the pid of a server that already serves ``state_dir``, or with the end of the log of a
+        server that does not start.
         """
         state_dir = state_dir.resolve()
         directory, socket = state_dir / "broker", socket_path(state_dir)
@@ -181,20 +181,20 @@ class EmbeddedBroker:
 
     @property
     def broker_url(self) -> str:
-        """The URL as kombu spells it."""
+        """The URL for kombu."""
         return broker_url(self.state_dir)
 
     @property
     def redis_url(self) -> str:
-        """The URL as redis-py spells it."""
+        """The URL for redis-py."""
         return redis_url(self.state_dir)
 
     def is_running(self) -> bool:
-        """Say whether the server's process lives."""
+        """Return whether the server's process runs."""
         return self.server.poll() is None
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
-        """Let the server write its data and end; kill it if it has not after ``timeout_seconds``."""
+        """Let the server write its data and end; kill it after ``timeout_seconds``."""
         self.server.terminate()
         try:
             self.server.wait(timeout_seconds)
@@ -202,7 +202,7 @@ class EmbeddedBroker:
             self.server.kill()
             self.server.wait()
         short = _private_short_directory(self.state_dir)
-        with suppress(OSError):  # there only for long paths; another start may be using it again
+        with suppress(OSError):  # exists only for long paths; another start may already use it
             short.rmdir()
 
     def _wait_until_ready(self, timeout_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The processes of one node, as data: which queues each consumes, and how many threads it has."""
+"""The processes of one node as data: command line, queues and threads of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TAMIS = (sys.executable, "-P", "-m", "tasks")  # -P: a tasks.py in the working d
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """One process that `tamis up` keeps alive."""
+    """A process that `tamis up` keeps alive."""
 
     name: str
     argv: tuple[str, ...]
@@ -30,19 +30,19 @@ def node_processes(settings: Settings, gpus: list[str]) -> list[ProcessSpec]:
     results = _worker(settings, "results", [Queue.RESULTS.value, Queue.CONTROL.value], 4, shared)
     inference = inference or [_gpu_worker(settings, 0, shared)]
     ports = _metrics_ports([io, results, *inference], settings.telemetry.metrics_port)
-    workers = [replace(one, variables=one.variables | ports.get(one.name, {})) for one in (io, *inference, results)]
+    workers = [replace(spec, variables=spec.variables | ports.get(spec.name, {})) for spec in (io, *inference, results)]
     return [*workers, _beat(settings, shared)]
 
 
 def _metrics_ports(workers: list[ProcessSpec], first_port: int | None) -> dict[str, dict[str, str]]:
-    """Worker -> its own metrics port: io the first, results the next, then the inference workers."""
+    """Return each worker's metrics port by name: io the first port, results the next, then the inference workers."""
     if first_port is None:
         return {}
-    return {one.name: {"TAMIS_METRICS_PORT": str(port)} for port, one in enumerate(workers, first_port)}
+    return {spec.name: {"TAMIS_METRICS_PORT": str(port)} for port, spec in enumerate(workers, first_port)}
 
 
 def visible_gpus() -> list[str]:
-    """Return the indices of the machine's NVIDIA GPUs; empty without a driver. nvidia-smi answers sooner than torch."""
+    """Return the indices of the machine's NVIDIA GPUs; empty without a driver. nvidia-smi is quicker than torch."""
     if shutil.which("nvidia-smi") is None:
         return []
     answer = subprocess.run(
@@ -56,7 +56,7 @@ def visible_gpus() -> list[str]:
 
 
 def _gpu_worker(settings: Settings, index: int, variables: dict[str, str]) -> ProcessSpec:
-    queues = [gpu_queue(settings.node.name), Queue.GPU.value]  # by turns: a node that is never idle serves both
+    queues = [gpu_queue(settings.node.name), Queue.GPU.value]  # taken from in turn, so a busy node serves both
     return _worker(settings, f"gpu{index}", queues, settings.flow.max_videos, variables)
 
 

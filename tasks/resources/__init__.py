@@ -1,1 +1,1 @@
-"""What a process opens by the settings: ledger, tables, stores, weights, models."""
+"""Resources that a process opens by the settings: ledger, tables, stores, weights, models."""

@@ -1,4 +1,4 @@
-"""Which keys to Alibaba Cloud the settings name. OSS and MaxCompute take the same."""
+"""Alibaba Cloud credentials from the settings. OSS and MaxCompute use the same."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ WAYS = (
 
 
 def aliyun_credentials(settings: Settings) -> CredentialProvider:
-    """Open the one way to keys that is set; ``UsageError`` when there is none, or several, or it leads nowhere.
+    """Return the provider that is set; ``UsageError`` when none or several are set, or its file cannot be used.
 
-    Files are read once at once, so that a mistake in them shows at start; a RAM role is asked at first use.
+    Files are read here once, so that a mistake in them is reported at start; a RAM role is asked at first use.
     """
     ways = _ways(settings)
     if len(ways) != 1:

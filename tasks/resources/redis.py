@@ -1,4 +1,4 @@
-"""Redis clients for the ledger, from the settings. The broker's own connections are kombu's."""
+"""Redis clients for the ledger, from the settings. kombu makes the broker's connections."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tasks.settings import Settings
 LONGEST_PAUSE_SECONDS = 0.5  # between attempts to reach the ledger
 
 WORKER_PATIENCE_SECONDS = 600.0
-"""A worker without its ledger can only wait: what it gives up on comes back later, and costs its row an attempt."""
+"""Patience of a worker's ledger client: a worker that gives up returns its message, which costs the row an attempt."""
 
 
 def ledger_url(settings: Settings) -> str:
-    """Return the ledger's redis-py URL: its own setting, else a broker that is a Redis, else the embedded server."""
+    """Return the ledger's redis-py URL: its own setting, else the broker if it is a Redis, else the embedded server."""
     secret = settings.broker.ledger_url or (None if settings.broker.is_rabbitmq else settings.broker.url)
     if secret is None:
         return embedded_redis_url(settings.node.state_dir)
@@ -25,9 +25,9 @@ def ledger_url(settings: Settings) -> str:
 
 
 def ledger_client(settings: Settings, *, patience_seconds: float = 3.0) -> redis.Redis:
-    """Return a client; it connects at its first command, and pools connections for the process's threads.
+    """Return a client that connects at its first command and shares connections between the process's threads.
 
-    A command waits for a server that refuses connections (one that restarts, say) for about ``patience_seconds``.
+    A command waits about ``patience_seconds`` for a server that refuses connections, such as one that restarts.
     """
     url = ledger_url(settings)
     over_tcp = {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}

@@ -1,4 +1,4 @@
-"""What one worker process owns: the ledger, the spool, the tiers, the tables, and (GPU workers only) warm models."""
+"""The resources of one worker process: ledger, spool, tiers, tables and, in GPU workers, warm models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.queues import Queue, is_gpu_queue
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.resources.stores import open_tiers
 from tasks.resources.tables import open_input, open_output
-from tasks.resources.weights import bring_weights
+from tasks.resources.weights import fetch_weights
 from tasks.settings import Settings, decoder_environ
 
 if TYPE_CHECKING:  # only GPU workers pay for torch
@@ -36,19 +36,19 @@ log = logging.getLogger(__name__)
 
 
 class UnknownRun(Transient):
-    """The ledger does not know the run: it was wiped. Submitting the run again completes it."""
+    """The ledger does not know the run: it was emptied. Submitting the run again completes it."""
 
     code = "unknown_run"
 
 
 class WrongManifest(Transient):
-    """This worker holds another manifest than the run asks for; a worker that holds it will take the row."""
+    """This worker holds another manifest than the run needs; the row waits for a worker with the right one."""
 
     code = "wrong_manifest"
 
 
 class MeanCost:
-    """Running mean of seconds per video; safe to share between threads."""
+    """Mean of seconds per video so far; safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,7 +64,7 @@ class MeanCost:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What a GPU worker has warm."""
+    """Manifest, decoder and models of a GPU worker, warm."""
 
     manifest: Manifest
     decoder: DecoderPool
@@ -72,23 +72,23 @@ class Judging:
     mean_cost: MeanCost = field(default_factory=MeanCost)
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
-        """Decode, find boxes, score every clip of the video or of its crop, and give the verdict.
+        """Decode the video, find boxes, score every clip of the video or of its crop, and return the verdict.
 
-        The caller closes its crop.
+        The caller closes the verdict's crop.
         """
         from inference.judge import judge_video
 
         return judge_video(path, frozenset(switches), self.manifest, self.decoder, self.models)
 
     def close(self) -> None:
-        """End the decoder children and free the models."""
+        """End the decoder processes and free the models."""
         self.decoder.close()
         self.models.close()
 
 
 @dataclass(slots=True)
 class Runtime:
-    """One process's open resources. Tables are opened at first use and shared by the process's threads."""
+    """Open resources of a worker process. Tables are opened at first use and shared by the process's threads."""
 
     settings: Settings
     ledger: Ledger
@@ -96,7 +96,7 @@ class Runtime:
     spool: Spool
     tiers: Tiers | None = None  # io and GPU workers only
     judging: Judging | None = None
-    worker: str = field(default_factory=lambda: secrets.token_hex(6))  # this process, and no other ever
+    worker: str = field(default_factory=lambda: secrets.token_hex(6))  # unique to this process
     open_input: Callable[[str], InputTable] = open_input
     open_output: Callable[[str], OutputTable] = open_output
     _runs: dict[str, Run] = field(default_factory=dict)
@@ -105,10 +105,10 @@ class Runtime:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, run_id: str) -> Run:
-        """Return the run; what a run is never changes, so one look a process suffices."""
+        """Return the run; a run's parameters never change, so it is read once per process."""
         found = self._runs.get(run_id) or self.ledger.run(run_id)
         if found is None:
-            msg = f"run {run_id} is not in the ledger: submit it again to go on"
+            msg = f"run {run_id} is not in the ledger: submit it again to continue"
             raise UnknownRun(msg)
         self._runs[run_id] = found
         return found
@@ -130,16 +130,16 @@ class Runtime:
             return self._outputs[run.spec.outputs]
 
     def judging_for(self, run_id: str) -> Judging:
-        """Return the warm models, if they are those that the run asks for."""
+        """Return the warm models; ``WrongManifest`` when the run needs others."""
         spec = self.run(run_id).spec
         if self.judging is None:
             msg = "this worker consumes no GPU queue, so it has no models: start it with -Q gpu"
             raise WrongManifest(msg)
         if self.judging.manifest.digest != spec.manifest_digest:
             msg = (
-                f"run {run_id} wants manifest {spec.manifest} ({spec.manifest_digest[:12]}), this worker holds "
+                f"run {run_id} needs manifest {spec.manifest} ({spec.manifest_digest[:12]}), this worker holds "
                 f"{self.judging.manifest.name} ({self.judging.manifest.digest[:12]}): "
-                "set TAMIS_MANIFEST alike everywhere"
+                "set TAMIS_MANIFEST to the same file on every node"
             )
             raise WrongManifest(msg)
         return self.judging
@@ -155,7 +155,7 @@ class Runtime:
 
 
 def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
-    """Open what a worker of these queues needs; models are loaded and warmed only for GPU queues."""
+    """Open the resources that a worker of these queues needs; models are loaded only for GPU queues."""
     names = set(queues)
     needs_models = any(is_gpu_queue(queue) for queue in names)
     client = ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
@@ -171,8 +171,8 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     )
 
 
-def reclaim_quietly(rt: Runtime) -> None:
-    """Drop what was left behind in the spool; a spool or ledger that is away is asked again at the next tick."""
+def reclaim_or_log(rt: Runtime) -> None:
+    """Remove leftovers from the spool; log when spool or ledger cannot be reached: the next tick tries again."""
     try:
         ended, dropped = _end_idle_leases(rt), rt.spool.reclaim()
     except Unavailable as error:
@@ -183,9 +183,9 @@ def reclaim_quietly(rt: Runtime) -> None:
 
 
 def _end_idle_leases(rt: Runtime) -> int:
-    """End the leases of rows that need no work any more; return of how many.
+    """End the leases of rows that have their result; return the number of rows.
 
-    A killed process releases nothing, and when its row is then judged on another node nobody here ever would.
+    A killed process releases nothing, and its row may then be judged on another node.
     """
     idle = [holder for holder in rt.spool.holders() if rt.ledger.is_recorded(*row_of(holder))]
     for holder in idle:
@@ -194,12 +194,12 @@ def _end_idle_leases(rt: Runtime) -> int:
 
 
 def open_judging(settings: Settings) -> Judging:
-    """Load and warm the manifest's models, and get the decoder ready."""
+    """Load and warm the manifest's models, and start the decoder."""
     from inference.decode import DecoderPool
     from inference.manifest import load_manifest
     from inference.models.build import open_models
 
-    manifest = bring_weights(load_manifest(settings.models.manifest), settings)
+    manifest = fetch_weights(load_manifest(settings.models.manifest), settings)
     clock = time.perf_counter()
     models = open_models(manifest, device=settings.models.device, threads=settings.models.threads)
     models.warm_up()
@@ -221,11 +221,11 @@ def open_judging(settings: Settings) -> Judging:
 _current: Runtime | None = None
 
 opener: Callable[[Settings, Iterable[str]], Runtime] = open_runtime
-"""How workers of this process open their runtime; the fault drill puts a lighter one here."""
+"""Function that opens the runtime of this process's worker; the fault drill sets another one without models."""
 
 
 def current() -> Runtime:
-    """Return this worker process's runtime; the worker's warm-up step has set it."""
+    """Return this worker process's runtime, which the worker's warm-up step has set."""
     if _current is None:
         msg = "no runtime is open: tasks run in a worker started by `tamis worker` or `tamis up`"
         raise RuntimeError(msg)

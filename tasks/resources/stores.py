@@ -1,4 +1,4 @@
-"""The storage tiers and the object store, as the settings have them: CPFS, then Alluxio, then OSS or a directory."""
+"""Storage tiers and object store from the settings: CPFS, then Alluxio, then OSS or a directory."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def open_tiers(settings: Settings) -> Tiers:
 
 
 def tier_places(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Where each tier is, and what to do when it does not answer, by name."""
+    """Return by tier name its address, and the remedy when it does not answer."""
     origin = settings.oss.endpoint or str(settings.tiers.object_root)
     origin_remedy = (
-        f"check that {origin} can be reached from here, its keys, and that TAMIS_OSS_BUCKETS names buckets of yours"
+        f"check that {origin} can be reached from here, its keys, and that TAMIS_OSS_BUCKETS names your buckets"
         if settings.oss.endpoint
         else f"mount {origin} or make it readable"
     )
@@ -44,7 +44,7 @@ def tier_places(settings: Settings) -> dict[str, tuple[str, str]]:
     alluxio_remedy = f"start Alluxio's worker at {alluxio}" if settings.tiers.alluxio_url else f"mount {alluxio} again"
     return {
         "cpfs": (str(settings.tiers.cpfs_root), f"mount {settings.tiers.cpfs_root} or make it readable"),
-        "alluxio": (alluxio, f"{alluxio_remedy}, or unset the tier: videos are then fetched from the next one"),
+        "alluxio": (alluxio, f"{alluxio_remedy}, or unset the tier: videos then come from the next one"),
         "oss": (origin, origin_remedy),
     }
 
@@ -99,7 +99,7 @@ def _limits(settings: Settings, silence_seconds: float, total_seconds: float) ->
 
 
 _NAMED_REGION = re.compile(r"https?://(?:s3\.)?oss-([a-z]{2}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
-_SHARE = 0.9  # of the time a read is given; what is given up by itself says why
+_SHARE = 0.9  # of a read's time limit: the client gives up before the limit, with its own reason
 
 
 def open_origin(settings: Settings) -> ObjectStore | None:

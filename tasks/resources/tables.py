@@ -1,4 +1,4 @@
-"""Tables as the settings say they are reached. Everybody in a process shares one connection to MaxCompute."""
+"""Tables, opened by the settings. A process has one connection to MaxCompute."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NO_ENDPOINT = (
 
 
 def open_input(url: str, settings: Settings | None = None) -> InputTable:
-    """Open one partition for reading, by these settings or the process's."""
+    """Open one partition for reading, with ``settings`` or else those of the process."""
     return opening.open_input(url, _connection(url, settings))
 
 
 def open_output(url: str, settings: Settings | None = None) -> OutputTable:
-    """Address one partition for writing, by these settings or the process's."""
+    """Open one partition for writing, with ``settings`` or else those of the process."""
     return opening.open_output(url, _connection(url, settings))
 
 
@@ -36,9 +36,9 @@ def _connection(url: str, settings: Settings | None) -> OdpsConnection | None:
     return odps_connection(settings or process_settings.current()) if parsed.scheme == "odps" else None
 
 
-@lru_cache(maxsize=4)  # settings do not change; what is cached holds no connection yet
+@lru_cache(maxsize=4)  # settings do not change; the cached object opens no connection by itself
 def odps_connection(settings: Settings) -> OdpsConnection:
-    """The MaxCompute service that the settings name; ``UsageError`` when they name none, or no credentials."""
+    """Return the MaxCompute service of the settings; ``UsageError`` without an endpoint or credentials."""
     if settings.odps.endpoint is None:
         raise UsageError(NO_ENDPOINT)
     return OdpsConnection(

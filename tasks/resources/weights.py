@@ -1,4 +1,4 @@
-"""Weights that a manifest names in the object store: brought to this node before models open, looked at by doctor."""
+"""Weights that a manifest names in the object store: downloaded before models open, checked by doctor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIB = 1024**2
 
 @dataclass(frozen=True, slots=True)
 class WeightsStatus:
-    """What stands on this node of the weights that one manifest entry names."""
+    """State on this node of the weights of one manifest entry."""
 
     entry: str  # as in heads.vfx
     is_well: bool
@@ -31,44 +31,44 @@ class WeightsStatus:
     remedy: str = ""
 
 
-def bring_weights(manifest: Manifest, settings: Settings) -> Manifest:
-    """Download what is missing on this node, and return the manifest that knows where it lies; its digest is the same.
+def fetch_weights(manifest: Manifest, settings: Settings) -> Manifest:
+    """Download missing weights, and return the manifest with their local paths; its digest stays the same.
 
-    Raises what ``WeightsStore.ensure`` raises, and ``UsageError`` when the origin cannot be read in parts.
+    Raises the errors of ``WeightsStore.ensure``, and ``UsageError`` when the origin cannot be read in parts.
     """
     if not manifest.remote_weights:
         return manifest
     store = open_weights(settings, open_tiers(settings).origin)
     return manifest.with_local(
-        {one.weights: store.ensure(_checkpoint(one, settings)) for one in manifest.remote_weights}
+        {entry.weights: store.ensure(_checkpoint(entry, settings)) for entry in manifest.remote_weights}
     )
 
 
 def open_weights(settings: Settings, origin: ObjectStore) -> WeightsStore:
-    """This node's weights directory; what it lacks comes from where videos come from."""
+    """Return the store of this node's weights directory; missing files come from the videos' object store."""
     if not isinstance(origin, RangedStore):
         raise UsageError(
-            f"weights cannot be read from a {type(origin).__name__}: let OSS or a directory be the last tier"
+            f"weights cannot be read from a {type(origin).__name__}: set TAMIS_OSS_ENDPOINT or TAMIS_OBJECT_ROOT"
         )
     plan = DownloadPlan(parallel_parts=settings.weights.max_parts)
     return WeightsStore(settings.weights_root, origin, plan, patience_seconds=settings.weights.timeout_seconds)
 
 
-def look_at_weights(manifest: Manifest, settings: Settings) -> Iterator[WeightsStatus]:
-    """One status per entry whose weights are files; nothing is downloaded and nothing digested."""
+def weights_statuses(manifest: Manifest, settings: Settings) -> Iterator[WeightsStatus]:
+    """Yield one status per entry whose weights are files, without a download or a digest."""
     origin = open_tiers(settings).origin if manifest.remote_weights else None
     for entry in manifest.spec.weights_entries:
         if is_remote(entry.weights) and origin is not None:
-            yield _look_at_remote(entry, origin, settings)
+            yield _check_remote(entry, origin, settings)
         elif (path := manifest.weights_path(entry.weights)) is not None:  # else seeded
-            yield _look_at_path(entry, path)
+            yield _check_path(entry, path)
 
 
 def _checkpoint(entry: WeightsEntry, settings: Settings) -> Checkpoint:
     return read_reference(entry.weights, entry.sha256, allowed_buckets=settings.weights.buckets)
 
 
-def _look_at_path(entry: WeightsEntry, path: Path) -> WeightsStatus:
+def _check_path(entry: WeightsEntry, path: Path) -> WeightsStatus:
     pinned = "pinned" if entry.sha256 else "not pinned"
     return WeightsStatus(
         entry.name,
@@ -78,7 +78,7 @@ def _look_at_path(entry: WeightsEntry, path: Path) -> WeightsStatus:
     )
 
 
-def _look_at_remote(entry: WeightsEntry, origin: ObjectStore, settings: Settings) -> WeightsStatus:
+def _check_remote(entry: WeightsEntry, origin: ObjectStore, settings: Settings) -> WeightsStatus:
     try:
         store = open_weights(settings, origin)
         found = [_describe(file, store, origin) for file in _checkpoint(entry, settings).files]

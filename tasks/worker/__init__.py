@@ -1,4 +1,4 @@
-"""What turns a Celery worker into one of ours: bootsteps, one concern per module; ``install(app, …)`` adds them."""
+"""Bootsteps of tamis's Celery workers, one concern per module; ``install(app, …)`` adds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corrections of what Celery does wrong here: a heartbeat that blocks the event loop, messages that end the worker."""
+"""Corrections of two faults of Celery: event heartbeats that block the loop, malformed messages that end the worker."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
 
 
-class UnhurriedHeart(bootsteps.StartStopStep):
-    """Sends this connection's heartbeats without retries."""
+class NonBlockingHeartbeat(bootsteps.StartStopStep):
+    """Sends Celery's event heartbeats without retries: a retry would block the event loop."""
 
     requires = ("celery.worker.consumer.heart:Heart",)
 
     def start(self, parent: Any) -> None:
-        """Put our sending in the place of Celery's. ``_send`` is private to Celery (covered by tests)."""
+        """Replace Celery's function that sends heartbeats. ``_send`` is private to Celery (covered by tests)."""
         heart = parent.heart
         if heart is None:  # --without-heartbeat
             return
@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
 
 
-class Senseless(bootsteps.StartStopStep):
-    """Stands between the transport and Celery's own reader of messages. On RabbitMQ what it drops is a dead letter."""
+class DropMalformed(bootsteps.StartStopStep):
+    """Drops messages that Celery cannot parse and that would end the worker. On RabbitMQ they become dead letters."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, parent: Any) -> None:
-        """At every connect: Celery's loop asks for the reader right after."""
+        """Wrap Celery's message handler; runs at every connect, before Celery's loop asks for the handler."""
         make: Callable[[Consumer], Callable[[Any], Any]] = type(parent).create_task_handler
         parent.create_task_handler = lambda: _dropping(parent, make(parent))
 
@@ -52,7 +52,7 @@ def _dropping(consumer: Any, read: Callable[[Any], Any]) -> Callable[[Any], Any]
         except MALFORMED as error:
             if isinstance(error, consumer.connection_errors):
                 raise
-            logger.exception("dropped a message that is no task; its headers: %.500r", message.headers)
+            logger.exception("dropped a message that is not a task; its headers: %.500r", message.headers)
             return message.reject_log_error(logger, consumer.connection_errors)
 
     return read_or_drop

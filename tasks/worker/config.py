@@ -1,4 +1,4 @@
-"""What the worker's bootsteps are told, and what they tell each other."""
+"""Configuration of the worker's bootsteps, and the state that they share."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 class WorkerConfig:
     """Limits and hooks of one worker process.
 
-    ``hard_deadline_seconds`` maps any task name to the seconds after which it counts as hung.
+    A task that runs for ``hard_deadline_seconds`` counts as hung.
     ``open_runtime`` gets the names of the consumed queues and runs before the first message is taken;
     ``close_runtime`` runs once after the last task, also when opening failed.
-    ``is_room`` is asked about four times a second on the event loop, so it must answer at once.
-    ``collectors`` gets the names of the consumed queues; what it returns is served at ``metrics_address``.
+    ``has_room`` is called about four times a second on the event loop, so it must return at once.
+    ``collectors`` gets the names of the consumed queues; its collectors are served at ``metrics_address``.
     """
 
     visibility_timeout_seconds: float
-    hard_deadline_seconds: Callable[[str], float]
+    hard_deadline_seconds: float
     open_runtime: Callable[[frozenset[str]], None] | None = None
     close_runtime: Callable[[], None] | None = None
-    is_room: Callable[[], bool] | None = None
+    has_room: Callable[[], bool] | None = None
     gated_queues: frozenset[str] = frozenset()
     health_file: Path | None = None
     metrics_address: tuple[str, int] | None = None
@@ -47,14 +47,14 @@ class WorkerConfig:
 
 @dataclass
 class Wiring:
-    """One app's configuration, made on first use, and the state its bootsteps share."""
+    """Configuration of an app, made at first use, and the state that its bootsteps share."""
 
     make_config: Callable[[], WorkerConfig]
     pulse: Pulse = field(default_factory=Pulse)
 
     @cached_property
     def config(self) -> WorkerConfig:
-        """The configuration; only a worker process asks for it."""
+        """The configuration; read only in a worker process."""
         return self.make_config()
 
 
@@ -62,12 +62,12 @@ _wirings: WeakKeyDictionary[Celery, Wiring] = WeakKeyDictionary()
 
 
 def wire(app: Celery, make_config: Callable[[], WorkerConfig]) -> None:
-    """Remember how to configure the workers of ``app``."""
+    """Store the function that configures the workers of ``app``."""
     _wirings[app] = Wiring(make_config)
 
 
 def wiring_of(app: Celery) -> Wiring:
-    """Return what ``install`` was given for ``app``. KeyError if it was never called."""
+    """Return configuration and state of ``app``; KeyError if ``install`` was never called for it."""
     return _wirings[app]
 
 
@@ -75,19 +75,19 @@ WORKER_STEPS = (
     "tasks.worker.stop:Drain",
     "tasks.worker.exposition:Exposition",
     "tasks.worker.warmup:WarmUp",
-    "tasks.worker.redis_leases:LeaseRenewer",
+    "tasks.worker.redis_visibility:VisibilityRenewer",
     "tasks.worker.watchdog:Watchdog",
     "tasks.worker.stall:StallDetector",
-    "tasks.worker.health:Heartbeat",
+    "tasks.worker.health:HealthFile",
     "tasks.worker.rabbitmq:DrainHeartbeat",
 )
 CONSUMER_STEPS = (
-    "tasks.worker.redis_leases:Handover",
+    "tasks.worker.redis_visibility:Handover",
     "tasks.worker.intake:Gate",
     "tasks.worker.intake:Cordon",
     "tasks.worker.health:PulseKeeper",
-    "tasks.worker.celery_fixes:UnhurriedHeart",
-    "tasks.worker.celery_fixes:Senseless",
+    "tasks.worker.celery_fixes:NonBlockingHeartbeat",
+    "tasks.worker.celery_fixes:DropMalformed",
     "tasks.worker.rabbitmq:DeadLetters",
     "tasks.worker.rabbitmq:NoDelayedDelivery",
 )
@@ -96,8 +96,8 @@ CONSUMER_STEPS = (
 def install(app: Celery, config_factory: Callable[[], WorkerConfig]) -> None:
     """Add the worker's bootsteps to ``app``.
 
-    ``config_factory`` is called once, in a worker process only; beat, clients and commands never call it, nor
-    import the steps: they are named as strings.
+    ``config_factory`` is called once, in a worker process only. Beat, clients and commands neither call it nor import
+    the steps, which are named as strings.
     """
     wire(app, config_factory)
     app.steps["worker"].update(WORKER_STEPS)

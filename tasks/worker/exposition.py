@@ -1,6 +1,6 @@
 """The worker's own HTTP port: ``/metrics`` for Prometheus, ``/livez`` and ``/readyz`` for probes.
 
-It answers without authentication, so it is bound to loopback unless the settings say otherwise.
+It answers without authentication, so it listens on loopback unless the settings say otherwise.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def is_ready(pulse: Pulse) -> bool:
-    """Say whether the models are warm and messages are taken; a closed gate is back-pressure, not unreadiness."""
+    """Return whether the worker is warm and takes messages; a closed gate is back-pressure and counts as ready."""
     return pulse.phase is Phase.CONSUMING and not pulse.is_cordoned and is_live(pulse)
 
 
 def application(metrics: Wsgi, pulse: Pulse) -> Wsgi:
-    """Serve the metrics beside the two probes."""
+    """Return a WSGI application that serves the metrics and the two probes."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
@@ -63,27 +63,27 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class names it so
-        """A line for each scrape would bury the log."""
+        """Log nothing: a line per scrape would fill the log."""
 
 
 def _register(collectors: Iterable[Any]) -> None:
     for collector in collectors:
         REGISTRY.register(collector)
-    ProcessCollector(registry=REGISTRY)  # these two register themselves
+    ProcessCollector(registry=REGISTRY)  # the two standard collectors register themselves
     PlatformCollector(registry=REGISTRY)
 
 
 class Exposition(bootsteps.StartStopStep):
-    """Serves from before the warm-up, so that a probe learns that the worker lives and is not ready yet."""
+    """Serves from before the warm-up on: probes see a worker that lives and is not ready yet."""
 
     requires = ("tasks.worker.stop:Drain",)
 
     def include_if(self, parent: WorkController) -> bool:
-        """Only where a port is configured."""
+        """Return whether a port is configured."""
         return wiring_of(parent.app).config.metrics_address is not None
 
     def start(self, parent: WorkController) -> None:
-        """Bind the port. One that is taken is logged: a worker that works is worth more than its metrics."""
+        """Bind the port. A port that is in use is only logged: the worker can work without its metrics."""
         wiring = wiring_of(parent.app)
         host, port = wiring.config.metrics_address or ("", 0)
         _register(self._collectors(parent))

@@ -1,7 +1,8 @@
-"""The heartbeat file: fresh while the process does its work, stale when its event loop hangs.
+"""Liveness of a worker: its health file for probes, and its presence in the ledger for the fleet.
 
-A probe compares the file's age with a limit (60 s is ample); it opens no connection and asks no broker. The file
-stays fresh without a broker connection and during a drain: restarting the worker would help neither.
+The health file is fresh while the process works, and stale when its event loop hangs. A probe compares the file's age
+with a limit (60 s is ample), without any connection. The file stays fresh without a broker connection and during a
+drain, because a restart would help in neither case.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
 
+from storage.errors import Unavailable
+from storage.ledger import Ledger
+from tasks.settings import Settings
 from tasks.telemetry.pulse import Phase, Pulse
 from tasks.worker.config import wiring_of
 from tasks.worker.ticker import start_ticker
@@ -26,20 +32,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS = 1.0
-LOOP_SECONDS = 0.5
-LOOP_LIMIT_SECONDS = 10.0
-"""An event loop that has not turned for so long is not live."""
+FILE_SECONDS = 1.0  # between writes of the health file
+LOOP_SECONDS = 0.5  # between notes of the event loop
+LOOP_LIMIT_SECONDS = 10.0  # without such a note, the event loop hangs
+REPORTS_PER_SILENCE = 6  # presence reports per ``node_silence_seconds``
 
 
 def is_live(pulse: Pulse) -> bool:
-    """Say whether the event loop turns; where none runs by design, the process counts as live."""
+    """Return whether the event loop runs; in phases without an event loop the process counts as live."""
     return pulse.phase is not Phase.CONSUMING or time.monotonic() - pulse.looped_at < LOOP_LIMIT_SECONDS
 
 
-def write_heartbeat(path: Path, pulse: Pulse, queues: frozenset[str]) -> None:
-    """Replace the heartbeat file in one step."""
-    beat = {
+def write_health_file(path: Path, pulse: Pulse, queues: frozenset[str]) -> None:
+    """Replace the health file atomically."""
+    status = {
         "pid": os.getpid(),
         "queues": sorted(queues),
         "phase": pulse.phase.value,
@@ -48,17 +54,17 @@ def write_heartbeat(path: Path, pulse: Pulse, queues: frozenset[str]) -> None:
         "written_at": datetime.now(UTC).isoformat(),
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(beat) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(status) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-class Heartbeat(bootsteps.StartStopStep):
+class HealthFile(bootsteps.StartStopStep):
     """Writes the file every second from the end of the warm-up, and removes it at a clean end."""
 
     requires = ("tasks.worker.warmup:WarmUp",)
 
     def include_if(self, parent: WorkController) -> bool:
-        """Only where a file is configured."""
+        """Return whether a file is configured."""
         return wiring_of(parent.app).config.health_file is not None
 
     def start(self, parent: WorkController) -> None:
@@ -73,11 +79,11 @@ class Heartbeat(bootsteps.StartStopStep):
             if not is_live(wiring.pulse):
                 return
             try:
-                write_heartbeat(path, wiring.pulse, consumed_queues(parent))
+                write_health_file(path, wiring.pulse, consumed_queues(parent))
             except OSError as error:  # a full disk must not end a worker that works
-                logger.error("the heartbeat file cannot be written: %s", error)  # noqa: TRY400 - the reason is enough
+                logger.error("the health file cannot be written: %s", error)  # noqa: TRY400 - the reason is enough
 
-        stopped = start_ticker("heartbeat", BEAT_SECONDS, tick)
+        stopped = start_ticker("health", FILE_SECONDS, tick)
 
         def on_shutdown(**_: object) -> None:
             stopped.set()
@@ -87,7 +93,7 @@ class Heartbeat(bootsteps.StartStopStep):
 
 
 class PulseKeeper(bootsteps.StartStopStep):
-    """Keeps the pulse on the event loop: which phase, when it last turned, when it last received a task."""
+    """Notes on the event loop the worker's phase, and the times of its last turn and its last message."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -98,14 +104,14 @@ class PulseKeeper(bootsteps.StartStopStep):
         signals.task_received.connect(self._on_received, weak=False)
 
     def start(self, parent: Any) -> None:
-        """A connection is there and consuming begins."""
+        """Note that the worker is connected and begins to consume."""
         self._turn()
         if self.pulse.phase is not Phase.DRAINING:
             self.pulse.phase = Phase.CONSUMING
         self.timer_entry = parent.timer.call_repeatedly(LOOP_SECONDS, self._turn)
 
     def stop(self, parent: Any) -> None:
-        """The connection is lost, or the worker stops."""
+        """Note that the connection is lost, or that the worker stops."""
         goes_on = parent.blueprint.state == bootsteps.RUN  # type: ignore[attr-defined]  # celery-types omits it
         is_draining = self.pulse.phase is Phase.DRAINING or not goes_on
         self.pulse.phase = Phase.DRAINING if is_draining else Phase.CONNECTING
@@ -118,3 +124,32 @@ class PulseKeeper(bootsteps.StartStopStep):
     def _on_received(self, **_: object) -> None:
         self.pulse.received_at = time.monotonic()
         self.pulse.last_task_at = datetime.now(UTC)
+
+
+# ── presence in the ledger ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def start_presence_reports(
+    ledger: Ledger,
+    settings: Settings,
+    queues: Iterable[str],
+    *,
+    worker: str,
+    is_serving: Callable[[], bool] = lambda: True,
+) -> threading.Event:
+    """Report the worker and its queues to the ledger now and every few seconds, until the returned event is set.
+
+    A worker that is not serving reports itself but not its queues: they count as unserved, its attempts as in progress.
+    """
+    roles = frozenset(queues)
+
+    def report() -> None:
+        try:
+            ledger.beat_worker(worker)
+            if is_serving():
+                ledger.beat_node(settings.node.name, roles)
+        except Unavailable as error:
+            logger.warning("node %s could not report to the ledger: %s", settings.node.name, error)
+
+    report()
+    return start_ticker("presence", settings.delivery.node_silence_seconds / REPORTS_PER_SILENCE, report)

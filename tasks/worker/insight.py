@@ -1,4 +1,4 @@
-"""``tamis inspect pool``: what a worker has warm, and how busy it is."""
+"""``tamis inspect pool``: a worker's models and their load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @inspect_command()
 def pool(state: Any) -> dict[str, Any]:
-    """Models, digests, instances, batch fill, device memory, spool, tiers, decoder children."""
+    """Models, digests, instances, batch fill, device memory, spool, tiers, decoder processes."""
     from tasks.resources import runtime
 
     pulse = wiring_of(state.app).pulse

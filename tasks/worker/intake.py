@@ -1,7 +1,7 @@
-"""When a worker takes messages: the gate of back-pressure, and the operator's drain.
+"""Control of a worker's message intake: the back-pressure gate, and the operator's cordon (``tamis control drain``).
 
-While a gate is closed the worker stops consuming; nothing is blocked and nothing is dropped. The process stays warm and
-reachable.
+While gate or cordon is closed, the worker does not consume. Nothing is blocked or dropped, and the process stays warm
+and answers remote control.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.25
+GATE_SECONDS = 0.25  # between checks of the gate
+ROOM_SECONDS = 0.25  # between checks of spool and queue
 
 
 def check_queues(consumed: frozenset[str], gated: frozenset[str]) -> bool:
-    """Return whether a worker of ``consumed`` queues is gated. ImproperlyConfigured where only some of them are.
+    """Return whether a worker of ``consumed`` queues is gated. ImproperlyConfigured when only some queues are.
 
-    The gate is the channel's: it would also stop the queue whose tasks make room, and so never open again.
+    A gate closes the whole channel: it would also stop the queue whose tasks make room, and so never open again.
     """
     others = consumed - gated
     if not consumed & gated:
@@ -44,7 +45,7 @@ def check_queues(consumed: frozenset[str], gated: frozenset[str]) -> bool:
     if others:
         raise ImproperlyConfigured(
             f"one worker consumes {sorted(consumed & gated)}, which wait for room, together with {sorted(others)}, "
-            "which may have to make it: start one worker process for each group (celery worker -Q …)"
+            "which may have to make that room: start one worker process for each group (celery worker -Q …)"
         )
     return True
 
@@ -52,8 +53,8 @@ def check_queues(consumed: frozenset[str], gated: frozenset[str]) -> bool:
 def gate_channel(channel: Any, is_open: Callable[[], bool]) -> None:
     """Let ``channel`` ask for messages only while ``is_open()``.
 
-    A BRPOP already sent may be answered with a message, and Redis no longer has it then: the gate lets that one
-    in, or it would lie in the socket until the gate opens, and be lost if the process dies.
+    The reply to a BRPOP that was sent before may hold a message that Redis no longer has. The gate lets it in: it would
+    otherwise stay in the socket until the gate opens, and be lost if the process dies.
     ``Channel._in_poll`` is private to kombu (pinned to 5.7, covered by tests/fleet/test_worker_gate.py).
     """
     has_credit = channel.qos.can_consume
@@ -66,10 +67,10 @@ def gate_channel(channel: Any, is_open: Callable[[], bool]) -> None:
 
 
 def gate_consumer(consumer: Any, is_open: Callable[[], bool]) -> None:
-    """Let ``consumer`` subscribe to its queues only while ``is_open()``: for brokers that push, RabbitMQ.
+    """Let ``consumer`` subscribe to its queues only while ``is_open()``: for RabbitMQ, which pushes messages.
 
-    What was pushed before is run: it is no more than the worker has threads. Celery itself subscribes at every
-    connect, hence the gate on ``consume`` as well.
+    Messages pushed before are run: they are no more than the worker has threads. Celery subscribes at every connect,
+    so ``consume`` is gated as well.
     """
     subscribe = consumer.consume
 
@@ -81,7 +82,7 @@ def gate_consumer(consumer: Any, is_open: Callable[[], bool]) -> None:
 
 
 class Gate(bootsteps.StartStopStep):
-    """Watches ``is_room`` on the event loop and gates each new channel, so also after a reconnect."""
+    """Checks ``has_room`` on the event loop and gates each new channel, so after a reconnect too."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -96,102 +97,99 @@ class Gate(bootsteps.StartStopStep):
         return self.wiring.config
 
     def include_if(self, parent: Any) -> bool:
-        """Only for workers of gated queues."""
-        if self.config.is_room is None:
+        """Return whether the worker consumes gated queues."""
+        if self.config.has_room is None:
             return False
         return check_queues(frozenset(parent.app.amqp.queues.consume_from), self.config.gated_queues)
 
     def start(self, parent: Any) -> None:
         """Gate the new channel."""
-        self._look()
+        self._update()
         consumer, pulse = parent.task_consumer, self.wiring.pulse
         if parent.connection.transport.driver_type == "amqp":
             gate_consumer(consumer, lambda: pulse.is_gate_open)
         else:
             gate_channel(consumer.channel, lambda: pulse.is_gate_open)
-        self.timer_entry = parent.timer.call_repeatedly(POLL_SECONDS, self._follow, (parent,))
+        self.timer_entry = parent.timer.call_repeatedly(GATE_SECONDS, self._apply, (parent,))
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Stop watching; the channel is about to go."""
+        """Stop checking: the channel is about to close."""
         if self.timer_entry is not None:
             self.timer_entry.cancel()
 
-    def _follow(self, parent: Any) -> None:
-        if not self._look() or parent.connection.transport.driver_type != "amqp":
+    def _apply(self, parent: Any) -> None:
+        if not self._update() or parent.connection.transport.driver_type != "amqp":
             return
         consumer = parent.task_consumer
         try:
             consumer.consume() if self.wiring.pulse.is_gate_open else consumer.cancel()
-        except parent.connection_errors as error:  # the event loop finds the same, and connects again
+        except parent.connection_errors as error:  # the event loop gets the same error and connects again
             logger.debug("the connection was lost while consuming was being switched: %s", error)
 
-    def _look(self) -> bool:
-        """Ask whether there is room; return whether the answer is a new one."""
-        is_open = self.config.is_room is None or bool(self.config.is_room())
-        is_new = is_open is not self.wiring.pulse.is_gate_open
-        if is_new:
+    def _update(self) -> bool:
+        """Open or close the gate by ``has_room``; return whether that changed it."""
+        is_open = self.config.has_room is None or bool(self.config.has_room())
+        is_changed = is_open is not self.wiring.pulse.is_gate_open
+        if is_changed:
             self.wiring.pulse.is_gate_open = is_open
             logger.info("there is room again: consuming" if is_open else "no room: consuming stops until there is")
-        return is_new
+        return is_changed
 
 
 # ── room for another download ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-LOOK_SECONDS = 0.25
+def room_checker(app: Celery, settings: Settings) -> Callable[[], bool]:
+    """Return a function that says whether the last check found room; its first call starts the checks, on a thread.
 
-
-def room_watcher(app: Celery, settings: Settings) -> Callable[[], bool]:
-    """Return a function that says whether there was room at the last look; its first call starts the looking.
-
-    There is room while the spool can take one more typical video and the node's GPU workers keep up. No answer from
-    the spool or the broker counts as no room: waiting loses nothing, a full disk might.
+    There is room while the spool can take one more typical video and the queue of the node's GPU workers is short. No
+    answer from spool or broker counts as no room: waiting loses nothing, a full disk might.
     """
-    seen: list[bool] = []
+    found: list[bool] = []
 
-    def is_room() -> bool:
-        if not seen:
-            seen.append(False)
-            start_ticker("back-pressure", LOOK_SECONDS, look)
-        return seen[0]
+    def has_room() -> bool:
+        if not found:
+            found.append(False)
+            start_ticker("back-pressure", ROOM_SECONDS, check)
+        return found[0]
 
     channel = SideChannel(app)
     queue, most_waiting = gpu_queue(settings.node.name), settings.flow.max_waiting_videos * settings.node.gpu_workers
 
-    def look() -> None:
-        keeps_up: list[bool] = []
+    def check() -> None:
+        is_short: list[bool] = []
         channel.attempt(
-            lambda broker: keeps_up.append(waiting_messages(broker, [queue]) < most_waiting), "back-pressure"
+            lambda broker: is_short.append(waiting_messages(broker, [queue]) < most_waiting), "back-pressure"
         )
-        seen[0] = keeps_up == [True] and _spool_has_room(settings.spool.typical_video_bytes)
+        found[0] = is_short == [True] and _spool_has_room(settings.spool.typical_video_bytes)
 
-    return is_room
+    return has_room
 
 
 def _spool_has_room(size_bytes: int) -> bool:
-    from tasks.resources import runtime  # not for every command that builds the app
+    from tasks.resources import runtime  # here, because every command imports this module
 
     opened = runtime.opened()
     if opened is None:
         return False
     try:
-        # The disk may be smaller than the spool's limit, or fill up with other things: stop before it is full.
+        # The disk may be smaller than the spool's limit, or hold other files: stop before it is full.
         return opened.spool.has_room(size_bytes) and disk_usage(opened.settings.spool_root).free > size_bytes
     except (Unavailable, OSError) as error:
         logger.warning("no downloads while the spool does not answer: %s", error)
         return False
 
 
-# ── drained by an operator ────────────────────────────────────────────────────────────────────────────────────────────
+# ── the operator's cordon ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Cordon(bootsteps.StartStopStep):
-    """Holds each new channel, so also after a reconnect, to what the operator said last."""
+    """Applies the operator's last command to each new channel, so after a reconnect too."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, parent: Any) -> None:
-        """Put the cordon around the new channel."""
+        """Gate the new channel by the cordon."""
         pulse = wiring_of(parent.app).pulse
         if parent.connection.transport.driver_type == "amqp":
             gate_consumer(parent.task_consumer, lambda: not pulse.is_cordoned)
@@ -201,21 +199,21 @@ class Cordon(bootsteps.StartStopStep):
             gate_channel(parent.task_consumer.channel, lambda: not pulse.is_cordoned)
 
 
-@control_command()
-def drain(state: Any) -> dict[str, str]:
-    """Take nothing new; finish what runs. The process stays."""
+@control_command(name="drain")
+def cordon(state: Any) -> dict[str, str]:
+    """Finish running tasks and take no new messages. The process stays."""
     return _switch(state, is_cordoned=True)
 
 
-@control_command()
-def resume(state: Any) -> dict[str, str]:
-    """Take messages again after a drain."""
+@control_command(name="resume")
+def uncordon(state: Any) -> dict[str, str]:
+    """Take messages again after ``drain``."""
     return _switch(state, is_cordoned=False)
 
 
 @control_command()
 def reload(state: Any) -> dict[str, str]:  # noqa: ARG001 -- Celery's signature
-    """Finish what runs and end; the supervisor starts a process with the settings, manifest and weights of then."""
+    """Finish running tasks and end; the supervisor starts a process that reads settings, manifest and weights anew."""
     logger.warning("reload: draining, then ending for the supervisor to start a fresh process")
     os.kill(os.getpid(), signal.SIGTERM)
     return {"ok": "draining; a supervisor (tamis up, systemd, Kubernetes) starts a fresh process"}

@@ -1,9 +1,9 @@
-"""Detects the silent stall: connected, alive, its queues hold messages, and yet nothing arrives."""
+"""Detection of stalls: the worker is connected and idle, its queues hold messages, and it receives none."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
@@ -20,40 +20,41 @@ from tasks.worker.warmup import consumed_queues
 if TYPE_CHECKING:
     from celery.worker.worker import WorkController
 
-LOOKS_PER_STALL = 8
+CHECKS_PER_STALL = 8
 
 
-@dataclass(slots=True)
 class StallClock:
-    """Measures how long messages have been waiting at every look while this process sat idle."""
+    """Measures for how long every check has found waiting messages while this process was idle."""
 
-    pulse: Pulse
-    _idle_since: float = field(default_factory=time.monotonic)
+    def __init__(self, pulse: Pulse, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pulse = pulse
+        self._clock = clock
+        self._idle_since = clock()
 
     def seconds(self, *, has_waiting: bool) -> float:
         """Return the seconds of the stall so far; 0 while there is none."""
-        now = time.monotonic()
+        now = self._clock()
         may_take = self.pulse.is_gate_open and not self.pulse.is_cordoned
         if not has_waiting or not may_take or not is_idle():
             self._idle_since = now
         return now - max(self._idle_since, self.pulse.received_at)
 
     def restart(self) -> None:
-        """Begin anew: nobody could look, so nobody knows that messages waited all the while."""
-        self._idle_since = time.monotonic()
+        """Begin anew after a failed check: it is unknown whether messages waited all the time."""
+        self._idle_since = self._clock()
 
 
 class StallDetector(bootsteps.StartStopStep):
-    """Ends a stalled process with status 70, so that its supervisor starts a fresh one."""
+    """Ends a stalled process with status 70, so that its supervisor starts a new one."""
 
     requires = ("tasks.worker.warmup:WarmUp",)
 
     def start(self, parent: WorkController) -> None:
-        """Start the looking thread."""
+        """Start the checking thread."""
         wiring, side = wiring_of(parent.app), SideChannel(parent.app)
         clock, limit_seconds = StallClock(wiring.pulse), wiring.config.stall_seconds
 
-        def look(channel: Any) -> None:
+        def check(channel: Any) -> None:
             queues = consumed_queues(parent)
             waiting = waiting_messages(channel, queues)
             stalled_seconds = clock.seconds(has_waiting=waiting > 0)
@@ -66,12 +67,12 @@ class StallDetector(bootsteps.StartStopStep):
                 )
 
         def tick() -> None:
-            if _should_consume(wiring) and not side.attempt(look, "stall detection"):
+            if _should_consume(wiring) and not side.attempt(check, "stall detection"):
                 clock.restart()
 
-        start_ticker("stall", limit_seconds / LOOKS_PER_STALL, tick)
+        start_ticker("stall", limit_seconds / CHECKS_PER_STALL, tick)
 
 
 def _should_consume(wiring: Wiring) -> bool:
-    """A reconnect that never ends is a stall too: this thread's own connection shows whether the broker is there."""
+    # An endless reconnect is a stall too: the side channel shows whether the broker answers.
     return wiring.pulse.phase in (Phase.CONSUMING, Phase.CONNECTING)

@@ -1,10 +1,10 @@
-"""What a stop signal does.
+"""Stop signals of a worker.
 
-* SIGTERM or SIGINT: drain. Take nothing new, finish what runs, give back what waits, close the runtime, status 0.
-  While still warming up there is nothing to finish: stop at once.
-* Once more, or SIGQUIT: leave. Give back what runs too and end within seconds, status 0.
+* SIGTERM or SIGINT: drain. Take no new messages, finish running tasks, return waiting messages to their queues, close
+  the runtime, status 0. During the warm-up there is nothing to finish: stop at once.
+* The second such signal, or SIGQUIT: leave. Return the messages of running tasks too, and end within seconds, status 0.
 
-Celery's own second Ctrl-C cancels running tasks, which the threads pool cannot do: it raises in the handler.
+Celery's own second Ctrl-C cancels running tasks. The threads pool cannot do that: it raises in the handler.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAME_REQUEST_SECONDS = 1.0
-"""A terminal signals the whole process group and a supervisor passes its own on: both mean one request."""
+"""Signals within this time are one request: a terminal signals the whole process group, and a supervisor passes its own
+signal on."""
 
 
 class StopSignals:
@@ -44,7 +45,7 @@ class StopSignals:
         self.first_at: float | None = None
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        """Handle a signal: runs on the main thread, between any two bytecodes of it."""
+        """Handle a signal, on the main thread between two bytecodes."""
         if self.first_at is None and signum != signal.SIGQUIT:
             self.first_at = time.monotonic()
             self._stop_taking(signum, frame)
@@ -61,12 +62,12 @@ class StopSignals:
 
 
 class Drain(bootsteps.StartStopStep):
-    """Puts our handler around Celery's, which is in place before the first bootstep starts."""
+    """Wraps Celery's signal handlers, which are installed before the first bootstep starts."""
 
     requires = ("celery.worker.components:Pool",)
 
     def start(self, parent: WorkController) -> None:
-        """Install the handlers; an embedded worker off the main thread has none."""
+        """Install the handlers; a worker that does not run on the main thread has none."""
         warm_shutdown = signal.getsignal(signal.SIGTERM)
         if not callable(warm_shutdown) or threading.current_thread() is not threading.main_thread():
             return
@@ -79,19 +80,20 @@ class Drain(bootsteps.StartStopStep):
 
 
 LOOP_SECONDS = 2.0
-"""How long the event loop has to do it itself."""
+"""Time for the event loop to return the messages itself."""
 HAND_BACK_SECONDS = 10.0
-"""How long giving back may take in all. Whatever is left lapses with its lease."""
+"""Time limit for returning messages. The broker delivers the rest again after their visibility timeout."""
 
 _started = threading.Lock()
 _handing_back = threading.Lock()
 
 
 def _close_channel(consumer: Any) -> None:
-    """Do what Celery's own shutdown does after the pool has ended, in its order.
+    """Close hub and channel in the order of Celery's own shutdown.
 
-    Closing the hub runs the acks that finished tasks have queued. Closing the channel first reads the pending
-    BRPOP and then restores: ``qos.restore_unacked()`` alone would let that BRPOP pop a restored message for good.
+    Closing the hub runs the acknowledgements that finished tasks have queued. Closing the channel first reads the
+    pending BRPOP and then restores messages: after ``qos.restore_unacked()`` alone, that BRPOP would take a restored
+    message and lose it.
     """
     if consumer.hub:
         consumer.hub.close()
@@ -102,9 +104,9 @@ def _close_channel(consumer: Any) -> None:
 
 
 def leave(worker: WorkController, status: int, reason: str) -> NoReturn:
-    """Hand everything back and end the process with ``status``. Call it from a thread of its own.
+    """Return all messages to their queues and end the process with ``status``. Call it on a separate thread.
 
-    Works while pool threads hang in C code and while the main thread waits for them.
+    It works while pool threads hang in C code and while the main thread waits for them.
     """
     if not _started.acquire(blocking=False):
         threading.Event().wait()  # another thread is leaving already
@@ -118,11 +120,13 @@ def leave(worker: WorkController, status: int, reason: str) -> NoReturn:
             _close_channel(consumer)
             logger.warning("left: unacknowledged messages are back in their queues")
         except consumer.connection_errors as error:
-            logger.warning("left without the broker, the leases will lapse: %s", error)
+            logger.warning(
+                "left without the broker; messages are delivered again after their visibility timeout: %s", error
+            )
         finally:
             os._exit(status)
 
-    # The loop's own thread first: it may be reading the very socket that closing reads.
+    # First on the loop's own thread: it may be reading the socket that closing reads.
     consumer.call_soon(hand_back)
     time.sleep(LOOP_SECONDS)
     threading.Thread(target=hand_back, name="tamis-leave", daemon=True).start()

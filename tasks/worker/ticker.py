@@ -1,7 +1,7 @@
 """A daemon thread that calls one function at an interval.
 
-The watchers run on threads and not on the event loop's timer: during a drain the main thread waits for the
-pool and its timers stand still, and that is when a long task most needs its lease and its deadline.
+Renewal, watchdog and checks run on threads and not on the event loop's timer: during a drain the main thread waits for
+the pool and its timers do not run, while long tasks still need renewal and deadline.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ EX_SOFTWARE = 70
 def start_ticker(name: str, interval_seconds: float, tick: Callable[[], None]) -> threading.Event:
     """Call ``tick`` every ``interval_seconds`` until the returned event is set.
 
-    An exception in ``tick`` ends the process with status 70: a worker whose watcher died in silence would run
-    tasks twice or hang for ever.
+    An exception in ``tick`` ends the process with status 70: a worker without its renewal or watchdog would run tasks
+    twice or hang for ever.
     """
     stopped = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Opens the runtime before the first message is taken, closes it after the last task."""
+"""Warm-up: open the runtime before the first message, close it after the last task."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def _close(config: WorkerConfig) -> None:
 
 
 class WarmUp(bootsteps.StartStopStep):
-    """Starts after the pool and before the consumer.
+    """Opens the runtime after the pool has started and before the consumer does.
 
-    Closing hangs on ``worker_shutdown`` and not on ``stop``: that comes after the pool has drained, and it also
-    comes when a start failed half-way, for which Celery stops no bootstep.
+    The runtime is closed by the signal ``worker_shutdown`` and not in ``stop``: the signal comes after the pool has
+    finished its tasks, and also after a failed start, when Celery stops no bootstep.
     """
 
-    requires = ("tasks.worker.stop:Drain", "tasks.worker.exposition:Exposition")  # which says that we are not ready
+    requires = ("tasks.worker.stop:Drain", "tasks.worker.exposition:Exposition")  # it reports "not ready"
 
     def start(self, parent: WorkController) -> None:
-        """Open the runtime; on failure end the worker with status 1 and one line that says why."""
+        """Open the runtime; on failure log the reason in one line and end the worker with status 1."""
         wiring = wiring_of(parent.app)
 
         def on_shutdown(**_: object) -> None:

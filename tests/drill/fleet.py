@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tasks.node.processes import TAMIS, ProcessSpec, node_processes
-from tasks.node.supervise import Child, Supervisor
+from tasks.node.supervise import SupervisedProcess, Supervisor
 from tasks.settings import Settings
 from tests.drill.world import World
 
@@ -107,6 +107,6 @@ class Fleet:
         return [said for said in self.said if "had not drained" in said]
 
 
-def _pid(child: Child) -> int | None:
+def _pid(child: SupervisedProcess) -> int | None:
     process = child.process  # the supervisor's thread may put another one there
     return process.pid if process is not None and process.poll() is None else None

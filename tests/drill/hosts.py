@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import redis
 
-from tasks.node.lifeline import tied
+from tasks.node.parent_death import ending_with_parent
 from tests.drill.brokers import ValkeyBroker, unfinished_messages
 from tests.drill.fleet import DRAIN_SECONDS
 from tests.drill.network import Network
@@ -70,7 +70,11 @@ class Hosts:
             command = self.network.within(node, [sys.executable, "-m", "tests.drill.node", node])
             with (self.world.state / f"{node}.log").open("wb") as log:
                 self.supervisors[node] = subprocess.Popen(
-                    tied(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                    ending_with_parent(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
                 )
 
     def is_up(self) -> bool:
@@ -88,7 +92,7 @@ class Hosts:
         return len(marks) == WORKERS and all(mark.exists() and mark.stat().st_mtime > since for mark in marks)
 
     def silent_seconds(self, node: str, now: float) -> float:
-        """Seconds since the heartbeat file of the node's most silent worker was written; 0 before there is one."""
+        """Seconds since the health file of the node's most silent worker was written; 0 before there is one."""
         beats = (self.world.state / node / "health").glob("[!.]*.json")
         return max((now - beat.stat().st_mtime for beat in beats), default=0.0)
 

@@ -99,7 +99,7 @@ def _report(world: World, storm: Storm, watch: Watch, complete_seconds: float) -
         problems=problems,
         story=storm.story,
         lines=[
-            f"  cut off   {storm.cut_node} for {storm.cut_seconds:g} s; its heartbeat files at most {silent:.1f} s old",
+            f"  cut off   {storm.cut_node} for {storm.cut_seconds:g} s; its health files at most {silent:.1f} s old",
             f"  no power  {storm.dead_node}",
             *(f"  stranded  {one.messages} in gpu.{n}, for {one.seconds:.1f} s" for n, one in storm.stranded.items()),
             f"  outcomes  {dict(found.outcomes)}",

@@ -48,7 +48,7 @@ class Storm:
     stranded: dict[str, Stranded] = field(default_factory=dict)
     kills: list[Kill] = field(default_factory=list)
     back_seconds: float | None = None
-    most_silent_seconds: float = 0.0  # of a worker that was cut off, to a probe of its heartbeat file
+    most_silent_seconds: float = 0.0  # of a worker that was cut off, to a probe of its health file
     story: list[str] = field(default_factory=list)
     _restored_at: tuple[float, float] | None = None  # monotonic, wall clock
 

@@ -60,7 +60,7 @@ def test_messages_of_a_newer_release_wait_for_it_in_a_fleet_that_does_not_know_t
     old_io, old_gpu = world.start("io", "io"), world.start("gpu", gpu_queue(NODE), "gpu")
     world.send(TaskName.FEED, run.run_id)
 
-    refused = f"message schema {SCHEMA + 1}; this worker reads {SCHEMA}: upgrade it; left to another worker"
+    refused = f"message schema {SCHEMA + 1}; this worker reads {SCHEMA}: upgrade it; another worker is asked"
     old_io.wait_for(refused, 60.0)
     world.start("io", "io", app="newer")
     old_gpu.wait_for(refused, 60.0)

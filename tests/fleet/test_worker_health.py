@@ -1,4 +1,4 @@
-"""The heartbeat file says that the process lives, and what it is doing."""
+"""The health file says that the process lives, and what it is doing."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ FAMILIES = (
         ("node", "queue"),
     ),
 )
-KNOWN_NODE_SECONDS = 3600.0
+SHOWN_NODE_SECONDS = 3600.0
 MOST_RUNS = 50  # the newest; a label for each run ever would never end
 
 Found = dict[str, list[tuple[Labels, float]]]
@@ -61,7 +61,7 @@ class FleetCollector:
         try:
             for run in self._ledger.runs()[:MOST_RUNS]:
                 self._look_at_run(run, found)
-            nodes = self._ledger.nodes(KNOWN_NODE_SECONDS)
+            nodes = self._ledger.nodes(SHOWN_NODE_SECONDS)
         except Unavailable:
             return metrics(FAMILIES, found)
         found["tamis_node_silence_seconds"] = [

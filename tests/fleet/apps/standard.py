@@ -90,10 +90,10 @@ def config() -> WorkerConfig:
     health_file = TOLD.get("health_file")
     return WorkerConfig(
         visibility_timeout_seconds=TOLD["visibility_timeout_seconds"],
-        hard_deadline_seconds=lambda _: float(TOLD.get("deadline_seconds", 120.0)),
+        hard_deadline_seconds=float(TOLD.get("deadline_seconds", 120.0)),
         open_runtime=open_runtime,
         close_runtime=close_runtime,
-        is_room=(lambda: not closed_gate.exists()) if "gated_queues" in TOLD else None,
+        has_room=(lambda: not closed_gate.exists()) if "gated_queues" in TOLD else None,
         gated_queues=frozenset(TOLD.get("gated_queues", ())),
         health_file=Path(health_file) if health_file else None,
         stall_seconds=TOLD.get("stall_seconds", 60.0),

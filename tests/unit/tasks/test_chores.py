@@ -24,7 +24,7 @@ from tasks.infer import infer
 from tasks.messages import Downloaded, dump_downloaded, dump_row
 from tasks.queues import Queue, TaskName, gpu_queue, route
 from tasks.resources import runtime
-from tasks.resources.runtime import Runtime, reclaim_quietly
+from tasks.resources.runtime import Runtime, reclaim_or_log
 from tasks.write import write_shard
 from tests.fleet.processes import wait_until
 from tests.unit.tasks.small_run import SHARD_ROWS, Published, finish
@@ -142,14 +142,14 @@ def test_a_spool_that_does_not_answer_is_a_line_in_the_log(rt: Runtime, caplog: 
     shutil.rmtree(rt.spool.root)
     with pytest.raises(Unavailable):
         rt.spool.reclaim()
-    reclaim_quietly(rt)
+    reclaim_or_log(rt)
     assert "was not reclaimed" in caplog.text
 
 
 def test_the_leases_of_a_row_that_was_judged_elsewhere_end_with_the_next_tidying(rt: Runtime, fed: Published) -> None:
     pipeline.download(fed[0], rt)
-    reclaim_quietly(rt)
+    reclaim_or_log(rt)
     assert rt.spool.usage().leases == 1
     finish(fed[:1], rt)
-    reclaim_quietly(rt)
+    reclaim_or_log(rt)
     assert rt.spool.usage().leases == 0

@@ -231,7 +231,7 @@ def test_an_unknown_run_is_retried_and_says_what_to_do(rt: Runtime) -> None:
 
 @given(st.sets(st.integers(0, 60)))
 def test_neighbours_cover_exactly_the_ordinals_in_as_few_ranges_as_there_are_gaps(ordinals: set[int]) -> None:
-    ranges = list(pipeline.neighbours(sorted(ordinals)))
+    ranges = list(pipeline.consecutive_ranges(sorted(ordinals)))
     covered = [number for start, count in ranges for number in range(start, start + count)]
     assert covered == sorted(ordinals)
     gaps = sum(1 for number in ordinals if number - 1 not in ordinals)

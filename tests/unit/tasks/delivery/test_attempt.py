@@ -230,17 +230,17 @@ def test_a_second_copy_of_a_recorded_rows_message_leaves_no_lease(row: RowMessag
 
 def test_the_lease_of_a_killed_process_ends_when_its_row_is_recorded_elsewhere(row: RowMessage, rt: Runtime) -> None:
     lease(row, rt)
-    runtime.reclaim_quietly(rt)
+    runtime.reclaim_or_log(rt)
     assert rt.spool.usage().leases == 1  # its message will come back to it
     record_elsewhere(row, rt)
-    runtime.reclaim_quietly(rt)
+    runtime.reclaim_or_log(rt)
     assert rt.spool.usage().leases == 0
 
 
 def test_leases_end_with_a_run_that_was_wiped(row: RowMessage, rt: Runtime) -> None:
     lease(row, rt)
     rt.ledger.forget(row.run_id)
-    runtime.reclaim_quietly(rt)
+    runtime.reclaim_or_log(rt)
     assert rt.spool.usage().leases == 0
 
 

@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 from storage.ledger import Deferred, Ledger
 from tasks.broker.queue_depth import gpu_queues, is_quiet, waiting_messages
 from tasks.broker.redis import redis_transport_options
-from tasks.delivery.rescue import drain, forsaken_queues
+from tasks.delivery.rescue import send_to_shared_queue, unserved_queues
 from tasks.messages import Downloaded, RowMessage, dump_downloaded
 from tasks.queues import TaskName, gpu_queue, route
 from tests.valkey import ValkeyServer
@@ -84,13 +84,13 @@ def test_a_nodes_queue_is_forsaken_once_its_gpu_workers_were_silent_for_too_long
 ) -> None:
     ledger.beat_node("dead", ["io", "gpu", DEAD])
     ledger.beat_node("living", ["gpu", gpu_queue("living")])
-    assert forsaken_queues(ledger, SILENCE_SECONDS) == []
+    assert unserved_queues(ledger, SILENCE_SECONDS) == []
     silence(client, "dead", SILENCE_SECONDS + 1)
-    assert forsaken_queues(ledger, SILENCE_SECONDS) == [DEAD]
+    assert unserved_queues(ledger, SILENCE_SECONDS) == [DEAD]
     ledger.beat_node("dead", ["io"])  # its downloads go on, and still nobody judges there
-    assert forsaken_queues(ledger, SILENCE_SECONDS) == [DEAD]
+    assert unserved_queues(ledger, SILENCE_SECONDS) == [DEAD]
     ledger.beat_node("dead", ["gpu", DEAD])
-    assert forsaken_queues(ledger, SILENCE_SECONDS) == []
+    assert unserved_queues(ledger, SILENCE_SECONDS) == []
 
 
 def test_nothing_is_forsaken_while_nobody_could_take_it(ledger: Ledger, client: redis.Redis) -> None:
@@ -98,13 +98,13 @@ def test_nothing_is_forsaken_while_nobody_could_take_it(ledger: Ledger, client: 
     ledger.beat_node("dead", ["io", "gpu", DEAD])
     silence(client, "dead", SILENCE_SECONDS + 1)
     ledger.beat_node("other", ["io", "results", "control"])
-    assert forsaken_queues(ledger, SILENCE_SECONDS) == []
+    assert unserved_queues(ledger, SILENCE_SECONDS) == []
 
 
 def test_drained_messages_name_no_node_and_their_new_queue(app: Celery, client: redis.Redis) -> None:
     ids = send(app, range(5))
     assert waiting(app, DEAD) == 5
-    assert drain(DEAD, app) == 5
+    assert send_to_shared_queue(DEAD, app) == 5
     assert (waiting(app, DEAD), waiting(app, "gpu")) == (0, 5)
     raws = held(client, "gpu")
     assert [raw["headers"]["id"] for raw in raws] == ids
@@ -117,7 +117,7 @@ def test_messages_of_every_priority_are_drained_and_keep_it(app: Celery, client:
     for priority in (0, 3, 6, 9):
         send(app, range(priority, priority + 2), priority=priority)
     assert waiting(app, DEAD) == 8
-    assert drain(DEAD, app) == 8
+    assert send_to_shared_queue(DEAD, app) == 8
     assert waiting(app, DEAD) == 0
     assert [raw["properties"]["priority"] for raw in held(client, "gpu")] == [0, 0, 3, 3, 6, 6, 9, 9]
 
@@ -127,10 +127,10 @@ def test_what_the_dead_workers_leases_gave_back_goes_with_the_next_round(app: Ce
     with app.connection_for_read() as connection:
         channel = connection.channel()
         app.amqp.queues[DEAD].bind(channel).get()  # taken by a worker that then dies
-        assert drain(DEAD, app) == 2
-        assert drain(DEAD, app) == 0
+        assert send_to_shared_queue(DEAD, app) == 2
+        assert send_to_shared_queue(DEAD, app) == 0
         channel.close()  # gives back, as a lapsed lease does
-    assert drain(DEAD, app) == 1
+    assert send_to_shared_queue(DEAD, app) == 1
     assert sorted(body(raw)[0][0]["row"]["ordinal"] for raw in held(client, "gpu")) == [0, 1, 2]
 
 
@@ -145,13 +145,13 @@ def test_a_message_that_could_not_be_sent_stays(app: Celery, server: ValkeyServe
     refusing = Refusing("refusing", broker=server.url, set_as_current=False)
     refusing.conf.broker_transport_options = redis_transport_options(5.0, KEYPREFIX)
     with pytest.raises(OperationalError):
-        drain(DEAD, refusing)
+        send_to_shared_queue(DEAD, refusing)
     assert waiting(app, DEAD) == 3
     refusing.close()
 
 
 def test_a_queue_that_never_was_is_empty(app: Celery) -> None:
-    assert drain(gpu_queue("nobody"), app) == 0
+    assert send_to_shared_queue(gpu_queue("nobody"), app) == 0
 
 
 def test_the_fleet_is_quiet_only_when_no_row_and_no_shard_waits_anywhere(

@@ -20,7 +20,7 @@ from inference.types import Fit, PictureSpec
 from storage.errors import ForbiddenPath, ObjectCorrupt, UsageError
 from tasks.cli.doctor import check_models, check_weights
 from tasks.resources.runtime import open_judging
-from tasks.resources.weights import bring_weights
+from tasks.resources.weights import fetch_weights
 from tasks.settings import Settings
 from tests.media import real_clip
 
@@ -107,10 +107,10 @@ def test_where_pinned_weights_lie_is_no_part_of_the_run(tmp_path, checkpoint):
 def test_a_second_worker_of_the_node_reads_nothing_of_the_object_store(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
     manifest = load_manifest(settings.models.manifest)
-    first = bring_weights(manifest, settings)
+    first = fetch_weights(manifest, settings)
     for path in checkpoint.iterdir():
         path.unlink()
-    assert bring_weights(manifest, settings).local == first.local
+    assert fetch_weights(manifest, settings).local == first.local
 
 
 def test_other_weights_than_the_pinned_ones_are_not_opened(tmp_path, checkpoint):
@@ -124,14 +124,14 @@ def test_other_weights_than_the_pinned_ones_are_not_opened(tmp_path, checkpoint)
 def test_only_buckets_for_weights_are_read(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint), weights_buckets=frozenset({"trusted"}))
     with pytest.raises(ForbiddenPath, match="'models' is not on the allow-list"):
-        bring_weights(load_manifest(settings.models.manifest), settings)
+        fetch_weights(load_manifest(settings.models.manifest), settings)
 
 
 def test_weights_elsewhere_need_a_tier(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
     settings = replace(settings, tiers=replace(settings.tiers, object_root=None))
     with pytest.raises(UsageError, match="no storage tier is set"):
-        bring_weights(load_manifest(settings.models.manifest), settings)
+        fetch_weights(load_manifest(settings.models.manifest), settings)
 
 
 def test_weights_that_nobody_brought_are_not_looked_for_in_the_working_directory(tmp_path, checkpoint):

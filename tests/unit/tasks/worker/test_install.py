@@ -1,4 +1,4 @@
-"""What the worker's bootsteps are told, checked without a worker."""
+"""The bootsteps' configuration, without a worker."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tasks.worker.config import wiring_of
 
 
 def _config() -> WorkerConfig:
-    return WorkerConfig(visibility_timeout_seconds=5.0, hard_deadline_seconds=lambda _: 60.0)
+    return WorkerConfig(visibility_timeout_seconds=5.0, hard_deadline_seconds=60.0)
 
 
-def test_installing_asks_for_no_configuration_until_a_worker_needs_it_and_then_once() -> None:
+def test_the_configuration_is_made_once_and_only_when_a_worker_reads_it() -> None:
     asked: list[WorkerConfig] = []
 
     def make() -> WorkerConfig:
@@ -35,10 +35,10 @@ def test_installing_asks_for_no_configuration_until_a_worker_needs_it_and_then_o
 def test_a_limit_that_is_not_positive_is_refused_by_name(limit: str) -> None:
     limits = {"visibility_timeout_seconds": 5.0, limit: 0.0}
     with pytest.raises(ValueError, match=rf"{limit} is 0\.0: it must be more than 0"):
-        WorkerConfig(hard_deadline_seconds=lambda _: 60.0, **limits)
+        WorkerConfig(hard_deadline_seconds=60.0, **limits)
 
 
-def test_lapsed_leases_are_looked_for_every_second_and_batch_publishing_stays_possible() -> None:
+def test_lapsed_messages_are_restored_every_second_and_batch_publishing_stays_possible() -> None:
     options = redis_transport_options(60.0, "tamis:")
     assert options["visibility_timeout"] == 60.0
     assert (options["unacked_restore_interval"], options["unacked_restore_throttle"]) == (SWEEP_SECONDS, 1)

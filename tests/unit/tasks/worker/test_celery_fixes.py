@@ -6,7 +6,7 @@ from typing import Any
 from celery.worker.heartbeat import Heart
 from kombu.asynchronous.timer import Timer
 
-from tasks.worker.celery_fixes import UnhurriedHeart
+from tasks.worker.celery_fixes import NonBlockingHeartbeat
 
 
 class Events:
@@ -26,7 +26,7 @@ def test_the_event_loop_does_not_wait_until_a_heartbeat_has_gone() -> None:
     events, timer = Events(), Timer()
     heart = Heart(timer, events)
     heart.start()
-    UnhurriedHeart.start(None, SimpleNamespace(heart=heart))  # type: ignore[arg-type]  # it has no state
+    NonBlockingHeartbeat.start(None, SimpleNamespace(heart=heart))  # type: ignore[arg-type]  # it has no state
     (beating,) = [entry.entry for entry in timer.queue if not entry.entry.canceled]
     beating()
     heart.stop()
@@ -34,4 +34,4 @@ def test_the_event_loop_does_not_wait_until_a_heartbeat_has_gone() -> None:
 
 
 def test_a_worker_without_heartbeats_has_nothing_to_change() -> None:
-    UnhurriedHeart.start(None, SimpleNamespace(heart=None))  # type: ignore[arg-type]  # it has no state
+    NonBlockingHeartbeat.start(None, SimpleNamespace(heart=None))  # type: ignore[arg-type]  # it has no state

@@ -1,10 +1,10 @@
-"""Lease renewal: a long task is not redelivered while its worker lives, and a dead worker's is within seconds.
+"""Renewal of Redis delivery times: a long task is not delivered twice, and a dead worker's is again within seconds.
 
-On Redis a delivered message waits in ``unacked`` with its delivery time in ``unacked_index``. Any worker gives
-back what is older than the visibility timeout, whoever holds it. So every holder keeps its times fresh, until
-the task's hard deadline: a hung task must not be leased for ever.
+On Redis a delivered message waits in ``unacked`` with its delivery time in ``unacked_index``. Every worker returns
+messages older than the visibility timeout to their queues, its own and those of others. So each worker renews the
+times of the messages it holds, until the task's hard deadline: the message of a hung task must become visible again.
 
-The times are wall-clock seconds, compared between hosts (kombu does so): hosts need synchronised clocks.
+kombu compares these wall-clock times between hosts: hosts need synchronised clocks.
 """
 
 from __future__ import annotations
@@ -28,39 +28,33 @@ if TYPE_CHECKING:
 RENEWALS_PER_TIMEOUT = 3
 
 
-def _delivered(consumer: Any) -> dict[str, str]:
-    """Return delivery tag -> task name of what the channel holds, finished tasks with a queued ack included.
+def _delivered(consumer: Any) -> set[str]:
+    """Return the delivery tags that the channel holds, also those of finished tasks whose acknowledgement is queued.
 
-    ``QoS._delivered`` is private to kombu (pinned to 5.7, covered by tests/fleet/test_worker_lease.py). During a
-    drain acks wait in it until the pool has ended, long after Celery has forgotten the request.
+    ``QoS._delivered`` is private to kombu (pinned to 5.7, covered by tests/fleet/test_redis_visibility.py).
+    During a drain, acknowledgements wait in it until the pool has ended, long after Celery has forgotten the request.
     """
     task_consumer = consumer.task_consumer
     if task_consumer is None:
-        return {}
+        return set()
     messages = task_consumer.channel.qos._delivered  # noqa: SLF001 - see the docstring
-    return {tag: message.headers.get("task", "") for tag, message in list(messages.items())}
+    return set(messages)  # a copy: the event loop changes it meanwhile
 
 
 @dataclass
-class Lessee:
-    """Decides which delivery tags this process still stands for."""
+class HeldMessages:
+    """Decides for which delivery tags this process still renews the delivery time."""
 
     config: WorkerConfig
     stopwatch: Stopwatch[str] = field(default_factory=Stopwatch)
 
     def tags(self, consumer: Any) -> list[str]:
-        """Return the tags to renew: all that wait, and all that have been running within their hard deadline."""
-        waiting, running = self._held(consumer)
+        """Return the tags to renew: those that wait for a thread, and those that run within their hard deadline."""
+        requests = live_requests()
+        waiting = {request.message.delivery_tag for request in requests if not has_started(request)}
+        running = (_delivered(consumer) | {request.message.delivery_tag for request in requests}) - waiting
         ages = self.stopwatch.ages(running)
-        in_time = (tag for tag, name in running.items() if ages[tag] < self.config.hard_deadline_seconds(name))
-        return [*waiting, *in_time]
-
-    def _held(self, consumer: Any) -> tuple[set[str], dict[str, str]]:
-        requests = {request.message.delivery_tag: request for request in live_requests()}
-        waiting = {tag for tag, request in requests.items() if not has_started(request)}
-        started = {tag: request.type for tag, request in requests.items() if tag not in waiting}
-        delivered = {tag: name for tag, name in _delivered(consumer).items() if tag not in waiting}
-        return waiting, delivered | started
+        return [*waiting, *(tag for tag in running if ages[tag] < self.config.hard_deadline_seconds)]
 
 
 def _chunks(tags: list[str], size: int = 500) -> Iterator[list[str]]:
@@ -68,36 +62,36 @@ def _chunks(tags: list[str], size: int = 500) -> Iterator[list[str]]:
 
 
 def renew(channel: Any, tags: list[str]) -> None:
-    """Set the delivery time of ``tags`` to now, of those only that are still unacknowledged (``XX``)."""
+    """Set the delivery time of those ``tags`` to now that are still unacknowledged (``XX``)."""
     with channel.conn_or_acquire() as redis:
         for chunk in _chunks(tags):
             redis.zadd(channel.unacked_index_key, dict.fromkeys(chunk, time.time()), xx=True)
 
 
-class LeaseRenewer(bootsteps.StartStopStep):
-    """Renews three times per visibility timeout, through reconnects and through the drain, until the process ends."""
+class VisibilityRenewer(bootsteps.StartStopStep):
+    """Renews three times per visibility timeout until the process ends, during reconnects and drains too."""
 
     requires = ("tasks.worker.warmup:WarmUp",)
 
     def include_if(self, parent: WorkController) -> bool:
-        """Only Redis hands out messages on a visibility timeout."""
+        """Return whether the broker is Redis: no other has a visibility timeout."""
         transport: Any = parent.app.connection_for_read().transport
         return bool(transport.driver_type == "redis")
 
     def start(self, parent: WorkController) -> None:
         """Start the renewing thread."""
         config, worker = wiring_of(parent.app).config, parent
-        lessee, side = Lessee(config), SideChannel(parent.app)
+        held, side = HeldMessages(config), SideChannel(parent.app)
 
         def tick() -> None:
-            tags = lessee.tags(worker.consumer)  # type: ignore[attr-defined]  # set by the Consumer bootstep
+            tags = held.tags(worker.consumer)  # type: ignore[attr-defined]  # set by the Consumer bootstep
             if tags:
-                side.attempt(lambda channel: renew(channel, tags), "lease renewal")
+                side.attempt(lambda channel: renew(channel, tags), "renewal of delivery times")
 
-        start_ticker("lease", config.visibility_timeout_seconds / RENEWALS_PER_TIMEOUT, tick)
+        start_ticker("visibility", config.visibility_timeout_seconds / RENEWALS_PER_TIMEOUT, tick)
 
     def stop(self, parent: WorkController) -> None:
-        """Keep renewing: the pool drains after this."""
+        """Keep renewing: the pool finishes its tasks after this."""
 
     terminate = stop
 
@@ -107,7 +101,7 @@ def _running_tags() -> set[str]:
 
 
 class Handover(bootsteps.StartStopStep):
-    """Carries messages from the lost channel to the new one. Redis only: elsewhere the broker takes them back itself.
+    """Moves messages from a lost channel to the new one. Redis only: RabbitMQ delivers them again by itself.
 
     ``QoS._delivered`` is private to kombu (pinned to 5.7, covered by tests/fleet/test_worker_reconnect.py).
     """
@@ -119,23 +113,23 @@ class Handover(bootsteps.StartStopStep):
         self._carried: list[Any] = []
 
     def include_if(self, parent: Any) -> bool:
-        """Only Redis keeps unacknowledged messages when a connection ends."""
+        """Return whether the broker is Redis, which keeps unacknowledged messages when a connection ends."""
         return bool(parent.conninfo.transport.driver_type == "redis")
 
     def start(self, parent: Any) -> None:
-        """Take over the carried messages, and let nothing be given back when this connection is lost in turn."""
+        """Take over the carried messages; let this channel return none to their queues when its connection is lost."""
         channel = parent.task_consumer.channel
         channel.do_restore = False
         running = _running_tags()
         for message in self._carried:
             message.channel = channel  # its acknowledgement may be queued already
             if message.delivery_tag in running:
-                # the base class's append: Redis' own would put back into ``unacked`` what has lapsed meanwhile
+                # the base class's method: Redis' own would put messages that were restored meanwhile into ``unacked``
                 virtual.QoS.append(channel.qos, message, message.delivery_tag)
         self._carried.clear()
 
     def stop(self, parent: Any) -> None:
-        """Keep the messages for the next channel; on shutdown allow their giving back."""
+        """Keep the messages for the next channel; on shutdown let the channel return them to their queues."""
         if parent.task_consumer is None:
             return
         channel = parent.task_consumer.channel

@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection
 
 from tasks.broker.redis import redis_transport_options
-from tasks.worker.redis_leases import renew
+from tasks.worker.redis_visibility import renew
 from tests.fleet.processes import KEYPREFIX, Fleet, wait_until
 from tests.valkey import ValkeyServer
 
@@ -45,7 +45,7 @@ def long_run(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> 
     fleet = Fleet(valkey.url, tmp_path_factory.mktemp("long-run"), VISIBILITY_SECONDS)
     try:
         fleet.start_worker("steady")
-        fleet.start_worker("stuck", app="lease_only", queues="stuck", concurrency=1, deadline_seconds=3.0)
+        fleet.start_worker("stuck", app="visibility_only", queues="stuck", concurrency=1, deadline_seconds=3.0)
         fleet.send("nap", "long", 3 * VISIBILITY_SECONDS)
         fleet.send("hang_once", "hung", queue="stuck")
         fleet.wait_for_events(count=2, event="start")

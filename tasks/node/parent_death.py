@@ -1,4 +1,4 @@
-"""Children that do not outlive us, even when we are killed with SIGKILL."""
+"""Child processes that end when their parent ends, even when the parent is killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 # PR_SET_PDEATHSIG = 1: the kernel sends SIGTERM when the thread that started the child ends. A launcher and not
-# preexec_fn, since forking Python code in a process with threads can deadlock; exec keeps the setting.
+# preexec_fn, because Python code after a fork in a process with threads can deadlock; exec keeps the setting.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
@@ -17,6 +17,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def tied(argv: Sequence[str]) -> list[str]:
-    """Return a command line that runs ``argv`` (its first word an absolute path) and ends with this process."""
+def ending_with_parent(argv: Sequence[str]) -> list[str]:
+    """Return a command line that runs ``argv``, whose first word is an absolute path, and ends with this process."""
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *argv]
