@@ -123,7 +123,7 @@ def test_a_worker_that_spools_tidies_its_own_nodes_spool_and_every_worker_says_t
         wait_until(lambda: not stray.exists(), "the stray file is dropped")
     finally:
         celery.close()
-    wait_until(lambda: not {"tamis-node", "tamis-reclaim"} & {t.name for t in threading.enumerate()}, "tickers end")
+    wait_until(lambda: not {"tamis-presence", "tamis-reclaim"} & {t.name for t in threading.enumerate()}, "tickers end")
 
 
 def test_a_worker_that_spools_nothing_tidies_nothing(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
