@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-# Distributions of these names exist; one of them, or a folder on the path, would stand in for ours.
+# Other distributions have these names; such a package, or a folder on the path, could be imported instead of ours.
 _NEIGHBOURS = ("inference", "storage", "beat", "celeryconfig")
 
 
@@ -28,7 +28,7 @@ def foreign_modules(home: Path, names: tuple[str, ...] = _NEIGHBOURS) -> dict[st
 
 
 if _foreign := foreign_modules(Path(__file__).resolve().parent.parent):
-    # Every process of the fleet and every command passes here first: one line and status 2, not a traceback.
+    # Every process and every command imports this file first: one line and status 2, not a traceback.
     _found = ", ".join(f"{name} is {origin}" for name, origin in _foreign.items())
     print(  # noqa: T201 -- the command's own error line
         f"tamis: tasks is {__file__}, but {_found}: remove it from the path (PYTHONPATH, the working directory) or "
