@@ -1,12 +1,12 @@
-"""What can go wrong with storage, and which of the two things to do about it.
+"""Errors of storage, forked in two: *retry me* and *record me*.
 
 StorageError
-├── Unavailable          retry me: the same call may work later
-│   ├── SpoolFull        wait: the node's disk, or its budget, is taken
-│   └── TierOpen         wait: the store failed so often that it is left alone for a while
+├── Unavailable          retry me: the same call may succeed later
+│   ├── SpoolFull        wait: the spool's byte budget or the node's disk is used up
+│   └── TierOpen         wait: the store failed so often that no request is sent to it for a while
 ├── Rejected             record me: trying again gives the same answer
-│   ├── BadRow           the row's own columns make no sense
-│   ├── ForbiddenPath    the row points outside what it may read
+│   ├── BadRow           a column of the row is missing or malformed
+│   ├── ForbiddenPath    the row's path lies outside the buckets it may read
 │   ├── ObjectMissing    no tier holds the object
 │   ├── ObjectCorrupt    the object's bytes do not match its size or checksum
 │   └── ObjectTooLarge   the object is over the byte limit
@@ -27,19 +27,19 @@ class StorageError(Exception):
 
 
 class Unavailable(StorageError):
-    """The store did not answer, or said «later». Retry with back-off."""
+    """The store did not answer, or asked for a later attempt. Retry with back-off."""
 
     code: ClassVar[str] = "store_unavailable"
 
 
 class SpoolFull(Unavailable):
-    """The spool's byte budget is taken by leased files, or its disk is full. Wait until there is room."""
+    """Leased files use up the spool's byte budget, or its disk is full. Wait until there is room."""
 
     code: ClassVar[str] = "spool_full"
 
 
 class TierOpen(Unavailable):
-    """The store failed so often that it is left alone for ``wait_seconds``. Nothing was asked: wait."""
+    """The store failed so often that no request is sent to it for ``wait_seconds``; none was sent for this call."""
 
     code: ClassVar[str] = "tier_open"
 
@@ -49,7 +49,7 @@ class TierOpen(Unavailable):
 
 
 class Rejected(StorageError):
-    """A permanent answer about this row. Record it; do not retry."""
+    """A permanent answer about this row. Record it as the row's failure; a retry would give the same answer."""
 
     code: ClassVar[str] = "rejected"
 

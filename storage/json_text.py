@@ -1,4 +1,4 @@
-"""Strict JSON, and values every store can hold: what passes here can neither poison a batch nor change on its way."""
+"""Strict JSON, and values that every store can hold: a value accepted here reads back unchanged from any table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 
 Scalar = str | int | float | bool | None
 
-MAX_DEPTH = 100  # SQLite's and others' JSON functions refuse far less than Python's parser takes
+MAX_DEPTH = 100  # the JSON functions of SQLite and MaxCompute refuse nesting that Python's parser accepts
 _INT64 = 2**63
 
 
 def read(text: str) -> Any:
-    """Parse; ``ValueError`` for what JSON forbids (NaN, Infinity, half a surrogate pair) or is nested too deeply."""
+    """Parse JSON; ``ValueError`` for NaN, Infinity, half a surrogate pair, and nesting over ``MAX_DEPTH`` levels."""
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
@@ -25,17 +25,17 @@ def read(text: str) -> Any:
 
 
 def write(value: object) -> str:
-    """Compact, keys sorted, equal text for equal values; ``ValueError`` for NaN and Infinity."""
+    """Write compact JSON with sorted keys, so that equal values give equal text; ``ValueError`` for NaN, Infinity."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def clean(text: str) -> str:
-    r"""Make text UTF-8 can encode: half a surrogate pair (an undecodable file name has some) becomes ``\udcff``."""
+    r"""Replace halves of surrogate pairs, as in undecodable file names, by ``\udcff``, so that UTF-8 can encode it."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def scalar(value: object) -> Scalar:
-    """Bring a table's value to one that JSON and every table can carry; a list or mapping becomes its JSON text."""
+    """Convert a table's value to one that JSON and every table can hold; a list or mapping becomes its JSON text."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -50,7 +50,7 @@ def scalar(value: object) -> Scalar:
 
 
 def text_of(value: Scalar) -> str:
-    """Bring a scalar to text: ``None`` is empty, ``True`` is ``true``."""
+    """Convert a scalar to text: ``None`` becomes empty text, ``True`` becomes ``true``."""
     if value is None:
         return ""
     return clean(value) if isinstance(value, str) else json.dumps(value)

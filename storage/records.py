@@ -1,4 +1,4 @@
-"""Rows in, rows out: the only place where column names meet Python names."""
+"""Input and result rows: the only file that maps column names to Python names."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Record = dict[str, Scalar]
 INPUT_COLUMNS: Final = ("video_id", "oss_bucket", "video_path", "video_tag", "info")
 OUTPUT_COLUMNS: Final = ("video_id", "oss_bucket", "video_oss_url", "video_tag", "info", "result_info")
 RESULT_INFO: Final = "result_info"
-RUN_ID: Final = "run_id"  # keys of result_info: with the partition they identify a row of the output table
+RUN_ID: Final = "run_id"  # keys of result_info; partition, run and ordinal together identify a row of the output table
 ORDINAL: Final = "ordinal"
 OK: Final = "ok"
 MAX_MESSAGE_CHARACTERS = 2000
 
 
 def check_input_columns(columns: Sequence[str], url: object) -> tuple[str, ...]:
-    """Name the columns that are carried along unread; ``UsageError`` when one is missing or there twice.
+    """Return the columns that are copied to the output unread; ``UsageError`` for a missing or a repeated column.
 
-    Names are compared as SQL compares them, without case: ``Info`` beside ``info`` is not carried.
+    Names are compared without case, as SQL does: ``Info`` beside ``info`` is not copied.
     """
     if missing := [column for column in INPUT_COLUMNS if column not in columns]:
         raise UsageError(
             f"{url} lacks {', '.join(missing)} (columns found: {', '.join(columns) or 'none'}). "
-            f"Add what is missing, empty where there is nothing to say"
+            f"Add the missing columns; their values may be empty"
         )
     extras = extra_columns(columns)
     counts = Counter(column.lower() for column in extras) + Counter(c for c in columns if c in INPUT_COLUMNS)
@@ -42,14 +42,14 @@ def check_input_columns(columns: Sequence[str], url: object) -> tuple[str, ...]:
 
 
 def extra_columns(columns: Iterable[str]) -> tuple[str, ...]:
-    """Columns that are neither read nor written by tamis, in order."""
+    """Return the columns that tamis neither reads nor writes, in order."""
     ours = {*INPUT_COLUMNS, *OUTPUT_COLUMNS}
     return tuple(column for column in columns if column.lower() not in ours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRow:
-    """One row of the input table, checked."""
+    """A checked row of the input table."""
 
     run_id: str
     ordinal: int
@@ -62,7 +62,7 @@ class VideoRow:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Scalar], *, run_id: str, ordinal: int) -> Self:
-        """Check a record; ``BadRow`` for an empty id, a bucket or path that is no text, an info that is no object."""
+        """Check a record; ``BadRow`` for an empty id, a bucket or path that is not text, ``info`` without an object."""
         return cls(
             run_id=run_id,
             ordinal=ordinal,
@@ -76,14 +76,14 @@ class VideoRow:
 
     @property
     def uses_alluxio(self) -> bool:
-        """Whether the row asks for the Alluxio tier: ``info.use_alluxio`` is true, ``"true"`` or 1."""
+        """True if the row asks for the Alluxio tier: ``info.use_alluxio`` is true, ``"true"`` or 1."""
         asked = self.info.get("use_alluxio", False)
         return asked == 1 or (isinstance(asked, str) and asked.lower() == "true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a row has no verdict. ``code`` is stable, ``stage`` is the verb that failed."""
+    """The reason for a row without a verdict. ``code`` is stable; ``stage`` is the step that failed."""
 
     code: str
     stage: str
@@ -93,7 +93,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """When, where and by what a row was judged. Times are aware datetimes."""
+    """Time, place and models of a row's judgement. Times are aware datetimes."""
 
     start_time: datetime
     end_time: datetime
@@ -108,7 +108,7 @@ class Execution:
     decoded_fraction: float | None = None
 
     def to_result_info(self) -> dict[str, Any]:
-        """Its part of ``result_info``."""
+        """Return the execution's keys of ``result_info``."""
         return {
             "start_time": _timestamp(self.start_time),
             "end_time": _timestamp(self.end_time),
@@ -126,7 +126,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One row of the output table: a verdict or a failure, never neither."""
+    """A row of the output table: either a verdict or a failure."""
 
     run_id: str
     ordinal: int
@@ -148,7 +148,7 @@ class ResultRow:
         verdict_info: Mapping[str, Any],
         execution: Execution,
     ) -> Self:
-        """Make the row of a judged video: the verdict's keys over those of the input's ``info``."""
+        """Make the row of a judged video: the verdict's keys replace equal keys of the input's ``info``."""
         result_info = {"succeed": "true", **execution.to_result_info()}
         return cls._of(record, run_id, ordinal, verdict_info, result_info)
 
@@ -162,7 +162,7 @@ class ResultRow:
         failure: Failure,
         execution: Execution,
     ) -> Self:
-        """Make the row of a video that has no verdict. ``record`` may be malformed: that may be the failure."""
+        """Make the row of a video without a verdict. ``record`` may be malformed: that may be the failure itself."""
         message = json_text.clean(failure.message)[:MAX_MESSAGE_CHARACTERS]
         error = {"code": failure.code, "stage": failure.stage, "message": message}
         result_info = {"succeed": "false", **execution.to_result_info(), "attempt": failure.attempts, "error": error}
@@ -190,16 +190,16 @@ class ResultRow:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the row carries a verdict."""
+        """True if the row holds a verdict."""
         return bool(self.result_info["succeed"] == "true")
 
     @property
     def outcome(self) -> str:
-        """``"ok"`` or the failure's code."""
+        """``"ok"``, or the failure's code."""
         return OK if self.is_ok else str(self.result_info["error"]["code"])
 
     def to_record(self) -> Record:
-        """Lay out the output columns, then the extra ones."""
+        """Return the output columns, then the extra columns."""
         return {
             "video_id": self.video_id,
             "oss_bucket": self.oss_bucket,
@@ -212,7 +212,7 @@ class ResultRow:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Scalar]) -> Self:
-        """Read back what :meth:`to_record` wrote; ``BadRow`` when ``result_info`` is not one of ours."""
+        """Read back what :meth:`to_record` wrote; ``BadRow`` when tamis did not write ``result_info``."""
         result_info = _parse_object(RESULT_INFO, record.get(RESULT_INFO))
         try:
             run_id, ordinal = str(result_info[RUN_ID]), int(result_info[ORDINAL])
@@ -229,7 +229,7 @@ class ResultRow:
         )
 
     def to_bytes(self) -> bytes:
-        """Compressed JSON of the record, for the ledger."""
+        """Return the record as compressed JSON, for the ledger."""
         return zlib.compress(json_text.write(self.to_record()).encode())
 
     @classmethod
@@ -239,7 +239,7 @@ class ResultRow:
 
 
 def _identifier(record: Mapping[str, Scalar], column: str) -> str:
-    """A name; many tables hold whole numbers there."""
+    """Return a name as text; many tables hold integers in such a column."""
     value = record.get(column)
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if is_number else _required(record, column)

@@ -1,4 +1,4 @@
-"""Addresses: ``oss://bucket/key`` of an object, the URL of a table. Pure text and paths; nothing is opened here."""
+"""Addresses: ``oss://bucket/key`` of an object, and the URL of a table. Nothing is opened here."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _OSS = "oss://"
 
 @dataclass(frozen=True, slots=True)
 class ObjectUri:
-    """One object. :func:`check_object` makes one from a row's columns, which are untrusted."""
+    """The address of an object. :func:`check_object` builds it from a row's columns, which are untrusted."""
 
     bucket: str
     key: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``oss://bucket/key``; ``ForbiddenPath`` when it is anything else."""
+        """Parse ``oss://bucket/key``; ``ForbiddenPath`` for any other text."""
         bucket, slash, key = text.removeprefix(_OSS).partition("/")
         if not text.startswith(_OSS) or not slash:
             raise ForbiddenPath(f"{text!r} is not of the form oss://bucket/key")
@@ -42,14 +42,14 @@ class ObjectUri:
         return cls(bucket, key)
 
     def __str__(self) -> str:
-        """``oss://bucket/key``, as it was written."""
+        """Return ``oss://bucket/key`` as it was written."""
         return f"{_OSS}{self.bucket}/{self.key}"
 
 
 def check_object(bucket: str, path: str, *, allowed_buckets: frozenset[str] | None) -> ObjectUri:
-    """Address the object a row names, or raise ``ForbiddenPath``; ``None`` allows every valid bucket name.
+    """Return the address that a row names, or raise ``ForbiddenPath``; ``None`` allows every valid bucket name.
 
-    ``path`` may itself be ``oss://bucket/key``; then it must name the row's own bucket.
+    ``path`` may be a whole ``oss://bucket/key``; its bucket must then be the row's.
     """
     _check_bucket(bucket)
     if allowed_buckets is not None and bucket not in allowed_buckets:
@@ -75,7 +75,7 @@ def _check_key(key: str) -> None:
         raise ForbiddenPath(f"path of {size_bytes} bytes is over the limit of {MAX_KEY_BYTES}: {key[:80]!r}…")
     seen: str | None = None
     decoded = key
-    while decoded != seen:  # a gateway before the store may decode once more than we do; each round shortens the text
+    while decoded != seen:  # a gateway in front of the store may decode once more; each round shortens the text
         if fault := _fault_of(decoded):
             raise ForbiddenPath(f"path {key!r} {fault}")
         seen, decoded = decoded, unquote(decoded)
@@ -98,17 +98,17 @@ def _fault_of(path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TableUrl:
-    """Where rows come from or go to. Equal URLs have equal text: absolute, links resolved, partition sorted."""
+    """The address of a table's partition, normalised: absolute path, links resolved, partition columns sorted."""
 
     scheme: Scheme
     location: str  # an absolute path; an ODPS project, or project.schema
     table: str | None = None
     partition: Partition = ()
-    is_relative: bool = field(default=False, compare=False)  # as written; the usual reason for a missing file
+    is_relative: bool = field(default=False, compare=False)  # as it was written; the usual reason for a missing file
 
     @classmethod
     def parse(cls, text: str, cwd: Path | None = None) -> Self:
-        """Read a URL or a plain path, relative to ``cwd`` (default: the process's); ``UsageError`` if it is neither."""
+        """Parse a URL or a plain path, relative to ``cwd`` (default: the process's); ``UsageError`` for other text."""
         scheme, colon, rest = text.partition("://")
         if not colon:
             return cls(*_file(text, text, cwd))
@@ -122,7 +122,7 @@ class TableUrl:
 
     @property
     def path(self) -> Path:
-        """The file behind a ``sqlite`` or ``file`` URL."""
+        """The file of a ``sqlite`` or ``file`` URL."""
         return Path(self.location)
 
     @property
@@ -131,7 +131,7 @@ class TableUrl:
         return self.path.suffix.lower()
 
     def __str__(self) -> str:
-        """Write the normalised URL; it parses back to an equal one."""
+        """Return the normalised URL; parsing it gives an equal object."""
         if self.scheme == "file":
             return f"file://{quote(self.location)}"
         partition = "".join(f"/{column}={quote(value, safe='')}" for column, value in self.partition)

@@ -1,4 +1,4 @@
-"""The work in flight: runs, shards and results in Redis. Never the truth: that is the output table."""
+"""Runs, shards and results in flight, in Redis. The output table, not the ledger, is the record of truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch journal in the ledger's server: it is lost together with the ledger, or with its run."""
+"""The batch journal in the ledger's server, deleted together with its run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import redis
 from storage.errors import Unavailable
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
-KEEP_SECONDS = 7 * 24 * 3600  # after the run's last write; an upload session lives for a day
+KEEP_SECONDS = 7 * 24 * 3600  # after the run's last write; an upload session lasts one day
 LEASE_SECONDS = 1800  # a writer or rewriter that died is forgotten after this; no request of theirs lives as long
 
-_MEMORY = "memory"  # no batch is called so: a batch's name holds a table's URL
+_MEMORY = "memory"  # never a batch's name, which holds a table's URL
 
 
 class RedisJournal:
@@ -31,16 +31,16 @@ class RedisJournal:
         self._remember = Scripts.registered_with(client).remember_batch
 
     def memory(self, run_id: str) -> str:
-        """An id of the unbroken memory of this run."""
+        """Return the id of this run's journal; a wiped server gives a new one."""
         return self.remember(run_id, _MEMORY, uuid4().hex)
 
     def recall(self, run_id: str, batch: str) -> str | None:
-        """The session remembered for the batch."""
+        """Return the session remembered for the batch, or ``None``."""
         (session,) = read_at_once(self._client, ("HGET", f"{self._run(run_id)}:batches", batch))
         return session.decode() if session else None
 
     def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
-        """Remember a session unless there is another one, in one atomic step."""
+        """Remember a session unless another one is stored, in one atomic step."""
         with answering(self._client):
             reply: bytes = self._remember(
                 keys=[self._run(run_id)], args=[batch, session, instead_of or "", KEEP_SECONDS]

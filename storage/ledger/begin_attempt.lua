@@ -1,5 +1,5 @@
--- ARGV: shard, ordinal, step, token. Returns {the attempt's number, those before it that never ended}; {0, 0} if the
--- shard is not open; nil if it lacks the ordinal. A token that is known began already: its reply was lost.
+-- ARGV: shard, ordinal, step, token. Returns {the attempt's number, earlier attempts that never ended}; {0, 0} if the
+-- shard is not open; nil if the ordinal is not in it. A known token is a repeated call whose first reply was lost.
 local shard, ordinal, step, token = unpack(ARGV)
 if not is_open(shard) then return {0, 0} end
 if redis.call("HEXISTS", part(shard, "rows"), ordinal) == 0 then return false end

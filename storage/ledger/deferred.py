@@ -1,4 +1,4 @@
-"""Messages that wait for their time in Redis, so that a retry holds no worker's slot and no worker's memory."""
+"""Deferred messages in Redis, so that a waiting retry takes no worker's slot and no worker's memory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import redis
 
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
-UNTOLD_SECONDS = 30.0  # a message taken by somebody who then died is due again after this
+REDELIVER_AFTER_SECONDS = 30.0  # a message whose taker died is due again after this time
 
 
 class Deferred:
-    """A set of messages, each with the time (the server's) when it is due. Any number of processes may take from it.
+    """A set of messages, each with its due time (by the server's clock). Any number of processes may take from it.
 
     Raises ``Unavailable`` when the server does not answer. Safe to share between threads.
     """
@@ -24,26 +24,26 @@ class Deferred:
         self._scripts = Scripts.registered_with(client)
 
     def add(self, message: str, wait_seconds: float) -> None:
-        """Keep a message until it is due. Equal messages are one, due at the later word's time."""
+        """Keep a message until it is due. Equal messages are one, due at the time of the last call."""
         with answering(self._client):
             self._scripts.defer(keys=self._keys, args=[message, round(wait_seconds * 1000)])
 
     def take_due(self, most: int) -> list[str]:
         """Return messages that are due, for the caller to send and then :meth:`forget`.
 
-        They stay until they are forgotten: one whose taker died is due again after ``UNTOLD_SECONDS``.
+        They stay until they are forgotten: a message whose taker died is due again after ``REDELIVER_AFTER_SECONDS``.
         """
         with answering(self._client):
-            reply = self._scripts.take_due(keys=self._keys, args=[most, round(UNTOLD_SECONDS * 1000)])
+            reply = self._scripts.take_due(keys=self._keys, args=[most, round(REDELIVER_AFTER_SECONDS * 1000)])
         return [message.decode() for message in reply]
 
     def forget(self, messages: Sequence[str]) -> None:
-        """These were sent. One that was added anew meanwhile is kept: it was carried out, and is to be tried again."""
+        """Remove messages that were sent. A message that was added again meanwhile is kept for its next try."""
         if messages:
             with answering(self._client):
                 self._scripts.forget_sent(keys=self._keys, args=messages)
 
     def __len__(self) -> int:
-        """How many messages wait, due or not."""
+        """Return the number of messages, due or not."""
         (count,) = read_at_once(self._client, ("ZCARD", self._key))
         return int(count)

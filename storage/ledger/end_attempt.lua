@@ -1,5 +1,5 @@
--- ARGV: shard, ordinal, step, token. The attempt ended in order: its process did not die under it. A token that is not
--- known ended already, or was forgotten.
+-- ARGV: shard, ordinal, step, token. The attempt ended: its process did not die during it. An unknown token ended
+-- already, or was forgotten.
 local attempts, field = part(ARGV[1], "attempts"), ARGV[2] .. ":" .. ARGV[3]
 if ARGV[4] ~= "" and redis.call("HDEL", attempts, field .. ":" .. ARGV[4]) == 0 then return 0 end
 local unended = field .. ":unended"

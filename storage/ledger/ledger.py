@@ -4,23 +4,23 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
 
     (itself)                    hash    spec, total, shard_rows, extra_columns, submitted, cursor, ok, failed
     :open                       zset    shard id -> time of its last progress, milliseconds
-    :queue                      list    shards that wait to be claimed: given back, or retries
+    :queue                      list    shards to claim first: given back, or retries
     :failures                   hash    failure code -> rows
-    :failed:<code>              bitmap  ordinals that failed so and may be retried (one bit per row of the run)
+    :failed:<code>              bitmap  ordinals with this failure that may be retried (one bit per row of the run)
     :retries                    set     retry shards ever opened
-    :troubles                   hash    step -> time in milliseconds, and why it did not go on then
-    :batches                    hash    batch -> the upload session it goes through (see journal)
+    :troubles                   hash    step -> time in milliseconds and the reason for waiting
+    :batches                    hash    batch -> its upload session (see batch_journal)
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
     :shard:<id>:state           hash    recorded, refeeds
-    :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> those that never ended;
-                                        …:<worker>.<token> -> 1 for each of those whose worker said who it is
+    :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> attempts that never ended;
+                                        …:<worker>.<token> -> 1 for each of those whose worker is known
 
-A shard's keys go when it closes. A run costs 1 KB, and a closed row one bit per failure code the run has seen; what a
-row in flight costs is measured by ``python -m bench.memory`` (docs/operations.md).
+A shard's keys are deleted when it closes. A run takes 1 KB, and a closed row one bit per failure code of the run;
+``python -m bench.memory`` measures the memory of a row in flight (docs/operations.md).
 
-Any method may run twice: a client that lost the answer sends it again. A second ``claim_shard`` then leaves the first
-shard without progress, which the sweep finds; a second ``close_shard`` says ``False``.
+Any method may run twice: a client that lost a reply sends the request again. A second ``claim_shard`` then leaves the
+first shard without progress, which the sweep finds; a second ``close_shard`` returns ``False``.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from storage.ledger.model import (
     is_retry,
     retry_shard_id,
 )
-from storage.ledger.replies import check_outcomes, flat, foreign, in_hand, latest_trouble, ordinals, pairs, run_of
+from storage.ledger.replies import check_outcomes, flat, foreign, in_progress, latest_trouble, ordinals, pairs, run_of
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
-KNOWN_NODE_SECONDS = 7 * 24 * 3600.0  # a node that was silent for longer is forgotten
+KNOWN_NODE_SECONDS = 7 * 24 * 3600.0  # a node without a heartbeat for longer is forgotten
 KNOWN_WORKER_SECONDS = 3600.0
 TROUBLE_CHARACTERS = 500
 
 
 class Ledger:
-    """The work in flight. Holds no truth and no state of its own: wipe the server, submit the run again, go on.
+    """Runs, shards and results in flight. After a wipe of the server, submitting a run again resumes it.
 
     Unknown runs and shards are normal (the server may have been wiped): they read as empty and closed.
     Raises ``Unavailable`` when the server does not answer. Safe to share between threads.
@@ -85,10 +85,10 @@ class Ledger:
     def submit(
         self, spec: RunSpec, *, total_rows: int, shard_rows: int, extra_columns: Sequence[str]
     ) -> tuple[Run, bool]:
-        """Start the run, or find it; the flag says whether it is new. What was said first stands, except the total.
+        """Start the run, or find it; the flag says that it is new. The first submission's parameters are kept.
 
-        A total that has grown adds rows: they are cut from the old total on if all rows were fed, so a short last
-        shard that was fed keeps its range. A total that shrank raises ``UsageError``.
+        Only the total may grow: if all rows were fed, the new shards start at the old total, so a short last shard
+        keeps its range. A smaller total raises ``UsageError``.
         """
         if not 0 <= total_rows <= MAX_ROWS or shard_rows < 1:
             raise ValueError(
@@ -108,7 +108,7 @@ class Ledger:
         return run_of(spec.run_id, dict(pairs(stored)), open_shards + queued), bool(is_new)
 
     def runs(self) -> list[Run]:
-        """Every run, the newest submission first."""
+        """Return every run, the newest submission first."""
         known = (self.run(run_id) for run_id in self._run_ids())
         return sorted((run for run in known if run), key=lambda run: (run.submitted_at, run.run_id), reverse=True)
 
@@ -117,7 +117,7 @@ class Ledger:
         return [member.decode() for member in members]
 
     def run(self, run_id: str) -> Run | None:
-        """The run, or ``None``."""
+        """Return the run, or ``None``."""
         key = self._run_key(run_id)
         stored, open_shards, queued = read_at_once(
             self._client, ("HGETALL", key), ("ZCARD", f"{key}:open"), ("LLEN", f"{key}:queue")
@@ -125,7 +125,7 @@ class Ledger:
         return run_of(run_id, stored, open_shards + queued) if stored else None
 
     def find(self, prefix: str) -> Run:
-        """The one run whose id starts so; ``UsageError`` naming the candidates otherwise."""
+        """Return the only run whose id starts with ``prefix``; otherwise ``UsageError`` with the candidates."""
         runs = self.runs()
         matching = [run for run in runs if run.run_id.startswith(prefix)]
         if len(matching) == 1:
@@ -135,7 +135,7 @@ class Ledger:
         raise UsageError(f"run id {prefix!r} {fault}; there are: {candidates}")
 
     def counts(self, run_id: str) -> Counts | None:
-        """The run's rows at this instant, or ``None``."""
+        """Return the run's row counts at this instant, or ``None``."""
         key = self._run_key(run_id)
         (rows, ok, failed, cursor), failures, open_shards = read_at_once(
             self._client,
@@ -155,35 +155,35 @@ class Ledger:
             self._client.srem(self._runs, run_id)
 
     def note_trouble(self, run_id: str, text: str, *, step: str) -> None:
-        """Keep why the run does not go on at this step, in place of what was kept before. For whoever watches it."""
+        """Store the reason that the run waits at this step, for ``tamis runs``; it replaces an earlier reason."""
         self._call(self._scripts.note_trouble, self._run_key(run_id), step, text[:TROUBLE_CHARACTERS])
 
     def clear_trouble(self, run_id: str, *, step: str) -> None:
-        """The step went well."""
+        """Remove the step's reason: the step succeeded."""
         with answering(self._client):
             self._client.hdel(f"{self._run_key(run_id)}:troubles", step)
 
     def trouble(self, run_id: str) -> Trouble | None:
-        """The youngest trouble that no success of its step has cleared."""
+        """Return the newest trouble that no success of its step has cleared."""
         (troubles,) = read_at_once(self._client, ("HGETALL", f"{self._run_key(run_id)}:troubles"))
         return latest_trouble(troubles)
 
     # -- shards --
 
     def claim_shard(self, run_id: str, *, max_open: int) -> Shard | None:
-        """Open the next shard, a queued one first; ``None`` while ``max_open`` are open or nothing is left to feed."""
+        """Open the next shard, a queued one first; ``None`` while ``max_open`` shards are open or no row is left."""
         reply = self._call(self._scripts.claim, self._run_key(run_id), max_open)
         return Shard(run_id, reply[0].decode(), ordinals(reply[1])) if reply else None
 
     def give_back(self, run_id: str, shard_id: str) -> bool:
-        """Undo a claim: the shard is claimed again before any other. Not if a row of it was recorded since."""
+        """Undo a claim, so that the shard is claimed next; ``False`` if a row of it was recorded since."""
         return bool(self._call(self._scripts.give_back, self._run_key(run_id), shard_id))
 
     def settle(self, run_id: str, shard_id: str, outcomes: Mapping[int, str]) -> ShardState:
-        """Count rows that already stand in the output table (``ordinal -> "ok"`` or code) and say what is left.
+        """Count rows that the output table already holds (``ordinal -> "ok"`` or code); return the missing rows.
 
-        Idempotent. Closes the shard when nothing is left and no result waits to be written. Only for base shards:
-        the rows of a retry stand in the table by definition (``ValueError``).
+        Idempotent. Closes the shard if no row is missing and no result is to be written. Only for base shards: the rows
+        of a retry are always in the table (``ValueError``).
         """
         if is_retry(shard_id):
             raise ValueError(f"shard {shard_id} is a retry: settling it would drop it unworked")
@@ -194,7 +194,7 @@ class Ledger:
         return ShardState(bool(reply[0]), ordinals(reply[1]))
 
     def missing(self, run_id: str, shard_id: str) -> tuple[int, ...]:
-        """Ordinals of an open shard without a result."""
+        """Return the ordinals of an open shard that have no result."""
         key = self._run_key(run_id)
         progress, rows = read_at_once(
             self._client, ("ZSCORE", f"{key}:open", shard_id), ("HGETALL", f"{key}:shard:{shard_id}:rows")
@@ -202,7 +202,7 @@ class Ledger:
         return ordinals(ordinal for ordinal, outcome in rows.items() if progress is not None and not outcome)
 
     def open_shards(self, run_id: str) -> list[OpenShard]:
-        """The shards in flight, the longest without progress first."""
+        """Return the shards in flight, the longest idle first."""
         reply = self._call(self._scripts.open_shards, self._run_key(run_id))
         return [
             OpenShard(shard.decode(), recorded, expected, idle / 1000, recorded == expected, refeeds)
@@ -210,18 +210,18 @@ class Ledger:
         ]
 
     def note_refeed(self, run_id: str, shard_id: str) -> int:
-        """Count a re-feed and restart the idle time; the number of re-feeds so far, 0 if the shard is not open."""
+        """Count a re-feed and restart the idle time; return the number of re-feeds, 0 if the shard is not open."""
         return int(self._call(self._scripts.refeed, self._run_key(run_id), shard_id))
 
     def close_shard(self, run_id: str, shard_id: str) -> bool:
-        """Drop a written shard. ``True`` for the one call that closed it; ``False`` also while rows are missing."""
+        """Drop a written shard. ``True`` for the only call that closed it; ``False`` also while rows are missing."""
         return bool(self._call(self._scripts.close, self._run_key(run_id), shard_id))
 
     def open_retry(self, run_id: str, token: str, failures: Mapping[int, str]) -> int:
-        """Take failed rows (``ordinal -> failure code``) back into flight, in shards that queue; return how many.
+        """Put failed rows (``ordinal -> failure code``) back into flight, in queued shards; return their number.
 
-        A row is taken only if its shard is closed and the ledger counts it under that very code: rows in flight or
-        not fed yet, and what a stale list says, are ignored. The same failures under the same token have one effect.
+        A row is taken only if its shard is closed and the ledger counts it under that code: rows in flight, rows not
+        fed yet and outdated codes are ignored. Equal failures under one token have one effect.
         """
         run = self.run(run_id)
         if run is None:
@@ -229,7 +229,9 @@ class Ledger:
         check_outcomes(failures.values())
         ordinals = sorted(ordinal for ordinal in failures if 0 <= ordinal < run.total_rows)
         taken = 0
-        for start in range(0, len(ordinals), run.shard_rows):  # a shard at a time: no script may keep the server long
+        for start in range(
+            0, len(ordinals), run.shard_rows
+        ):  # one shard per script: none may block the server for long
             chunk = ordinals[start : start + run.shard_rows]
             rows = flat({ordinal: failures[ordinal] for ordinal in chunk})
             taken += self._call(self._scripts.retry, self._run_key(run_id), retry_shard_id(token, chunk), *rows)
@@ -238,7 +240,7 @@ class Ledger:
     # -- rows --
 
     def record(self, run_id: str, shard_id: str, ordinal: int, payload: bytes, outcome: str) -> Recorded:
-        """Store a row's result. The first one wins and counts; ``is_full`` stays true until the shard is closed."""
+        """Store a row's result. Only the first result counts; ``is_full`` stays true until the shard is closed."""
         check_outcomes([outcome])
         reply = self._call(self._scripts.record, self._run_key(run_id), shard_id, ordinal, payload, outcome)
         if reply is None:
@@ -246,7 +248,7 @@ class Ledger:
         return Recorded(bool(reply[0]), bool(reply[1]))
 
     def is_recorded(self, run_id: str, shard_id: str, ordinal: int) -> bool:
-        """Whether work on the row is pointless: it has a result, or its shard is closed or unknown."""
+        """True if the row needs no work: it has a result, or its shard is closed or unknown."""
         key = self._run_key(run_id)
         progress, outcome = read_at_once(
             self._client,
@@ -258,7 +260,7 @@ class Ledger:
         return progress is None or bool(outcome)
 
     def is_full(self, run_id: str, shard_id: str) -> bool:
-        """Whether the shard waits to be written: open, with every row recorded."""
+        """True if the shard can be written: open, with every row recorded."""
         key = self._run_key(run_id)
         progress, rows = read_at_once(
             self._client, ("ZSCORE", f"{key}:open", shard_id), ("HVALS", f"{key}:shard:{shard_id}:rows")
@@ -266,9 +268,9 @@ class Ledger:
         return progress is not None and all(rows)
 
     def results(self, run_id: str, shard_id: str) -> dict[int, bytes] | None:
-        """Payloads of a full shard, settled rows left out. ``None``: it is not open, or not full, so do not write it.
+        """Return the payloads of a full shard without settled rows; ``None`` for a shard that is not open or not full.
 
-        A partial batch must never reach the table: its id would stand for the whole shard.
+        A partial batch must never be written: its id would then mean the whole shard.
         """
         key = self._run_key(run_id)
         part = f"{key}:shard:{shard_id}"
@@ -285,8 +287,8 @@ class Ledger:
     def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> Attempt:
         """Count an attempt at one step of a row; number 0 if the shard is not open.
 
-        ``token`` is ``<worker>.<anything>``, new for each attempt: it says whose the attempt is, and one that is sent
-        twice, because its reply was lost, counts once.
+        ``token`` is ``<worker>.<unique text>``, new for each attempt. It names the attempt's worker, and a call that is
+        repeated because its reply was lost counts once.
         """
         reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), shard_id, ordinal, step, token)
         if reply is None:
@@ -295,45 +297,45 @@ class Ledger:
         return Attempt(number, unended)
 
     def end_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> None:
-        """Say that an attempt ended in order, with whatever answer: the process did not die under it."""
+        """Note that an attempt ended, in success or failure: its process did not die during it."""
         self._call(self._scripts.end_attempt, self._run_key(run_id), shard_id, ordinal, step, token)
 
     def unended_attempts(self, run_id: str, shard_id: str, ordinal: int, step: str) -> int:
-        """How many attempts at the step began and did not end: running elsewhere, or died with their process."""
+        """Return the number of attempts at the step that have not ended: still running, or their process died."""
         attempts = f"{self._run_key(run_id)}:shard:{shard_id}:attempts"
         (count,) = read_at_once(self._client, ("HGET", attempts, f"{ordinal}:{step}:unended"))
         return int(count or 0)
 
-    def in_hand(self, run_id: str, shard_id: str, living: Container[str]) -> frozenset[int]:
-        """Ordinals with an attempt at any step that began, did not end, and is not known to be a dead worker's."""
+    def in_progress(self, run_id: str, shard_id: str, living: Container[str]) -> frozenset[int]:
+        """Return the ordinals with an unended attempt at any step, except attempts of workers known to be dead."""
         attempts = f"{self._run_key(run_id)}:shard:{shard_id}:attempts"
         (counts,) = read_at_once(self._client, ("HGETALL", attempts))
-        return in_hand({field.decode(): int(count) for field, count in counts.items()}, living)
+        return in_progress({field.decode(): int(count) for field, count in counts.items()}, living)
 
     def forget_attempts(self, run_id: str, shard_id: str, ordinal: int) -> None:
-        """Start every step of the row from attempt 1 again."""
+        """Reset the attempts of every step of the row."""
         self._call(self._scripts.forget_attempts, self._run_key(run_id), shard_id, ordinal)
 
     # -- nodes and their workers --
 
     def beat_worker(self, worker: str) -> None:
-        """Say that this worker process is alive; its name is its own for ever."""
+        """Store a heartbeat of this worker process; its name is never reused."""
         self._call(self._scripts.beat_node, self._workers, round(KNOWN_WORKER_SECONDS * 1000), worker, "worker")
 
     def living_workers(self, max_age_seconds: float) -> frozenset[str]:
-        """Workers that beat within ``max_age_seconds``."""
+        """Return the workers with a heartbeat within ``max_age_seconds``."""
         reply = self._call(self._scripts.nodes, self._workers, round(max_age_seconds * 1000))
         return frozenset(member.decode().partition(" ")[2] for member in reply[::2])
 
     def beat_node(self, node: str, roles: Iterable[str]) -> None:
-        """Say that a worker of the node, with these roles, is alive. One role's beat says nothing of another's."""
+        """Store a heartbeat of a worker of the node, for each of its roles."""
         roles = tuple(roles)
         if any(" " in role for role in roles):
             raise ValueError(f"a role is one word, not one of {roles!r}")
         self._call(self._scripts.beat_node, self._nodes, round(KNOWN_NODE_SECONDS * 1000), node, *roles)
 
     def nodes(self, max_age_seconds: float) -> list[Node]:
-        """Nodes that beat within ``max_age_seconds``, with the roles that did, by name."""
+        """Return the nodes with a heartbeat within ``max_age_seconds`` and its roles, sorted by name."""
         reply = iter(self._call(self._scripts.nodes, self._nodes, round(max_age_seconds * 1000)))
         beats: dict[str, dict[str, float]] = {}
         for member, age_milliseconds in zip(reply, reply, strict=True):

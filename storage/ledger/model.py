@@ -1,4 +1,4 @@
-"""What the ledger speaks of: runs, shards, and how many rows stand where."""
+"""Values of the ledger: runs, shards, counts, nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RETRY = "retry-"
 
 @dataclass(frozen=True)  # no slots: the id is hashed once and kept
 class RunSpec:
-    """What makes a run this run. ``filters`` are the switches that are on, sorted."""
+    """The identity of a run. ``filters`` are the enabled switches, sorted."""
 
     tables: str
     outputs: str
@@ -31,7 +31,7 @@ class RunSpec:
 
     @cached_property
     def run_id(self) -> str:
-        """The first 16 hex digits of the SHA-256 of ``to_json()``."""
+        """The first 16 hexadecimal digits of the SHA-256 of ``to_json()``."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:RUN_ID_LENGTH]
 
     def to_json(self) -> str:
@@ -47,7 +47,7 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One input partition on its way to one output partition. ``cursor`` is the next ordinal to feed."""
+    """A run from one input partition to one output partition. ``cursor`` is the next ordinal to feed."""
 
     run_id: str
     spec: RunSpec
@@ -60,22 +60,22 @@ class Run:
 
 
 def is_retry(shard_id: str) -> bool:
-    """Whether the shard takes failed rows again: its rows already stand in the output table, so never settle it."""
+    """True for a shard of rows that failed before. They are in the output table already, so never settle it."""
     return shard_id.startswith(_RETRY)
 
 
 def retry_shard_id(token: str, ordinals: Sequence[int]) -> str:
-    """``retry-<token>-<digest of the ordinals>``: the same request names the same shard, another one never does."""
+    """``retry-<token>-<digest of the ordinals>``: equal requests give equal ids."""
     digest = hashlib.sha256(",".join(map(str, ordinals)).encode()).hexdigest()
     return f"{_RETRY}{token}-{digest[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Rows fed, written and recovered together.
+    """Rows that are fed, written and recovered together.
 
-    A base shard's id is its range, ``"<start>-<stop>"`` (``stop`` excluded). So an id always means the same rows,
-    even after the ledger was wiped and the run was cut anew: a batch the output table knows by this id is this batch.
+    A base shard's id is its range, ``"<start>-<stop>"`` (``stop`` excluded). An id always means the same rows, even
+    after the ledger was wiped and the run was divided again: a batch of this id in the output table is this batch.
     """
 
     run_id: str
@@ -84,13 +84,13 @@ class Shard:
 
     @property
     def is_retry(self) -> bool:
-        """Whether these rows failed before (see ``is_retry``)."""
+        """True if these rows failed before (see ``is_retry``)."""
         return is_retry(self.shard_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a step: its number from 1 (0: the shard is not open), and how many before it never ended."""
+    """An attempt at a step: its number from 1 (0: the shard is not open), and the earlier attempts that never ended."""
 
     number: int
     unended_before: int
@@ -98,20 +98,20 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """What is left of a shard. An unknown shard reads like a closed one."""
+    """A shard's missing rows. An unknown shard reads like a closed one."""
 
     is_open: bool
     missing: tuple[int, ...]
 
     @property
     def is_full(self) -> bool:
-        """Every row is recorded, and the shard waits to be written."""
+        """True if every row is recorded, so that the shard can be written."""
         return self.is_open and not self.missing
 
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """One shard in flight. ``idle_seconds`` counts from the last claim, first record or re-feed."""
+    """A shard in flight. ``idle_seconds`` counts from the last claim, recorded row or re-feed."""
 
     shard_id: str
     recorded: int
@@ -122,13 +122,13 @@ class OpenShard:
 
     @property
     def is_retry(self) -> bool:
-        """Whether these rows failed before (see ``is_retry``)."""
+        """True if these rows failed before (see ``is_retry``)."""
         return is_retry(self.shard_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A run's rows at one instant: ``rows = ok + failed + in_flight``, always."""
+    """A run's row counts at one instant: always ``rows = ok + failed + in_flight``."""
 
     rows: int
     ok: int
@@ -139,13 +139,13 @@ class Counts:
 
     @property
     def in_flight(self) -> int:
-        """Rows without an outcome: being worked on, or not fed yet."""
+        """Rows without an outcome: in work, or not fed yet."""
         return self.rows - self.ok - self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """``is_first``: this call's result counts. ``is_full``: the shard waits to be written."""
+    """``is_first``: this call's result was stored. ``is_full``: the shard can be written."""
 
     is_first: bool
     is_full: bool
@@ -153,25 +153,25 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine whose workers beat lately, and how long ago each role did."""
+    """A machine with recent heartbeats of its workers, and the age of each role's last heartbeat."""
 
     name: str
     role_age_seconds: Mapping[str, float]
 
     @property
     def roles(self) -> frozenset[str]:
-        """The roles that beat."""
+        """The roles with a heartbeat."""
         return frozenset(self.role_age_seconds)
 
     @property
     def age_seconds(self) -> float:
-        """The youngest beat's age."""
+        """The age of the newest heartbeat."""
         return min(self.role_age_seconds.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a run did not go on when a step was last tried; nothing is lost by it."""
+    """The reason that a run waits at a step. No row is lost by it."""
 
     step: str
     text: str

@@ -1,4 +1,4 @@
--- KEYS: the heartbeats. ARGV: the greatest age in milliseconds. Returns "<role> <node>" and age in milliseconds by turns.
+-- KEYS: the heartbeats. ARGV: the greatest age in milliseconds. Returns alternating "<role> <node>" and age in milliseconds.
 local now, fresh = now_milliseconds(), {}
 local beats = redis.call("ZRANGEBYSCORE", KEYS[1], now - tonumber(ARGV[1]), "+inf", "WITHSCORES")
 for i = 1, #beats, 2 do

@@ -1,11 +1,11 @@
--- Stands in front of every script. KEYS[1] is the run's own hash; every other key of the run is named after it and so
--- carries the same {hash tag}: one run lives in one slot of a cluster.
+-- Prefix of every script. KEYS[1] is the run's hash; every other key of the run starts with its name and so has the same
+-- {hash tag}: all keys of a run are in one slot of a cluster.
 local run = KEYS[1]
 local open, queue, failures, retries = run .. ":open", run .. ":queue", run .. ":failures", run .. ":retries"
 
 local function part(shard, name) return run .. ":shard:" .. shard .. ":" .. name end
 
--- The server's clock: workers' clocks need not agree.
+-- The server's clock, because workers' clocks may differ.
 local function now_milliseconds()
   local time = redis.call("TIME")
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,7 +20,7 @@ local function is_full(shard)
   return tonumber(recorded) == redis.call("HLEN", part(shard, "rows"))
 end
 
--- One row more (or, with -1, one less) of an outcome. Codes stay in the hash at zero: they name the bitmaps to forget.
+-- Adds ``by`` (1 or -1) rows of an outcome. Codes stay in the hash at zero, because they name the bitmaps to delete.
 local function count(outcome, by)
   if outcome == "ok" then
     redis.call("HINCRBY", run, "ok", by)
@@ -40,8 +40,8 @@ local function drop(shard)
   redis.call("UNLINK", part(shard, "rows"), part(shard, "results"), part(shard, "state"), part(shard, "attempts"))
 end
 
--- ZREM comes first: a server at its memory limit never refuses it, and once a script has written, the rest of its
--- writes go through too. Closing is what frees memory, so it must not need any.
+-- ZREM comes first: a server at its memory limit accepts it, and after a script's first write its other writes are
+-- accepted too. Closing frees memory, so it must not need any.
 -- The bitmap of a failure code holds the rows of *closed* shards only: a set bit means the row may be retried.
 local function close(shard)
   redis.call("ZREM", open, shard)

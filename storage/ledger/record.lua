@@ -1,4 +1,4 @@
--- ARGV: shard, ordinal, payload, outcome. Returns {is_first, is_full}; nil if the shard lacks the ordinal.
+-- ARGV: shard, ordinal, payload, outcome. Returns {is_first, is_full}; nil if the ordinal is not in the shard.
 local shard, ordinal, payload, outcome = unpack(ARGV)
 if not is_open(shard) then return {0, 0} end
 local standing = redis.call("HGET", part(shard, "rows"), ordinal)

@@ -1,4 +1,4 @@
--- ARGV: batch, session, the session it takes the place of ("" for none), seconds to keep. Returns what is remembered.
+-- ARGV: batch, session, the session to replace ("" for none), seconds to keep. Returns the stored session.
 local batches = run .. ":batches"
 local standing = redis.call("HGET", batches, ARGV[1]) or ""
 if standing == ARGV[3] then

@@ -1,4 +1,4 @@
-"""What the server's replies mean, and how our arguments are laid out for it."""
+"""Conversion of arguments for the server's scripts, and of their replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.ledger.model import Run, RunSpec, Trouble
 
 
 def run_of(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -> Run:
-    """The run, from its hash."""
+    """Return the run that its hash describes."""
     cursor, total_rows = int(stored[b"cursor"]), int(stored[b"total"])
     return Run(
         run_id=run_id,
@@ -27,35 +27,35 @@ def run_of(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -
 
 
 def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-    """A reply of fields and values by turns."""
+    """Pair a reply of alternating fields and values."""
     return zip(flat[::2], flat[1::2], strict=True)
 
 
 def flat(outcomes: Mapping[int, str]) -> Iterable[int | str]:
-    """Ordinals and outcomes by turns."""
+    """Return alternating ordinals and outcomes."""
     return chain.from_iterable(outcomes.items())
 
 
 def ordinals(members: Iterable[bytes]) -> tuple[int, ...]:
-    """Sorted numbers."""
+    """Return sorted ordinals."""
     return tuple(sorted(map(int, members)))
 
 
 def check_outcomes(outcomes: Iterable[str]) -> None:
-    """Refuse an empty outcome: it means «none yet»."""
+    """Raise ``ValueError`` for an empty outcome, which means no outcome yet."""
     if not all(outcomes):
         raise ValueError('an outcome is "ok" or a failure code, not an empty text')
 
 
 def foreign(run_id: str, shard_id: str, ordinal: int) -> ValueError:
-    """The error for a row that the shard does not hold."""
+    """Return the error for a row that is not in the shard."""
     return ValueError(f"row {ordinal} does not belong to shard {shard_id} of run {run_id}")
 
 
-def in_hand(attempts: Mapping[str, int], living: Container[str]) -> frozenset[int]:
-    """Ordinals with an attempt that did not end and is not a dead worker's, from a shard's hash of attempts.
+def in_progress(attempts: Mapping[str, int], living: Container[str]) -> frozenset[int]:
+    """Return the ordinals with an unended attempt of a living worker, from a shard's hash of attempts.
 
-    An attempt whose worker did not say who it is (an older tamis did not) counts as a living one's.
+    An attempt without a worker's name (written by an older tamis) counts as one of a living worker.
     """
     unended: Counter[tuple[str, str]] = Counter()
     for field, count in attempts.items():
@@ -68,7 +68,7 @@ def in_hand(attempts: Mapping[str, int], living: Container[str]) -> frozenset[in
 
 
 def latest_trouble(stored: Mapping[bytes, bytes]) -> Trouble | None:
-    """The youngest of a run's troubles, ``step -> "<milliseconds> <text>"``."""
+    """Return the newest of a run's troubles, stored as ``step -> "<milliseconds> <text>"``."""
     troubles = []
     for step, noted in stored.items():
         milliseconds, _, text = noted.decode().partition(" ")

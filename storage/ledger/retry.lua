@@ -1,5 +1,5 @@
--- ARGV: shard, then ordinal and failure code by turns. Returns the number of rows taken back into flight.
--- A row is taken only while its bit for that very code is set, so a stale list does no harm.
+-- ARGV: shard, then alternating ordinals and failure codes. Returns the number of rows put back into flight.
+-- A row is taken only while its bit for this code is set, so an outdated list has no effect.
 local shard, taken = ARGV[1], 0
 if redis.call("EXISTS", run) == 0 or redis.call("SADD", retries, shard) == 0 then return 0 end
 for i = 2, #ARGV, 2 do

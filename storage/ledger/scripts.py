@@ -1,4 +1,4 @@
-"""The ledger's Lua scripts, one file each, and the one way of reading without a script."""
+"""The ledger's Lua scripts, one file each, and reads without a script."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRANSIENT_REPLIES = ("MISCONF", "NOREPLICAS", "BUSY ")
 
 @dataclass(frozen=True, slots=True)
 class Scripts:
-    """Every state change is one of these, hence atomic. A script that the server forgot is loaded again."""
+    """Every change of state is one of these scripts, hence atomic. A script unknown to the server is loaded again."""
 
     submit: Script
     claim: Script
@@ -64,7 +64,7 @@ def _source(name: str) -> str:
 
 
 def address(client: redis.Redis) -> str:
-    """``host:port`` or the socket's path: what an error message may show. Never a password."""
+    """Return ``host:port`` or the socket's path, for error messages. Never a password."""
     connection = client.connection_pool.connection_kwargs
     if "path" in connection:
         return str(connection["path"])
@@ -73,7 +73,7 @@ def address(client: redis.Redis) -> str:
 
 @contextmanager
 def answering(client: redis.Redis) -> Iterator[None]:
-    """Turn the client's errors that may pass into ``Unavailable``."""
+    """Convert the client's temporary errors into ``Unavailable``."""
     try:
         yield
     except exceptions.RedisError as error:
@@ -83,7 +83,7 @@ def answering(client: redis.Redis) -> Iterator[None]:
 
 
 def read_at_once(client: redis.Redis, *commands: tuple[str, ...]) -> list[Any]:
-    """Replies to the commands, all of one instant, in one round trip."""
+    """Return the replies to the commands, all of one instant, in one round trip."""
     pipeline: Any  # its execute_command has no annotations
     with answering(client), client.pipeline(transaction=True) as pipeline:
         for command in commands:

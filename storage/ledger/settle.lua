@@ -1,4 +1,5 @@
--- ARGV: shard, then ordinal and outcome by turns. Returns {is_open, ordinals left}; the ordinal if the shard lacks it.
+-- ARGV: shard, then alternating ordinals and outcomes. Returns {is_open, missing ordinals}; an ordinal that is not in
+-- the shard is returned alone.
 local shard = ARGV[1]
 if not is_open(shard) then return {0, {}} end
 for i = 2, #ARGV, 2 do
@@ -7,7 +8,7 @@ end
 for i = 2, #ARGV, 2 do
   if redis.call("HGET", part(shard, "rows"), ARGV[i]) == "" then mark(shard, ARGV[i], ARGV[i + 1]) end
 end
--- A full shard that holds payloads still has to be written.
+-- A full shard with payloads must still be written.
 if is_full(shard) and redis.call("EXISTS", part(shard, "results")) == 0 then
   close(shard)
   return {0, {}}

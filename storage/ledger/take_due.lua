@@ -1,5 +1,5 @@
 -- KEYS: the set of deferred messages, the set of those that are being sent. ARGV: how many at most, milliseconds until
--- an untold one is due again. They stay until the taker says that they were sent: a taker that dies loses none.
+-- a message whose taker died is due again. Messages stay until the taker forgets them: a taker that dies loses none.
 local now = now_milliseconds()
 local due = redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0, ARGV[1])
 for _, message in ipairs(due) do

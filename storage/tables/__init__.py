@@ -1,1 +1,1 @@
-"""Tables that rows come from and results go to: one protocol, several things behind it."""
+"""Input and output tables: one protocol, implemented for MaxCompute, SQLite and files."""

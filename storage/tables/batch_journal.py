@@ -1,4 +1,4 @@
-"""What is remembered of batches on their way into a table that cannot remember them itself."""
+"""The upload session of each batch, for tables that cannot store it themselves."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from storage.errors import Unavailable
 
 
 class BatchJournal(Protocol):
-    """Which session each batch of a run goes through, and who may rewrite a partition. Shared by all who write."""
+    """The upload session of each batch of a run, shared by all workers that write to the table."""
 
     def memory(self, run_id: str) -> str:
-        """An id of the unbroken memory of this run. Another id: what was remembered before is lost."""
+        """Return the id of this run's journal. A new id means that everything remembered before is lost."""
 
     def recall(self, run_id: str, batch: str) -> str | None:
-        """The session remembered for the batch."""
+        """Return the session remembered for the batch, or ``None``."""
 
     def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
-        """Remember a session unless there is one already other than ``instead_of``; return the one remembered.
+        """Remember a session unless another one than ``instead_of`` is stored; return the stored session.
 
-        Of several that write one batch all get the same answer, so they all write through one session.
+        All workers that write a batch get the same answer, so they use one session.
         """
 
     def writing(self, table: str) -> AbstractContextManager[None]:
-        """Hold while a batch goes into the partition; ``Unavailable`` while somebody rewrites it."""
+        """Hold while a batch goes into the partition; ``Unavailable`` during a rewrite."""
 
     def rewriting(self, table: str) -> AbstractContextManager[bool]:
         """Hold while a partition is rewritten; yields False, and holds nothing, while anybody writes to it."""
 
 
 class MemoryJournal:
-    """A :class:`BatchJournal` for one process: commands, and tests. Workers share the one in the ledger's server."""
+    """A :class:`BatchJournal` in one process's memory, for commands and tests. Workers share the one in Redis."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,23 +44,23 @@ class MemoryJournal:
         self._rewritten: set[str] = set()
 
     def memory(self, run_id: str) -> str:
-        """An id of the memory of this run."""
+        """Return the id of this run's journal."""
         with self._lock:
             return self._memories.setdefault(run_id, uuid4().hex)
 
     def recall(self, run_id: str, batch: str) -> str | None:
-        """The session remembered for the batch."""
+        """Return the session remembered for the batch, or ``None``."""
         return self._sessions.get((run_id, batch))
 
     def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
-        """Remember a session unless there is another one."""
+        """Remember a session unless another one is stored."""
         with self._lock:
             standing = self._sessions.get((run_id, batch), instead_of)
             self._sessions[run_id, batch] = session if standing == instead_of else str(standing)
             return self._sessions[run_id, batch]
 
     def forget(self) -> None:
-        """Lose everything, as a wiped server does."""
+        """Drop all entries, as a wiped server does."""
         with self._lock:
             self._memories.clear()
             self._sessions.clear()
@@ -94,5 +94,5 @@ class MemoryJournal:
 
 
 def rewritten_now(table: str) -> str:
-    """Why nothing may be written at the moment."""
+    """Return the message for a write during a rewrite."""
     return f"{table} is being rewritten without the rows that a retry replaced; written to when that is done"

@@ -1,4 +1,4 @@
-"""A run's results as a file, complete or not there at all."""
+"""Export of a run's results to a file that is either complete or absent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.records import OUTPUT_COLUMNS, Record
 from storage.tables.protocol import OutputTable
 from storage.uri import FILE_SUFFIXES
 
-GROUP_ROWS = 10_000  # rows of one Parquet row group: what a reader, and we, hold in memory
+GROUP_ROWS = 10_000  # rows of one Parquet row group, which writer and reader hold in memory
 
 Columns = tuple[str, ...]
 
@@ -25,7 +25,7 @@ Columns = tuple[str, ...]
 def export_results(table: OutputTable, run_id: str, path: Path) -> int:
     """Write the run's rows in ordinal order to a ``.jsonl``, ``.csv`` or ``.parquet`` file; returns how many.
 
-    The columns are the output's and the extra ones, without the partition's. Parquet columns are all text.
+    The columns are the output columns and the extra columns, without the partition's. Parquet columns are all text.
     """
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
@@ -41,7 +41,7 @@ def export_results(table: OutputTable, run_id: str, path: Path) -> int:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Lend a path beside ``path``; what was written there takes its place at the end, or vanishes on an error."""
+    """Yield a temporary path beside ``path``; rename it to ``path`` at the end, or delete it on an error."""
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         yield part
@@ -73,7 +73,7 @@ def _write_csv(path: Path, columns: Columns, records: Iterator[Record]) -> int:
 
 
 def _write_parquet(path: Path, columns: Columns, records: Iterator[Record]) -> int:
-    import pyarrow as pa  # costs a process 100 MB: load it where it is needed
+    import pyarrow as pa  # takes 100 MB of memory, so it is imported late
     from pyarrow import parquet
 
     schema = pa.schema([(column, pa.string()) for column in columns])

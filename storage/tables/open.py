@@ -1,4 +1,4 @@
-"""From a URL to a table."""
+"""Opening a table by its URL."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 WRITABLE = "sqlite:///FILE.db#TABLE/ds=DAY or odps://PROJECT/TABLE/ds=DAY"
 
-# What loads an SDK or pyarrow is imported where it is needed: either costs a process 100 MB.
+# Files that load an SDK or pyarrow are imported late: either takes 100 MB of memory.
 
 
 def open_input(url: str | TableUrl, odps: OdpsConnection | None = None) -> InputTable:
-    """Open one partition for reading; ``UsageError`` where there is none. ``odps``: for ``odps://`` URLs."""
+    """Open a partition for reading; ``UsageError`` for a missing one. ``odps://`` URLs need ``odps``."""
     parsed = _parsed(url)
     if parsed.scheme == "sqlite":
         return SqliteInput(parsed)
@@ -38,7 +38,7 @@ def open_input(url: str | TableUrl, odps: OdpsConnection | None = None) -> Input
 
 
 def open_output(url: str | TableUrl, odps: OdpsConnection | None = None) -> OutputTable:
-    """Address one partition for writing. Nothing is created before ``prepare``. ``odps``: for ``odps://`` URLs."""
+    """Return a partition to write to. Nothing is created before ``prepare``. ``odps://`` URLs need ``odps``."""
     parsed = _parsed(url)
     if parsed.scheme == "sqlite":
         return SqliteOutput(parsed)
@@ -48,7 +48,7 @@ def open_output(url: str | TableUrl, odps: OdpsConnection | None = None) -> Outp
 
         return OdpsOutput(parsed, connection)
     raise UsageError(
-        f"{parsed}: a file cannot be an output, for two writers would overwrite each other. "
+        f"{parsed}: a file cannot be an output, because two writers would overwrite each other. "
         f"Write to {WRITABLE}, then export: tamis runs RUN --export {parsed.location}"
     )
 
@@ -58,7 +58,7 @@ def _connection(url: TableUrl, odps: OdpsConnection | None) -> OdpsConnection:
         raise UsageError(f"{url}: the MaxCompute SDK is not installed: pip install 'tamis[aliyun]'")
     if odps is None:
         raise UsageError(
-            f"{url}: nothing says where MaxCompute is and who asks: set TAMIS_ODPS_ENDPOINT (and the credentials), "
+            f"{url}: no MaxCompute endpoint is configured: set TAMIS_ODPS_ENDPOINT (and the credentials), "
             f"for example https://service.cn-hangzhou.maxcompute.aliyun.com/api"
         )
     return odps

@@ -1,4 +1,4 @@
-"""Which partitions a table has: every address that fits one with ``*`` in it."""
+"""Partitions of a table: every address that matches a pattern with ``*``."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ __all__ = ["TablePartition", "exists", "list_partitions"]
 
 
 def list_partitions(address: str, odps: OdpsConnection | None = None) -> list[TablePartition]:
-    """List what is there of ``sqlite:////f.db#videos/ds=*``, ``/files/ds=*.parquet`` or ``/files/ds=*/videos.parquet``.
+    """List the partitions that match ``sqlite:////f.db#t/ds=*``, ``/files/ds=*.parquet`` or ``/files/ds=*/t.parquet``.
 
-    A ``*`` stands for any text without a slash, in a partition's value or a path's segment. Without one, the answer
-    says whether the partition exists. ``UsageError`` when the table itself is missing, ``Unavailable`` when it cannot
-    be asked now. ``odps``: for ``odps://`` addresses.
+    A ``*`` matches any text without a slash, in a partition's value or a path's segment. An address without a ``*``
+    lists that partition if it exists. ``UsageError`` for a missing table, ``Unavailable`` if it does not answer now.
+    ``odps://`` addresses need ``odps``.
     """
     scheme, colon, _ = address.partition("://")
     if not colon or scheme == "file":
@@ -45,15 +45,15 @@ def list_partitions(address: str, odps: OdpsConnection | None = None) -> list[Ta
     columns = written_columns(url, address)
     if url.scheme == "odps":
         if odps is None:
-            raise UsageError(f"{url}: no MaxCompute service is given to list it at")
-        from storage.tables.odps.partitions import list_odps  # costs a process 100 MB: load it where it is needed
+            raise UsageError(f"{url}: no MaxCompute connection was given to list partitions with")
+        from storage.tables.odps.partitions import list_odps  # takes 100 MB of memory, so it is imported late
 
         return list_odps(url, columns, odps)
     return _of_sqlite(url, columns)
 
 
 def exists(address: str, odps: OdpsConnection | None = None) -> bool:
-    """Say whether a marker is there: a file or directory of any name, or a partition of a table."""
+    """True if a marker exists: a file or directory of any name, or a partition of a table."""
     scheme, colon, _ = address.partition("://")
     if not colon or scheme == "file":
         return _path_of(address).exists()

@@ -1,4 +1,4 @@
-"""What tamis asks of a table, whatever stands behind the URL. One contract suite holds every implementation to it."""
+"""Protocols of input and output tables; tests/contract/test_tables.py tests every implementation."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ class InputTable(Protocol):
         """Column names, without the partition columns."""
 
     def count_rows(self) -> int:
-        """Rows in the partition."""
+        """Return the number of rows in the partition."""
 
     def read_rows(self, start: int, count: int) -> list[Record]:
-        """Rows ``[start, start + count)`` in ordinal order; shorter only at the end of the table."""
+        """Return rows ``[start, start + count)`` in ordinal order; fewer only at the end of the table."""
 
     def close(self) -> None:
         """Release connections. Idempotent."""
 
 
 class OutputTable(Protocol):
-    """One partition that results are written to: exactly one row per ``(run_id, ordinal)``."""
+    """A partition that results are written to: it shows exactly one row per ``(run_id, ordinal)``."""
 
     @property
     def url(self) -> str:
         """The normalised URL."""
 
     def prepare(self, extra_columns: Sequence[str]) -> None:
-        """Create table and partition where missing; check the columns where not (``UsageError``). Idempotent."""
+        """Create a missing table or partition; check the columns of an existing one (``UsageError``). Idempotent."""
 
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
-        """Write all rows or none. The same batch again has no further effect; another one replaces equal identities."""
+        """Write all rows or none. Repeating a batch has no effect; another batch replaces rows of equal identity."""
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
-        """``ordinal -> "ok" | error code`` of the run's rows already written with ``start <= ordinal < stop``."""
+        """Return ``ordinal -> "ok" | error code`` of the run's written rows with ``start <= ordinal < stop``."""
 
     def count_results(self, run_id: str) -> int:
         """Count the run's rows already written."""
 
     def results(self, run_id: str) -> Iterator[ResultRow]:
-        """The run's rows in ordinal order, streamed in bounded memory."""
+        """Yield the run's rows in ordinal order, in bounded memory."""
 
     def close(self) -> None:
         """Release connections. Idempotent."""
@@ -57,16 +57,16 @@ class OutputTable(Protocol):
 
 @runtime_checkable
 class Merging(Protocol):
-    """An output whose rows may take each other's place, so that it holds fewer rows than the run."""
+    """An output that may keep fewer rows than the run has, because rows of equal keys replace each other."""
 
     @property
     def merges_rows(self) -> bool:
-        """Whether rows of one run that have equal keys end as one."""
+        """True if rows of one run that have equal keys end as one row."""
 
 
 @runtime_checkable
 class Compacting(Protocol):
-    """An output that keeps rows which a retry replaced, out of sight, until it is told to drop them."""
+    """An output that keeps the rows that a retry replaced, hidden from readers, until ``compact`` drops them."""
 
     def compact(self) -> bool:
-        """Drop them; False when that has to wait, because somebody is writing. Readers see no difference."""
+        """Drop replaced rows; False if another process writes to the partition. Readers see no difference."""

@@ -1,4 +1,4 @@
-"""Addresses with ``*`` in them, and what stands for each."""
+"""Matching of addresses with ``*``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ STAR = "*"
 
 @dataclass(frozen=True, slots=True)
 class TablePartition:
-    """One partition. ``stars`` is what stands for each ``*`` of the address it was found by, as written there.
+    """A partition. ``stars`` holds the text matched by each ``*`` of the pattern, in the pattern's order.
 
-    ``modified_at`` is when it last changed, where the store knows.
+    ``modified_at`` is the time of its last change, if the store states it.
     """
 
     url: str
@@ -26,13 +26,13 @@ class TablePartition:
 
 
 def stars_in(pattern: str, text: str) -> tuple[str, ...] | None:
-    """Return what stands for the stars, or ``None`` where the text does not fit."""
+    """Return the texts matched by the stars, or ``None`` if the text does not match."""
     found = re.fullmatch("([^/]*)".join(map(re.escape, pattern.split(STAR))), text)
     return found.groups() if found else None
 
 
 def written_columns(url: TableUrl, address: str) -> list[str]:
-    """The partition's columns as they were written: a parsed URL has them sorted."""
+    """Return the partition's columns in the address's order; a parsed URL has them sorted."""
     parts = address.replace("#", "/").split("/")
     return [unquote(part.partition("=")[0]) for part in parts[len(parts) - len(url.partition) :]]
 
@@ -40,7 +40,7 @@ def written_columns(url: TableUrl, address: str) -> list[str]:
 def partition_of(
     url: TableUrl, columns: Sequence[str], row: Mapping[str, object], modified_at: datetime | None = None
 ) -> TablePartition | None:
-    """The partition with these values, its stars in the order of ``columns``; ``None`` where one does not fit."""
+    """Return the partition with these values, its stars in the order of ``columns``; ``None`` if one does not match."""
     wanted = dict(url.partition)
     stars: list[str] = []
     values: dict[str, str] = {}

@@ -7,7 +7,7 @@ from functools import lru_cache
 from storage.errors import UsageError
 from storage.ledger import RedisJournal
 from storage.tables import open as opening
-from storage.tables.odps.connection import OdpsConnection, Patience
+from storage.tables.odps.connection import OdpsConnection, OdpsTimeLimits
 from storage.tables.protocol import InputTable, OutputTable
 from storage.uri import TableUrl
 from tasks import settings as process_settings
@@ -46,6 +46,8 @@ def odps_connection(settings: Settings) -> OdpsConnection:
         provider=aliyun_credentials(settings),
         tunnel_endpoint=settings.odps.tunnel_endpoint,
         new_tables=settings.odps.new_tables,
-        patience=Patience(retry_seconds=settings.odps.retry_seconds, statement_seconds=settings.odps.statement_seconds),
+        limits=OdpsTimeLimits(
+            retry_seconds=settings.odps.retry_seconds, statement_seconds=settings.odps.statement_seconds
+        ),
         journal=RedisJournal(ledger_client(settings)),
     )

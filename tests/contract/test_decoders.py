@@ -1,4 +1,4 @@
-"""What every decoder adapter makes of every file: the table in ``decoders.toml``, held cell by cell.
+"""Contract of the decoder adapters: every cell of the table in ``decoders.toml`` is checked.
 
 A new decoder joins by a column there. No cell may be forgotten, and none may change unnoticed.
 """
@@ -67,7 +67,7 @@ def file_of(tmp_path_factory):
 
 
 def outcome(pool, path, file, deadline_seconds):
-    """What a cell of the table says."""
+    """Expected result: a cell of the table."""
     try:
         sparse = pool.decode(path, SPARSE, timeout_seconds=deadline_seconds)
         every = pool.decode(path, EVERY_FRAME, timeout_seconds=deadline_seconds)
@@ -104,7 +104,7 @@ def picks(decoded, file):
 
 
 @pytest.mark.parametrize(("adapter", "name", "expected"), CELLS, ids=lambda part: part)
-def test_a_decoder_makes_of_a_file_what_the_table_says(pools, file_of, adapter, name, expected):
+def test_a_decoder_gives_the_result_that_the_table_states(pools, file_of, adapter, name, expected):
     deadline_seconds = HANG_SECONDS if expected == VideoFault.DECODE_TIMEOUT else DEADLINE_SECONDS
     assert outcome(pools[adapter], file_of(name), FILES[name], deadline_seconds) == expected
 
@@ -114,7 +114,7 @@ def test_every_file_has_its_row_in_the_table(section):
     assert set(TABLE[section]) == set(SECTIONS[section])
 
 
-def test_every_adapter_we_ship_has_its_column():
+def test_every_shipped_adapter_has_a_column():
     assert set(ADAPTERS) <= set(TABLE["adapters"].values())
 
 
@@ -122,12 +122,12 @@ def test_the_default_decoder_is_right_on_every_sound_file():
     assert {row["pyav"] for row in TABLE["sound"].values()} == {"right"}
 
 
-def test_no_adapter_we_ship_is_ever_silently_wrong():
+def test_no_shipped_adapter_gives_wrong_frames_without_an_error():
     assert not {name for name, row in ROWS.items() for adapter in ADAPTERS if row[adapter] == "wrong"}
 
 
 @pytest.mark.parametrize("name", RIGHT_IN_BOTH)
-def test_where_both_are_right_they_pick_the_same_frames_at_the_same_times(pools, file_of, name):
+def test_adapters_that_are_both_right_give_equal_frames_and_times(pools, file_of, name):
     ours, theirs = (pools[adapter].decode(file_of(name), FULL) for adapter in ("pyav", "decord"))
     assert ours.probe == theirs.probe
     for one, other in zip(ours.clips, theirs.clips, strict=True):
@@ -151,7 +151,7 @@ def test_a_gpu_changes_no_frame_no_time_and_no_pixel(pools, file_of, adapter, na
 
 
 @pytest.mark.parametrize("name", [*DAMAGED, *NOT_VIDEOS])
-def test_a_gpu_makes_nothing_else_of_a_bad_file(pools, file_of, name):
+def test_a_gpu_gives_the_same_result_for_a_bad_file(pools, file_of, name):
     assert outcome(pools[STAND_IN], file_of(name), FILES[name], DEADLINE_SECONDS) == ROWS[name]["pyav"]
 
 

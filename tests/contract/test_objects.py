@@ -1,4 +1,4 @@
-"""What every object store promises. A new store joins by one line in ``STORES``.
+"""Contract of all object stores. A new store is added by one line in ``STORES``.
 
 The suite also runs against a real OSS when the environment names one; what it puts stands under ``tamis-contract/`` and
 stays there:
@@ -132,7 +132,7 @@ def test_keys_are_taken_literally(store: ObjectStore, put: Put, key: str) -> Non
     assert fetched(store, uri, put(key.encode(), uri)) == key.encode()
 
 
-def test_a_key_that_nobody_put_is_missing(store: ObjectStore, put: Put) -> None:
+def test_a_key_that_was_never_put_is_missing(store: ObjectStore, put: Put) -> None:
     stat = put(b"clip")
     absent = ObjectUri("videos", "2025/other.mp4")
     with pytest.raises(ObjectMissing, match=r"other\.mp4"):
@@ -171,7 +171,7 @@ def test_another_size_than_stated_is_corrupt(store: ObjectStore, put: Put, size_
         fetched(store, CLIP, ObjectStat(size_bytes, version))
 
 
-def test_a_fault_of_the_reader_is_not_blamed_on_the_store(store: ObjectStore, put: Put) -> None:
+def test_an_error_raised_by_the_reader_is_not_reported_as_the_stores(store: ObjectStore, put: Put) -> None:
     stat = put(b"clip")
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
         store.fetch(CLIP, stat, full)

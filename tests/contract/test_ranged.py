@@ -1,4 +1,4 @@
-"""What every store promises whose objects can be read in parts. A new store joins by one entry in ``STORES``."""
+"""Contract of all stores with ranged reads. A new store is added by one entry in ``STORES``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def ranged(store: RangedStore, start: int, length: int, stat: ObjectStat | None 
     return into.getvalue()
 
 
-def test_it_is_known_that_parts_can_be_read(opened: Opened) -> None:
+def test_the_store_states_that_it_supports_ranged_reads(opened: Opened) -> None:
     assert isinstance(opened[0], RangedStore)
 
 
@@ -81,7 +81,7 @@ def test_parts_are_read_side_by_side(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(("start", "length"), [(0, len(CONTENT) + 1), (len(CONTENT), 1), (-1, 1), (5, -1)])
-def test_bytes_that_an_object_has_not_are_corrupt(opened: Opened, start: int, length: int) -> None:
+def test_a_range_after_the_end_of_the_object_is_corrupt(opened: Opened, start: int, length: int) -> None:
     with pytest.raises(ObjectCorrupt, match=r"model\.safetensors"):
         ranged(opened[0], start, length)
 
@@ -99,6 +99,6 @@ def test_an_object_that_is_gone_is_missing(opened: Opened) -> None:
         opened[0].read_range(ObjectUri("models", "other"), opened[0].stat(MODEL), 0, 1, io.BytesIO())
 
 
-def test_a_fault_of_the_reader_is_not_blamed_on_the_store(opened: Opened) -> None:
+def test_an_error_raised_by_the_reader_is_not_reported_as_the_stores(opened: Opened) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
         opened[0].read_range(MODEL, opened[0].stat(MODEL), 0, 1000, full)

@@ -1,4 +1,4 @@
-"""What every table promises. A new kind of table joins by one entry in ``INPUTS`` or ``OUTPUTS``."""
+"""Contract of all tables. A new kind of table is added by one entry in ``INPUTS`` or ``OUTPUTS``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DELIVERIES = 2
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a test's tables are: an empty directory, or tables named after it."""
+    """The place of a test's tables: an empty directory, and MaxCompute tables named after it."""
 
     directory: Path
     service: Service
@@ -96,13 +96,13 @@ def sqlite_outputs(place: Place) -> Callable[[str], OutputTable]:
 
 
 def odps_outputs(place: Place, new_tables: NewTables) -> Callable[[str], OutputTable]:
-    """A MaxCompute table, and the journal that all who write to it share."""
+    """Return how to open partitions of a MaxCompute table; all handles share one journal."""
     connection = place.service.connection(new_tables)
     table = table_of(place.directory, new_tables)
     return lambda partition: open_output(f"odps://{place.service.project}/{table}/{partition}", connection)
 
 
-# a place -> how to open a partition of one and the same table
+# place -> function that opens a partition of one table
 OUTPUTS: dict[str, Callable[[Place], Callable[[str], OutputTable]]] = {
     "sqlite": sqlite_outputs,
     "odps append-only": lambda place: odps_outputs(place, "append"),
@@ -176,11 +176,11 @@ def test_ranges_may_be_read_in_any_order_and_again(source: InputTable) -> None:
 
 
 @pytest.mark.parametrize(("start", "count"), [(ROWS, 1), (ROWS + 500, 10)])
-def test_behind_the_end_there_is_nothing(source: InputTable, start: int, count: int) -> None:
+def test_a_range_after_the_end_is_empty(source: InputTable, start: int, count: int) -> None:
     assert source.read_rows(start, count) == []
 
 
-def test_a_range_over_the_end_is_shorter(source: InputTable) -> None:
+def test_a_range_across_the_end_is_cut_at_the_end(source: InputTable) -> None:
     assert source.read_rows(ROWS - 10, 256) == RECORDS[-10:]
 
 
@@ -211,7 +211,7 @@ def test_an_input_closes_twice(filled: str, place: Place) -> None:
     table.close()
 
 
-def test_a_missing_input_is_the_operators_to_mend(fill: Fill, place: Place) -> None:
+def test_a_missing_input_is_a_usage_error(fill: Fill, place: Place) -> None:
     elsewhere = re.sub(r"(?<=[/_])in([._])", r"absent\1", fill(place, RECORDS[:1]))
     with pytest.raises(UsageError, match=r"there is no (file|table) .*absent[._]"):
         place.input(elsewhere)
@@ -229,7 +229,7 @@ DAY, NEXT_DAY = "ds=20250115", "ds=20250116"
 
 
 class Outputs:
-    """Handles on the partitions of one output table."""
+    """Open handles on the partitions of one output table."""
 
     def __init__(self, open_partition: Callable[[str], OutputTable]) -> None:
         self._open_partition = open_partition
@@ -265,7 +265,7 @@ def rows_of(start: int, stop: int, run_id: str = "run", title: str = "t") -> lis
     ]
 
 
-def test_what_was_written_is_read_back(sink: OutputTable) -> None:
+def test_written_rows_are_read_back_equal(sink: OutputTable) -> None:
     rows = rows_of(0, 300)
     sink.write_batch("batch", rows)
     assert list(sink.results("run")) == rows
@@ -319,7 +319,7 @@ def test_a_batch_that_cannot_be_written_whole_leaves_nothing(sink: OutputTable) 
     assert sink.count_results("run") == 4
 
 
-def test_an_empty_batch_is_no_batch(sink: OutputTable) -> None:
+def test_an_empty_batch_does_not_use_up_its_id(sink: OutputTable) -> None:
     sink.write_batch("batch", [])
     sink.write_batch("batch", rows_of(0, 2))
     assert sink.count_results("run") == 2
@@ -333,14 +333,14 @@ def test_outcomes_are_those_of_the_range(sink: OutputTable) -> None:
     assert sink.outcomes("other", 0, 100) == {}
 
 
-def test_runs_do_not_see_one_another(sink: OutputTable) -> None:
+def test_results_of_one_run_exclude_those_of_another(sink: OutputTable) -> None:
     sink.write_batch("a", rows_of(0, 10, "a"))
     sink.write_batch("b", rows_of(0, 20, "b"))
     assert (sink.count_results("a"), sink.count_results("b"), sink.count_results("c")) == (10, 20, 0)
     assert {row.run_id for row in sink.results("b")} == {"b"}
 
 
-def test_partitions_do_not_see_one_another(outputs: Outputs) -> None:
+def test_results_of_one_partition_exclude_those_of_another(outputs: Outputs) -> None:
     today, tomorrow = outputs.open(DAY), outputs.open(NEXT_DAY)
     today.write_batch("a", rows_of(0, 10))
     tomorrow.write_batch("b", rows_of(0, 20))
@@ -356,7 +356,7 @@ def test_one_batch_id_in_two_partitions_is_two_batches(outputs: Outputs) -> None
     assert (today.count_results("run"), tomorrow.count_results("run")) == (3, 3)
 
 
-def test_rows_that_failed_before_they_were_understood_are_written_too(sink: OutputTable) -> None:
+def test_failed_rows_of_malformed_records_are_written(sink: OutputTable) -> None:
     rows = [failed(0, video_id=None, info="{"), failed(1, oss_bucket=5, video_tag=True), failed(2, title=None)]
     sink.write_batch("batch", rows)
     assert sink.outcomes("run", 0, 9) == dict.fromkeys(range(3), "corrupt_video")
@@ -368,14 +368,14 @@ def test_every_character_survives(sink: OutputTable) -> None:
     assert list(sink.results("run")) == [row]
 
 
-def test_prepare_may_be_called_again_and_by_anybody(outputs: Outputs) -> None:
+def test_prepare_may_be_called_again_by_any_handle(outputs: Outputs) -> None:
     first = outputs.open()
     first.write_batch("batch", rows_of(0, 5))
     first.prepare(("title",))
     assert outputs.open().count_results("run") == 5
 
 
-def test_a_worker_may_write_where_another_one_prepared(outputs: Outputs) -> None:
+def test_a_handle_may_write_to_a_table_that_another_handle_prepared(outputs: Outputs) -> None:
     outputs.open()
     worker = outputs.open(extras=None)
     worker.write_batch("batch", rows_of(0, 5))
@@ -388,7 +388,7 @@ def test_a_table_that_lacks_a_carried_column_is_refused(outputs: Outputs) -> Non
         outputs.open(extras=("title", "author"))
 
 
-def test_an_output_that_nobody_prepared_is_refused(outputs: Outputs) -> None:
+def test_an_output_that_was_not_prepared_is_refused(outputs: Outputs) -> None:
     table = outputs.open(extras=None)
     with pytest.raises(UsageError):
         table.outcomes("run", 0, 1)
@@ -427,14 +427,14 @@ def test_results_are_streamed(sink: OutputTable) -> None:
     assert peak_bytes < 2500 * len(padding) / 3  # not all of it at once
 
 
-def test_an_outputs_url_is_normal_and_opens_it_again(outputs: Outputs, sink: OutputTable) -> None:
+def test_an_outputs_url_is_normalised_and_opens_it_again(outputs: Outputs, sink: OutputTable) -> None:
     sink.write_batch("batch", rows_of(0, 3))
     again = outputs.open()
     assert again.url == sink.url == str(TableUrl.parse(sink.url))
     assert again.count_results("run") == 3
 
 
-def test_an_output_closes_twice_and_opens_by_itself_again(sink: OutputTable) -> None:
+def test_a_closed_output_opens_again_at_the_next_call(sink: OutputTable) -> None:
     sink.write_batch("batch", rows_of(0, 3))
     sink.close()
     sink.close()

@@ -1,4 +1,4 @@
-"""How rows stand in lines of text: JSON Lines and CSV, read from any line that starts a row."""
+"""JSON Lines and CSV rows, read from any line that starts a row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a row starts: bytes from the start of the file, lines from 1."""
+    """The start of a row: its offset in bytes from the start of the file, and its line from 1."""
 
     offset: int = 0
     line: int = 1
 
 
 class Lines:
-    """The lines of an open file from a mark on; ``mark`` is always where the next one starts."""
+    """The lines of an open file from a mark on; ``mark`` is the start of the next line."""
 
     def __init__(self, file: BinaryIO, mark: Mark) -> None:
         self._file = file
@@ -36,7 +36,7 @@ class Lines:
         return self
 
     def __next__(self) -> str:
-        """Decode the next line; ``UsageError`` when it is not UTF-8, or longer than any row can be."""
+        """Decode the next line; ``UsageError`` when it is not UTF-8, or longer than ``MAX_LINE_BYTES``."""
         line = self._file.readline(MAX_LINE_BYTES + 1)
         if not line:
             raise StopIteration
@@ -51,13 +51,13 @@ class Lines:
         return text.removeprefix(_BYTE_ORDER_MARK) if is_first else text
 
     def fault(self, line: int, what: str) -> UsageError:
-        """Say what is wrong with a line of this file."""
+        """Return the error for a line of this file."""
         return UsageError(f"{self._name}, line {line} {what}. Correct the line, or leave it out")
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A row format. ``read_columns`` also finds where the first row starts."""
+    """A row format. ``read_columns`` also returns the start of the first row."""
 
     read_columns: Callable[[Lines], tuple[tuple[str, ...], Mark]]
     read_rows: Callable[[Lines, tuple[str, ...]], Iterator[Record]]
@@ -68,7 +68,7 @@ def _jsonl_columns(lines: Lines) -> tuple[tuple[str, ...], Mark]:
 
 
 def _jsonl_rows(lines: Lines, columns: tuple[str, ...]) -> Iterator[Record]:
-    """Absent keys are ``None``; keys the first line lacks are refused, for a table has one set of columns."""
+    """Missing keys become ``None``; keys that the first line lacks are refused: all rows have the same columns."""
     for line, row in _objects(lines):
         if unknown := row.keys() - columns:
             names = ", ".join(sorted(unknown))
@@ -103,7 +103,7 @@ def _csv_rows(lines: Lines, columns: tuple[str, ...]) -> Iterator[Record]:
 
 
 def _fields(lines: Lines) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not blank with the line they start in; a quoted field may span lines."""
+    """Yield each row that is not blank, with its first line; a quoted field may span lines."""
     rows = csv.reader(lines, strict=True)
     while True:
         line = lines.mark.line

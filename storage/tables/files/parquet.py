@@ -1,4 +1,4 @@
-"""Rows from a ``.parquet`` file, in file order, one row group in memory at a time."""
+"""Rows of a ``.parquet`` file, in file order, with one row group in memory at a time."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ParquetInput:
         with self._reported():
             self._file = parquet.ParquetFile(url.location)
         groups = (self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups))
-        self._starts = [0, *accumulate(groups)]  # ordinal of each group's first row, then the number of rows
-        self._group: tuple[int, Any] | None = None  # the last one read, decoded: shards follow one another
+        self._starts = [0, *accumulate(groups)]  # the ordinal of each group's first row, then the number of rows
+        self._group: tuple[int, Any] | None = None  # the group read last: shards mostly follow one another
 
     @property
     def url(self) -> str:
@@ -44,11 +44,11 @@ class ParquetInput:
         return tuple(self._file.schema_arrow.names)
 
     def count_rows(self) -> int:
-        """Rows in the file, as its footer says."""
+        """Return the number of rows in the file, from its footer."""
         return int(self._starts[-1])
 
     def read_rows(self, start: int, count: int) -> list[Record]:
-        """Rows ``[start, start + count)``; nested values as JSON text, times and decimals as text."""
+        """Return rows ``[start, start + count)``; nested values as JSON text, times and decimals as text."""
         rows: list[Record] = []
         stop = min(start + count, self.count_rows())
         with self._lock, self._reported():
@@ -68,7 +68,7 @@ class ParquetInput:
 
     def _slice(self, number: int, offset: int, length: int) -> list[Record]:
         if self._group is None or self._group[0] != number:
-            self._group = None  # let go of the one before the next is read
+            self._group = None  # free it before the next group is read
             self._group = number, self._file.read_row_group(number, use_threads=False)
         values = [map(scalar, column.to_pylist()) for column in self._group[1].slice(offset, length).columns]
         columns = self.columns
@@ -79,6 +79,6 @@ class ParquetInput:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            if getattr(error, "errno", None) is not None:  # the system's; Arrow's own OSErrors are about the content
+            if getattr(error, "errno", None) is not None:  # Arrow's own OSErrors have no errno and mean wrong content
                 raise Unavailable(f"{self._url}: {error}") from error
             raise UsageError(f"{self._url} is not a Parquet file, or damaged: {error}. Write it again") from error

@@ -1,4 +1,4 @@
-"""A table's file, before anything reads it."""
+"""Check of a table's file before it is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storage.uri import TableUrl
 
 
 def stat_file(url: TableUrl) -> os.stat_result:
-    """Stat the file; ``UsageError`` when there is none, with the usual reason: a relative path was written."""
+    """Stat the file; ``UsageError`` for a missing one, with a hint if the path was written relative."""
     try:
         found = url.path.stat()
     except (FileNotFoundError, NotADirectoryError):

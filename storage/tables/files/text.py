@@ -1,4 +1,4 @@
-"""Rows from a ``.jsonl`` or ``.csv`` file, in file order, without holding more of it than one shard and an index."""
+"""Rows of a ``.jsonl`` or ``.csv`` file, in file order. Memory: one shard, and an index of byte offsets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from storage.tables.files.lines import FORMATS, Lines, Mark
 from storage.tables.files.paths import stat_file
 from storage.uri import TableUrl
 
-MARK_ROWS = 256  # one byte offset is remembered for so many rows: a default shard starts at a mark
+MARK_ROWS = 256  # one byte offset is kept per so many rows, so a shard of the default size starts at a mark
 
 
 class TextInput:
     """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads.
 
-    A line that makes no sense is a ``UsageError`` that names it: :meth:`count_rows` looks at every line,
-    :meth:`read_rows` at those it passes.
+    A malformed line raises a ``UsageError`` that names it: :meth:`count_rows` checks every line, :meth:`read_rows` the
+    lines that it reads.
     """
 
     def __init__(self, url: TableUrl) -> None:
@@ -31,7 +31,7 @@ class TextInput:
         self._total: int | None = None
         with self._lines(Mark()) as lines:
             self._columns, first = self._format.read_columns(lines)
-        self._marks = [first]  # where rows 0, 256, 512, … start, as far as the file was read
+        self._marks = [first]  # starts of rows 0, 256, 512, … as far as the file was read
 
     @property
     def url(self) -> str:
@@ -44,13 +44,13 @@ class TextInput:
         return self._columns
 
     def count_rows(self) -> int:
-        """Rows in the file. The first call reads and checks all of it."""
+        """Return the number of rows. The first call reads and checks the whole file."""
         if self._total is None:
             self._total = sum(1 for _ in self._rows(0))
         return self._total
 
     def read_rows(self, start: int, count: int) -> list[Record]:
-        """Rows ``[start, start + count)``."""
+        """Return rows ``[start, start + count)``."""
         number = min(start // MARK_ROWS, len(self._marks) - 1)
         with closing(self._rows(number)) as rows:
             passed = zip(range(number * MARK_ROWS, start + count), rows, strict=False)
@@ -60,7 +60,7 @@ class TextInput:
         """Do nothing: no file stays open between two calls."""
 
     def _rows(self, number: int) -> Generator[Record, None, None]:
-        """Yield the rows from a mark to the end, and remember the marks on the way."""
+        """Yield the rows from a mark to the end, and keep the marks that are passed."""
         with self._lines(self._marks[number]) as lines:
             for ordinal, row in enumerate(self._format.read_rows(lines, self._columns), number * MARK_ROWS):
                 self._remember(ordinal + 1, lines.mark)
@@ -83,12 +83,12 @@ class TextInput:
 
 
 def version_of(found: os.stat_result) -> tuple[int, int, int]:
-    """What tells one content of a file from another: inode, size in bytes, time of change in nanoseconds."""
+    """Return the file's version: inode, size in bytes, modification time in nanoseconds."""
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def check_unchanged(url: TableUrl, version: tuple[int, int, int], found: os.stat_result) -> None:
-    """Raise ``UsageError`` for a file that was rewritten: its rows may have other ordinals now."""
+    """Raise ``UsageError`` for a file that was rewritten: its rows may now have other ordinals."""
     if version_of(found) != version:
         raise UsageError(
             f"{url} changed while it was read, so its rows cannot be told apart by position. "

@@ -1,14 +1,14 @@
-"""One process's access to a MaxCompute project: the SDK's objects, built at first use and never carried over a fork."""
+"""MaxCompute client of one process: the SDK's objects, built at first use and never inherited by a forked child."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,16 +21,16 @@ from odps.tunnel import InstanceTunnel, TableTunnel
 from storage.aliyun.credentials import CredentialProvider, Credentials
 from storage.backoff import Backoff
 from storage.errors import Unavailable
-from storage.tables.odps.connection import OdpsConnection, Patience
+from storage.tables.odps.connection import OdpsConnection, OdpsTimeLimits
 from storage.tables.odps.errors import SDK_ERRORS, described, is_passing, reported, retry_after_seconds
 from storage.uri import TableUrl
 
-LOGVIEW = "https://logview.aliyun.com"  # named, or the SDK asks the service for it; nothing here shows it
+LOGVIEW = "https://logview.aliyun.com"  # set, so that the SDK does not ask the service for it; it is never shown
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The SDK's entry points to one project. The tunnels move rows, the entry does everything else."""
+    """The SDK's entry points to a project: tunnels for rows, ``entry`` for everything else."""
 
     entry: Any
     tables: Any
@@ -38,7 +38,7 @@ class Client:
 
 
 class OdpsTable:
-    """The table behind a URL, as the SDK sees it. Safe to share between threads; forked children open their own."""
+    """The table of a URL in the SDK. Safe to share between threads; forked children open their own connections."""
 
     def __init__(self, url: TableUrl, connection: OdpsConnection) -> None:
         self.url, self.connection = url, connection
@@ -56,43 +56,43 @@ class OdpsTable:
 
     @property
     def handle(self) -> Any:
-        """A fresh handle on the table: it asks the service at first use."""
+        """A new handle on the table; it asks the service at first use."""
         return self.client.entry.get_table(self.name, schema=self.schema or None)
 
     @property
     def quoted(self) -> str:
-        """The name in SQL, which runs in the project."""
+        """The table's name in SQL, relative to the project."""
         return ".".join(f"`{name}`" for name in (self.schema, self.name) if name)
 
     def close(self) -> None:
-        """Let go of the connections. The next use opens new ones."""
+        """Drop the connections. The next use opens new ones."""
         self._client = None
 
     def _connect(self) -> Client:
-        # The SDK's own retries would come on top of ours; it would renew each upsert session by a thread of its own.
+        # Off: the SDK's own retries, in addition to these, and its thread that keeps each upsert session alive.
         options.retry_times, options.retry_delay = 0, 0.0
         options.tunnel.upsert_keepalive_interval = 86_400
         connection, account = self.connection, RenewedAccount(self.connection.provider)
-        ours: dict[str, Any] = {"patience": connection.patience, "provider": connection.provider}
+        ours: dict[str, Any] = {"limits": connection.limits, "provider": connection.provider}
         entry = ODPS(
             account=account,
             project=self.project,
             schema=self.schema or None,
             endpoint=connection.endpoint,
             logview_host=LOGVIEW,
-            rest_client_cls=PatientRest,
+            rest_client_cls=BoundedRest,
             rest_client_kwargs=ours,
             overwrite_global=False,
         )
         with reported(self.url, connection.provider):
             endpoint = connection.tunnel_endpoint or _tunnel_endpoint(entry)
-        rest = PatientRest(account, endpoint, self.project, tag="TUNNEL", **ours)
+        rest = BoundedRest(account, endpoint, self.project, tag="TUNNEL", **ours)
         return Client(entry, _tunnel(TableTunnel, entry, rest), _tunnel(InstanceTunnel, entry, rest))
 
 
-def _tunnel(kind: Any, entry: Any, rest: PatientRest) -> Any:
+def _tunnel(kind: Any, entry: Any, rest: BoundedRest) -> Any:
     tunnel = kind(entry, endpoint=rest.endpoint)
-    tunnel._tunnel_rest = rest  # noqa: SLF001 - the SDK takes no other client here, and its own retries for ever
+    tunnel._tunnel_rest = rest  # noqa: SLF001 - the SDK has no parameter for it, and its own client retries without end
     return tunnel
 
 
@@ -102,7 +102,7 @@ def _tunnel_endpoint(entry: Any) -> str:
 
 
 for _name in ("odps.rest", "odps.accounts"):
-    logging.getLogger(_name).setLevel(logging.INFO)  # at DEBUG they log signed headers, a session's token among them
+    logging.getLogger(_name).setLevel(logging.INFO)  # at DEBUG they log signed headers, which hold session tokens
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class RenewedAccount:
     _signed_with: tuple[Credentials, Any] | None = field(default=None, repr=False)
 
     def sign_request(self, request: Any, endpoint: str, region_name: str | None = None) -> None:
-        """Sign with the keys of this moment."""
+        """Sign with the current keys."""
         keys = self.provider.credentials()
         if self._signed_with is None or self._signed_with[0] != keys:
             self._signed_with = keys, _account(keys)
@@ -128,7 +128,7 @@ def _account(keys: Credentials) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """A request body that can be sent again; without a length, so that it travels in chunks as its headers say."""
+    """A request body that can be sent again. It has no length, so it is sent in chunks, as its headers say."""
 
     chunks: tuple[bytes, ...] = field(repr=False)
 
@@ -137,47 +137,47 @@ class Chunks:
         return iter(self.chunks)
 
 
-class PatientRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; this is how it takes another client
-    """Retries by :class:`Patience` alone, and keeps its connections to itself: the SDK shares them across forks."""
+class BoundedRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; a subclass is its way to replace the client
+    """REST client whose retries follow :class:`OdpsTimeLimits`. Connections are per process; the SDK shares them."""
 
-    def __init__(self, *args: Any, patience: Patience, provider: CredentialProvider, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: OdpsTimeLimits, provider: CredentialProvider, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "retry_enabled": False})
-        self._patience, self._provider = patience, provider
+        self._limits, self._provider = limits, provider
         self._of_thread = threading.local()
 
     @property
     def session(self) -> requests.Session:
-        """This thread's connections; a forked child's are its own."""
+        """This thread's connections; a forked child opens its own."""
         if getattr(self._of_thread, "process", None) != os.getpid():
             self._of_thread.process, self._of_thread.session = os.getpid(), requests.Session()
         session: requests.Session = self._of_thread.session
         return session
 
     def request(self, url: str, method: str, stream: bool = False, **kwargs: Any) -> Any:
-        """Send, again and again while that may help and patience lasts; then ``Unavailable``."""
-        timeouts = (self._patience.connect_timeout_seconds, self._patience.read_timeout_seconds)
+        """Send, and retry passing errors within the limits; then raise ``Unavailable``."""
+        timeouts = (self._limits.connect_timeout_seconds, self._limits.read_timeout_seconds)
         kwargs["timeout"] = kwargs.get("timeout") or timeouts
         if isinstance(kwargs.get("data"), Iterator):
             kwargs["data"] = Chunks(tuple(kwargs["data"]))
 
         def send() -> Any:
-            return super(PatientRest, self).request(url, method, stream=stream, **kwargs)
+            return super(BoundedRest, self).request(url, method, stream=stream, **kwargs)
 
-        return patiently(send, self._patience, self._provider)
+        return retried_within(send, self._limits, self._provider)
 
     def is_ok(self, resp: Any) -> bool:
-        """Whether the request was done: to the SDK a 308 is, whose own retry then never sees it."""
+        """True for a status below 300. The SDK also accepts 308, which would then never be retried."""
         return bool(resp.status_code < 300)
 
     def upload_survey_log(self) -> None:
-        """Send nothing: the SDK would report how it is used with every request."""
+        """Do nothing: the SDK would send a usage report with every request."""
 
 
-def patiently(send: Callable[[], Any], patience: Patience, provider: CredentialProvider) -> Any:
-    """Call until it goes well, fails for good (the SDK's error), or patience ends (``Unavailable``)."""
-    deadline = time.monotonic() + patience.retry_seconds
-    backoff = Backoff(patience.first_wait_seconds, patience.longest_wait_seconds)
-    for attempt in itertools.count(1):
+def retried_within(send: Callable[[], Any], limits: OdpsTimeLimits, provider: CredentialProvider) -> Any:
+    """Call until success, a permanent error (the SDK's own), or the end of the time limit (``Unavailable``)."""
+    deadline = time.monotonic() + limits.retry_seconds
+    backoff = Backoff(limits.first_wait_seconds, limits.longest_wait_seconds)
+    for attempt in count(1):
         try:
             return send()
         except SDK_ERRORS as error:
@@ -188,4 +188,4 @@ def patiently(send: Callable[[], Any], patience: Patience, provider: CredentialP
                 told = described(error, provider)
                 raise Unavailable(f"MaxCompute cannot serve now: {told}") from None
         time.sleep(pause_seconds)
-    raise AssertionError  # the loop has no end
+    raise AssertionError  # count never ends

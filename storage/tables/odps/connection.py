@@ -1,4 +1,4 @@
-"""How MaxCompute is reached: where, as whom, and with how much patience. Nothing of the SDK is loaded here."""
+"""Connection settings of a MaxCompute service: endpoint, keys and time limits. This file does not load the SDK."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NewTables = Literal["append", "delta"]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for a service that is slow, busy or away, before the caller is told ``Unavailable``.
+class OdpsTimeLimits:
+    """Limits on waiting for a service that is slow, busy or down; after them ``Unavailable`` is raised.
 
-    ``retry_seconds`` bounds the retries of one request, waits that the server asked for included. The SDK's own
-    retries (for ever after a 429) are switched off.
+    ``retry_seconds`` bounds the retries of one request, including waits that the server asks for. The SDK's own
+    retries, which never end after a 429, are switched off.
     """
 
     retry_seconds: float = 60.0
@@ -26,18 +26,18 @@ class Patience:
     longest_wait_seconds: float = 8.0
     connect_timeout_seconds: float = 10.0
     read_timeout_seconds: float = 60.0
-    statement_seconds: float = 900.0  # of one SQL statement, its time in the queue included
+    statement_seconds: float = 900.0  # of one SQL statement, including its time in the queue
 
 
 @dataclass(frozen=True, slots=True)
 class OdpsConnection:
-    """A MaxCompute service. ``new_tables``: what an output table that is missing is made."""
+    """A MaxCompute service. ``new_tables``: the kind of a missing output table that is created."""
 
     endpoint: str
     provider: CredentialProvider = field(repr=False)
     tunnel_endpoint: str | None = None  # default: the service names it
     new_tables: NewTables = "append"
-    patience: Patience = Patience()
+    limits: OdpsTimeLimits = OdpsTimeLimits()
     journal: BatchJournal = field(default_factory=MemoryJournal, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class OdpsConnection:
 def _check_endpoint(endpoint: str) -> None:
     parts = urlsplit(endpoint)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
-        shown = endpoint.rpartition("@")[2]  # whatever stands before an '@' may be a password
+        shown = endpoint.rpartition("@")[2]  # the text before an '@' may be a password
         raise UsageError(
             f"MaxCompute endpoint {shown!r} is not an address: write it as "
             f"https://service.cn-hangzhou.maxcompute.aliyun.com/api"

@@ -1,4 +1,4 @@
-"""What the MaxCompute SDK raises, told apart: retry me, or tell the operator. No secret ever stands in a message."""
+"""Classification of the MaxCompute SDK's errors: retry, or tell the operator. Messages never hold a secret."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ADDRESS = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, r
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same request may go well in a moment."""
+    """True if the same request may succeed after a wait."""
     if isinstance(error, errors.BaseODPSError):
         status = error.status_code
         passing = (errors.InternalServerError, errors.RequestQuotaExceeded, errors.AuthenticationRequestExpired)
@@ -39,13 +39,13 @@ def is_passing(error: Exception) -> bool:
 
 
 def retry_after_seconds(error: Exception) -> float:
-    """How long the server asked to be left alone; 0 when it did not."""
+    """Return the wait that the server asked for, in seconds; 0 without one."""
     asked = (getattr(error, "response_headers", None) or {}).get("Retry-After", "")
     return float(asked) if str(asked).isdecimal() else 0.0
 
 
 def described(error: Exception, provider: CredentialProvider) -> str:
-    """One line about the error, without keys that a server or proxy may have quoted."""
+    """Return the error in one line, without keys that a server or proxy may have quoted."""
     text = " ".join(str(error).split()) or type(error).__name__
     try:
         keys = provider.credentials()
@@ -58,16 +58,16 @@ def described(error: Exception, provider: CredentialProvider) -> str:
 
 @contextmanager
 def reported(url: object, provider: CredentialProvider) -> Iterator[None]:
-    """Turn what the SDK raises into ``Unavailable`` or ``UsageError``, cut off from its cause, which holds headers."""
+    """Convert the SDK's errors into ``Unavailable`` or ``UsageError`` without their cause, which holds headers."""
     try:
         yield
     except SDK_ERRORS as error:
-        raise _told(url, error, described(error, provider)) from None
+        raise _classified(url, error, described(error, provider)) from None
     except DAMAGED as error:
-        raise Unavailable(f"{url}: what MaxCompute sent is damaged: {described(error, provider)}") from None
+        raise Unavailable(f"{url}: the reply from MaxCompute is damaged: {described(error, provider)}") from None
 
 
-def _told(url: object, error: Exception, text: str) -> StorageError:
+def _classified(url: object, error: Exception, text: str) -> StorageError:
     if isinstance(error, _REFUSED):
         return UsageError(f"{url}: MaxCompute refuses these credentials: {text}. Check the keys and their grants")
     if isinstance(error, _WRONG):

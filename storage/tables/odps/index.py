@@ -1,4 +1,4 @@
-"""Which rows of a run stand in a partition: one pass over it, kept in a compact form and renewed when it is old.
+"""Index of a run's rows in a partition: built by one pass over it, kept in a compact form, rebuilt when it is old.
 
 Memory: 10 bytes for each row of the run and the name of each of its batches, whatever the results hold.
 """
@@ -13,20 +13,20 @@ from threading import Lock
 
 from storage.records import RESULT_INFO, ResultRow
 from storage.tables.odps.client import OdpsTable
-from storage.tables.odps.layout import Layout
+from storage.tables.odps.layout import TableLayout
 from storage.tables.odps.rows import Outcome, Stamp
 from storage.tables.odps.snapshot import Snapshot, SnapshotGone, open_snapshot
 
 PAGE_ORDINALS = 4096
 PAGE_BYTES = 4 * 1024 * 1024
-HELD_FOR = 20  # times as long as a pass took: at most a twentieth of the time is spent on passes
-MOST_PASSES = 3  # begun for one answer, when snapshots end under them
+HELD_FOR = 20  # times the duration of a pass, so that passes take at most a twentieth of the time
+MOST_PASSES = 3  # begun for one answer, if sessions end during them
 
-Page = tuple["array[int]", "array[int]"]  # of each ordinal: the code's number (0: no row), microseconds of its stamp
+Page = tuple["array[int]", "array[int]"]  # per ordinal: the code's number (0: no row), and its stamp in microseconds
 
 
 class RunIndex:
-    """Outcome by ordinal, of the newest row of each. Not safe to share between threads."""
+    """The outcome of each ordinal's newest row. Not safe to share between threads."""
 
     def __init__(self) -> None:
         self._pages: dict[int, Page] = {}
@@ -36,7 +36,7 @@ class RunIndex:
         self.count = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Count a row, unless a newer one of its ordinal is known."""
+        """Add a row unless a newer row of its ordinal is known."""
         number, offset = divmod(outcome.ordinal, PAGE_ORDINALS)
         codes, times = self._page(number)
         written_microseconds = _microseconds(outcome.stamp)
@@ -56,9 +56,9 @@ class RunIndex:
                     yield first + offset, self._codes[code]
 
     def unwritten(self, batch: str, rows: Sequence[ResultRow]) -> Sequence[ResultRow]:
-        """The rows of a batch that are still to be written.
+        """Return the rows of a batch that must still be written.
 
-        All of them when no row of the batch is there; else those whose ordinal has no row: somebody deleted them.
+        All of them if the partition has no row of the batch; otherwise those whose ordinal has no row (deleted rows).
         """
         if batch not in self.batches:
             return rows
@@ -81,35 +81,35 @@ class RunIndex:
 class Indexes:
     """The runs' indexes of one partition. Safe to share between threads.
 
-    An index is made again when it is old, and when the journal's memory is another one: what was written under the
-    old memory is known from the table alone.
+    An index is rebuilt when it is old, and when the journal was lost: what was written before the loss is known from
+    the table alone.
     """
 
-    def __init__(self, table: OdpsTable, layout: Callable[[], Layout]) -> None:
+    def __init__(self, table: OdpsTable, layout: Callable[[], TableLayout]) -> None:
         self._table, self._layout = table, layout
         self._lock = Lock()
-        self._held: dict[str, tuple[str, float, RunIndex]] = {}  # run -> memory, when it is old, index
+        self._held: dict[str, tuple[str, float, RunIndex]] = {}  # run -> journal id, monotonic time of expiry, index
 
     def outcomes(self, run_id: str, start: int, stop: int) -> dict[int, str]:
-        """``ordinal -> code`` of the run's rows in the range."""
+        """Return ``ordinal -> code`` of the run's rows in the range."""
         with self._lock:
             return dict(self._of(run_id, is_renewed=True).outcomes(start, stop))
 
     def count(self, run_id: str) -> int:
-        """The run's rows, counted now."""
+        """Count the run's rows in a new pass."""
         with self._lock:
             self._held.pop(run_id, None)
             return self._of(run_id, is_renewed=True).count
 
     def unwritten(self, run_id: str, batch: str, rows: Sequence[ResultRow], *, is_fresh: bool) -> Sequence[ResultRow]:
-        """The rows of a batch to write. Not fresh: by what stood there when the journal's memory began."""
+        """Return the rows of a batch to write; ``is_fresh`` asks for a new pass over the partition first."""
         with self._lock:
             if is_fresh:
                 self._held.pop(run_id, None)
             return self._of(run_id, is_renewed=False).unwritten(batch, rows)
 
     def note(self, run_id: str, rows: Sequence[ResultRow], stamp: Stamp) -> None:
-        """These were written just now."""
+        """Add rows that were just written."""
         with self._lock:
             if run_id in self._held:
                 for row in rows:
@@ -127,7 +127,7 @@ class Indexes:
         return index
 
 
-def read_index(table: OdpsTable, layout: Layout, run_id: str) -> RunIndex:
+def read_index(table: OdpsTable, layout: TableLayout, run_id: str) -> RunIndex:
     """Read the run's outcomes from the partition, one column of it."""
     for _ in range(MOST_PASSES - 1):
         try:

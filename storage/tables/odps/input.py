@@ -1,4 +1,4 @@
-"""Rows from a MaxCompute partition, numbered by one snapshot of it."""
+"""Rows of a MaxCompute partition, numbered by one snapshot of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from storage.uri import TableUrl
 
 log = logging.getLogger(__name__)
 
-REOPENINGS = 3  # of the snapshot, during one read
+REOPENINGS = 3  # new snapshots during one read
 
 
 class OdpsInput:
     """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads.
 
-    A row's ordinal is its place in the partition as MaxCompute serves it, which holds while nobody writes to the
-    partition. That is checked by its row count, whenever the snapshot has to be taken again.
+    A row's ordinal is its position in the partition as MaxCompute serves it, which is stable while the partition is not
+    written to. The row count is compared whenever the snapshot is taken again.
     """
 
     def __init__(self, url: TableUrl, connection: OdpsConnection) -> None:
@@ -46,26 +46,26 @@ class OdpsInput:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Column names in the table's order, lower case, without the partition's."""
+        """Column names in the table's order, in lower case, without the partition's."""
         return tuple(self._layout.columns)
 
     def count_rows(self) -> int:
-        """Rows in the snapshot."""
+        """Return the number of rows in the snapshot."""
         return self._snapshot.count
 
     def read_rows(self, start: int, count: int) -> list[Record]:
-        """Rows ``[start, start + count)``; nested values as JSON text, times and decimals as text."""
+        """Return rows ``[start, start + count)``; nested values as JSON text, times and decimals as text."""
         for _ in range(REOPENINGS):
             snapshot = self._snapshot
             try:
                 return snapshot.read(start, max(0, min(count, snapshot.count - start)))
             except SnapshotGone as gone:
-                log.info("%s: the snapshot has ended (%s), and is taken again", self.url, gone)
+                log.info("%s: the snapshot has ended (%s) and is taken again", self.url, gone)
                 self._reopen(snapshot)
         raise Unavailable(f"{self.url}: every snapshot ends before it can be read")
 
     def close(self) -> None:
-        """Let go of the connections. Idempotent; the next read opens new ones."""
+        """Drop the connections. Idempotent; the next read opens new ones."""
         self._table.close()
 
     def _open(self) -> Snapshot:
@@ -74,7 +74,7 @@ class OdpsInput:
     def _reopen(self, gone: Snapshot) -> None:
         with self._lock:
             if self._snapshot is not gone:
-                return  # another thread was faster
+                return  # another thread has reopened it
             fresh = self._open()
             if fresh.count != gone.count:
                 raise UsageError(

@@ -1,4 +1,4 @@
-"""The columns of a MaxCompute table, and whether ours fit in."""
+"""Columns of a MaxCompute table, and checks that input and result rows fit them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from storage.tables.odps.errors import reported
 from storage.uri import Partition, TableUrl
 
 TEXT = "string"
-OWN_COLUMNS = {RUN_ID: TEXT, ORDINAL: "bigint"}  # the identity, in a table that has columns for it
+OWN_COLUMNS = {RUN_ID: TEXT, ORDINAL: "bigint"}  # the row identity, in a table with columns for it
 EXTRA_TYPES = (TEXT, "bigint", "int", "smallint", "tinyint", "double", "float", "boolean")
 
-_VALUE = re.compile(r"[\w.:+ -]+")  # what stands in a partition specification and in SQL without quoting rules
+_VALUE = re.compile(r"[\w.:+ -]+")  # values that need no escapes in a partition specification or in SQL
 _NEW_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TableLayout:
     """A table's columns ``name -> type`` in order, all lower case, and the URL's partition in the table's order."""
 
     columns: dict[str, str]
@@ -34,32 +34,32 @@ class Layout:
 
     @property
     def is_delta(self) -> bool:
-        """Whether rows are upserted by key, and read by SQL."""
+        """True if rows are upserted by key and read by SQL."""
         return bool(self.primary_key)
 
     @property
     def has_identity(self) -> bool:
-        """Whether the table has columns for run and ordinal."""
+        """True if the table has columns for run and ordinal."""
         return all(self.columns.get(name) == kind for name, kind in OWN_COLUMNS.items())
 
     @property
     def result_columns(self) -> tuple[str, ...]:
-        """The columns of a result: all but our own."""
+        """The columns of a result row: all except ``OWN_COLUMNS``."""
         return tuple(name for name in self.columns if not (self.has_identity and name in OWN_COLUMNS))
 
     @property
     def merges_rows(self) -> bool:
-        """Whether two rows of one run may have one key, so that the later takes the earlier's place."""
+        """True if two rows of one run may have equal keys, so that the later row replaces the earlier one."""
         return self.is_delta and not set(OWN_COLUMNS) <= set(self.primary_key)
 
     @property
     def spec(self) -> str | None:
-        """The partition as the SDK writes it."""
+        """The partition in the SDK's notation."""
         return ",".join(f"{column}={value}" for column, value in self.partition) or None
 
 
-def find_layout(table: OdpsTable) -> Layout | None:
-    """What the table looks like; None when there is none. ``UsageError`` when the URL's partition is not its own."""
+def find_layout(table: OdpsTable) -> TableLayout | None:
+    """Return the table's layout, or None for a missing table; ``UsageError`` for partition columns that differ."""
     with reported(table.url, table.connection.provider):
         handle = table.handle
         try:
@@ -70,9 +70,9 @@ def find_layout(table: OdpsTable) -> Layout | None:
             if isinstance(error, errors.NoSuchProject | errors.NoSuchPath):
                 raise
             return None
-        handle.reload_extend_info()  # only this tells of a primary key
+        handle.reload_extend_info()  # the primary key is only in the extended description
         schema = handle.table_schema
-        return Layout(
+        return TableLayout(
             columns={column.name.lower(): str(column.type).lower() for column in schema.simple_columns},
             required=frozenset(column.name.lower() for column in schema.simple_columns if column.nullable is False),
             partition=_partition(table.url, [column.name for column in schema.partitions]),
@@ -80,8 +80,8 @@ def find_layout(table: OdpsTable) -> Layout | None:
         )
 
 
-def read_layout(table: OdpsTable) -> Layout:
-    """What the table looks like; ``UsageError`` when there is none."""
+def read_layout(table: OdpsTable) -> TableLayout:
+    """Return the table's layout; ``UsageError`` for a missing table."""
     layout = find_layout(table)
     if layout is None:
         where = f"{table.project}{'.' if table.schema else ''}{table.schema}"
@@ -89,14 +89,14 @@ def read_layout(table: OdpsTable) -> Layout:
     return layout
 
 
-def has_partition(table: OdpsTable, layout: Layout) -> bool:
-    """Whether the partition is there; true of a table without any."""
+def has_partition(table: OdpsTable, layout: TableLayout) -> bool:
+    """True if the partition exists, or if the table has no partition columns."""
     with reported(table.url, table.connection.provider):
         return layout.spec is None or layout.spec in table.handle.partitions
 
 
-def check_input(url: TableUrl, layout: Layout) -> None:
-    """``UsageError`` that names every missing and every wrongly typed column."""
+def check_input(url: TableUrl, layout: TableLayout) -> None:
+    """Raise a ``UsageError`` that names every missing and every wrongly typed column."""
     wrong = [f"{name} is {kind.upper()}" for name, kind in layout.columns.items() if not _may_be_read(name, kind)]
     missing = [name for name in INPUT_COLUMNS if name not in layout.columns]
     if missing or wrong:
@@ -106,15 +106,15 @@ def check_input(url: TableUrl, layout: Layout) -> None:
         )
 
 
-def check_output(url: TableUrl, layout: Layout, extras: Sequence[str]) -> None:
-    """``UsageError`` that names every column that is missing, cannot take our values, or must have others."""
+def check_output(url: TableUrl, layout: TableLayout, extras: Sequence[str]) -> None:
+    """Raise a ``UsageError`` that names every column that is missing, has a wrong type, or must not be NULL."""
     wanted = [*OUTPUT_COLUMNS, *(column.lower() for column in extras)]
     missing = [name for name in wanted if name not in layout.columns or name not in layout.result_columns]
     present = [name for name in wanted if name in layout.columns]
     wrong = [f"{name} is {layout.columns[name].upper()}" for name in present if not _may_be_written(name, layout)]
     ours = {*wanted, *(OWN_COLUMNS if layout.has_identity else ())}
     if foreign := sorted((layout.required | set(layout.primary_key)) - ours):
-        wrong.append(f"{', '.join(foreign)} must not be NULL and tamis has nothing to put in")
+        wrong.append(f"{', '.join(foreign)} must not be NULL and tamis has no value for it")
     if missing or wrong:
         raise UsageError(
             f"{url}: the table is there, but {_faults(missing, wrong)} (columns found: {', '.join(layout.columns)}). "
@@ -123,17 +123,19 @@ def check_output(url: TableUrl, layout: Layout, extras: Sequence[str]) -> None:
 
 
 def check_new(url: TableUrl, extras: Iterable[str], *, is_delta: bool) -> None:
-    """``UsageError`` for columns that a new table cannot have."""
+    """Raise a ``UsageError`` for column names that a new table cannot have."""
     reserved = {*OUTPUT_COLUMNS, *(OWN_COLUMNS if is_delta else ()), *(column for column, _ in url.partition)}
     if bad := [name for name in extras if not _NEW_NAME.fullmatch(name) or name.lower() in reserved]:
         raise UsageError(f"{url}: the new table cannot have a column named {', '.join(bad)}. Rename it in the input")
 
 
 def check_values(url: TableUrl, partition: Partition) -> None:
-    """``UsageError`` for a partition value that MaxCompute's notation has no place for."""
+    """Raise a ``UsageError`` for a partition value that MaxCompute's notation cannot express."""
     for column, value in partition:
         if not _VALUE.fullmatch(value):
-            raise UsageError(f"{url}: {value!r} is no value for partition column {column}: letters, digits and .:+-_")
+            raise UsageError(
+                f"{url}: {value!r} is not a value for partition column {column}: letters, digits, spaces and .:+-_"
+            )
 
 
 def _partition(url: TableUrl, columns: Sequence[str]) -> Partition:
@@ -156,7 +158,7 @@ def _may_be_read(name: str, kind: str) -> bool:
     return name not in INPUT_COLUMNS or is_text or (name == "video_id" and kind in EXTRA_TYPES[:5])
 
 
-def _may_be_written(name: str, layout: Layout) -> bool:
+def _may_be_written(name: str, layout: TableLayout) -> bool:
     kind = layout.columns[name]
     return kind == TEXT if name in OUTPUT_COLUMNS else kind in EXTRA_TYPES
 

@@ -1,4 +1,4 @@
-"""Results into a MaxCompute partition: appended to an ordinary table, upserted into a primary-key (Delta) one."""
+"""Results to a MaxCompute partition: appended to an ordinary table, upserted into a primary-key (Delta) table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.tables.odps.connection import OdpsConnection
 from storage.tables.odps.errors import reported
 from storage.tables.odps.index import Indexes
 from storage.tables.odps.layout import (
-    Layout,
+    TableLayout,
     check_new,
     check_output,
     check_values,
@@ -31,13 +31,13 @@ from storage.uri import TableUrl
 
 log = logging.getLogger(__name__)
 
-UPSERTED = "upserted"  # remembered of a batch in a Delta table, in place of a session
-SESSIONS = 3  # that one delivery tries
+UPSERTED = "upserted"  # the journal's entry for a batch in a Delta table, instead of a session
+SESSIONS = 3  # tried in one delivery
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on their way in, and their values in the table's order by ordinal. ``name`` is the journal's."""
+    """Rows to write, and ``ordinal -> values`` in the table's column order. ``name`` is the journal's key."""
 
     run_id: str
     id: str
@@ -46,7 +46,7 @@ class Batch:
     values: Mapping[int, Sequence[Scalar]] = field(repr=False)
 
     def only(self, rows: Sequence[ResultRow]) -> Batch:
-        """The batch without its other rows."""
+        """Return the batch reduced to these rows."""
         return replace(self, rows=rows, values={row.ordinal: self.values[row.ordinal] for row in rows})
 
 
@@ -61,7 +61,7 @@ class OdpsOutput:
         self._table = OdpsTable(url, connection)
         self._journal = connection.journal
         self._lock = Lock()
-        self._known: Layout | None = None
+        self._known: TableLayout | None = None
         self._indexes = Indexes(self._table, self._layout)
 
     @property
@@ -71,11 +71,11 @@ class OdpsOutput:
 
     @property
     def merges_rows(self) -> bool:
-        """Whether rows of one run that have equal keys end as one: a primary key without run and ordinal."""
+        """True if rows of one run may have equal keys: a primary key without run and ordinal."""
         return self._layout().merges_rows
 
     def prepare(self, extra_columns: Sequence[str]) -> None:
-        """Create table and partition where missing; check the columns where not."""
+        """Create a missing table or partition; check the columns of an existing one."""
         layout = find_layout(self._table) or self._created(extra_columns)
         check_output(self._table.url, layout, extra_columns)
         if not has_partition(self._table, layout):
@@ -83,11 +83,11 @@ class OdpsOutput:
         self._known = layout
 
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
-        """Write all rows or none. The same batch again has no further effect, wherever the first time ended."""
+        """Write all rows or none. Repeating a batch has no effect, wherever its first delivery stopped."""
         if not rows:
             return
         run_id, layout, stamp = run_of(rows), self._layout(), Stamp.now(batch_id)
-        values = {row.ordinal: to_values(row, stamp, layout) for row in rows}  # first: an impossible row raises here
+        values = {row.ordinal: to_values(row, stamp, layout) for row in rows}  # raises before anything is sent
         batch = Batch(run_id, batch_id, f"{self.url} {batch_id}", rows, values)
         with self._journal.writing(self.url), reported(self._table.url, self._table.connection.provider):
             wanted = self._indexes.unwritten(run_id, batch_id, rows, is_fresh=False)
@@ -96,7 +96,7 @@ class OdpsOutput:
                 self._indexes.note(run_id, wanted, stamp)
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
-        """``ordinal -> "ok" | error code``, from one pass over the partition that serves many calls."""
+        """Return ``ordinal -> "ok" | error code``, from one pass over the partition that serves many calls."""
         return self._indexes.outcomes(run_id, start, stop)
 
     def count_results(self, run_id: str) -> int:
@@ -104,7 +104,7 @@ class OdpsOutput:
         return self._indexes.count(run_id)
 
     def results(self, run_id: str) -> Iterator[ResultRow]:
-        """The run's rows in ordinal order, each identity once; sorted in a temporary file."""
+        """Yield the run's rows in ordinal order, each identity once; sorted in a temporary file."""
         return sorted_results(self._table, self._layout(), run_id)
 
     def compact(self) -> bool:
@@ -121,21 +121,26 @@ class OdpsOutput:
         return is_alone
 
     def close(self) -> None:
-        """Let go of the connections. Idempotent; the next call opens new ones."""
+        """Drop the connections. Idempotent; the next call opens new ones."""
         self._table.close()
 
-    def _upsert(self, batch: Batch, layout: Layout) -> None:
+    def _upsert(self, batch: Batch, layout: TableLayout) -> None:
         if self._journal.recall(batch.run_id, batch.name) != UPSERTED:
             upsert(self._table, layout, list(batch.values.values()))
             self._journal.remember(batch.run_id, batch.name, UPSERTED)
 
-    def _append(self, batch: Batch, layout: Layout) -> None:
+    def _append(self, batch: Batch, layout: TableLayout) -> None:
         upload_id = self._journal.recall(batch.run_id, batch.name) or self._opened(batch, layout, None)
         for _ in range(SESSIONS):
             try:
                 return finish_upload(self._table, layout, upload_id, list(batch.values.values()))
             except UploadLost:
-                log.warning("%s: session %s of batch %s has ended: looking for its rows", self.url, upload_id, batch.id)
+                log.warning(
+                    "%s: session %s of batch %s has ended: reading its rows",
+                    self.url,
+                    upload_id,
+                    batch.id,
+                )
             missing = self._indexes.unwritten(batch.run_id, batch.id, batch.rows, is_fresh=True)
             if not missing:
                 return None
@@ -143,18 +148,18 @@ class OdpsOutput:
             upload_id = self._opened(batch, layout, upload_id)
         raise Unavailable(f"{self.url}: every upload session of batch {batch.id} ends before it is committed")
 
-    def _opened(self, batch: Batch, layout: Layout, instead_of: str | None) -> str:
-        """A session that is remembered before anything is sent: ours, or that of somebody who was faster."""
+    def _opened(self, batch: Batch, layout: TableLayout, instead_of: str | None) -> str:
+        """Open a session and remember it before anything is sent; return the session that the journal holds."""
         upload_id = open_upload(self._table, layout)
         return self._journal.remember(batch.run_id, batch.name, upload_id, instead_of=instead_of)
 
-    def _layout(self) -> Layout:
+    def _layout(self) -> TableLayout:
         with self._lock:
             if self._known is None:
                 self._known = read_layout(self._table)
             return self._known
 
-    def _created(self, extra_columns: Sequence[str]) -> Layout:
+    def _created(self, extra_columns: Sequence[str]) -> TableLayout:
         is_delta = self._table.connection.new_tables == "delta"
         check_new(self._table.url, extra_columns, is_delta=is_delta)
         check_values(self._table.url, self._table.url.partition)

@@ -1,4 +1,4 @@
-"""Which partitions a MaxCompute table has."""
+"""Listing of a MaxCompute table's partitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.uri import TableUrl
 
 
 def list_odps(url: TableUrl, columns: Sequence[str], connection: OdpsConnection) -> list[TablePartition]:
-    """Partitions that fit; ``columns`` are the URL's as they were written. One request for every 1000 of them."""
+    """List matching partitions; ``columns`` are the URL's, in the order written. One request per 1000 partitions."""
     with closing(OdpsTable(url, connection)) as table, reported(url, connection.provider):
         try:
             own = [column.name for column in table.handle.table_schema.partitions]
@@ -36,9 +36,9 @@ def list_odps(url: TableUrl, columns: Sequence[str], connection: OdpsConnection)
 
 
 def _modified_at(partition: Any) -> datetime | None:
-    """When its rows last changed, if the list told; asking the SDK's object would be one more request for each."""
+    """Return the time of the last change if the list states it; the SDK's property would send one more request."""
     try:
-        told = object.__getattribute__(partition, "last_data_modified_time")
+        stated = object.__getattribute__(partition, "last_data_modified_time")
     except AttributeError:
         return None
-    return told.astimezone(UTC) if isinstance(told, datetime) else None
+    return stated.astimezone(UTC) if isinstance(stated, datetime) else None

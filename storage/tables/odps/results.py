@@ -1,4 +1,4 @@
-"""A run's rows in ordinal order, from a partition that has none: sorted on disk, in bounded memory."""
+"""A run's rows in ordinal order, from a partition without order: sorted on disk, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing
 from storage import json_text
 from storage.records import ResultRow
 from storage.tables.odps.client import OdpsTable
-from storage.tables.odps.layout import Layout
+from storage.tables.odps.layout import TableLayout
 from storage.tables.odps.rows import Outcome, from_record
 from storage.tables.odps.snapshot import Snapshot, SnapshotGone, open_snapshot
 
@@ -21,7 +21,7 @@ _KEEP_NEWER = (
 )
 
 
-def sorted_results(table: OdpsTable, layout: Layout, run_id: str) -> Iterator[ResultRow]:
+def sorted_results(table: OdpsTable, layout: TableLayout, run_id: str) -> Iterator[ResultRow]:
     """Yield the newest row of each ordinal, and those that are appended behind the last one meanwhile."""
     after, seen_rows = -1, -1
     while (snapshot := open_snapshot(table, layout, layout.result_columns)).count != seen_rows:
@@ -34,8 +34,8 @@ def sorted_results(table: OdpsTable, layout: Layout, run_id: str) -> Iterator[Re
             seen_rows = -1
 
 
-def _sorted(snapshot: Snapshot, layout: Layout, run_id: str, after: int) -> Iterator[ResultRow]:
-    # The name "" is SQLite's for a file of its own that nobody else sees and that is gone with the connection.
+def _sorted(snapshot: Snapshot, layout: TableLayout, run_id: str, after: int) -> Iterator[ResultRow]:
+    # The name "" is SQLite's for a private temporary file that is deleted with the connection.
     with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as file:
         file.execute("PRAGMA journal_mode = OFF")
         file.execute("CREATE TABLE rows (ordinal INTEGER PRIMARY KEY, stamp TEXT, record TEXT)")

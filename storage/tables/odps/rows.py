@@ -1,4 +1,4 @@
-"""Result rows as a MaxCompute table holds them: stamped, so that of two of one identity the newer one is known."""
+"""Result rows in a MaxCompute table, stamped so that the newest of several rows of one identity is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage import json_text
 from storage.errors import BadRow, UsageError
 from storage.json_text import Scalar, text_of
 from storage.records import ORDINAL, RESULT_INFO, RUN_ID, Record, ResultRow
-from storage.tables.odps.layout import OWN_COLUMNS, TEXT, Layout
+from storage.tables.odps.layout import OWN_COLUMNS, TEXT, TableLayout
 from storage.tables.odps.sql import BATCH, WRITTEN_AT
 
 MAX_TEXT_BYTES = 8 * 1024 * 1024  # of one STRING
@@ -21,18 +21,18 @@ _NUMBERS = {"bigint": int, "int": int, "smallint": int, "tinyint": int, "double"
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Which batch wrote a row, and when: text that sorts by time."""
+    """The batch that wrote a row, and the time of writing as text that sorts by time."""
 
     written_at: str
     batch: str
 
     @classmethod
     def now(cls, batch: str) -> Stamp:
-        """This moment's."""
+        """Return the stamp of the current time."""
         return cls(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), batch)
 
 
-def to_values(row: ResultRow, stamp: Stamp, layout: Layout) -> list[Scalar]:
+def to_values(row: ResultRow, stamp: Stamp, layout: TableLayout) -> list[Scalar]:
     """The row's values in the table's order; ``UsageError`` for one that its column cannot hold."""
     stamped = replace(row, result_info={**row.result_info, WRITTEN_AT: stamp.written_at, BATCH: stamp.batch})
     record = {name.lower(): value for name, value in stamped.to_record().items()}
@@ -41,8 +41,8 @@ def to_values(row: ResultRow, stamp: Stamp, layout: Layout) -> list[Scalar]:
     return [_fitted(name, kind, record.get(name)) for name, kind in layout.columns.items()]
 
 
-def from_record(record: Record, layout: Layout) -> tuple[ResultRow, Stamp] | None:
-    """The row and its stamp; None for a row that is not ours."""
+def from_record(record: Record, layout: TableLayout) -> tuple[ResultRow, Stamp] | None:
+    """Return the row and its stamp; None for a row that tamis did not write."""
     own = OWN_COLUMNS if layout.has_identity else {}
     try:
         row = ResultRow.from_record({name: value for name, value in record.items() if name not in own})
@@ -55,7 +55,7 @@ def from_record(record: Record, layout: Layout) -> tuple[ResultRow, Stamp] | Non
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a row's ``result_info`` says, without the rest of it."""
+    """Ordinal, code and stamp of a row, from its ``result_info``."""
 
     ordinal: int
     code: str
@@ -63,9 +63,9 @@ class Outcome:
 
     @classmethod
     def of(cls, record: Mapping[str, Scalar], run_id: str) -> Outcome | None:
-        """The outcome of a row of the run; None for any other row."""
+        """Return the outcome of a row of the run; None for any other row."""
         text = record.get(RESULT_INFO)
-        if not isinstance(text, str) or run_id not in text:  # most rows of other runs go without being parsed
+        if not isinstance(text, str) or run_id not in text:  # rows of other runs are mostly skipped without parsing
             return None
         try:
             info = json_text.read(text)
@@ -92,7 +92,7 @@ def _fitted(name: str, kind: str, value: Scalar) -> Any:
 
 
 def run_of(rows: Sequence[ResultRow]) -> str:
-    """The run of a batch; ``ValueError`` when there is not exactly one."""
+    """Return the run of a batch; ``ValueError`` for rows of several runs."""
     runs = {row.run_id for row in rows}
     if len(runs) != 1:
         raise ValueError(f"a batch holds rows of {len(runs)} runs")

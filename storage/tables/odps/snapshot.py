@@ -1,4 +1,4 @@
-"""Rows of a partition as of one moment: ranges of one download session, or of one query's result."""
+"""Snapshot of a partition's rows: ranges of one download session, or of one query's result."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from storage.json_text import Scalar, scalar
 from storage.records import Record
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import DAMAGED, SDK_ERRORS, described, is_passing, reported
-from storage.tables.odps.layout import Layout
+from storage.tables.odps.layout import TableLayout
 from storage.tables.odps.sql import run_sql, select
 
-ATTEMPTS = 6  # at one range whose bytes arrive damaged or not at all
-FIRST_ROWS = 64  # asked for before anybody knows how large a row is
+ATTEMPTS = 6  # at one range whose bytes arrive damaged or do not arrive
+FIRST_ROWS = 64  # rows of the first page, before the size of a row is known
 
 
 class SnapshotGone(Exception):
-    """The session has ended, or the service forgot it: open another."""
+    """The session has ended or the service does not know it: open another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Numbered rows that do not change. Safe to share between threads."""
+    """Numbered rows that never change. Safe to share between threads."""
 
     table: OdpsTable
     session: Any
@@ -35,11 +35,11 @@ class Snapshot:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return int(self.session.count)
 
     def read(self, start: int, count: int) -> list[Record]:
-        """Exactly the rows ``[start, start + count)``, all of which exist."""
+        """Return exactly the rows ``[start, start + count)``, which must all exist."""
         if not count:
             return []
         fault: Exception | None = None
@@ -58,7 +58,7 @@ class Snapshot:
         raise Unavailable(f"{self.table.url}: rows {start}…{start + count - 1} could not be read: {told}")
 
     def pages(self, page_bytes: int) -> Iterator[list[Record]]:
-        """All rows in order, in pages of about so many bytes of text."""
+        """Yield all rows in order, in pages of about ``page_bytes`` of text."""
         start, rows_a_page = 0, FIRST_ROWS
         while start < self.count:
             page = self.read(start, min(rows_a_page, self.count - start))
@@ -75,8 +75,8 @@ class Snapshot:
             return [row for batch in reader for row in _rows(batch, self.columns)]
 
 
-def open_snapshot(table: OdpsTable, layout: Layout, columns: Sequence[str]) -> Snapshot:
-    """Freeze the partition's rows. A Delta table is only read by a query, which takes its time in the queue."""
+def open_snapshot(table: OdpsTable, layout: TableLayout, columns: Sequence[str]) -> Snapshot:
+    """Take a snapshot of the partition's rows. A Delta table can only be read by a query, which waits in the queue."""
     with reported(table.url, table.connection.provider):
         if layout.is_delta:
             instance = run_sql(table, select(table, columns, layout.partition))
@@ -88,7 +88,7 @@ def open_snapshot(table: OdpsTable, layout: Layout, columns: Sequence[str]) -> S
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the service refuses this very session: 4xx that no waiting mends."""
+    """True if the service refuses this session for good: a 4xx status that a wait does not change."""
     return (
         isinstance(error, errors.BaseODPSError)
         and error.status_code is not None

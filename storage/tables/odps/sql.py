@@ -1,4 +1,4 @@
-"""SQL on MaxCompute: names quoted, and an end to the waiting. Every statement may run twice with one effect."""
+"""SQL statements on MaxCompute, with quoted names and a time limit. Every statement is idempotent."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from storage.tables.odps.errors import reported
 from storage.uri import Partition
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.05, 5.0
-WRITTEN_AT, BATCH = "written_at", "batch"  # keys of result_info that only tables without upsert need
+WRITTEN_AT, BATCH = "written_at", "batch"  # keys of result_info in MaxCompute tables
 
 
 def run_sql(table: OdpsTable, statement: str) -> Any:
-    """Run one statement to its end and return the SDK's instance; ``Unavailable`` when that takes too long."""
-    limit_seconds = table.connection.patience.statement_seconds
+    """Run a statement to its end and return the SDK's instance; ``Unavailable`` after the time limit."""
+    limit_seconds = table.connection.limits.statement_seconds
     deadline, poll_seconds = time.monotonic() + limit_seconds, FIRST_POLL_SECONDS
     with reported(table.url, table.connection.provider):
         instance = table.client.entry.run_sql(statement)
@@ -28,12 +28,12 @@ def run_sql(table: OdpsTable, statement: str) -> Any:
                 raise Unavailable(f"{table.url}: a statement took over {limit_seconds:.0f} s: {statement:.100}…")
             time.sleep(poll_seconds)
             poll_seconds = min(poll_seconds * 2, LONGEST_POLL_SECONDS)
-        instance.wait_for_success()  # it has ended: this raises what it ended with
+        instance.wait_for_success()  # it has ended: this raises the statement's error
     return instance
 
 
 def create_table(table: OdpsTable, extras: Iterable[str]) -> str:
-    """The statement that creates the output table: text columns, the URL's partition columns."""
+    """Return the statement that creates the output table: text columns and the URL's partition columns."""
     columns = [f"{quoted(column)} STRING" for column in (*OUTPUT_COLUMNS, *extras)]
     properties = ""
     if table.connection.new_tables == "delta":
@@ -46,12 +46,12 @@ def create_table(table: OdpsTable, extras: Iterable[str]) -> str:
 
 
 def add_partition(table: OdpsTable, partition: Partition) -> str:
-    """The statement that creates the partition where it is missing."""
+    """Return the statement that creates a missing partition."""
     return f"ALTER TABLE {table.quoted} ADD IF NOT EXISTS PARTITION ({_spec(partition)})"
 
 
 def select(table: OdpsTable, columns: Sequence[str], partition: Partition) -> str:
-    """The statement that reads columns of the partition, in no order."""
+    """Return the statement that reads columns of the partition, without order."""
     return f"SELECT {_names(columns)} FROM {table.quoted}{_where(partition)}"  # noqa: S608 - checked names and values
 
 
@@ -70,7 +70,7 @@ def keep_newest(table: OdpsTable, columns: Sequence[str], partition: Partition) 
 
 
 def quoted(name: str) -> str:
-    """A name in SQL."""
+    """Return a quoted name."""
     return f"`{name}`"
 
 

@@ -1,4 +1,4 @@
-"""A batch appended to a MaxCompute partition exactly once: all who write it go through one upload session."""
+"""Exactly-once append of a batch to a MaxCompute partition: all workers that write it share one upload session."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from storage.errors import StorageError, Unavailable
 from storage.json_text import Scalar
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import DAMAGED, SDK_ERRORS, is_passing
-from storage.tables.odps.layout import Layout
+from storage.tables.odps.layout import TableLayout
 
-BLOCK = 0  # a batch is one block: it is there or not, and being sent again it takes its own place
+BLOCK = 0  # a batch is one block: it is complete or absent, and sending it again replaces it
 BLOCK_BYTES = 2**31 - 1
 CLOSING_POLL_SECONDS = 0.2
 
@@ -23,17 +23,17 @@ Values = Sequence[Sequence[Scalar]]
 
 
 class UploadLost(Exception):
-    """The session has ended without saying whether it was committed."""
+    """The session has ended, and the service does not say whether it was committed."""
 
 
-def open_upload(table: OdpsTable, layout: Layout) -> str:
-    """Begin a session, which lasts a day and leaves nothing behind unless it is committed; return its id."""
+def open_upload(table: OdpsTable, layout: TableLayout) -> str:
+    """Begin a session and return its id. It lasts a day and has no effect unless it is committed."""
     session = table.client.tables.create_upload_session(table.handle, partition_spec=layout.spec)
     return str(session.id)
 
 
-def finish_upload(table: OdpsTable, layout: Layout, upload_id: str, values: Values) -> None:
-    """Bring the session to its end from wherever it stands; ``UploadLost`` where that cannot be done."""
+def finish_upload(table: OdpsTable, layout: TableLayout, upload_id: str, values: Values) -> None:
+    """Complete the session from any state; ``UploadLost`` if the service ended it."""
     session = _attached(table, layout, upload_id)
     if session.status.name == "Normal":
         try:
@@ -41,14 +41,14 @@ def finish_upload(table: OdpsTable, layout: Layout, upload_id: str, values: Valu
                 _send_block(session, values)
             session.commit([BLOCK])
         except (*SDK_ERRORS, *DAMAGED, StorageError):
-            # Whatever went wrong, the commit may have been applied all the same: the session knows.
+            # The commit may have been applied in spite of the error: ask for the session's status.
             session = _attached(table, layout, upload_id)
             if session.status.name == "Normal":
                 raise
     _await_closed(table, session)
 
 
-def _attached(table: OdpsTable, layout: Layout, upload_id: str) -> Any:
+def _attached(table: OdpsTable, layout: TableLayout, upload_id: str) -> Any:
     try:
         return table.client.tables.create_upload_session(table.handle, partition_spec=layout.spec, upload_id=upload_id)
     except errors.BaseODPSError as error:
@@ -65,21 +65,21 @@ def _send_block(session: Any, values: Values) -> None:
 
 
 def _await_closed(table: OdpsTable, session: Any) -> None:
-    deadline = time.monotonic() + table.connection.patience.retry_seconds
+    deadline = time.monotonic() + table.connection.limits.retry_seconds
     while session.status.name == "Closing":
         if time.monotonic() > deadline:
-            raise Unavailable(f"{table.url}: a commit takes long; looked at again later")
+            raise Unavailable(f"{table.url}: a commit is not finished yet; it is checked again later")
         time.sleep(CLOSING_POLL_SECONDS)
         session.reload()
     if session.status.name not in {"Closed", "Normal"}:
         raise UploadLost(session.id)
 
 
-def upsert(table: OdpsTable, layout: Layout, values: Sequence[Sequence[Scalar]]) -> None:
-    """Put all rows in place by key, or none."""
-    patience = table.connection.patience
+def upsert(table: OdpsTable, layout: TableLayout, values: Sequence[Sequence[Scalar]]) -> None:
+    """Upsert all rows by key, or none."""
+    limits = table.connection.limits
     session = table.client.tables.create_upsert_session(
-        table.handle, partition_spec=layout.spec, commit_timeout=patience.retry_seconds
+        table.handle, partition_spec=layout.spec, commit_timeout=limits.retry_seconds
     )
     with closing(session):
         with session.open_upsert_stream() as stream:

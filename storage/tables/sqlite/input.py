@@ -1,6 +1,6 @@
-"""Rows from an SQLite table, in rowid order.
+"""Rows of an SQLite table, in rowid order.
 
-Rows may be appended while a run reads the partition. Rows deleted from it would move all that follow to other ordinals.
+Rows may be appended while a run reads the partition. A deleted row would change the ordinals of all rows after it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from storage.tables.sqlite.connection import (
 )
 from storage.uri import TableUrl
 
-ANCHOR_ROWS = 256  # a rowid is remembered at most every so many rows: ten million rows cost 40 000 pairs
+ANCHOR_ROWS = 256  # one rowid is kept per so many rows: 40 000 pairs for ten million rows
 
 
 class SqliteInput:
@@ -60,13 +60,13 @@ class SqliteInput:
         return self._columns
 
     def count_rows(self) -> int:
-        """Rows in the partition."""
+        """Return the number of rows in the partition."""
         with self._lock, reported(self._url.path):
             (count,) = self._connection.execute(self._count, self._values).fetchone()
         return int(count)
 
     def read_rows(self, start: int, count: int) -> list[Record]:
-        """Rows ``[start, start + count)``; rows behind one that was read before are found without counting from 0."""
+        """Return rows ``[start, start + count)``; the search starts at the nearest rowid that an earlier read kept."""
         with self._lock, reported(self._url.path):
             ordinal, rowid = self._nearest_anchor(start)
             rows = self._connection.execute(
@@ -107,7 +107,7 @@ def _select(url: TableUrl, columns: tuple[str, ...], rowid: str) -> str:
 
 
 def _checked_columns(connection: sqlite3.Connection, url: TableUrl) -> tuple[tuple[str, ...], str]:
-    """Find the columns apart from the partition's, and what the rowid is called beside them."""
+    """Return the columns without the partition's, and a name for the rowid that none of them has."""
     tables = names_of(connection)
     if url.table not in tables:
         if url.table in names_of(connection, "view"):

@@ -1,4 +1,4 @@
-"""Results to an SQLite table: one row per ``(partition, run_id, ordinal)``, whoever writes however often."""
+"""Results to an SQLite table: one row per ``(partition, run_id, ordinal)``, however often it is written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from storage.errors import UsageError
 from storage.records import OK, Record, ResultRow
 from storage.tables.files.paths import stat_file
 from storage.tables.sqlite.connection import BUSY_TIMEOUT_SECONDS, connect, names_of, reported, shown
-from storage.tables.sqlite.schema import IS_WRITTEN, NOTE_WRITTEN, Schema, prepare_tables
+from storage.tables.sqlite.schema import IS_WRITTEN, NOTE_WRITTEN, PartitionSql, prepare_tables
 from storage.uri import TableUrl
 
-PAGE_ROWS = 256  # rows of one query of results(): no read transaction stays open while the caller works
+PAGE_ROWS = 256  # rows of one query of results(); no read transaction stays open between two queries
 
 
 class SqliteOutput:
@@ -23,7 +23,7 @@ class SqliteOutput:
 
     def __init__(self, url: TableUrl, *, timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         self._url = url
-        self._schema = Schema(url)
+        self._schema = PartitionSql(url)
         self._timeout_seconds = timeout_seconds
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
@@ -35,7 +35,7 @@ class SqliteOutput:
         return str(self._url)
 
     def prepare(self, extra_columns: Sequence[str]) -> None:
-        """Create the database (not its directory), table and identity index where missing; check them where not."""
+        """Create a missing database (not its directory), table and identity index; check existing ones."""
         if not self._url.path.parent.is_dir():
             parent = self._url.path.parent
             raise UsageError(f"{self._url}: there is no directory {parent}. Create it, or correct the path")
@@ -45,12 +45,12 @@ class SqliteOutput:
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
         """Write rows and the batch's own record in one transaction.
 
-        A batch that was written before only gets back those of its rows that somebody deleted: what a later batch
-        replaced stays replaced.
+        A repeated batch only restores rows that were deleted from the table: rows that a later batch replaced stay
+        replaced.
         """
         if not rows:
             return
-        with self._connected() as connection, connection:  # the inner one commits, or rolls back on an error
+        with self._connected() as connection, connection:  # the inner context commits, or rolls back on an error
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute(IS_WRITTEN, (batch_id,)).fetchone():
                 rows = [row for row in rows if not self._holds(connection, row)]
@@ -59,7 +59,7 @@ class SqliteOutput:
                 self._note(connection, batch_id, rows)
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
-        """``ordinal -> "ok" | error code``, straight from the identity index's range."""
+        """Return ``ordinal -> "ok" | error code``, from a range of the identity index."""
         with self._connected() as connection:
             rows = connection.execute(self._schema.outcomes, (*self._schema.values, run_id, start, stop))
             return {ordinal: OK if succeed == "true" else str(code) for ordinal, succeed, code in rows}
@@ -71,7 +71,7 @@ class SqliteOutput:
         return int(count)
 
     def results(self, run_id: str) -> Iterator[ResultRow]:
-        """The run's rows in ordinal order, ``PAGE_ROWS`` at a time."""
+        """Yield the run's rows in ordinal order, ``PAGE_ROWS`` per query."""
         after = -1
         while page := self._page(run_id, after):
             for row in page:
@@ -107,9 +107,9 @@ class SqliteOutput:
 
     @contextmanager
     def _connected(self, *, creating: bool = False) -> Iterator[sqlite3.Connection]:
-        """Lend the one connection, exclusively, to the file that stands under the path now.
+        """Yield the connection, under a lock, to the file that is at the path now.
 
-        SQLite goes on writing into a deleted file without a word; such rows would be lost.
+        SQLite goes on writing into a deleted file without an error; such rows would be lost.
         """
         with self._lock, reported(self._url.path):
             if self._connection is None or self._inode != self._inode_now():
@@ -123,8 +123,8 @@ class SqliteOutput:
             stat_file(self._url)
         connection = connect(self._url, "rwc" if creating else "rw", self._timeout_seconds)
         try:
-            connection.execute("PRAGMA synchronous = FULL")  # the ledger forgets what is written: outlive power cuts
-            tables = names_of(connection)  # also the moment when SQLite creates or first reads the file
+            connection.execute("PRAGMA synchronous = FULL")  # written rows must survive a power cut
+            tables = names_of(connection)  # SQLite creates or reads the file at this query
         except sqlite3.Error:
             connection.close()
             raise

@@ -1,7 +1,7 @@
-"""The output table in SQLite: its columns, its identity, its queries.
+"""Columns, identity and queries of the output table in SQLite.
 
-A row's identity stands in ``result_info`` and the partition columns, so the unique index is on expressions and the
-table has no column that the design does not name.
+A row's identity is in ``result_info`` and the partition columns, so the unique index is on expressions and the table
+needs no columns of its own for it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _key(path: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """SQL for one partition. Every query starts with the identity index's columns: ``values``, then the run id."""
+class PartitionSql:
+    """SQL for one partition. The parameters of every query start with ``values``, then the run id."""
 
     url: TableUrl
 
@@ -47,12 +47,12 @@ class Schema:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The partition's values, the first parameters of every query."""
+        """The partition's values: the first parameters of every query."""
         return tuple(value for _, value in self.url.partition)
 
     @property
     def identity(self) -> str:
-        """The indexed expressions, also the target of the upsert."""
+        """The indexed expressions, which are the conflict target of the upsert."""
         return ", ".join((*map(quoted, self.partition_columns), _key(RUN_ID), _key(ORDINAL)))
 
     @property
@@ -62,17 +62,17 @@ class Schema:
 
     @property
     def exists(self) -> str:
-        """Parameters: values, run id, ordinal."""
+        """Query for one row. Parameters: values, run id, ordinal."""
         return f"SELECT 1 {self._of_run} AND {_key(ORDINAL)} = ?"
 
     @property
     def count(self) -> str:
-        """Parameters: values, run id."""
+        """Query for a run's row count. Parameters: values, run id."""
         return f"SELECT count(*) {self._of_run}"
 
     @property
     def outcomes(self) -> str:
-        """Parameters: values, run id, first ordinal, ordinal behind the last."""
+        """Query for outcomes. Parameters: values, run id, first ordinal, ordinal after the last."""
         ordinal = _key(ORDINAL)
         return (
             f"SELECT {ordinal}, {_key('succeed')}, {_key('error.code')} {self._of_run} "
@@ -80,12 +80,12 @@ class Schema:
         )
 
     def results(self, columns: Iterable[str]) -> str:
-        """Parameters: values, run id, the ordinal before, most rows."""
+        """Return the query for a page of rows. Parameters: values, run id, ordinal before the page, most rows."""
         names, ordinal = ", ".join(map(quoted, columns)), _key(ORDINAL)
         return f"SELECT {names} {self._of_run} AND {ordinal} > ? ORDER BY {ordinal} LIMIT ?"
 
     def upsert(self, columns: Sequence[str]) -> str:
-        """Parameters: one value a column. A row of equal identity is replaced in place."""
+        """Return the upsert. Parameters: one value per column. A row of equal identity is replaced in place."""
         names = ", ".join(map(quoted, columns))
         marks = ", ".join("?" * len(columns))
         replacing = ", ".join(f"{quoted(column)} = excluded.{quoted(column)}" for column in columns)
@@ -95,16 +95,16 @@ class Schema:
         )
 
     def result_columns(self, connection: sqlite3.Connection) -> tuple[str, ...]:
-        """The output columns, then the extra ones, without the partition's."""
+        """Return the output columns, then the extra columns, without the partition's."""
         present = (column.name for column in columns_of(connection, str(self.url.table)))
         partition = {column.lower() for column in self.partition_columns}
         return (*OUTPUT_COLUMNS, *(column for column in extra_columns(present) if column.lower() not in partition))
 
 
 def prepare_tables(
-    connection: sqlite3.Connection, schema: Schema, extras: Sequence[str], timeout_seconds: float
+    connection: sqlite3.Connection, schema: PartitionSql, extras: Sequence[str], timeout_seconds: float
 ) -> None:
-    """Create what is missing; ``UsageError`` where what is there cannot hold our rows."""
+    """Create missing tables and the index; ``UsageError`` for an existing table that cannot hold result rows."""
     _check_name(connection, schema.url)
     _use_wal(connection, timeout_seconds)
     with connection:
@@ -121,13 +121,13 @@ def _check_name(connection: sqlite3.Connection, url: TableUrl) -> None:
     views = names_of(connection, "view")
     alike = [found for found in (*names_of(connection), *views) if found.lower() == name.lower()]
     if alike and name not in alike:
-        raise UsageError(f"{url}: the table is spelt {alike[0]} there. Spell it alike: another URL is another run")
+        raise UsageError(f"{url}: the table's name is spelt {alike[0]}. Use that spelling: another URL is another run")
     if name in views:
         raise UsageError(f"{url}: {name} is a view, which cannot be written. Name a table")
 
 
 def _use_wal(connection: sqlite3.Connection, timeout_seconds: float) -> None:
-    """Switch to WAL. SQLite answers «locked» at once when two switch together, whatever the busy timeout."""
+    """Switch to WAL. Two processes that switch together get SQLITE_BUSY at once, whatever the busy timeout."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -140,13 +140,13 @@ def _use_wal(connection: sqlite3.Connection, timeout_seconds: float) -> None:
             return
 
 
-def _wanted(schema: Schema, extras: Iterable[str]) -> tuple[str, ...]:
+def _wanted(schema: PartitionSql, extras: Iterable[str]) -> tuple[str, ...]:
     partition = {column.lower() for column in schema.partition_columns}
     carried = (column for column in extras if column.lower() not in partition)
     return (*OUTPUT_COLUMNS, *carried, *schema.partition_columns)
 
 
-def _create(connection: sqlite3.Connection, schema: Schema, extras: Sequence[str]) -> None:
+def _create(connection: sqlite3.Connection, schema: PartitionSql, extras: Sequence[str]) -> None:
     typed = {**dict.fromkeys(OUTPUT_COLUMNS, " TEXT"), **dict.fromkeys(schema.partition_columns, " TEXT NOT NULL")}
     columns = ", ".join(quoted(column) + typed.get(column, "") for column in _wanted(schema, extras))
     connection.execute(f"CREATE TABLE IF NOT EXISTS {schema.table} ({columns})")
@@ -156,7 +156,7 @@ def _create(connection: sqlite3.Connection, schema: Schema, extras: Sequence[str
     )
 
 
-def _check_columns(connection: sqlite3.Connection, schema: Schema, extras: Sequence[str]) -> None:
+def _check_columns(connection: sqlite3.Connection, schema: PartitionSql, extras: Sequence[str]) -> None:
     present = columns_of(connection, str(schema.url.table))
     wanted = _wanted(schema, extras)
     known = {column.name.lower() for column in present}
@@ -171,16 +171,16 @@ def _check_columns(connection: sqlite3.Connection, schema: Schema, extras: Seque
     if foreign := [column.name for column in present if column.is_required and column.name.lower() not in ours]:
         raise UsageError(
             f"{schema.url}: the table is there, but its column{'s' * (len(foreign) > 1)} {', '.join(foreign)} must not "
-            f"be NULL and tamis has nothing to put in. Name a new table, or give a default"
+            f"be NULL and tamis has no value for it. Name a new table, or give a default"
         )
 
 
-def _create_identity(connection: sqlite3.Connection, schema: Schema) -> None:
+def _create_identity(connection: sqlite3.Connection, schema: PartitionSql) -> None:
     query = "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
     if any(sql.endswith(f"({schema.identity})") for (sql,) in connection.execute(query, (schema.url.table,))):
         return
     name, taken = f"tamis_identity.{schema.url.table}", names_of(connection, "index")
-    while name in taken:  # by a table that was renamed since, or by this one with other partition columns
+    while name in taken:  # the name may belong to a renamed table, or to this table's index on other partition columns
         name += "'"
     try:
         connection.execute(f"CREATE UNIQUE INDEX {quoted(name)} ON {schema.table} ({schema.identity})")
@@ -188,6 +188,6 @@ def _create_identity(connection: sqlite3.Connection, schema: Schema) -> None:
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR}:
             raise
         raise UsageError(
-            f"{schema.url}: the table holds rows that tamis did not write, or the same one twice ({error}). "
-            f"Name a new table, or mend them: {RESULT_INFO} must be JSON, and {schema.identity} unique"
+            f"{schema.url}: the table holds rows that tamis did not write, or repeated rows ({error}). "
+            f"Name a new table, or correct the rows: {RESULT_INFO} must be JSON, and {schema.identity} unique"
         ) from error

@@ -1,7 +1,7 @@
-"""The tunnel's Arrow: a chunk size, then record batches cut into chunks.
+"""The tunnel's Arrow format: a chunk size, then record batches divided into chunks.
 
 ``uint32`` big-endian chunk size; each full chunk is followed by its CRC32C, the short tail by the CRC32C of everything.
-Only record batch messages are sent, no schema message: both sides know it. Columns stand in the table's order.
+Only record batch messages are sent, no schema message: both sides know the schema. Columns are in the table's order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 from google_crc32c import value as crc32c
 
 from tests.servers.odps.refusals import Refusal
-from tests.servers.odps.schema import Column, Row
+from tests.servers.odps.schema import Row, ServedColumn
 from tests.servers.odps.values import bytes_of, text_of
 
 CHUNK_BYTES = 65_536
@@ -25,15 +25,15 @@ _TYPES = {
 }  # fmt: skip
 
 
-def encode(columns: Sequence[Column], rows: Sequence[Row]) -> bytes:
-    """The stream of these rows."""
+def encode(columns: Sequence[ServedColumn], rows: Sequence[Row]) -> bytes:
+    """Return the stream of these rows."""
     schema = _schema(columns)
     batches = [_batch(schema, rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
     return _chunked(b"".join(batch.serialize().to_pybytes() for batch in batches))
 
 
-def decode(columns: Sequence[Column], stream: bytes) -> list[Row]:
-    """The rows of a stream. ``Refusal`` if a checksum does not match, or the batches do not fit the columns."""
+def decode(columns: Sequence[ServedColumn], stream: bytes) -> list[Row]:
+    """Return the rows of a stream. ``Refusal`` if a checksum does not match, or the batches do not fit the columns."""
     schema = _schema(columns)
     try:
         messages = pa.BufferReader(schema.serialize().to_pybytes() + _unchunked(stream))
@@ -44,7 +44,7 @@ def decode(columns: Sequence[Column], stream: bytes) -> list[Row]:
     return list(zip(*map(_values, table.columns), strict=True))
 
 
-def _schema(columns: Sequence[Column]) -> pa.Schema:
+def _schema(columns: Sequence[ServedColumn]) -> pa.Schema:
     return pa.schema([(column.name, _TYPES[column.type]) for column in columns])
 
 
@@ -59,7 +59,7 @@ def _array(values: tuple[object, ...], kind: pa.DataType) -> pa.Array:
         return pa.array([None if value is None else bool(value) for value in values], kind)
     if kind == pa.string():
         content = [None if value is None else bytes_of(value) for value in values]
-        return pa.array(content, pa.binary()).view(kind)  # unlike a cast, it lets any bytes pass
+        return pa.array(content, pa.binary()).view(kind)  # unlike a cast, a view accepts any bytes
     return pa.array(values, kind)
 
 
@@ -81,7 +81,7 @@ def _chunked(messages: bytes) -> bytes:
 
 
 def _unchunked(stream: bytes) -> bytes:
-    if len(stream) == 4:  # nothing was written: the SDK leaves out the chunk size too
+    if len(stream) == 4:  # without rows, the SDK omits the chunk size too
         return b""
     if len(stream) < 8:
         raise _corrupted("it is too short")

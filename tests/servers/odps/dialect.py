@@ -1,4 +1,4 @@
-"""MaxCompute's SQL, taken apart and made palatable to SQLite."""
+"""Translation of MaxCompute's SQL to SQLite's."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
 
 
 def to_sqlite(text: str, project: str) -> str:
-    """The same query with SQLite's literals and type names, and tables without their project."""
+    """Return the query with SQLite's literals and type names, and tables without their project."""
 
     def plain(code: str) -> str:
         code = re.sub(rf"(?<![\w`.])(`?){re.escape(project)}\1\.(?=[\w`])", "", code)
         code = re.sub(
             r"\bAS\s+STRING\s*\)", "AS TEXT)", code, flags=re.IGNORECASE
-        )  # else SQLite would make numbers of strings
+        )  # else SQLite would convert strings to numbers
         return re.sub(r"\bIF\s*\(", "IIF(", code, flags=re.IGNORECASE)
 
     return _rewritten(text, plain, lambda literal: "'" + _value(literal).replace("'", "''") + "'")
 
 
 def bare(name: str) -> str:
-    """The last part of a name, without backquotes, in lower case."""
+    """Return the last part of a name, without backquotes, in lower case."""
     return name.replace("`", "").strip().split(".")[-1].lower()
 
 
 def bracketed(text: str) -> tuple[str, str]:
-    """What stands between the text's first bracket and its partner, and what comes after."""
+    """Return the text inside the first pair of brackets, and the text after it."""
     blank = _blanked(text)
     start, depth = blank.index("(") + 1, 1
     end = start
@@ -39,7 +39,7 @@ def bracketed(text: str) -> tuple[str, str]:
 
 
 def parts(text: str) -> list[str]:
-    """The text cut at the commas that stand outside of brackets and literals."""
+    """Split the text at the commas outside of brackets and literals."""
     blank, cuts, depth = _blanked(text), [-1], 0
     for place, sign in enumerate(blank):
         depth += {"(": 1, ")": -1}.get(sign, 0)

@@ -1,4 +1,4 @@
-"""Functions that MaxCompute's SQL has and SQLite's lacks."""
+"""Functions of MaxCompute's SQL that SQLite lacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 
 def register(connection: sqlite3.Connection) -> None:
-    """Make them known to a connection."""
+    """Register the functions with a connection."""
     connection.create_function("get_json_object", 2, get_json_object, deterministic=True)
     connection.create_function("nvl", 2, lambda value, other: other if value is None else value, deterministic=True)
     connection.create_function("concat", -1, concat, deterministic=True)
@@ -17,7 +17,7 @@ def register(connection: sqlite3.Connection) -> None:
 
 
 def get_json_object(text: str | None, path: str | None) -> str | None:
-    """What stands at ``$.a.b[0]``, as a string; NULL where nothing does, or where the text is no JSON."""
+    """Return the value at ``$.a.b[0]`` as a string; NULL for a missing value or invalid JSON."""
     if text is None or path is None or not path.startswith("$"):
         return None
     try:
@@ -32,5 +32,5 @@ def get_json_object(text: str | None, path: str | None) -> str | None:
 
 
 def concat(*values: object) -> str | None:
-    """All in one; NULL if one of them is."""
+    """Concatenate the values; NULL if one of them is NULL."""
     return None if None in values else "".join(map(str, values))

@@ -16,25 +16,25 @@ from xml.sax.saxutils import escape
 from tests.servers.odps.meta import xml_response
 from tests.servers.odps.refusals import Refusal, SqlError
 from tests.servers.odps.sessions import Sessions
-from tests.servers.odps.sql import Selection, Statement, execute
+from tests.servers.odps.sql import SelectedRows, Statement, execute
 from tests.servers.odps.store import Store
-from tests.servers.odps.tunnel_download import Snapshot, open_session, read_session
+from tests.servers.odps.tunnel_download import DownloadSession, open_session, read_session
 from tests.servers.odps.values import restored
 from tests.servers.wire import Request, Response
 
-CSV_ROWS = 10_000  # as many come without the tunnel
+CSV_ROWS = 10_000  # the limit of a result without the tunnel
 
 
 @dataclass(slots=True)
 class Instance:
-    """A job, and what became of it."""
+    """A job and its result."""
 
     job: str  # its XML
     task: str
     statement: Statement
-    polls_left: int  # so often it is told as running
+    polls_left: int  # polls that still report it as running
     is_done: bool = False
-    selection: Selection | None = None
+    selection: SelectedRows | None = None
     error: str | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -42,7 +42,7 @@ class Instance:
 def submit(
     store: Store, instances: dict[str, Instance], statement_polls: int, project: str, request: Request
 ) -> Response:
-    """``POST /instances``: take a statement, and run it at once unless it is to be polled for."""
+    """``POST /instances``: accept a statement, and run it at once unless polls must come first."""
     job = ET.fromstring(request.body).find("Job")
     query = job.findtext("Tasks/SQL/Query") if job is not None else None
     if job is None or query is None:
@@ -56,15 +56,15 @@ def submit(
 
 
 def instance(
-    store: Store, instances: dict[str, Instance], sessions: Sessions[Snapshot], name: str, request: Request
+    store: Store, instances: dict[str, Instance], sessions: Sessions[DownloadSession], name: str, request: Request
 ) -> Response:
-    """``GET /instances/I``: how it went, ``?result``, ``?source``; ``?downloads`` of its rows; ``PUT`` stops it."""
+    """``GET /instances/I``: status, ``?result``, ``?source``; ``?downloads`` of its rows; ``PUT`` stops it."""
     if (found := instances.get(name)) is None:
         raise Refusal(404, "NoSuchObject", f"ODPS-0430055: The instance does not exist - {name}")
     if "downloads" in request.query:
         if found.selection is None:
             raise Refusal(400, "InstanceTypeNotSupported", "The instance has no rows to download")
-        return open_session(sessions, name, Snapshot(found.selection.schema, found.selection.rows))
+        return open_session(sessions, name, DownloadSession(found.selection.schema, found.selection.rows))
     if "downloadid" in request.query:
         return read_session(sessions, name, request)
     if "source" in request.query:
@@ -111,7 +111,7 @@ def _settings(job: ET.Element) -> dict[str, str]:
     return dict(json.loads(pairs.get("settings") or "{}"))
 
 
-def _csv(selection: Selection) -> str:
+def _csv(selection: SelectedRows) -> str:
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(selection.schema.names)

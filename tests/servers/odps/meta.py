@@ -1,4 +1,4 @@
-"""What the service tells of the tenant, the project, its tables and their partitions."""
+"""Descriptions of the tenant, the project, its tables and their partitions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from xml.sax.saxutils import escape, quoteattr
 
 from tests.servers.odps.schema import Spec, spec_text
 from tests.servers.odps.sessions import json_response, request_id
-from tests.servers.odps.store import Store, Table
+from tests.servers.odps.store import Store, StoredTable
 from tests.servers.wire import Request, Response
 
-_ROW_BYTES = 100  # what a row is said to take
+_ROW_BYTES = 100  # the stated size of a row
 
 
 def xml_response(body: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A reply in XML."""
+    """Return a reply in XML."""
     content = f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'.encode()
     return Response(200, content, {"Content-Type": "application/xml", **(headers or {}), **request_id()})
 
@@ -60,28 +60,28 @@ def table(store: Store, name: str, request: Request) -> Response:
     )
 
 
-def _described(store: Store, found: Table) -> dict[str, object]:
+def _described(store: Store, found: StoredTable) -> dict[str, object]:
     count = sum(store.count(found.name, spec) for spec in list(found.partitions))
     times = {"createTime": found.created, "lastModifiedTime": _changed(found), "lastDDLTime": found.created}
     sizes = {"recordNum": count, "size": count * _ROW_BYTES}
     return found.schema.described() | {"tableName": found.name, "owner": "tester", "comment": ""} | times | sizes
 
 
-def _extended(found: Table) -> dict[str, object]:
+def _extended(found: StoredTable) -> dict[str, object]:
     reserved: dict[str, object] = {"Transactional": str(found.schema.is_transactional).lower()}
     if found.schema.primary_key:
         reserved["PrimaryKey"] = list(found.schema.primary_key)
     return found.schema.described() | {"IsArchived": False, "PhysicalSize": 0, "Reserved": json.dumps(reserved)}
 
 
-def _partitions(found: Table, wanted: str) -> Response:
+def _partitions(found: StoredTable, wanted: str) -> Response:
     prefix = tuple(part.replace("'", "").strip() for part in wanted.split(",") if part)
     specs = [spec for spec in sorted(found.partitions) if tuple(spec_text(spec).split(","))[: len(prefix)] == prefix]
     listed = "".join(f"<Partition>{_columns(spec)}</Partition>" for spec in specs)
     return xml_response(f"<Partitions><Marker/><MaxItems>1000</MaxItems>{listed}</Partitions>")
 
 
-def _partition(store: Store, found: Table, spec: Spec) -> Response:
+def _partition(store: Store, found: StoredTable, spec: Spec) -> Response:
     count = store.count(found.name, spec)
     described = {
         "createTime": found.created, "lastDDLTime": found.created, "lastModifiedTime": found.partitions[spec],
@@ -95,5 +95,5 @@ def _columns(spec: Spec) -> str:
     return "".join(f"<Column Name={quoteattr(name)} Value={quoteattr(value)}/>" for name, value in spec)
 
 
-def _changed(found: Table) -> int:
+def _changed(found: StoredTable) -> int:
     return max(found.partitions.values(), default=found.created)

@@ -1,7 +1,7 @@
 """The tunnel's protobuf: records of numbered fields, each record closed by a CRC32C over its logical values.
 
-The CRC runs over the field number as a little-endian int32 and the value (integers and datetimes as int64, doubles as
-8 bytes, strings as they are), not over the bytes on the wire. NULL is an absent field. The stream ends with the number
+The CRC covers the field number as a little-endian int32 and the value (integers and datetimes as int64, doubles as
+8 bytes, strings unchanged), not over the bytes on the wire. NULL is an absent field. The stream ends with the number
 of records and the CRC of the records' CRCs.
 """
 
@@ -30,7 +30,7 @@ _NANOSECONDS = 1_000_000_000
 
 
 def encode(types: Sequence[str], rows: Iterable[Row]) -> bytes:
-    """The stream of these rows: field 1 is the first type's, and so on."""
+    """Return the stream of these rows: field 1 has the first type, and so on."""
     stream, crcs = bytearray(), bytearray()
     for row in rows:
         crcs += pack("<I", _encode_record(stream, types, row))
@@ -40,7 +40,7 @@ def encode(types: Sequence[str], rows: Iterable[Row]) -> bytes:
 
 
 def decode(types: Sequence[str], stream: bytes) -> list[Row]:
-    """The rows of a stream. ``Refusal`` if a checksum does not match, or the fields do not fit the types."""
+    """Return the rows of a stream. ``Refusal`` if a checksum does not match, or the fields do not fit the types."""
     reader = _Reader(stream)
     try:
         return _decode(reader, types)

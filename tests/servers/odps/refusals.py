@@ -10,7 +10,7 @@ from tests.servers.wire import Response
 
 
 class Refusal(Exception):
-    """What a request ends in. ``code`` is MaxCompute's name for it, such as ``NoSuchPartition``."""
+    """The error reply of a request. ``code`` is MaxCompute's, such as ``NoSuchPartition``."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -18,16 +18,16 @@ class Refusal(Exception):
 
 
 class SqlError(Exception):
-    """Why a statement failed, in the words that an instance reports: ``ODPS-0130131:[1,1] Table not found - …``."""
+    """The error of a statement, in the format of an instance: ``ODPS-0130131:[1,1] Table not found - …``."""
 
 
 def refused(refusal: Refusal) -> Response:
-    """The reply that says so."""
+    """Return the reply of an error."""
     return Response(refusal.status, _body(refusal.code, refusal.message), {"x-odps-request-id": uuid.uuid4().hex})
 
 
 def refusal_fault(status: int, code: str, *, retry_after_seconds: int | None = None) -> WireFault:
-    """A fault that answers with a code of MaxCompute's, such as 400 ``MetaTransactionFailed``, 429 ``FlowExceeded``."""
+    """Return a fault that replies with a MaxCompute code, such as 400 ``MetaTransactionFailed``."""
     headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
     return WireFault("status", status=status, headers=headers, body=_body(code, "injected by a fault rule"))
 

@@ -1,4 +1,4 @@
-"""Tables as MaxCompute describes them: columns, partition columns, primary key; and partition specs."""
+"""Schemas of tables (columns, partition columns, primary key), and partition specs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.servers.odps.refusals import Refusal
 
-# The types the server knows, and how SQLite keeps their values: datetimes are milliseconds since 1970 in UTC,
+# The server's types, and SQLite's storage of their values: datetimes are milliseconds since 1970 in UTC,
 # timestamps nanoseconds, booleans 0 and 1.
 STORED_AS = {
     "string": "TEXT", "bigint": "INTEGER", "int": "INTEGER", "boolean": "INTEGER", "double": "REAL",
@@ -23,7 +23,7 @@ Row = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ServedColumn:
     """A name and a key of ``STORED_AS``."""
 
     name: str
@@ -31,11 +31,11 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """A table's shape. One with a primary key is a Delta table: upserted, and read by SELECT only."""
+class ServedSchema:
+    """A table's schema. A table with a primary key is a Delta table: upserted, and read by SELECT only."""
 
-    columns: tuple[Column, ...]
-    partitions: tuple[Column, ...] = ()
+    columns: tuple[ServedColumn, ...]
+    partitions: tuple[ServedColumn, ...] = ()
     primary_key: tuple[str, ...] = ()
     is_transactional: bool = False
 
@@ -50,7 +50,7 @@ class Schema:
         return tuple(column.type for column in self.columns)
 
     def project(self, names: Sequence[str]) -> tuple[int, ...]:
-        """The indexes of columns by name."""
+        """Return the indexes of columns by name."""
         places = {name: place for place, name in enumerate(self.names)}
         unknown = [name for name in names if name not in places]
         if unknown:
@@ -58,7 +58,7 @@ class Schema:
         return tuple(places[name] for name in names)
 
     def spec(self, text: str) -> Spec:
-        """The partition that ``ds=x`` or ``ds='x',hh='1'`` names."""
+        """Parse a partition: ``ds=x`` or ``ds='x',hh='1'``."""
         pairs = dict(_pairs(text))
         names = [column.name for column in self.partitions]
         if pairs.keys() != set(names):
@@ -69,20 +69,20 @@ class Schema:
         return tuple((name, pairs[name]) for name in names)
 
     def described(self) -> dict[str, object]:
-        """As the ``Schema`` of a table or a session."""
+        """Return the ``Schema`` of a table or a session, as JSON."""
         return {"columns": _described(self.columns), "partitionKeys": _described(self.partitions)}
 
 
-def columns_of(types: Mapping[str, str]) -> tuple[Column, ...]:
-    """Columns from names and types; ValueError for a type that the server does not know."""
+def columns_of(types: Mapping[str, str]) -> tuple[ServedColumn, ...]:
+    """Return columns from names and types; ``ValueError`` for an unknown type."""
     unknown = {name: kind for name, kind in types.items() if kind.lower() not in STORED_AS}
     if unknown:
         raise ValueError(f"the test server knows no type for {unknown}: use one of {', '.join(STORED_AS)}")
-    return tuple(Column(name.lower(), kind.lower()) for name, kind in types.items())
+    return tuple(ServedColumn(name.lower(), kind.lower()) for name, kind in types.items())
 
 
 def spec_text(spec: Spec) -> str:
-    """``ds=x,hh=1``."""
+    """Return ``ds=x,hh=1``."""
     return ",".join(f"{name}={value}" for name, value in spec)
 
 
@@ -92,5 +92,5 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return [(name.strip(" `").lower(), value.strip(" '\"")) for name, _, value in halves]
 
 
-def _described(columns: Sequence[Column]) -> list[dict[str, object]]:
+def _described(columns: Sequence[ServedColumn]) -> list[dict[str, object]]:
     return [{"name": one.name, "type": one.type, "comment": "", "label": "", "isNullable": True} for one in columns]

@@ -1,11 +1,11 @@
-"""A MaxCompute service on loopback, spoken to with an unmodified SDK.
+"""A MaxCompute service on loopback, for an unmodified SDK.
 
     with OdpsServer() as server:
         server.create_table("videos", {"video_id": "string"}, partitions={"ds": "string"})
         server.insert("videos", [{"video_id": "a"}], "ds=20250115")
         odps = ODPS(server.access_id, server.secret, server.project, server.endpoint)
 
-It knows no quotas and no permissions, and accepts every date in a request.
+It has no quotas and no permissions, and accepts every date in a request.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tests.servers.faults import Faults
 from tests.servers.odps import meta
 from tests.servers.odps.instances import Instance, instance, submit
 from tests.servers.odps.refusals import Refusal, refused
-from tests.servers.odps.schema import Schema, columns_of, spec_text
+from tests.servers.odps.schema import ServedSchema, columns_of, spec_text
 from tests.servers.odps.sessions import Sessions, request_id
-from tests.servers.odps.signature import Credentials
+from tests.servers.odps.signature import AcceptedKeys
 from tests.servers.odps.store import Store
-from tests.servers.odps.tunnel_download import Snapshot, download_from_table
-from tests.servers.odps.tunnel_upload import Upload, upload_to_table
-from tests.servers.odps.upsert import Upsert, upsert_to_table
+from tests.servers.odps.tunnel_download import DownloadSession, download_from_table
+from tests.servers.odps.tunnel_upload import UploadSession, upload_to_table
+from tests.servers.odps.upsert import UpsertSession, upsert_to_table
 from tests.servers.odps.values import restored, stored
 from tests.servers.wire import LoggedRequest, Request, Response, WireServer
 
 
 class OdpsServer:
-    """One project. The tunnel is served at the same address as the rest."""
+    """The server of one project. The tunnel has the same address as the service."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class OdpsServer:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.project = project
-        self.statement_polls = 0  # how often a statement that is submitted from now on is told as running
-        self.credentials = Credentials(access_id, secret, sts_token)
+        self.statement_polls = 0  # polls that report a newly submitted statement as running
+        self.credentials = AcceptedKeys(access_id, secret, sts_token)
         self._store = Store()
         self._instances: dict[str, Instance] = {}
-        self._downloads: Sessions[Snapshot] = Sessions("download", "NoSuchDownload", now)
-        self._uploads: Sessions[Upload] = Sessions("upload", "NoSuchUpload", now)
-        self._upserts: Sessions[Upsert] = Sessions("upsert", "UpsertSessionNotFound", now)
+        self._downloads: Sessions[DownloadSession] = Sessions("download", "NoSuchDownload", now)
+        self._uploads: Sessions[UploadSession] = Sessions("upload", "NoSuchUpload", now)
+        self._upserts: Sessions[UpsertSession] = Sessions("upsert", "UpsertSessionNotFound", now)
         self._wire = WireServer(self._respond, faults=faults)
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class OdpsServer:
 
     @property
     def endpoint(self) -> str:
-        """What the SDK is given, for the service and for the tunnel."""
+        """The URL of the service and of the tunnel."""
         return self._wire.url
 
     @property
@@ -83,12 +83,12 @@ class OdpsServer:
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong, by rule."""
+        """The rules of injected faults."""
         return self._wire.faults
 
     @property
     def requests(self) -> list[LoggedRequest]:
-        """The requests so far."""
+        """The requests received so far."""
         return self._wire.requests
 
     def create_table(
@@ -100,32 +100,32 @@ class OdpsServer:
         primary_key: Sequence[str] = (),
         is_transactional: bool = False,
     ) -> None:
-        """Make a table from names and types. With a primary key it is a Delta table."""
+        """Create a table from names and types; with a primary key, a Delta table."""
         key = tuple(column.lower() for column in primary_key)
         is_transactional = is_transactional or bool(key)
         self._store.create(
-            name.lower(), Schema(columns_of(columns), columns_of(partitions or {}), key, is_transactional)
+            name.lower(), ServedSchema(columns_of(columns), columns_of(partitions or {}), key, is_transactional)
         )
 
     def insert(self, table: str, rows: Iterable[Mapping[str, object]], partition: str = "") -> None:
-        """Append rows, to a partition that is made if need be. Columns that a row does not name are NULL."""
+        """Append rows to a partition, created if missing. Columns that a row does not name are NULL."""
         schema = self._store.table(table).schema
         ready = [tuple(stored(one.type, row.get(one.name)) for one in schema.columns) for row in rows]
         self._store.write(table.lower(), schema.spec(partition), ready)
 
     def rows(self, table: str, partition: str = "") -> list[dict[str, object]]:
-        """A partition's rows, in the order in which they came; datetimes in UTC."""
+        """Return a partition's rows in the order of insertion; datetimes in UTC."""
         schema = self._store.table(table).schema
         found = self._store.rows(table.lower(), self._store.partition(table, partition))
         named = [zip(schema.columns, row, strict=True) for row in found]
         return [{one.name: restored(one.type, value) for one, value in row} for row in named]
 
     def partitions(self, table: str) -> list[str]:
-        """The partitions there are, such as ``ds=20250115``."""
+        """Return the existing partitions, such as ``ds=20250115``."""
         return sorted(spec_text(spec) for spec in self._store.table(table).partitions)
 
     def expire_sessions(self, *, is_forgotten: bool = False) -> None:
-        """Let every open session be as after a day: told as expired, or with ``is_forgotten`` unknown."""
+        """End every open session as after a day: reported as expired, or with ``is_forgotten`` unknown."""
         for sessions in (self._downloads, self._uploads, self._upserts):
             sessions.forget() if is_forgotten else sessions.expire()
 
@@ -135,7 +135,7 @@ class OdpsServer:
             return self._route(request)
         except Refusal as refusal:
             return refused(refusal)
-        except Exception as error:  # noqa: BLE001 - a bug of this server: the test is to see it, not a lost connection
+        except Exception as error:  # noqa: BLE001 - a bug of this server must fail the test, not look like a lost connection
             return refused(Refusal(400, "TestServerBroken", f"{type(error).__name__}: {error}"))
 
     def _route(self, request: Request) -> Response:

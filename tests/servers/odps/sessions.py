@@ -1,4 +1,4 @@
-"""Sessions of the tunnel: named, good for 24 hours, and what the requests about them share."""
+"""Sessions of the tunnel, which are valid for 24 hours, and helpers of their replies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Session(Generic[_State]):
 
 @dataclass(slots=True)
 class Sessions(Generic[_State]):
-    """Those of one kind. ``unknown`` is the code for a session that never was or was forgotten."""
+    """The sessions of one kind. ``unknown`` is the error code for an id without a session."""
 
     kind: str
     unknown: str
@@ -36,35 +36,35 @@ class Sessions(Generic[_State]):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, owner: str, state: _State) -> str:
-        """A new session's id."""
+        """Open a session and return its id."""
         session_id = uuid.uuid4().hex
         with self._lock:
             self._open[session_id] = _Session(owner, self.now(), state)
         return session_id
 
     def get(self, owner: str, session_id: str) -> _State:
-        """What belongs to a session that is still good; ``Refusal`` 409 ``StatusConflict`` for one that has expired."""
+        """Return a valid session's state; ``Refusal`` 409 ``StatusConflict`` for an expired session."""
         if self.is_expired(owner, session_id):
             raise Refusal(409, "StatusConflict", f"The {self.kind} session is expired")
         return self._open[session_id].state
 
     def peek(self, owner: str, session_id: str) -> _State:
-        """What belongs to a session, be it expired."""
+        """Return a session's state, expired or not."""
         return self._find(owner, session_id).state
 
     def is_expired(self, owner: str, session_id: str) -> bool:
-        """Whether it is older than a day, or was expired by hand."""
+        """True if the session is older than a day, or was expired by ``expire``."""
         session = self._find(owner, session_id)
         return session.is_expired or self.now() - session.opened > LIFETIME_SECONDS
 
     def expire(self) -> None:
-        """Let all that are open be expired."""
+        """Expire all open sessions."""
         with self._lock:
             for session in self._open.values():
                 session.is_expired = True
 
     def forget(self) -> None:
-        """Know none of them any more."""
+        """Delete all sessions."""
         with self._lock:
             self._open.clear()
 
@@ -77,15 +77,15 @@ class Sessions(Generic[_State]):
 
 
 def json_response(content: Mapping[str, object], *, status: int = 200) -> Response:
-    """A reply in JSON."""
+    """Return a reply in JSON."""
     return Response(status, json.dumps(content).encode(), {"Content-Type": "application/json", **request_id()})
 
 
 def request_id() -> dict[str, str]:
-    """The header that every reply carries."""
+    """Return the header that every reply carries."""
     return {"x-odps-request-id": uuid.uuid4().hex}
 
 
 def flag(request: Request, name: str) -> bool:
-    """Whether a parameter says ``true``."""
+    """True if a parameter is ``true``."""
     return request.query.get(name, "").lower() == "true"

@@ -1,4 +1,4 @@
-"""Who may come in: the v2 signature (HMAC-SHA1), and the token of temporary credentials."""
+"""Authentication: the v2 signature (HMAC-SHA1), and the token of temporary credentials."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.servers.wire import Request
 
 
 @dataclass(slots=True)
-class Credentials:
-    """What the server accepts; with ``sts_token`` set, requests must carry it."""
+class AcceptedKeys:
+    """The keys that the server accepts; with ``sts_token`` set, requests must carry it."""
 
     access_id: str
     secret: str
@@ -21,7 +21,7 @@ class Credentials:
     expired_tokens: set[str] = field(default_factory=set)
 
     def renew(self, *, sts_token: str) -> None:
-        """From now on this token is good, and the one before has expired."""
+        """Accept this token from now on; the token before it has expired."""
         if self.sts_token is not None:
             self.expired_tokens.add(self.sts_token)
         self.sts_token = sts_token
@@ -51,7 +51,7 @@ class Credentials:
 
 
 def _string_to_sign(request: Request) -> str:
-    parts = urlparse(unquote(request.target), allow_fragments=False)  # unescaped first: the SDK signs it so
+    parts = urlparse(unquote(request.target), allow_fragments=False)  # unescaped first, as the SDK signs it
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     signed = {name: value for name, value in (dict(request.headers) | query).items() if name.startswith("x-odps-")}
     signed |= {name: request.headers.get(name, "") for name in ("content-md5", "content-type", "date")}

@@ -1,4 +1,4 @@
-"""The SQL that the server runs: tables and partitions made and dropped, and what SQLite makes of the rest."""
+"""The server's SQL: statements on tables and partitions, and queries that SQLite runs."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass
 
 from tests.servers.odps.dialect import bare, bracketed, parts, to_sqlite
 from tests.servers.odps.refusals import Refusal, SqlError
-from tests.servers.odps.schema import Column, Row, Schema, Spec, columns_of, spec_text
-from tests.servers.odps.store import Store, Table
+from tests.servers.odps.schema import Row, ServedColumn, ServedSchema, Spec, columns_of, spec_text
+from tests.servers.odps.store import Store, StoredTable
 
 _NAME = r"([\w.`]+)"
 _PARTITION = r"PARTITION\s*\(([^)]*)\)"
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What a SELECT found."""
+class SelectedRows:
+    """The result of a SELECT."""
 
-    schema: Schema
+    schema: ServedSchema
     rows: Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement; ``may_scan_all`` lets it read a partitioned table without naming partitions."""
+    """A statement; ``may_scan_all`` allows reading a partitioned table without naming partitions."""
 
     project: str
     text: str
     may_scan_all: bool = False
 
 
-def execute(store: Store, statement: Statement) -> Selection | None:
-    """Run it, all or nothing. ``SqlError`` says why not, with the code that MaxCompute has for it."""
+def execute(store: Store, statement: Statement) -> SelectedRows | None:
+    """Run a statement, all or nothing; ``SqlError`` with MaxCompute's code for a wrong one."""
     text = re.sub(r"\A(\s*SET\s[^;]*;)*", "", statement.text, flags=re.IGNORECASE).strip().rstrip(";").rstrip()
     try:
         with store.transaction():
@@ -63,7 +63,7 @@ def _create(store: Store, _: Statement, lenient: str | None, name: str, rest: st
     partition_columns = _columns(parts(bracketed(partitions[1])[0])) if partitions else ()
     key = _primary_key(columns, is_transactional=is_transactional)
     defined = [part for part in parts(columns) if not re.match(r"PRIMARY\s+KEY", part, re.IGNORECASE)]
-    store.create(name, Schema(_columns(defined), partition_columns, key, is_transactional))
+    store.create(name, ServedSchema(_columns(defined), partition_columns, key, is_transactional))
 
 
 def _primary_key(columns: str, *, is_transactional: bool) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ def _primary_key(columns: str, *, is_transactional: bool) -> tuple[str, ...]:
     return key
 
 
-def _columns(defined: Sequence[str]) -> tuple[Column, ...]:
+def _columns(defined: Sequence[str]) -> tuple[ServedColumn, ...]:
     pairs = [part.split()[:2] for part in defined]
     try:
         return columns_of({bare(name): kind for name, kind in pairs})
@@ -125,13 +125,13 @@ def _insert(store: Store, statement: Statement, how: str, name: str, target: str
     store.write(table.name, spec, found.rows, is_overwrite=how.upper() == "OVERWRITE")
 
 
-def _specs(store: Store, name: str, text: str) -> Iterator[tuple[Table, Spec]]:
+def _specs(store: Store, name: str, text: str) -> Iterator[tuple[StoredTable, Spec]]:
     table = store.table(bare(name))
     for found in re.findall(_PARTITION, text, re.IGNORECASE):
         yield table, table.schema.spec(found)
 
 
-def _select(store: Store, statement: Statement, text: str) -> Selection:
+def _select(store: Store, statement: Statement, text: str) -> SelectedRows:
     sources = _sources(store, text)
     if not statement.may_scan_all:
         _check_partitions_named(sources, text)
@@ -145,15 +145,15 @@ def _select(store: Store, statement: Statement, text: str) -> Selection:
     names = [column[0].lower() for column in cursor.description]
     named = [name if re.fullmatch(r"\w+", name) else f"_c{place}" for place, name in enumerate(names)]
     kinds = [known.get(name) or _type([row[place] for row in rows]) for place, name in enumerate(named)]
-    return Selection(Schema(tuple(map(Column, named, kinds))), rows)
+    return SelectedRows(ServedSchema(tuple(map(ServedColumn, named, kinds))), rows)
 
 
-def _sources(store: Store, text: str) -> list[Table]:
+def _sources(store: Store, text: str) -> list[StoredTable]:
     names = {bare(name) for name in re.findall(rf"\b(?:FROM|JOIN)\s+{_NAME}", text, re.IGNORECASE)}
     return [store.tables[name] for name in sorted(names & store.tables.keys())]
 
 
-def _check_partitions_named(sources: Sequence[Table], text: str) -> None:
+def _check_partitions_named(sources: Sequence[StoredTable], text: str) -> None:
     for table in sources:
         names = "|".join(column.name for column in table.schema.partitions)
         if names and not re.search(rf"\bWHERE\b.*\b({names})\b", text, re.IGNORECASE | re.DOTALL):

@@ -1,4 +1,4 @@
-"""Tables and rows, in one SQLite database in memory."""
+"""Tables and rows in a SQLite database in memory."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from dataclasses import dataclass, field
 
 from tests.servers.odps.functions import register
 from tests.servers.odps.refusals import Refusal
-from tests.servers.odps.schema import STORED_AS, Row, Schema, Spec
+from tests.servers.odps.schema import STORED_AS, Row, ServedSchema, Spec
 
 
 @dataclass(slots=True)
-class Table:
-    """A schema, and the partitions there are with the second in which each last changed."""
+class StoredTable:
+    """A schema, and the partitions with the second of their last change."""
 
     name: str
-    schema: Schema
+    schema: ServedSchema
     created: int
     partitions: dict[Spec, int] = field(default_factory=dict)
 
 
 class Store:
-    """Every method is atomic, and ``transaction`` makes several so."""
+    """The server's tables. Every method is atomic; ``transaction`` joins several calls."""
 
     def __init__(self) -> None:
-        self.tables: dict[str, Table] = {}
+        self.tables: dict[str, StoredTable] = {}
         self._lock = threading.RLock()
         self._depth = 0
         self._sqlite = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         register(self._sqlite)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close the database."""
         with self._lock:
             self._sqlite.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block, or nothing of it."""
+        """Run the block as one transaction."""
         with self._lock:
             self._depth += 1
             try:
@@ -58,8 +58,8 @@ class Store:
             finally:
                 self._depth -= 1
 
-    def create(self, name: str, schema: Schema) -> None:
-        """Make an empty table; the caller has looked that there is none."""
+    def create(self, name: str, schema: ServedSchema) -> None:
+        """Create an empty table; the caller has checked that the name is free."""
         kept = [f"{_quoted(one.name)} {STORED_AS[one.type]}" for one in schema.columns]
         kept += [f"{_quoted(one.name)} TEXT" for one in schema.partitions]
         with self.transaction() as sqlite:
@@ -68,7 +68,7 @@ class Store:
                 key = ", ".join(map(_quoted, [*schema.primary_key, *(one.name for one in schema.partitions)]))
                 sqlite.execute(f"CREATE UNIQUE INDEX {_quoted('key of ' + name)} ON {_quoted(name)} ({key})")
             partitions: dict[Spec, int] = {} if schema.partitions else {(): int(time.time())}
-            self.tables[name] = Table(name, schema, int(time.time()), partitions)
+            self.tables[name] = StoredTable(name, schema, int(time.time()), partitions)
 
     def drop(self, name: str) -> None:
         """Remove a table with its rows."""
@@ -76,15 +76,15 @@ class Store:
             sqlite.execute(f"DROP TABLE {_quoted(name)}")
             del self.tables[name]
 
-    def table(self, name: str) -> Table:
-        """The table of that name; ``Refusal`` 404 ``NoSuchObject`` where there is none."""
+    def table(self, name: str) -> StoredTable:
+        """Return a table; ``Refusal`` 404 ``NoSuchObject`` for a missing one."""
         with self._lock:
             if (table := self.tables.get(name.lower())) is None:
                 raise Refusal(404, "NoSuchObject", f"ODPS-0130131:Table not found - {name}")
             return table
 
     def partition(self, name: str, spec_text: str) -> Spec:
-        """The partition of that name; ``Refusal`` 404 ``NoSuchPartition`` where there is none."""
+        """Return a partition; ``Refusal`` 404 ``NoSuchPartition`` for a missing one."""
         table = self.table(name)
         spec = table.schema.spec(spec_text)
         if spec not in table.partitions:
@@ -92,12 +92,12 @@ class Store:
         return spec
 
     def add_partition(self, name: str, spec: Spec) -> None:
-        """Add it unless it is there."""
+        """Add a partition unless it exists."""
         with self._lock:
             self.table(name).partitions.setdefault(spec, int(time.time()))
 
     def drop_partition(self, name: str, spec: Spec) -> None:
-        """Remove it with its rows."""
+        """Remove a partition with its rows."""
         with self.transaction():
             self.clear(name, spec)
             del self.table(name).partitions[spec]
@@ -109,7 +109,7 @@ class Store:
             sqlite.execute(f"DELETE FROM {_quoted(name)} WHERE {where}", values)
 
     def rows(self, name: str, spec: Spec) -> list[Row]:
-        """The rows of a partition, in the order in which they came."""
+        """Return the rows of a partition, in the order of insertion."""
         names = ", ".join(map(_quoted, self.table(name).schema.names))
         where, values = _where(spec)
         with self.transaction() as sqlite:
@@ -118,13 +118,13 @@ class Store:
             ).fetchall()
 
     def count(self, name: str, spec: Spec) -> int:
-        """How many rows a partition has."""
+        """Return the number of rows in a partition."""
         where, values = _where(spec)
         with self.transaction() as sqlite:
             return int(sqlite.execute(f"SELECT COUNT(*) FROM {_quoted(name)} WHERE {where}", values).fetchone()[0])
 
     def write(self, name: str, spec: Spec, rows: Iterable[Row], *, is_overwrite: bool = False) -> None:
-        """Append rows, or put them in the place of those there are; a row with a key that is there replaces it."""
+        """Append rows, or overwrite the partition; a row with an existing primary key replaces that row."""
         table = self.table(name)
         tail = tuple(value for _, value in spec)
         marks = ", ".join("?" * (len(table.schema.columns) + len(tail)))

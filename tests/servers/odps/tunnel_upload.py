@@ -1,4 +1,4 @@
-"""Upload sessions: blocks that nobody sees until the commit, which applies all of them at once."""
+"""Upload sessions: blocks stay invisible until the commit, which applies all of them at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.servers.odps import arrow, records
 from tests.servers.odps.refusals import Refusal
-from tests.servers.odps.schema import Row, Schema, Spec, spec_text
+from tests.servers.odps.schema import Row, ServedSchema, Spec, spec_text
 from tests.servers.odps.sessions import Sessions, flag, json_response, request_id
 from tests.servers.odps.store import Store
 from tests.servers.wire import Request, Response
@@ -19,10 +19,10 @@ MAX_FIELD_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Upload:
-    """What was sent so far, and where it goes."""
+class UploadSession:
+    """The blocks received so far, and their destination."""
 
-    schema: Schema
+    schema: ServedSchema
     spec: Spec
     is_overwrite: bool
     blocks: dict[int, Sequence[Row]] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Upload:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def upload_to_table(store: Store, sessions: Sessions[Upload], table: str, request: Request) -> Response:
+def upload_to_table(store: Store, sessions: Sessions[UploadSession], table: str, request: Request) -> Response:
     """``POST ?uploads`` opens, ``PUT ?uploadid&blockid`` sends a block, ``GET ?uploadid`` lists, ``POST`` commits."""
     owner = table.lower()
     if "uploads" in request.query:
@@ -51,7 +51,7 @@ def upload_to_table(store: Store, sessions: Sessions[Upload], table: str, reques
 
 
 def body_of(request: Request) -> bytes:
-    """The request's body, inflated if it was sent so."""
+    """Return the request's body, decompressed."""
     match request.headers.get("content-encoding", ""):
         case "":
             return request.body
@@ -64,7 +64,7 @@ def body_of(request: Request) -> bytes:
             raise Refusal(400, "InvalidArgument", f"The test server does not know Content-Encoding: {encoding}")
 
 
-def _open(store: Store, table: str, request: Request) -> Upload:
+def _open(store: Store, table: str, request: Request) -> UploadSession:
     schema = store.table(table).schema
     wanted = request.query.get("partition", "")
     if schema.partitions and flag(request, "create_partition"):
@@ -72,7 +72,7 @@ def _open(store: Store, table: str, request: Request) -> Upload:
     is_overwrite = flag(request, "overwrite")
     if is_overwrite and schema.primary_key:
         raise Refusal(400, "OverwriteModeNotAllowed", "A Delta table cannot be overwritten through the tunnel")
-    return Upload(schema, store.partition(table, wanted), is_overwrite)
+    return UploadSession(schema, store.partition(table, wanted), is_overwrite)
 
 
 def _block_id(request: Request) -> int:
@@ -82,21 +82,21 @@ def _block_id(request: Request) -> int:
     return int(text)
 
 
-def _rows(schema: Schema, request: Request) -> Sequence[Row]:
+def _rows(schema: ServedSchema, request: Request) -> Sequence[Row]:
     if "arrow" in request.query:
         return arrow.decode(schema.columns, body_of(request))
     return records.decode(schema.types, body_of(request))
 
 
-def _commit(store: Store, table: str, upload: Upload) -> None:
+def _commit(store: Store, table: str, upload: UploadSession) -> None:
     with store.transaction():
-        store.partition(table, spec_text(upload.spec))  # it may be gone by now
+        store.partition(table, spec_text(upload.spec))  # it may be dropped by now
         rows = [row for _, block in sorted(upload.blocks.items()) for row in block]
         store.write(table, upload.spec, rows, is_overwrite=upload.is_overwrite)
     upload.status = "closed"
 
 
-def _described(sessions: Sessions[Upload], owner: str, session_id: str) -> Response:
+def _described(sessions: Sessions[UploadSession], owner: str, session_id: str) -> Response:
     upload = sessions.peek(owner, session_id)
     is_expired = upload.status == "normal" and sessions.is_expired(owner, session_id)
     return json_response(

@@ -1,4 +1,4 @@
-"""Upsert sessions for tables with a primary key: rows by key, unseen until the commit."""
+"""Upsert sessions for tables with a primary key: rows by key, invisible until the commit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.servers.odps import records
 from tests.servers.odps.refusals import Refusal
-from tests.servers.odps.schema import Row, Schema, Spec
+from tests.servers.odps.schema import Row, ServedSchema, Spec
 from tests.servers.odps.sessions import Sessions, json_response, request_id
 from tests.servers.odps.store import Store
 from tests.servers.odps.tunnel_upload import body_of
@@ -15,24 +15,26 @@ from tests.servers.wire import Request, Response
 
 BUCKETS = 4
 
-# Behind the table's columns: version, version of the application, operation, key columns, value columns.
+# After the table's columns: version, version of the application, operation, key columns, value columns.
 _HIDDEN = ("bigint", "bigint", "tinyint", records.KEYS, records.KEYS)
 _OPERATION = 2
 
 
 @dataclass(slots=True)
-class Upsert:
-    """What was sent so far, and where it goes."""
+class UpsertSession:
+    """The rows received so far, and their destination."""
 
-    schema: Schema
+    schema: ServedSchema
     spec: Spec
     rows: list[Row] = field(default_factory=list)
     status: str = "normal"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def upsert_to_table(store: Store, sessions: Sessions[Upsert], address: str, table: str, request: Request) -> Response:
-    """``POST`` opens, ``PUT ?upsertid`` sends rows, ``GET`` tells, ``POST ?upsertid`` commits, ``DELETE`` gives up."""
+def upsert_to_table(
+    store: Store, sessions: Sessions[UpsertSession], address: str, table: str, request: Request
+) -> Response:
+    """``POST`` opens, ``PUT`` sends rows, ``GET`` describes, ``POST ?upsertid`` commits, ``DELETE`` aborts."""
     owner = table.lower()
     session_id = request.query.get("upsertid")
     if session_id is None:
@@ -48,14 +50,14 @@ def upsert_to_table(store: Store, sessions: Sessions[Upsert], address: str, tabl
     return _described(sessions, owner, session_id, address)
 
 
-def _open(store: Store, table: str, request: Request) -> Upsert:
+def _open(store: Store, table: str, request: Request) -> UpsertSession:
     schema = store.table(table).schema
     if not schema.primary_key:
         raise Refusal(400, "InvalidArgument", f"Table {table} has no primary key: it cannot be upserted")
-    return Upsert(schema, store.partition(table, request.query.get("partition", "")))
+    return UpsertSession(schema, store.partition(table, request.query.get("partition", "")))
 
 
-def _receive(session: Upsert, request: Request) -> None:
+def _receive(session: UpsertSession, request: Request) -> None:
     _check_is_open(session)
     rows = records.decode([*session.schema.types, *_HIDDEN], body_of(request))
     if len(rows) != int(request.query.get("record_count", "-1")):
@@ -66,7 +68,7 @@ def _receive(session: Upsert, request: Request) -> None:
     session.rows += rows
 
 
-def _end(store: Store, table: str, session: Upsert, method: str) -> None:
+def _end(store: Store, table: str, session: UpsertSession, method: str) -> None:
     if method == "DELETE":
         _check_is_open(session)
         session.status = "aborted"
@@ -76,7 +78,7 @@ def _end(store: Store, table: str, session: Upsert, method: str) -> None:
         session.status = "committed"
 
 
-def _apply(store: Store, table: str, session: Upsert) -> None:
+def _apply(store: Store, table: str, session: UpsertSession) -> None:
     width = len(session.schema.columns)
     places = session.schema.project(session.schema.primary_key)
     with store.transaction():
@@ -87,12 +89,12 @@ def _apply(store: Store, table: str, session: Upsert) -> None:
                 store.write(table, session.spec, [row[:width]])
 
 
-def _check_is_open(session: Upsert) -> None:
+def _check_is_open(session: UpsertSession) -> None:
     if session.status != "normal":
         raise Refusal(409, "StatusConflict", f"The upsert session is {session.status}")
 
 
-def _described(sessions: Sessions[Upsert], owner: str, session_id: str, address: str) -> Response:
+def _described(sessions: Sessions[UpsertSession], owner: str, session_id: str, address: str) -> Response:
     session = sessions.peek(owner, session_id)
     is_expired = session.status == "normal" and sessions.is_expired(owner, session_id)
     return json_response(

@@ -1,4 +1,4 @@
-"""Values as a test writes and reads them, and as they are stored."""
+"""Conversion between a test's values and stored values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def stored(kind: str, value: object) -> object:
-    """A value for the store; datetimes without a zone are in the local one, as the SDK takes them."""
+    """Return a value for the store; a datetime without a zone is local time, as in the SDK."""
     match value:
         case datetime():
             elapsed = value.astimezone(UTC) - _EPOCH
@@ -23,7 +23,7 @@ def stored(kind: str, value: object) -> object:
 
 
 def text_of(content: bytes) -> str | bytes:
-    """A string as it is stored: MaxCompute's may be any bytes, and stay so where they are not UTF-8."""
+    """Return a string for the store: MaxCompute's strings may hold any bytes, which stay bytes if not UTF-8."""
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -31,12 +31,12 @@ def text_of(content: bytes) -> str | bytes:
 
 
 def bytes_of(value: object) -> bytes:
-    """A stored string as it travels."""
+    """Return a stored string's bytes."""
     return value if isinstance(value, bytes) else str(value).encode()
 
 
 def restored(kind: str, value: object) -> object:
-    """A value from the store: a bool where the column is one, a datetime in UTC where it is one."""
+    """Return a stored value for a test: booleans as ``bool``, datetimes in UTC."""
     match kind, value:
         case "boolean", int():
             return bool(value)

@@ -166,7 +166,7 @@ def test_outcomes_are_ok_or_the_failures_code() -> None:
     assert (failed(1).outcome, failed(1).is_ok) == ("corrupt_video", False)
 
 
-def test_the_verdict_wins_over_an_old_one_in_the_inputs_info() -> None:
+def test_the_verdict_replaces_an_older_one_in_the_inputs_info() -> None:
     row = succeeded(1, info='{"vfx_filter": "old", "camera": "A"}')
     assert row.info == {"camera": "A", **VERDICT}
 
@@ -196,11 +196,11 @@ def test_a_time_without_a_zone_is_a_bug() -> None:
     [("videos", "a.mp4", "oss://videos/a.mp4"), ("videos", "oss://videos/a.mp4", "oss://videos/a.mp4"),
      (None, "a.mp4", "a.mp4"), ("videos", None, "")],
 )  # fmt: skip
-def test_the_oss_url_is_as_good_as_the_row(bucket: str | None, path: str | None, url: str) -> None:
+def test_the_oss_url_uses_the_columns_that_are_valid(bucket: str | None, path: str | None, url: str) -> None:
     assert failed(1, oss_bucket=bucket, video_path=path).video_oss_url == url
 
 
-def test_an_endless_or_undecodable_message_is_made_writable() -> None:
+def test_a_long_or_undecodable_message_is_cut_and_escaped() -> None:
     failure = Failure(code="x", stage="download", message="\udcff" + "x" * 10_000, attempts=1)
     row = ResultRow.failed(record_of(1), run_id="run", ordinal=1, failure=failure, execution=EXECUTION)
     message = row.result_info["error"]["message"]
@@ -236,7 +236,7 @@ def test_a_record_that_is_accepted_says_the_same_as_its_result_row(record: Recor
 
 
 @pytest.mark.parametrize("extra", [2**63, -(2**63) - 1, float("nan"), float("inf"), "\ud800"])
-def test_extra_values_that_no_table_holds_are_brought_to_some_that_it_does(extra: str | float) -> None:
+def test_extra_values_that_tables_cannot_hold_are_converted(extra: str | float) -> None:
     carried = succeeded(1, title=extra).to_record()["title"]
     assert carried == {2**63: str(2**63), -(2**63) - 1: str(-(2**63) - 1), "\ud800": "\\ud800"}.get(extra)
 
@@ -248,7 +248,7 @@ def test_results_compress() -> None:
 @pytest.mark.parametrize(
     "result_info", [None, "", "{", "[]", "{}", '{"run_id": "r"}', '{"run_id": "r", "ordinal": "x"}']
 )
-def test_a_record_that_is_none_of_ours_is_refused(result_info: str | None) -> None:
+def test_a_record_that_tamis_did_not_write_is_refused(result_info: str | None) -> None:
     with pytest.raises(BadRow, match="result_info"):
         ResultRow.from_record({**succeeded(1).to_record(), "result_info": result_info})
 
@@ -259,5 +259,5 @@ def test_a_verdict_that_is_not_finite_cannot_be_written() -> None:
         row.to_record()
 
 
-def test_a_whole_number_names_a_video_as_its_text() -> None:
+def test_an_integer_video_id_becomes_its_text() -> None:
     assert video_row(video_id=17).video_id == "17"

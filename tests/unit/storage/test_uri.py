@@ -31,7 +31,7 @@ def test_a_plain_path_is_its_own_key(path: str) -> None:
 
 
 @given(st.lists(SEGMENTS, max_size=3), TRAPS, st.lists(SEGMENTS, max_size=3), st.integers(0, 3))
-def test_a_trap_is_found_however_often_it_is_encoded(
+def test_a_forbidden_path_is_found_under_any_number_of_encodings(
     before: list[str], trap: str, after: list[str], times: int
 ) -> None:
     path = "/".join([*before, trap, *after])

@@ -1,4 +1,4 @@
-"""A run in the ledger, moved along step by step."""
+"""Steps of a run in the ledger."""
 
 from __future__ import annotations
 

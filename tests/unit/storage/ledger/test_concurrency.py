@@ -1,4 +1,4 @@
-"""Many hands at once: threads, processes, one of them killed, and a server that forgets everything in between."""
+"""Concurrent use by threads and processes, a killed process, and a server that is wiped meanwhile."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_concurrent_recorders_count_each_row_once_and_the_counts_always_add_up(l
         return seen
 
     def record_all(seed: int) -> list[tuple[int, int]]:
-        """Every row in an order of one's own, with a payload and an outcome of one's own: (row, seed) of the firsts."""
+        """Record every row in the seed's order, payload and outcome; return ``(row, seed)`` of first results."""
         outcome = "ok" if seed % 2 else f"fault_{seed}"
         order = random.Random(seed).sample(rows, len(rows))
         recorded = ((row, ledger.record(RUN, shard, row, b"%d" % seed, outcome)) for shard, row in order)
@@ -112,7 +112,7 @@ def test_concurrent_recorders_count_each_row_once_and_the_counts_always_add_up(l
     assert ledger.counts(RUN) == Counts(300, by_outcome.pop("ok", 0), by_outcome.total(), dict(by_outcome), 300, 3)
 
 
-def test_of_many_closers_one_closes(ledger: Ledger) -> None:
+def test_of_concurrent_closers_exactly_one_closes_the_shard(ledger: Ledger) -> None:
     submit(ledger, 50, 1)
     for _ in range(50):
         shard = ledger.claim_shard(RUN, max_open=1)
@@ -123,7 +123,7 @@ def test_of_many_closers_one_closes(ledger: Ledger) -> None:
         assert sum(closed) == 1
 
 
-def test_of_many_equal_retries_one_takes_each_row(ledger: Ledger) -> None:
+def test_of_concurrent_equal_retries_each_row_is_taken_once(ledger: Ledger) -> None:
     submit(ledger, 60, 20)
     for _ in range(3):
         shard = ledger.claim_shard(RUN, max_open=1)
@@ -172,7 +172,7 @@ while not ledger.run(run_id).is_complete:
         claimed.append(shard.shard_id)
         work(shard.shard_id, shard.ordinals)
     else:
-        for stuck in ledger.open_shards(run_id):  # the sweep: whoever held it may be dead
+        for stuck in ledger.open_shards(run_id):  # as the sweep does: the worker that held it may be dead
             work(stuck.shard_id, ledger.missing(run_id, stuck.shard_id))
             if stuck.is_full and ledger.close_shard(run_id, stuck.shard_id):
                 closed.append(stuck.shard_id)
@@ -210,8 +210,8 @@ def test_processes_share_a_run_and_a_killed_one_loses_and_doubles_nothing(server
 
 
 @dataclass
-class Table:
-    """An output table: batches are whole, and known by their ids."""
+class BatchTable:
+    """An output table: batches are written whole, once per id."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     rows: dict[int, str] = field(default_factory=dict)
@@ -232,16 +232,16 @@ class Table:
 
 @dataclass
 class Hand:
-    """A worker that feeds, judges, writes and sweeps, as the fleet's tasks do."""
+    """A worker that feeds, records, writes and sweeps, as the fleet's tasks do."""
 
     ledger: Ledger
-    table: Table
+    table: BatchTable
     dice: random.Random
 
     def work_until(self, is_over: threading.Event) -> None:
         while not is_over.is_set():
             shard = self.ledger.claim_shard(RUN, max_open=6)
-            if shard and self.dice.random() < 0.8:  # or it dies between claiming and feeding
+            if shard and self.dice.random() < 0.8:  # else it dies between claiming and feeding
                 self.feed(shard.shard_id, shard.ordinals)
             for stuck in self.ledger.open_shards(RUN):
                 if self.dice.random() < 0.3:
@@ -252,7 +252,7 @@ class Hand:
         if not is_retry(shard_id):
             ordinals = self.ledger.settle(RUN, shard_id, self.table.outcomes(ordinals)).missing
         for ordinal in self.dice.sample(ordinals, len(ordinals)):
-            if self.dice.random() < 0.05:  # it dies over this row
+            if self.dice.random() < 0.05:  # it dies at this row
                 continue
             outcome = outcome_of(ordinal)
             if self.ledger.record(RUN, shard_id, ordinal, outcome.encode(), outcome).is_full:
@@ -262,13 +262,13 @@ class Hand:
         results = self.ledger.results(RUN, shard_id)
         if results is not None:
             self.table.write_batch(shard_id, results)
-            if self.dice.random() < 0.8:  # or it dies between writing and closing
+            if self.dice.random() < 0.8:  # else it dies between writing and closing
                 self.ledger.close_shard(RUN, shard_id)
 
 
-def wipe_while_working(ledger: Ledger, client: redis.Redis, sizes: list[tuple[int, int]]) -> Table:
-    """Before each (rows, shard rows) the server forgets everything; returns the table once the last run is complete."""
-    table, is_over = Table(), threading.Event()
+def wipe_while_working(ledger: Ledger, client: redis.Redis, sizes: list[tuple[int, int]]) -> BatchTable:
+    """Wipe the server before each ``(rows, shard_rows)``; return the table when the last run is complete."""
+    table, is_over = BatchTable(), threading.Event()
     with ThreadPoolExecutor(HANDS) as pool:
         hands = [pool.submit(Hand(ledger, table, random.Random(seed)).work_until, is_over) for seed in range(HANDS)]
         try:
@@ -286,7 +286,7 @@ def wipe_while_working(ledger: Ledger, client: redis.Redis, sizes: list[tuple[in
     return table
 
 
-def assert_all_stand(ledger: Ledger, table: Table, rows: int) -> None:
+def assert_all_stand(ledger: Ledger, table: BatchTable, rows: int) -> None:
     assert table.rows == {ordinal: outcome_of(ordinal) for ordinal in range(rows)}
     failed = sum(outcome != "ok" for outcome in table.rows.values())
     assert ledger.counts(RUN) == Counts(rows, rows - failed, failed, {"corrupt_video": failed}, rows, 0)

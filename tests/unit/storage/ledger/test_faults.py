@@ -84,10 +84,10 @@ def test_work_that_outlives_a_wipe_finds_the_same_rows_under_its_shard(ledger: L
     assert shard is not None
     client.flushall()
     submit(ledger)
-    assert ledger.is_recorded(RUN, shard.shard_id, 0)  # not fed again yet: working on it is pointless
+    assert ledger.is_recorded(RUN, shard.shard_id, 0)  # not fed again yet, so it needs no work
     assert ledger.claim_shard(RUN, max_open=1) == shard
     assert ledger.record(RUN, shard.shard_id, 0, b"from before", "ok").is_first
-    assert not ledger.close_shard(RUN, shard.shard_id)  # its writer, too, may be from before
+    assert not ledger.close_shard(RUN, shard.shard_id)  # its writer may be from before the wipe as well
 
 
 def test_scripts_survive_being_flushed(ledger: Ledger, client: redis.Redis) -> None:
@@ -122,7 +122,7 @@ def client_without_retries(port: int, password: str | None = None) -> redis.Redi
     return redis.Redis(port=port, host="127.0.0.1", password=password, retry=Retry(NoBackoff(), 0))
 
 
-def test_every_way_of_asking_an_absent_server_is_unavailable_naming_its_address() -> None:
+def test_every_call_to_an_absent_server_raises_unavailable_with_its_address() -> None:
     port = free_port()
     with closing(client_without_retries(port, password=WRONG)) as client:
         ledger = Ledger(client)
@@ -132,7 +132,7 @@ def test_every_way_of_asking_an_absent_server_is_unavailable_naming_its_address(
             assert WRONG not in str(caught.value)
 
 
-def test_an_absent_socket_is_named() -> None:
+def test_an_unreachable_socket_is_named_in_the_error() -> None:
     client = redis.Redis(unix_socket_path="/nowhere/redis.sock", retry=Retry(NoBackoff(), 0))
     with pytest.raises(Unavailable, match=r"/nowhere/redis\.sock"):
         Ledger(client).runs()
@@ -174,7 +174,7 @@ def test_a_replica_is_unavailable_for_writing(ledger: Ledger, client: redis.Redi
     assert ledger.claim_shard(RUN, max_open=1) is not None
 
 
-def test_a_bug_is_not_mistaken_for_an_unavailable_server(ledger: Ledger, client: redis.Redis) -> None:
+def test_an_error_of_a_wrong_type_is_not_unavailable(ledger: Ledger, client: redis.Redis) -> None:
     client.set(f"tamis:run:{{{RUN}}}", "not a hash")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         ledger.run(RUN)

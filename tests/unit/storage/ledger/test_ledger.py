@@ -48,7 +48,7 @@ def test_a_table_that_grows_before_its_last_shard_is_fed_leaves_no_short_shard(l
     assert claim(ledger).ordinals == (4, 5, 6, 7)
 
 
-def test_a_shrunk_table_is_an_operators_mistake_naming_both_counts(ledger: Ledger) -> None:
+def test_a_shrunk_table_is_a_usage_error_that_names_both_counts(ledger: Ledger) -> None:
     submit(ledger, 10)
     with pytest.raises(UsageError, match=r"10 rows.*now has 9"):
         submit(ledger, 9)
@@ -168,7 +168,7 @@ def test_nodes_are_alive_by_role(ledger: Ledger, client: redis.Redis) -> None:
     assert all(node.age_seconds < 1800 for node in ledger.nodes(7200))
 
 
-def test_a_long_silent_node_is_dropped(ledger: Ledger, client: redis.Redis) -> None:
+def test_a_node_without_heartbeats_for_long_is_dropped(ledger: Ledger, client: redis.Redis) -> None:
     ledger.beat_node("gone", ["io"])
     client.zincrby("tamis:nodes", -30 * 24 * 3_600_000, "io gone")
     ledger.beat_node("here", ["io"])

@@ -14,7 +14,7 @@ PAYLOAD_BYTES = 800
 
 
 def memory_bytes(client: redis.Redis) -> int:
-    """Every key of the run, each with its own overhead."""
+    """Sum over the run's keys, including each key's overhead."""
     return sum(int(client.memory_usage(key, samples=0) or 0) for key in client.keys("tamis:run:*"))
 
 

@@ -50,7 +50,7 @@ def test_retries_are_claimed_before_base_shards_under_the_same_limit(ledger: Led
     assert [shard and shard.ordinals for shard in claimed] == [(0,), (2,), (8, 9, 10, 11), None]
 
 
-def test_a_retried_row_ends_once_more(ledger: Ledger) -> None:
+def test_a_retried_row_is_counted_by_its_new_outcome(ledger: Ledger) -> None:
     ledger.open_retry(RUN, "t", {0: "corrupt_video", 4: "corrupt_video"})
     shard = finish(ledger, ("ok", "", "", "", "decode_timeout"))
     assert shard.shard_id.startswith("retry-t-")
@@ -74,7 +74,7 @@ def test_rows_already_taken_by_another_request_are_ignored(ledger: Ledger) -> No
     assert ledger.open_retry(RUN, "c", {0: "corrupt_video"}) == 0
 
 
-def test_a_stale_list_of_failures_does_no_harm(ledger: Ledger) -> None:
+def test_an_outdated_list_of_failures_has_no_effect(ledger: Ledger) -> None:
     """Row 0 succeeded and row 4 failed for another reason since the list was read; 1 never failed; 99 is no row."""
     ledger.open_retry(RUN, "a", {0: "corrupt_video", 4: "corrupt_video"})
     finish(ledger, ("ok", "", "", "", "bad_row"))

@@ -92,7 +92,7 @@ def test_payloads_are_kept_byte_for_byte(ledger: Ledger) -> None:
     assert ledger.results(RUN, shard.shard_id) == payloads
 
 
-def test_a_partial_shard_gives_no_results_so_nobody_writes_it(ledger: Ledger) -> None:
+def test_a_partial_shard_gives_no_results(ledger: Ledger) -> None:
     submit(ledger, 4)
     shard = claim(ledger)
     ledger.record(RUN, shard.shard_id, 0, b"x", "ok")

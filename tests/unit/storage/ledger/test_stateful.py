@@ -1,4 +1,4 @@
-"""Every method, in any order, against a plain-Python model of what a run is."""
+"""Every method in any order, compared with a model of a run in plain Python."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.model.queue.insert(0, self.model.open.pop(shard_id))
 
     def draw_shard(self, draw: st.DataObject) -> tuple[str, ModelShard | None]:
-        """One of the open shards, or one that is not."""
+        """Draw an open shard, or an id without an open shard."""
         shards = self.model.open if self.model else {}
         shard_id = draw.draw(st.sampled_from([*[*shards] * 4, "900-904"]))
         return shard_id, shards.get(shard_id)
@@ -217,7 +217,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model is not None)
     @rule(wanted=st.dictionaries(st.integers(-1, 18), FAILURES), token=TOKENS)
     def retry_anything(self, wanted: dict[int, str], token: str) -> None:
-        """Any rows under any codes: only those that failed so, in closed shards, are taken."""
+        """Retry any rows under any codes: only rows of closed shards that failed with that code are taken."""
         assert self.model is not None
         self.retry(self.model, wanted, token)
 
@@ -234,7 +234,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.last_retry is not None)
     @rule()
     def retry_the_same_again(self) -> None:
-        """A redelivered request, with what has become stale since."""
+        """Repeat the last request; some of its rows may have changed since."""
         assert self.last_retry is not None
         self.retry(*self.last_retry)
 
@@ -258,7 +258,7 @@ class LedgerMachine(RuleBasedStateMachine):
             model.queue.append(ModelShard(dict.fromkeys(rows)))
         return len(rows)
 
-    # -- what must hold after every step --
+    # -- invariants after every step --
 
     @invariant()
     def the_counts_add_up(self) -> None:
@@ -308,7 +308,7 @@ def test_the_ledger_behaves_like_its_model() -> None:
             stateful_step_count=50,
             deadline=None,
             database=None,
-            phases=[Phase.generate],  # shrinking takes minutes: add it to look into a failure
+            phases=[Phase.generate],  # shrinking takes minutes: add it to investigate a failure
             suppress_health_check=list(HealthCheck),  # a slow machine is no fault
         )
         machine().runTest()

@@ -1,4 +1,4 @@
-"""Shards given back, rows in somebody's hands, and why a run does not go on."""
+"""Shards given back, rows in progress, and the reasons that a run waits."""
 
 from __future__ import annotations
 
@@ -56,33 +56,33 @@ def test_a_shard_with_results_or_one_that_is_not_open_is_not_given_back(ledger: 
     assert [open_shard.shard_id for open_shard in ledger.open_shards(RUN)] == [shard.shard_id]
 
 
-def test_rows_in_somebodys_hands_are_those_whose_attempt_has_not_ended(ledger: Ledger) -> None:
+def test_rows_in_progress_are_those_with_an_attempt_that_has_not_ended(ledger: Ledger) -> None:
     shard = claim(ledger).shard_id
-    assert ledger.in_hand(RUN, shard, ()) == frozenset()
+    assert ledger.in_progress(RUN, shard, ()) == frozenset()
     for ordinal, step in ((0, "download"), (1, "download"), (1, "infer"), (3, "infer")):
         ledger.begin_attempt(RUN, shard, ordinal, step)
     ledger.end_attempt(RUN, shard, 0, "download")
     ledger.end_attempt(RUN, shard, 1, "download")
-    assert ledger.in_hand(RUN, shard, ()) == {1, 3}
+    assert ledger.in_progress(RUN, shard, ()) == {1, 3}
 
 
-def test_a_row_is_in_nobodys_hands_when_only_dead_workers_began_it(ledger: Ledger) -> None:
+def test_a_row_that_only_dead_workers_began_is_not_in_progress(ledger: Ledger) -> None:
     shard = claim(ledger).shard_id
     for ordinal, step, token in (
         (0, "download", "dead.1"),
         (1, "infer", "dead.2"),
-        (1, "infer", "living.1"),  # it came back, and somebody has it
+        (1, "infer", "living.1"),  # delivered again to a living worker
         (2, "download", "dead.3"),
-        (2, "infer", ""),  # an older worker's, which does not say who it is
+        (2, "infer", ""),  # of an older tamis, without a worker's name
         (3, "infer", "living.2"),
     ):
         ledger.begin_attempt(RUN, shard, ordinal, step, token)
     ledger.end_attempt(RUN, shard, 3, "infer", "living.2")
-    assert ledger.in_hand(RUN, shard, {"living"}) == {1, 2}
-    assert ledger.in_hand(RUN, shard, {"living", "dead"}) == {0, 1, 2}
+    assert ledger.in_progress(RUN, shard, {"living"}) == {1, 2}
+    assert ledger.in_progress(RUN, shard, {"living", "dead"}) == {0, 1, 2}
 
 
-def test_a_worker_lives_as_long_as_it_says_so(ledger: Ledger) -> None:
+def test_a_worker_is_alive_while_its_heartbeat_is_recent(ledger: Ledger) -> None:
     assert ledger.living_workers(30.0) == frozenset()
     for worker in ("one", "other"):
         ledger.beat_worker(worker)
@@ -91,14 +91,17 @@ def test_a_worker_lives_as_long_as_it_says_so(ledger: Ledger) -> None:
     assert ledger.nodes(30.0) == []
 
 
-def test_the_youngest_trouble_is_told_until_its_own_step_goes_well(ledger: Ledger) -> None:
+def test_the_newest_trouble_is_shown_until_its_step_succeeds(ledger: Ledger) -> None:
     assert ledger.trouble(RUN) is None
     ledger.note_trouble(RUN, "the input is gone", step="feed")
     ledger.note_trouble(RUN, "die Platte ist voll: größer", step="write")
     ledger.note_trouble(RUN, "the input is still gone", step="feed")
     trouble = ledger.trouble(RUN)
     assert trouble is not None
-    assert trouble.text in {"the input is still gone", "die Platte ist voll: größer"}  # of one millisecond
+    assert trouble.text in {
+        "the input is still gone",
+        "die Platte ist voll: größer",
+    }  # of one millisecond, perhaps
     ledger.clear_trouble(RUN, step="feed")
     trouble = ledger.trouble(RUN)
     assert trouble is not None

@@ -17,7 +17,7 @@ VERDICT = {"vfx_filter": {"result": {"VFX_video": 0.9, "normal_video": 0.1}, "la
 
 
 def record_of(ordinal: int, **columns: Scalar) -> Record:
-    """A sound input record."""
+    """Return a valid input record."""
     return {
         "video_id": f"v{ordinal}",
         "oss_bucket": "videos",
@@ -31,13 +31,13 @@ def record_of(ordinal: int, **columns: Scalar) -> Record:
 def succeeded(
     ordinal: int, run_id: str = "run", verdict: Mapping[str, object] = VERDICT, **columns: Scalar
 ) -> ResultRow:
-    """A row with a verdict."""
+    """Return a row with a verdict."""
     record = record_of(ordinal, **columns)
     return ResultRow.succeeded(record, run_id=run_id, ordinal=ordinal, verdict_info=verdict, execution=EXECUTION)
 
 
 def failed(ordinal: int, run_id: str = "run", code: str = "corrupt_video", **columns: Scalar) -> ResultRow:
-    """A row without one."""
+    """Return a row without a verdict."""
     failure = Failure(code=code, stage="decode", message="no video stream", attempts=2)
     record = record_of(ordinal, **columns)
     return ResultRow.failed(record, run_id=run_id, ordinal=ordinal, failure=failure, execution=EXECUTION)
@@ -46,7 +46,7 @@ def failed(ordinal: int, run_id: str = "run", code: str = "corrupt_video", **col
 def create_table(
     path: Path, table: str, rows: Iterable[Mapping[str, Scalar]], columns: Sequence[str] = INPUT_COLUMNS
 ) -> None:
-    """Add a table to a database, as anybody might; a column may have a type or a constraint behind its name."""
+    """Add a table to a database; a column's name may be followed by a type or a constraint."""
     marks = ", ".join("?" * len(columns))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
@@ -55,6 +55,6 @@ def create_table(
 
 
 def query(path: Path, sql: str, *parameters: object) -> list[tuple[object, ...]]:
-    """Ask a database directly, past the code under test."""
+    """Query a database directly, without the code under test."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return connection.execute(sql, parameters).fetchall()

@@ -18,16 +18,16 @@ from tests.unit.storage.tables.table_rows import succeeded
 
 REPOSITORY = Path(__file__).parents[4]
 SHARDS, SHARD_ROWS = 30, 40
-NOBODY = 65534
+UNPRIVILEGED_USER = 65534
 
 
 def shard(number: int) -> list[ResultRow]:
-    """The rows of one batch, the same in every process."""
+    """Return the rows of one batch, equal in every process."""
     return [succeeded(ordinal) for ordinal in range(number * SHARD_ROWS, (number + 1) * SHARD_ROWS)]
 
 
 def start(role: str, url: str, argument: str = "") -> subprocess.Popen[str]:
-    """Start a writer; it says ``ready`` first."""
+    """Start a writer and wait for its line ``ready``."""
     command = [sys.executable, "-m", "tests.unit.storage.tables.table_writers", role, url, argument]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -36,7 +36,7 @@ def start(role: str, url: str, argument: str = "") -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """Wait for the end and return what else it said."""
+    """Wait for the end and return the rest of the output."""
     with process:
         assert process.stdout is not None
         said = process.stdout.read()  # communicate() would lose what came together with the first line
@@ -45,7 +45,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def deliver_all_twice(sink: SqliteOutput, seed: str) -> Iterator[str]:
-    """Every shard twice, in an order of the process's own."""
+    """Write every shard twice, in a random order."""
     deliveries = [*range(SHARDS)] * 2
     random.Random(seed).shuffle(deliveries)
     for number in deliveries:
@@ -54,19 +54,19 @@ def deliver_all_twice(sink: SqliteOutput, seed: str) -> Iterator[str]:
 
 
 def deliver_one(sink: SqliteOutput, number: str) -> Iterator[str]:
-    """One shard."""
+    """Write one shard."""
     sink.write_batch(f"shard {number}", shard(int(number)))
     yield f"wrote {number}"
 
 
 def prepare_and_deliver(sink: SqliteOutput, number: str) -> Iterator[str]:
-    """One shard, into a table that may not be there yet."""
+    """Write one shard to a table that may not exist yet."""
     sink.prepare(())
     return deliver_one(sink, number)
 
 
 def deliver_within(sink: SqliteOutput, limit_bytes: str) -> Iterator[str]:
-    """Shards until a file may not grow any more; then say what was raised, make room and write that shard again."""
+    """Write shards until the file size limit; then print the error, lift the limit and write that shard again."""
     _, hard_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), hard_limit))
     for number in range(SHARDS):
@@ -78,10 +78,10 @@ def deliver_within(sink: SqliteOutput, limit_bytes: str) -> Iterator[str]:
             sink.write_batch(f"shard {number}", shard(number))
 
 
-def deliver_as_nobody(sink: SqliteOutput, number: str) -> Iterator[str]:
-    """One shard by a user who may read the file but not write it."""
+def deliver_without_permission(sink: SqliteOutput, number: str) -> Iterator[str]:
+    """Write one shard as a user who may read the file but not write it."""
     if os.geteuid() == 0:
-        os.setuid(NOBODY)
+        os.setuid(UNPRIVILEGED_USER)
     try:
         sink.write_batch(f"shard {number}", shard(int(number)))
     except Unavailable as error:
@@ -90,7 +90,7 @@ def deliver_as_nobody(sink: SqliteOutput, number: str) -> Iterator[str]:
 
 ROLES = {
     role.__name__: role
-    for role in (deliver_all_twice, deliver_one, prepare_and_deliver, deliver_within, deliver_as_nobody)
+    for role in (deliver_all_twice, deliver_one, prepare_and_deliver, deliver_within, deliver_without_permission)
 }
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_parquet_has_text_columns_and_nulls(table: SqliteOutput, target: Path, m
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_run_without_rows_is_a_file_without_rows(table: SqliteOutput, target: Path, name: str) -> None:
-    assert export_results(table, "nobody's", target / f"r.{name}") == 0
+    assert export_results(table, "unknown run", target / f"r.{name}") == 0
     assert [path.name for path in target.iterdir()] == [f"r.{name}"]
     if name == "csv":
         assert (target / "r.csv").read_text().strip() == ",".join(OUTPUT_COLUMNS)
@@ -91,7 +91,7 @@ def test_an_export_replaces_the_one_before(table: SqliteOutput, target: Path, na
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_export_that_breaks_off_leaves_what_was_there(
+def test_an_export_that_fails_leaves_the_earlier_file(
     table: SqliteOutput, target: Path, tmp_path: Path, name: str
 ) -> None:
     (target / f"r.{name}").write_text("old")
@@ -102,7 +102,7 @@ def test_an_export_that_breaks_off_leaves_what_was_there(
     assert [path.name for path in target.iterdir()] == [f"r.{name}"]
 
 
-def test_a_format_nobody_knows_is_refused_before_anything_is_read(table: SqliteOutput, target: Path) -> None:
+def test_an_unknown_export_format_is_refused_before_any_read(table: SqliteOutput, target: Path) -> None:
     with pytest.raises(UsageError, match=r"r\.xlsx: its name must end in \.jsonl, \.csv, \.parquet"):
         export_results(table, "run", target / "r.xlsx")
 

@@ -55,7 +55,19 @@ def test_a_wrong_url_is_refused() -> None:
             open_table("postgres://host/db")
 
 
-def test_processes_without_such_tables_do_not_pay_for_pyarrow_or_an_sdk() -> None:
+def test_the_package_exports_the_openers_and_loads_them_at_first_use(tmp_path: Path) -> None:
+    create_table(tmp_path / "v.db", "videos", [record_of(0)])
+    program = (
+        "import sys, storage\n"
+        "assert not [name for name in sys.modules if name.startswith('storage.')]\n"
+        f"with __import__('contextlib').closing(storage.open_input('sqlite:///{tmp_path}/v.db#videos')) as table:\n"
+        "    assert table.count_rows() == 1\n"
+        "assert storage.open_output.__module__ == 'storage.tables.open' and not hasattr(storage, 'absent')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
+
+
+def test_opening_other_tables_loads_neither_pyarrow_nor_an_sdk() -> None:
     imports = "import sys, storage.tables.open, storage.tables.export, storage.tables.odps.connection"
     program = f"{imports}; sys.exit(bool({{'pyarrow', 'odps'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False).returncode == 0

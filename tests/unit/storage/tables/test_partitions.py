@@ -1,4 +1,4 @@
-"""Which partitions a table has: SQLite tables, files in directories, MaxCompute tables."""
+"""Listing of partitions: SQLite tables, files in directories, MaxCompute tables."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_stars_come_in_the_order_in_which_they_were_written(database: str) -> No
     assert [one.stars for one in list_partitions(f"{database}#v/region=*/hh=*/ds=2025*3")] == [("eu", "7", "010")]
 
 
-def test_an_address_without_a_star_says_whether_the_partition_exists(database: str) -> None:
+def test_an_address_without_a_star_tests_whether_the_partition_exists(database: str) -> None:
     assert exists(f"{database}#v/ds=20250101")
     assert not exists(f"{database}#v/ds=20250109")
 
@@ -84,7 +84,7 @@ def test_directories_of_the_hive_style_are_walked_no_deeper_than_the_address(tmp
     touch(tmp_path / "year=2025" / "month=02" / "videos.jsonl")
     touch(tmp_path / "year=2025" / "month=02" / "deeper" / "videos.jsonl")
     touch(tmp_path / "year=2025" / "month=03" / "else.jsonl")
-    touch(tmp_path / "year=2024")  # a file where a directory is wanted
+    touch(tmp_path / "year=2024")  # a file in the place of a directory
     found = list_partitions(f"{tmp_path}/year=*/month=*/videos.jsonl")
     assert [one.stars for one in found] == [("2025", "01"), ("2025", "02")]
 
@@ -128,6 +128,6 @@ def test_a_maxcompute_partition_without_a_star_is_a_marker(service: Service) -> 
 
 
 @pytest.mark.parametrize(("address", "named"), [("absent/ds=*", "absent"), ("videos/ds=*", "ds, hh")])
-def test_what_maxcompute_lacks_is_named(service: Service, address: str, named: str) -> None:
+def test_a_missing_maxcompute_table_or_column_is_named(service: Service, address: str, named: str) -> None:
     with pytest.raises(UsageError, match=named):
         list_partitions(f"odps://{service.project}/{address}", service.connection())

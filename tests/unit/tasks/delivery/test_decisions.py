@@ -77,10 +77,3 @@ def test_a_bug_names_its_type_and_a_message_stays_short() -> None:
     assert isinstance(made, Record)
     assert made.failure.message.startswith("ValueError: yyy")
     assert len(made.failure.message) == MESSAGE_CHARACTERS
-
-
-@pytest.mark.parametrize(("attempt", "ceiling_seconds"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (60, 8)])
-def test_waits_double_up_to_the_longest_with_jitter_in_the_upper_half(attempt: int, ceiling_seconds: float) -> None:
-    waits = [BACKOFF.wait_seconds(attempt) for _ in range(200)]
-    assert all(ceiling_seconds / 2 <= wait <= ceiling_seconds for wait in waits)
-    assert len(set(waits)) > 100  # jitter: hardly two alike

@@ -38,7 +38,7 @@ def test_only_one_row_group_is_held(tmp_path: Path) -> None:
         assert (number, group.num_rows) == (9, 10)
 
 
-def test_every_type_becomes_one_that_a_message_can_carry(tmp_path: Path) -> None:
+def test_every_type_becomes_a_json_value(tmp_path: Path) -> None:
     moment = datetime(2025, 1, 15, 12, 30, tzinfo=UTC)
     columns = {
         "i": [1, None], "u": pa.array([2**64 - 1, 0], pa.uint64()), "f": [0.5, float("nan")], "b": [True, False],
@@ -63,7 +63,7 @@ def test_a_file_may_have_no_rows(tmp_path: Path, rows: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"video_id,oss_bucket\n" * 10, b"PAR1" + b"\0" * 100 + b"PAR1"])
-def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "v.parquet").write_bytes(content)
     with pytest.raises(UsageError, match=r"v\.parquet is not a Parquet file, or damaged"):
         opened(tmp_path / "v.parquet")

@@ -6,7 +6,7 @@
     TAMIS_TEST_ODPS_ACCESS_KEY_SECRET   the keys
     TAMIS_TEST_ODPS_TUNNEL_ENDPOINT     optional
 
-Tables are called tamis_test_… and live for a day.
+Tables are named tamis_test_… and have a lifecycle of one day.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from odps.models import TableSchema
 
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.records import Record
-from storage.tables.odps.connection import NewTables, OdpsConnection, Patience
+from storage.tables.odps.connection import NewTables, OdpsConnection, OdpsTimeLimits
 from tests.servers.odps.server import OdpsServer
 
 ROOT = Path(__file__).parents[5]
 PREFIX = "TAMIS_TEST_ODPS_"
-QUICK = Patience(retry_seconds=20, first_wait_seconds=0.001, longest_wait_seconds=0.01)
+QUICK = OdpsTimeLimits(retry_seconds=20, first_wait_seconds=0.001, longest_wait_seconds=0.01)
 _SERVE = """
 import sys
 from tests.servers.odps.server import OdpsServer
@@ -48,17 +48,17 @@ class Service:
     keys: Credentials
     endpoint: str
     tunnel_endpoint: str | None
-    patience: Patience
-    server: OdpsServer | None = None  # unless the service is a real one
+    limits: OdpsTimeLimits
+    server: OdpsServer | None = None  # None for a real service
     _entries: list[Any] = field(default_factory=list)
 
     def connection(self, new_tables: NewTables = "append", **changes: Any) -> OdpsConnection:
-        fields = {"patience": self.patience, "new_tables": new_tables} | changes
+        fields = {"limits": self.limits, "new_tables": new_tables} | changes
         return OdpsConnection(self.endpoint, StaticProvider(self.keys), self.tunnel_endpoint, **fields)
 
     @property
     def entry(self) -> ODPS:
-        """An SDK of its own, past the code under test."""
+        """A separate SDK client, independent of the code under test."""
         if not self._entries:
             self._entries.append(
                 ODPS(
@@ -95,11 +95,11 @@ def table_of(directory: Path, kind: str) -> str:
 
 @contextmanager
 def odps_service() -> Iterator[Service]:
-    """The service that the environment names, or a server in a process of its own: its memory is not ours."""
+    """Yield the service that the environment names, or a server in its own process (so memory is measured apart)."""
     given = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
     if given:
         keys = Credentials(given["ACCESS_KEY_ID"], given["ACCESS_KEY_SECRET"])
-        yield Service(given["PROJECT"], keys, given["ENDPOINT"], given.get("TUNNEL_ENDPOINT"), Patience())
+        yield Service(given["PROJECT"], keys, given["ENDPOINT"], given.get("TUNNEL_ENDPOINT"), OdpsTimeLimits())
     else:
         with subprocess.Popen([sys.executable, "-c", _SERVE], cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) as process:
             assert process.stdin is not None
@@ -111,7 +111,7 @@ def odps_service() -> Iterator[Service]:
 
 @contextmanager
 def odps_server(**options: Any) -> Iterator[Service]:
-    """A server in this process, with faults and sessions to be tampered with."""
+    """Start a server in this process, so that a test can set faults and end sessions."""
     with OdpsServer(**options) as server:
         keys = Credentials(server.access_id, server.secret)
         yield Service(server.project, keys, server.endpoint, server.endpoint, QUICK, server)

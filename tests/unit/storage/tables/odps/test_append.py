@@ -1,4 +1,4 @@
-"""Batches into an ordinary MaxCompute table: whatever happens on the way, each row stands there once."""
+"""Batches into an ordinary MaxCompute table: after any fault, the table holds each row once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.errors import Unavailable
 from storage.ledger import RedisJournal
 from storage.records import OUTPUT_COLUMNS
 from storage.tables.batch_journal import BatchJournal, MemoryJournal
-from storage.tables.odps.connection import Patience
+from storage.tables.odps.connection import OdpsTimeLimits
 from storage.tables.odps.output import OdpsOutput
 from storage.uri import TableUrl
 from tests.servers.faults import Rule, WireFault
@@ -28,11 +28,11 @@ from tests.unit.storage.tables.table_rows import failed, succeeded
 COMMIT = r"^POST .*uploadid="
 BLOCK = r"^PUT .*blockid="
 ROWS = [succeeded(number) for number in range(20)]
-SHORT = Patience(retry_seconds=0.05, first_wait_seconds=0.001, longest_wait_seconds=0.01)
+SHORT = OdpsTimeLimits(retry_seconds=0.05, first_wait_seconds=0.001, longest_wait_seconds=0.01)
 
 
 class Sink:
-    """One partition, its journal, and workers that come and go."""
+    """A partition, its journal, and its workers."""
 
     def __init__(self, service: Service, journal: BatchJournal) -> None:
         assert service.server is not None
@@ -40,10 +40,10 @@ class Sink:
         self.server.create_table("results", dict.fromkeys(OUTPUT_COLUMNS, "string"), partitions={"ds": "string"})
         self.server.insert("results", [], "ds=1")
 
-    def worker(self, patience: Patience | None = None) -> OdpsOutput:
+    def worker(self, limits: OdpsTimeLimits | None = None) -> OdpsOutput:
         connection = self.service.connection(journal=self.journal)
         url = TableUrl.parse(f"odps://{self.service.project}/results/ds=1")
-        return OdpsOutput(url, replace(connection, patience=patience or connection.patience))
+        return OdpsOutput(url, replace(connection, limits=limits or connection.limits))
 
     def ids(self) -> Counter[object]:
         return Counter(row["video_id"] for row in self.server.rows("results", "ds=1"))
@@ -74,10 +74,10 @@ def test_a_commit_whose_reply_is_lost_is_not_repeated(sink: Sink) -> None:
 
 def test_a_redelivery_after_lost_replies_writes_nothing(sink: Sink) -> None:
     sink.server.faults.add(Rule(WireFault("lose_reply"), COMMIT))
-    sink.server.faults.add(Rule(WireFault("reset"), r"^GET .*uploadid=", skip=2))  # nor can the session be asked
+    sink.server.faults.add(Rule(WireFault("reset"), r"^GET .*uploadid=", skip=2))  # so the session's status is unknown
     with pytest.raises(Unavailable):
         sink.worker(SHORT).write_batch("run/0-20", ROWS)
-    assert sink.ids() == ONCE  # what nobody was told of
+    assert sink.ids() == ONCE  # committed, but no reply said so
     sink.server.faults.clear()
     for _ in range(2):
         sink.worker().write_batch("run/0-20", ROWS)
@@ -92,7 +92,7 @@ def test_a_batch_that_was_sent_but_not_committed_is_committed_by_the_next(sink: 
     sink.server.faults.clear()
     sink.worker().write_batch("run/0-20", ROWS)
     assert sink.ids() == ONCE
-    assert sum(entry.method == "PUT" for entry in sink.server.requests) == 1  # the block was there
+    assert sum(entry.method == "PUT" for entry in sink.server.requests) == 1  # the block was already there
 
 
 @pytest.mark.parametrize("is_forgotten", [False, True])
@@ -145,7 +145,7 @@ def test_a_block_damaged_on_its_way_is_refused_and_sent_again_by_the_next(sink: 
     assert list(sink.worker().results("run")) == ROWS
 
 
-def test_a_redelivery_to_the_same_worker_asks_nobody(sink: Sink) -> None:
+def test_a_redelivery_to_the_same_worker_sends_no_request(sink: Sink) -> None:
     worker = sink.worker()
     worker.write_batch("run/0-20", ROWS)
     requests = len(sink.server.requests)
@@ -153,7 +153,7 @@ def test_a_redelivery_to_the_same_worker_asks_nobody(sink: Sink) -> None:
     assert len(sink.server.requests) == requests
 
 
-def test_many_shards_cost_one_pass_over_the_table(sink: Sink) -> None:
+def test_many_shards_need_one_pass_over_the_table(sink: Sink) -> None:
     worker = sink.worker()
     for start in range(0, 100, 5):
         worker.write_batch(f"run/{start}", [succeeded(start + number) for number in range(5)])
@@ -171,7 +171,7 @@ def test_a_retry_shows_the_newer_rows_at_once_and_the_older_go_when_it_is_compac
     before = list(worker.results("run"))
     assert len(sink.server.rows("results", "ds=1")) == 7
     assert worker.compact()
-    assert len(sink.server.rows("results", "ds=1")) == 6  # whoever wrote the rows that are not ours keeps them
+    assert len(sink.server.rows("results", "ds=1")) == 6  # rows of other writers are kept
     assert sink.ids()["foreign"] == 2
     assert list(sink.worker().results("run")) == before
     assert sink.worker().count_results("other") == 1

@@ -1,4 +1,4 @@
-"""Primary-key (Delta) tables: upserts that may be repeated, and keys that are not a row's identity."""
+"""Primary-key (Delta) tables: repeated upserts, and keys that are not a row's identity."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_upsert_whose_reply_is_lost_has_one_effect(service: Service, server: 
     assert len(server.rows("results", "ds=1")) == 50
 
 
-def test_a_new_delta_table_keeps_rows_apart_by_run_and_ordinal(service: Service) -> None:
+def test_a_new_delta_table_is_keyed_by_run_and_ordinal(service: Service) -> None:
     with closing(opened(service, "results")) as table:
         table.prepare(("title",))
         assert isinstance(table, Merging)
@@ -61,23 +61,23 @@ def test_a_new_delta_table_keeps_rows_apart_by_run_and_ordinal(service: Service)
         table.write_batch("run/0-2", [succeeded(0, video_id="v", title="a"), succeeded(1, video_id="v", title="b")])
         table.write_batch("other/0-1", [succeeded(0, "other", video_id="v", title="c")])
         assert [row.extras["title"] for row in table.results("run")] == ["a", "b"]
-        assert table.compact()  # there is nothing to drop
+        assert table.compact()  # nothing to drop
 
 
-def test_rows_of_one_video_end_as_one_under_a_key_of_videos(service: Service, server: OdpsServer) -> None:
+def test_a_table_keyed_by_video_id_keeps_one_row_per_video(service: Service, server: OdpsServer) -> None:
     server.create_table("by_video", OUTPUT, partitions={"ds": "string"}, primary_key=("video_id",))
     with closing(opened(service, "by_video")) as table:
         table.prepare(())
         assert table.merges_rows
         table.write_batch("run/0-2", [succeeded(0, video_id="v"), failed(1, video_id="v")])
         table.write_batch("run/2-3", [succeeded(2, video_id="w")])
-        assert table.outcomes("run", 0, 9) == {0: "ok", 1: "corrupt_video", 2: "ok"}  # what this worker wrote
+        assert table.outcomes("run", 0, 9) == {0: "ok", 1: "corrupt_video", 2: "ok"}  # the rows that this worker wrote
     with closing(opened(service, "by_video")) as table:
         assert table.count_results("run") == 2
         assert [row.ordinal for row in table.results("run")] == [1, 2]
 
 
-def test_a_key_that_nothing_fills_is_refused(service: Service, server: OdpsServer) -> None:
+def test_a_primary_key_column_without_a_value_is_refused(service: Service, server: OdpsServer) -> None:
     server.create_table("keyed", OUTPUT | {"shop": "string"}, partitions={"ds": "string"}, primary_key=("shop",))
     with closing(opened(service, "keyed")) as table, pytest.raises(UsageError, match="shop must not be NULL"):
         table.prepare(())

@@ -1,4 +1,4 @@
-"""A fifth of all requests go wrong, in one way or in all at once: what arrives is complete, unique, byte-identical."""
+"""A fifth of all requests fail, with one fault or with all: rows arrive complete, once, and byte-identical."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ROWS, SHARD_ROWS = 2000, 100
 RECORDS = [record_of(number, info=f'{{"k":"é{number}\\t映"}}', title=f"№ {number}") for number in range(ROWS)]
 RESULTS = [succeeded(number, title=f"№ {number} 映像") for number in range(ROWS)]
 SHARE = 0.2
-DELIVERIES = 200  # of one task, until a test gives up
+DELIVERIES = 200  # of one task, before the test fails
 
-DATA = "rowrange=|blockid=|bucketid="  # where bytes carry checksums; elsewhere TLS guards them
+DATA = "rowrange=|blockid=|bucketid="  # requests whose bodies have checksums; TLS protects the others
 T = TypeVar("T")
 
 
@@ -45,19 +45,19 @@ KINDS = {
     "flip_upload": WireFault("flip_upload"),
 }
 DAMAGE = {"flip", "flip_upload"}
-MOST_HANGS = 4  # each is waited for
+MOST_HANGS = 4  # each costs the read timeout
 IMPATIENT = replace(QUICK, read_timeout_seconds=0.5)
 
 
 def together() -> Iterator[Rule]:
-    """Faults of every kind that ends quickly, together a fifth of all requests, and damage besides."""
+    """Yield every fault that ends quickly, together at a fifth of all requests, and damaged bytes."""
     kinds = [kind for kind in KINDS if kind not in DAMAGE | {"slow", "hang"}]
     yield from (Rule(KINDS[kind], probability=SHARE / len(kinds)) for kind in kinds)
     yield from (Rule(KINDS[kind], DATA, probability=0.05) for kind in sorted(DAMAGE))
 
 
 def alone(kind: str) -> Iterator[Rule]:
-    """One kind of fault, at a fifth of the requests that it can befall."""
+    """Yield one kind of fault, at a fifth of the requests that it applies to."""
     pattern, times = DATA if kind in DAMAGE else "", MOST_HANGS if kind == "hang" else None
     yield Rule(KINDS[kind], pattern, probability=SHARE, times=times)
 
@@ -69,11 +69,11 @@ def rules(kind: str) -> Iterator[Rule]:
 @pytest.fixture
 def service(kind: str) -> Iterator[Service]:
     with odps_server(faults=Faults(seed=7)) as running:
-        yield replace(running, patience=IMPATIENT if kind == "hang" else QUICK)
+        yield replace(running, limits=IMPATIENT if kind == "hang" else QUICK)
 
 
 def delivered(task: Callable[[], T]) -> T:
-    """Deliver a task as a fleet does: again, when it says «later»."""
+    """Deliver a task as a fleet does: again after ``Unavailable``."""
     for _ in range(DELIVERIES):
         try:
             return task()
@@ -101,7 +101,7 @@ def test_rows_are_read_as_they_are(service: Service, kind: str) -> None:
                 service.server.expire_sessions()
             read += delivered(partial(table.read_rows, start, SHARD_ROWS))
     assert read == RECORDS
-    assert service.server.faults.injected() > 0 or kind == "flip_upload"  # nothing is sent up
+    assert service.server.faults.injected() > 0 or kind == "flip_upload"  # reading uploads nothing
 
 
 @pytest.mark.parametrize(
@@ -129,4 +129,4 @@ def test_results_are_written_once_and_as_they_are(service: Service, new_tables: 
     assert delivered(lambda: open_output(url, connection).count_results("run")) == ROWS
     assert service.server.faults.injected() >= 3
     rows = Counter(row["video_id"] for row in service.server.rows("results", "ds=1"))
-    assert rows == Counter(row.video_id for row in RESULTS)  # in the table itself, not only as it is read
+    assert rows == Counter(row.video_id for row in RESULTS)  # in the table itself, not only as results() shows it

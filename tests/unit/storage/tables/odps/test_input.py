@@ -1,4 +1,4 @@
-"""A snapshot that ends, that changes, that is read by a forked child, that arrives damaged."""
+"""Snapshots that end, change, are read by a forked child, or arrive damaged."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_damaged_rows_are_read_again(table: InputTable, server: OdpsServer, kind
     assert server.faults.injected() == 3
 
 
-def test_rows_that_always_arrive_damaged_are_given_up(table: InputTable, server: OdpsServer) -> None:
+def test_rows_that_always_arrive_damaged_raise_unavailable(table: InputTable, server: OdpsServer) -> None:
     server.faults.add(Rule(WireFault("flip"), r"^GET .*rowrange="))
     with pytest.raises(Unavailable, match=r"rows 0…9 could not be read"):
         table.read_rows(0, 10)

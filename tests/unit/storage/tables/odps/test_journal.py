@@ -1,4 +1,4 @@
-"""What every batch journal promises: in one process's memory, and in the ledger's server."""
+"""Contract of the batch journals: in one process's memory, and in the ledger's server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def journal(request: pytest.FixtureRequest, client: redis.Redis) -> BatchJournal
     return MemoryJournal() if request.param == "memory" else RedisJournal(client)
 
 
-def test_the_first_session_of_a_batch_is_everybodys(journal: BatchJournal) -> None:
+def test_concurrent_writers_of_a_batch_all_get_the_first_session(journal: BatchJournal) -> None:
     assert journal.recall("run", "batch") is None
     with ThreadPoolExecutor(8) as threads:
         answers = set(threads.map(lambda number: journal.remember("run", "batch", f"session {number}"), range(40)))
@@ -27,13 +27,13 @@ def test_the_first_session_of_a_batch_is_everybodys(journal: BatchJournal) -> No
     assert journal.recall("other", "batch") is None
 
 
-def test_only_the_session_that_was_seen_to_end_is_replaced(journal: BatchJournal) -> None:
+def test_a_session_is_replaced_only_by_a_caller_that_names_it(journal: BatchJournal) -> None:
     journal.remember("run", "batch", "first")
     assert journal.remember("run", "batch", "second", instead_of="first") == "second"
     assert journal.remember("run", "batch", "third", instead_of="first") == "second"
 
 
-def test_a_memory_is_one_until_it_is_lost(journal: BatchJournal) -> None:
+def test_a_journal_keeps_its_id_until_it_is_lost(journal: BatchJournal) -> None:
     before = journal.memory("run")
     journal.remember("run", "batch", "session")
     assert journal.memory("run") == before != journal.memory("other")
@@ -67,7 +67,7 @@ def test_a_forgotten_run_leaves_no_batches(client: redis.Redis, ledger: Ledger) 
     assert journal.memory("run") != before
 
 
-def test_what_is_remembered_outlives_an_upload_session_and_then_goes(client: redis.Redis, ledger: Ledger) -> None:
+def test_an_entry_outlives_an_upload_session_and_then_expires(client: redis.Redis, ledger: Ledger) -> None:
     RedisJournal(client).remember("run", "batch", "session")
     (key,) = client.keys("tamis:run:*:batches")
     assert client.ttl(key) > 24 * 3600

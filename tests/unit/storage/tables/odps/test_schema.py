@@ -1,4 +1,4 @@
-"""What does not fit is refused, with every column named."""
+"""Tables whose columns do not fit are refused, and the error names every column."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_missing_and_every_wrong_input_column_is_named(service: Service) -
         assert text in str(fault.value)
 
 
-def test_an_id_may_be_a_whole_number(service: Service) -> None:
+def test_an_integer_video_id_is_read_as_a_number(service: Service) -> None:
     assert service.server is not None
     make(service, "numbered", INPUT | {"video_id": "bigint"})
     service.server.insert("numbered", [{**record_of(0), "video_id": 7}], "ds=1")
@@ -50,7 +50,7 @@ def test_an_id_may_be_a_whole_number(service: Service) -> None:
         assert table.read_rows(0, 1)[0]["video_id"] == 7
 
 
-def test_other_types_arrive_as_what_json_can_carry(service: Service) -> None:
+def test_values_of_other_types_are_read_as_json_values(service: Service) -> None:
     assert service.server is not None
     extras = {"n": "bigint", "x": "double", "flag": "boolean", "at": "datetime", "odd": "string"}
     make(service, "typed", INPUT | extras)
@@ -69,7 +69,7 @@ def test_every_level_of_the_partition_must_be_named(service: Service) -> None:
             open_input(url(service, path), service.connection())
 
 
-def test_levels_may_stand_in_any_order_and_are_written_in_the_tables(service: Service) -> None:
+def test_partition_columns_of_a_url_may_be_in_any_order(service: Service) -> None:
     assert service.server is not None
     make(service, "two_levels", INPUT, region="string", ds="string")
     service.server.insert("two_levels", [record_of(0)], "region=cn,ds=1")
@@ -100,7 +100,7 @@ def test_every_missing_and_every_wrong_output_column_is_named(service: Service) 
         table.prepare(("title",))
 
 
-def test_a_table_with_exactly_the_six_columns_will_do(service: Service) -> None:
+def test_a_table_with_exactly_the_six_output_columns_is_accepted(service: Service) -> None:
     assert service.server is not None
     make(service, "six", OUTPUT)
     with closing(open_output(url(service, "six/ds=1"), service.connection())) as table:
@@ -120,7 +120,7 @@ def test_an_extra_column_of_another_type_is_converted_or_refused(service: Servic
             table.write_batch("run/1-2", [succeeded(1, n="twelve")])
 
 
-def test_a_new_table_has_only_names_that_sql_can_say(service: Service) -> None:
+def test_a_column_name_that_sql_cannot_express_is_refused_in_a_new_table(service: Service) -> None:
     with (
         closing(open_output(url(service, "fresh/ds=1"), service.connection())) as table,
         pytest.raises(UsageError, match=r"cannot have a column named a`b, DS\. Rename it in the input"),
@@ -129,15 +129,15 @@ def test_a_new_table_has_only_names_that_sql_can_say(service: Service) -> None:
 
 
 @pytest.mark.parametrize("value", ["a'b", "a,b", "a%2Fb", "%22"])
-def test_a_partition_value_that_has_no_notation_is_refused(service: Service, value: str) -> None:
+def test_a_partition_value_that_needs_quoting_is_refused(service: Service, value: str) -> None:
     with (
         closing(open_output(url(service, f"quoting/ds={value}"), service.connection())) as table,
-        pytest.raises(UsageError, match="is no value for partition column ds"),
+        pytest.raises(UsageError, match="is not a value for partition column ds"),
     ):
         table.prepare(())
 
 
-def test_a_wrong_project_and_wrong_keys_are_the_operators_to_mend(service: Service) -> None:
+def test_a_wrong_project_or_a_wrong_key_is_a_usage_error(service: Service) -> None:
     with pytest.raises(UsageError, match="Check the project"):
         open_input("odps://elsewhere/videos/ds=1", service.connection())
     wrong = StaticProvider(Credentials(service.keys.access_key_id, "not-the-secret"))

@@ -80,14 +80,14 @@ def test_an_empty_table_without_partitions_has_no_rows(tmp_path: Path) -> None:
         assert (table.count_rows(), table.read_rows(0, 10)) == (0, [])
 
 
-def test_odd_names_are_names_and_not_sql(tmp_path: Path) -> None:
+def test_names_with_sql_characters_are_quoted(tmp_path: Path) -> None:
     create_table(tmp_path / "v.db", '"my-table"', [record_of(0)], (*INPUT_COLUMNS, '"select ""x"""', '"rowid"'))
     with closing(opened(tmp_path / "v.db", "my-table")) as table:
         assert table.columns == (*INPUT_COLUMNS, 'select "x"', "rowid")
         assert len(table.read_rows(0, 10)) == 1
 
 
-def test_values_that_json_cannot_carry_are_brought_to_text(tmp_path: Path) -> None:
+def test_values_that_json_cannot_hold_become_text(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     create_table(path, "videos", [], (*INPUT_COLUMNS, "size REAL"))
     query(path, "INSERT INTO videos VALUES (x'ff41', CAST(x'c328' AS TEXT), 7, NULL, 2.5, 9e999)")
@@ -117,7 +117,7 @@ def steps_of(table: SqliteInput, start: int, count: int) -> int:
     return len(steps)
 
 
-def test_reading_on_costs_the_same_at_the_end_of_a_long_table_as_at_its_start(long_table: SqliteInput) -> None:
+def test_a_sequential_read_costs_the_same_at_the_end_of_a_long_table_as_at_its_start(long_table: SqliteInput) -> None:
     steps = [steps_of(long_table, start, 256) for start in range(0, 19_000, 256)]
     assert max(steps) <= 2 * steps[0]
 
@@ -129,7 +129,7 @@ def test_a_range_read_before_is_found_again_without_counting_from_the_start(long
     assert steps_of(long_table, 19_000, 10) < cold / 10
 
 
-def test_what_is_remembered_of_a_table_is_bounded(long_table: SqliteInput) -> None:
+def test_the_number_of_kept_rowids_is_bounded(long_table: SqliteInput) -> None:
     for start in (*range(2000), *range(1000)):
         long_table.read_rows(start, 1)
     assert len(long_table._anchors) <= 2000 / ANCHOR_ROWS
@@ -145,7 +145,7 @@ def test_a_missing_file_under_a_relative_url_explains_the_slashes(tmp_path: Path
     assert str(tmp_path / "data/videos.db") in str(caught.value)
 
 
-def test_a_missing_file_under_an_absolute_url_does_not(tmp_path: Path) -> None:
+def test_a_missing_file_under_an_absolute_url_has_no_hint_about_slashes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no file") as caught:
         opened(tmp_path / "absent.db", "videos")
     assert "slashes" not in str(caught.value)
@@ -157,7 +157,7 @@ def test_a_directory_is_not_a_table(tmp_path: Path) -> None:
         opened(tmp_path, "videos")
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     path.write_text("video_id,oss_bucket\n" * 100)
     with pytest.raises(UsageError, match=r"v\.db is not an SQLite database"):
@@ -203,14 +203,14 @@ def test_rows_without_an_order_are_refused(database: Path) -> None:
         opened(database, "keyed")
 
 
-def test_a_column_dropped_meanwhile_is_the_operators_to_mend(database: Path) -> None:
+def test_a_column_dropped_while_open_is_a_usage_error(database: Path) -> None:
     with closing(opened(database, "videos/ds=20250115")) as table:
         query(database, "ALTER TABLE videos DROP COLUMN info")
         with pytest.raises(UsageError, match="changed meanwhile"):
             table.read_rows(0, 1)
 
 
-def test_a_locked_database_is_to_be_tried_again(database: Path) -> None:
+def test_a_locked_database_raises_unavailable(database: Path) -> None:
     with closing(opened(database, "videos", timeout_seconds=0.05)) as table:
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")

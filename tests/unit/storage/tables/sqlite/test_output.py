@@ -58,19 +58,19 @@ def test_the_database_is_in_wal_mode_and_every_commit_reaches_the_disk(sink: Sql
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_each_batch_is_in_the_books(sink: SqliteOutput, database: Path) -> None:
+def test_each_batch_has_a_record(sink: SqliteOutput, database: Path) -> None:
     sink.write_batch("batch", [succeeded(1), failed(2)])
     assert query(database, "SELECT batch_id, run_id, rows FROM tamis_batches") == [("batch", "run", 2)]
 
 
-def test_a_batch_and_its_entry_in_the_books_are_one_transaction(sink: SqliteOutput, database: Path) -> None:
+def test_a_batch_and_its_record_are_one_transaction(sink: SqliteOutput, database: Path) -> None:
     query(database, "CREATE TRIGGER refuse BEFORE INSERT ON tamis_batches BEGIN SELECT RAISE(ABORT, 'refused'); END")
     with pytest.raises(UsageError, match="refused"):
         sink.write_batch("batch", [succeeded(1)])
     assert rows_in(database) == 0
 
 
-def test_rows_somebody_deleted_come_back_with_the_next_delivery(sink: SqliteOutput, database: Path) -> None:
+def test_deleted_rows_are_restored_by_the_next_delivery(sink: SqliteOutput, database: Path) -> None:
     rows = [succeeded(n, title="t") for n in range(5)]
     sink.write_batch("batch", rows)
     query(database, "DELETE FROM results WHERE video_id IN ('v1', 'v3')")
@@ -81,7 +81,7 @@ def test_rows_somebody_deleted_come_back_with_the_next_delivery(sink: SqliteOutp
     assert list(sink.results("run")) == rows
 
 
-def test_identity_holds_against_anybody_who_writes(sink: SqliteOutput, database: Path) -> None:
+def test_the_identity_index_also_holds_for_other_writers(sink: SqliteOutput, database: Path) -> None:
     sink.write_batch("batch", [succeeded(1)])
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
         query(database, "INSERT INTO results SELECT * FROM results")
@@ -104,7 +104,7 @@ def test_every_query_of_a_run_goes_through_the_identity_index(sink: SqliteOutput
         assert ("<expr>=? AND <expr>" in str(plan[0][3])) is bool(parameters)
 
 
-def test_a_partition_value_wins_over_a_carried_column_of_its_name(database: Path) -> None:
+def test_a_partition_value_replaces_a_carried_column_of_its_name(database: Path) -> None:
     with closing(opened(database)) as sink:
         sink.prepare(("ds", "title"))
         sink.write_batch("batch", [succeeded(1, ds="20240101", title="t")])
@@ -131,7 +131,7 @@ def test_input_and_output_may_share_a_database(database: Path) -> None:
         assert list(sink.results("run")) == [succeeded(1)]
 
 
-def test_two_tables_whose_names_run_together_keep_their_own_identity(database: Path) -> None:
+def test_tables_whose_names_join_to_equal_text_have_separate_identity_indexes(database: Path) -> None:
     for fragment in ("a/b=1", "a_b", "a-b"):
         with closing(opened(database, fragment)) as sink:
             sink.prepare(())
@@ -139,7 +139,7 @@ def test_two_tables_whose_names_run_together_keep_their_own_identity(database: P
             assert sink.count_results("run") == 1
 
 
-def test_a_table_renamed_away_makes_room_for_a_new_one(sink: SqliteOutput, database: Path) -> None:
+def test_a_renamed_table_does_not_block_a_new_one_of_its_old_name(sink: SqliteOutput, database: Path) -> None:
     sink.write_batch("batch", [succeeded(1)])
     query(database, "ALTER TABLE results RENAME TO archive")
     sink.prepare(("title",))
@@ -151,7 +151,7 @@ def test_a_table_renamed_away_makes_room_for_a_new_one(sink: SqliteOutput, datab
 # ── a table that was there before ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_somebodys_table_with_the_right_columns_is_used(database: Path) -> None:
+def test_an_existing_table_with_the_right_columns_is_used(database: Path) -> None:
     create_table(
         database, "results", [], (*OUTPUT_COLUMNS, "ds", "note", "seen NOT NULL DEFAULT 0", "n INTEGER PRIMARY KEY")
     )
@@ -173,7 +173,7 @@ def test_missing_columns_are_named_with_the_statement_that_adds_them(database: P
         sink.prepare(("title",))
 
 
-def test_a_column_that_must_be_filled_by_somebody_else_is_named(database: Path) -> None:
+def test_a_foreign_column_that_must_not_be_null_is_named(database: Path) -> None:
     create_table(database, "results", [], (*OUTPUT_COLUMNS, "ds", "owner TEXT NOT NULL"))
     with closing(opened(database)) as sink, pytest.raises(UsageError, match="column owner must not be NULL"):
         sink.prepare(())
@@ -187,7 +187,7 @@ def test_rows_that_have_no_single_identity_are_refused(database: Path, result_in
         sink.prepare(())
 
 
-def test_rows_without_a_result_are_let_be(database: Path) -> None:
+def test_rows_without_a_result_are_left_unchanged(database: Path) -> None:
     create_table(database, "results", [{"video_id": "mine"}, {"video_id": "mine"}], (*OUTPUT_COLUMNS, "ds"))
     with closing(opened(database)) as sink:
         sink.prepare(())
@@ -235,7 +235,7 @@ def test_a_missing_directory_is_not_created(tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
-def test_a_file_that_is_no_database_is_left_alone(database: Path) -> None:
+def test_a_file_that_is_not_a_database_is_left_unchanged(database: Path) -> None:
     database.write_text("hello " * 1000)
     with pytest.raises(UsageError, match="is not an SQLite database"):
         opened(database).prepare(())
@@ -261,7 +261,7 @@ def test_preparing_waits_for_a_lock_and_then_is_to_be_tried_again(database: Path
             sink.prepare(())
 
 
-def test_preparing_waits_for_somebody_who_is_writing(database: Path) -> None:
+def test_preparing_waits_for_a_concurrent_writer(database: Path) -> None:
     create_table(database, "videos", [])
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")  # SQLite refuses to switch to WAL beside this at once, without any timeout
@@ -274,7 +274,7 @@ def test_preparing_waits_for_somebody_who_is_writing(database: Path) -> None:
 
 
 @pytest.mark.parametrize("round_number", range(5))
-def test_many_may_prepare_a_new_database_at_the_same_moment(database: Path, round_number: int) -> None:
+def test_several_processes_may_prepare_a_new_database_at_once(database: Path, round_number: int) -> None:
     together = Barrier(6)
 
     def prepare() -> None:
@@ -303,9 +303,7 @@ def test_a_database_that_cannot_grow_is_to_be_tried_again_and_nothing_is_half_wr
     assert rows_in(database) == 100
 
 
-def test_a_database_deleted_under_us_is_noticed_before_rows_are_written_into_nothing(
-    sink: SqliteOutput, database: Path
-) -> None:
+def test_a_database_deleted_while_open_is_noticed_before_a_write(sink: SqliteOutput, database: Path) -> None:
     sink.write_batch("batch", [succeeded(1)])
     for path in database.parent.glob("out.db*"):
         path.unlink()
@@ -316,7 +314,7 @@ def test_a_database_deleted_under_us_is_noticed_before_rows_are_written_into_not
     assert rows_in(database) == 1
 
 
-def test_a_database_put_in_anothers_place_is_the_one_that_counts(
+def test_a_database_replaced_while_open_is_the_one_written_to(
     sink: SqliteOutput, database: Path, tmp_path: Path
 ) -> None:
     sink.close()

@@ -103,9 +103,7 @@ def wait_until_locked(database: Path) -> None:
     pytest.fail("the writer never began")
 
 
-def test_processes_killed_at_any_moment_lose_nothing_and_double_nothing(
-    sink: SqliteOutput, database: Path, url: str
-) -> None:
+def test_killed_processes_lose_no_row_and_write_none_twice(sink: SqliteOutput, database: Path, url: str) -> None:
     for kill_after in (1, 7, 20):
         process = start("deliver_all_twice", url, str(kill_after))
         assert process.stdout is not None
@@ -140,7 +138,7 @@ def test_a_file_that_may_not_be_written_is_to_be_tried_again() -> None:
             sink.prepare(())
         database.chmod(0o444)
         directory.chmod(0o555)
-        said = finish(start("deliver_as_nobody", url, "0"))
+        said = finish(start("deliver_without_permission", url, "0"))
         assert said.startswith(f"unavailable {database}: ")
         assert "not writable" in said
     finally:
