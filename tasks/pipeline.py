@@ -162,7 +162,7 @@ def _tiers(rt: Runtime) -> Tiers:
 
 
 @contextmanager
-def _spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, float]]:
+def spooled(downloaded: Downloaded, rt: Runtime) -> Iterator[tuple[Path, str, float]]:
     """Yield path, tier and download milliseconds of the row's video; the lease ends with the block.
 
     The spool file is a cache: when it is gone, or lies on another node, the video is downloaded again. Its key is that
@@ -195,7 +195,7 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
     """Judge the row's video and return its result row."""
     started, clock = datetime.now(UTC), time.perf_counter()
     row, judging = downloaded.row, rt.judging_for(downloaded.row.run_id)
-    with _spooled(downloaded, rt) as (path, tier, milliseconds):
+    with spooled(downloaded, rt) as (path, tier, milliseconds):
         verdict = upload(row, judging.judge(path, rt.run(row.run_id).spec.filters), rt)
     seconds = time.perf_counter() - clock
     execution = Execution(

@@ -64,7 +64,7 @@ def merging_notices(sink: OutputTable) -> tuple[str, ...]:
 
 def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
     """Create the run in the ledger, or find it there, and wake the feeder."""
-    _forget_if_output_lost(request.spec, ledger)
+    forget_if_output_lost(request.spec, ledger)
     run, is_new = ledger.submit(
         request.spec, total_rows=request.total_rows, shard_rows=shard_rows, extra_columns=request.extra_columns
     )
@@ -78,7 +78,7 @@ def wake_feeder(run_id: str) -> None:
     app.send_task(TaskName.FEED, (run_id,), retry_policy={"max_retries": 3})
 
 
-def _forget_if_output_lost(spec: RunSpec, ledger: Ledger) -> None:
+def forget_if_output_lost(spec: RunSpec, ledger: Ledger) -> None:
     """Let a complete run start again when its rows are no longer in the output table: the table decides."""
     run = ledger.run(spec.run_id)
     if run is None or not run.is_complete:

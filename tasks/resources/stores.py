@@ -120,7 +120,7 @@ def _open_oss(settings: Settings, endpoint: str) -> ObjectStore:
         raise UsageError(f"OSS needs the package {error.name}: pip install 'tamis[aliyun]'") from error
     place = OssPlace(
         endpoint=endpoint,
-        region=_region(settings, endpoint),
+        region=oss_region(settings, endpoint),
         signature=settings.oss.signature,
         is_path_style=settings.oss.is_path_style,
         connect_timeout_seconds=settings.oss.connect_timeout_seconds,
@@ -130,7 +130,8 @@ def _open_oss(settings: Settings, endpoint: str) -> ObjectStore:
     return OssStore(place, aliyun_credentials(settings), limits=limits)
 
 
-def _region(settings: Settings, endpoint: str) -> str:
+def oss_region(settings: Settings, endpoint: str) -> str:
+    """Return the region that is set, or that the endpoint names; ``UsageError`` when neither does."""
     if settings.oss.region is not None:
         return settings.oss.region
     named = _NAMED_REGION.fullmatch(endpoint)

@@ -1,4 +1,4 @@
-"""A real ledger, real tables and a real spool for a small run; judging is left to other tests."""
+"""Fixtures: a real ledger, real tables and a real spool for a small run, without models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of ten rows in shards of four, and ways to bring it along."""
+"""A run of ten rows in shards of four, and functions that publish and finish its rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHARD_ROWS = 4
 
 
 class Published(list[RowMessage]):
-    """What feed sent on its way."""
+    """Rows that feed published."""
 
     def __call__(self, rows: Sequence[RowMessage]) -> None:
         self.extend(rows)

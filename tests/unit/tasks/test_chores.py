@@ -1,4 +1,4 @@
-"""Tasks called in this process, as a worker's thread would: what they leave behind when something does not work."""
+"""Tasks called in this process, as on a worker's thread: their effects when a resource fails."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fed(run: Run, rt: Runtime) -> Published:
 
 
 def deferred(client: redis.Redis) -> list[Any]:
-    """What waits for its time: ``[task, args]``."""
+    """Return the deferred messages: ``[task, args]``."""
     return [json.loads(message) for message in client.zrange("tamis:deferred", 0, -1)]
 
 
@@ -54,18 +54,18 @@ def rename(database: Path, table: str, to: str) -> None:
         db.execute(f"ALTER TABLE {table} RENAME TO {to}")
 
 
-def test_a_judgement_to_be_tried_again_goes_to_any_node(current: Runtime, fed: Published, client: redis.Redis) -> None:
-    """Its own node may be gone by then; and a node without the right manifest would only refuse it again."""
+def test_a_deferred_infer_goes_to_any_node(current: Runtime, fed: Published, client: redis.Redis) -> None:
+    """Its node may be gone by then, and a node without the right manifest would refuse it again."""
     downloaded = Downloaded(row=fed[0], node="n1", spool_key="0" * 32, tier="oss", milliseconds=1.0)
-    infer(dump_downloaded(downloaded))  # this process has no models: another worker may
+    infer(dump_downloaded(downloaded))  # this process has no models
     ((name, args),) = deferred(client)
     assert name == TaskName.INFER
     assert args[0] == dump_downloaded(downloaded) | {"node": ""}
     assert route(name, args) == {"queue": Queue.GPU.value}
 
 
-def test_a_download_to_be_tried_again_stays_as_it_is(current: Runtime, fed: Published, client: redis.Redis) -> None:
-    current.tiers = None  # so the download fails, and not for good
+def test_a_deferred_download_is_unchanged(current: Runtime, fed: Published, client: redis.Redis) -> None:
+    current.tiers = None  # so the download fails and is retried
     download(dump_row(fed[0]))
     ((name, args),) = deferred(client)
     assert (name, args) == (TaskName.DOWNLOAD, [dump_row(fed[0])])
@@ -73,14 +73,14 @@ def test_a_download_to_be_tried_again_stays_as_it_is(current: Runtime, fed: Publ
 
 def test_a_file_in_this_nodes_spool_is_used_whatever_node_the_message_names(rt: Runtime, fed: Published) -> None:
     downloaded = pipeline.download(fed[0], rt)
-    rt.tiers = None  # nothing could be fetched
+    rt.tiers = None  # nothing can be downloaded
     for node in ("n1", "another", ""):
         elsewhere = Downloaded(row=fed[0], node=node, spool_key=downloaded.spool_key, tier="oss", milliseconds=1.0)
-        with pipeline._spooled(elsewhere, rt) as (path, tier, _milliseconds):
+        with pipeline.spooled(elsewhere, rt) as (path, tier, _milliseconds):
             assert (path.read_bytes(), tier) == (b"video", "oss")
 
 
-def test_an_input_table_dropped_in_mid_run_is_a_line_in_the_log_and_a_trouble_of_the_run(
+def test_a_missing_input_table_is_logged_and_recorded_as_the_runs_trouble(
     current: Runtime, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rename(tmp_path / "in.db", "v", "elsewhere")
@@ -92,7 +92,7 @@ def test_an_input_table_dropped_in_mid_run_is_a_line_in_the_log_and_a_trouble_of
 
 
 @pytest.mark.parametrize("refusal", ["dropped", "moved away"])
-def test_a_shard_whose_table_cannot_take_it_is_written_later(
+def test_the_write_of_a_shard_is_deferred_while_its_table_cannot_take_it(
     refusal: str, current: Runtime, run: Run, fed: Published, client: redis.Redis, tmp_path: Path
 ) -> None:
     (shard_id,) = finish(fed[:SHARD_ROWS], current)
@@ -108,10 +108,10 @@ def test_a_shard_whose_table_cannot_take_it_is_written_later(
     assert "out.db" in trouble.text
 
 
-def test_a_worker_that_spools_tidies_its_own_nodes_spool_and_every_worker_says_that_it_lives(
+def test_a_worker_with_tiers_cleans_its_nodes_spool_and_reports_its_queues(
     rt: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No task for it: a message would be taken by one node only."""
+    """A thread and not a task: each node has to clean its own spool."""
     monkeypatch.setattr(runtime, "opener", lambda _settings, _queues: rt)
     monkeypatch.setattr(celery, "RECLAIM_SECONDS", 0.02)
     stray = rt.spool.root / f"{'0' * 64}-1"
@@ -120,13 +120,13 @@ def test_a_worker_that_spools_tidies_its_own_nodes_spool_and_every_worker_says_t
         (node,) = rt.ledger.nodes(60)
         assert (node.name, node.roles) == ("n1", {"io"})
         stray.write_bytes(b"left by a crash")
-        wait_until(lambda: not stray.exists(), "the stray file is dropped")
+        wait_until(lambda: not stray.exists(), "the stray file is removed")
     finally:
         celery.close()
     wait_until(lambda: not {"tamis-presence", "tamis-reclaim"} & {t.name for t in threading.enumerate()}, "tickers end")
 
 
-def test_a_worker_that_spools_nothing_tidies_nothing(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_tiers_cleans_no_spool(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     rt.tiers = None
     monkeypatch.setattr(runtime, "opener", lambda _settings, _queues: rt)
     celery.open_for_queues(frozenset({"results", "control", gpu_queue("n1")}))
@@ -138,7 +138,7 @@ def test_a_worker_that_spools_nothing_tidies_nothing(rt: Runtime, monkeypatch: p
         celery.close()
 
 
-def test_a_spool_that_does_not_answer_is_a_line_in_the_log(rt: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_spool_is_logged(rt: Runtime, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(rt.spool.root)
     with pytest.raises(Unavailable):
         rt.spool.reclaim()
@@ -146,7 +146,7 @@ def test_a_spool_that_does_not_answer_is_a_line_in_the_log(rt: Runtime, caplog: 
     assert "was not reclaimed" in caplog.text
 
 
-def test_the_leases_of_a_row_that_was_judged_elsewhere_end_with_the_next_tidying(rt: Runtime, fed: Published) -> None:
+def test_leases_of_a_row_that_was_judged_elsewhere_end_with_the_next_reclaim(rt: Runtime, fed: Published) -> None:
     pipeline.download(fed[0], rt)
     reclaim_or_log(rt)
     assert rt.spool.usage().leases == 1

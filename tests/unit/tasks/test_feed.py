@@ -1,4 +1,4 @@
-"""How rows go out: in batches, and what happens when the broker dies under one."""
+"""Publishing of rows in batches, also when the broker dies during a batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLUSHED_ROWS = BATCH_COMMANDS // 2
 
 
 class Rows(list[RowMessage]):
-    """Rows that stop the server when number ``dies_at`` is taken, and start it again for the second reading."""
+    """Rows that kill the server when row ``dies_at`` is read, and start it again for the second reading."""
 
     def __init__(self, count: int, server: ValkeyServer | None = None, dies_at: int = -1) -> None:
         record = {"video_id": "v", "oss_bucket": "b", "video_path": "p", "video_tag": "", "info": ""}
@@ -38,7 +38,7 @@ class Rows(list[RowMessage]):
 
 
 def bodies(server: ValkeyServer) -> list[Any]:
-    """What waits in the queue, the oldest first: ``[args, kwargs, {"chain": …}]``."""
+    """Return the bodies of the queue's messages, the oldest first: ``[args, kwargs, {"chain": …}]``."""
     client = server.client()
     messages = [json.loads(text) for text in client.lrange("io", 0, -1)]
     client.close()
@@ -61,7 +61,7 @@ def producer(server: ValkeyServer) -> Iterator[Producer]:
         yield producer
 
 
-def test_every_row_is_one_download_that_leads_to_infer(server: ValkeyServer, producer: Producer) -> None:
+def test_every_row_is_sent_as_a_chain_of_download_and_infer(server: ValkeyServer, producer: Producer) -> None:
     assert producer.supports_batch_publish
     send(Rows(FLUSHED_ROWS + 3), producer)
     assert ordinals(server) == list(range(FLUSHED_ROWS + 3))
@@ -69,7 +69,7 @@ def test_every_row_is_one_download_that_leads_to_infer(server: ValkeyServer, pro
     assert [step["task"] for (step,) in chains] == ["tasks.infer"] * len(chains)
 
 
-def test_a_broker_that_dies_under_the_only_batch_gets_every_row_from_the_second_try(
+def test_a_broker_that_dies_during_the_only_batch_gets_every_row_again(
     server: ValkeyServer, producer: Producer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -78,7 +78,7 @@ def test_a_broker_that_dies_under_the_only_batch_gets_every_row_from_the_second_
     assert "sending 5 rows again" in caplog.text
 
 
-def test_a_broker_that_dies_after_a_batch_was_sent_may_get_rows_twice_and_loses_none(
+def test_a_broker_that_dies_after_a_batch_gets_rows_twice_and_loses_none(
     server: ValkeyServer, producer: Producer
 ) -> None:
     count = FLUSHED_ROWS + 20
@@ -86,7 +86,7 @@ def test_a_broker_that_dies_after_a_batch_was_sent_may_get_rows_twice_and_loses_
     assert ordinals(server) == [*range(FLUSHED_ROWS), *range(count)]
 
 
-def test_a_transport_without_batches_sends_one_by_one() -> None:
+def test_a_transport_without_batches_sends_rows_one_by_one() -> None:
     with Connection("memory://") as connection, Producer(connection) as producer:
         assert not producer.supports_batch_publish
         send(Rows(7), producer)

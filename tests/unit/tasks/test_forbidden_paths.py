@@ -1,4 +1,4 @@
-"""A row whose path leads elsewhere gets its failure row at the first attempt, and no tier is asked."""
+"""A row with a forbidden path is recorded as failed at the first attempt, without a request to a tier."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.spool import Spool
@@ -24,15 +25,8 @@ from tasks.settings import Settings
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 from tests.unit.storage.objects.hostile_paths import BUCKET, HOSTILE, IDS
-from tests.valkey import ValkeyServer, valkey_server
 
 SPEC = RunSpec(tables="in", outputs="out", filters=(), manifest="m", manifest_digest="d")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +43,7 @@ def oss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OssServer]:
 
 
 @pytest.fixture
-def rt(server: ValkeyServer, alluxio: AlluxioServer, oss: OssServer, tmp_path: Path) -> Iterator[Runtime]:
-    client = server.client()
-    client.flushall()
+def rt(client: redis.Redis, alluxio: AlluxioServer, oss: OssServer, tmp_path: Path) -> Iterator[Runtime]:
     settings = Settings.from_env(
         {
             "TAMIS_STATE_DIR": str(tmp_path),
@@ -78,7 +70,7 @@ def rt(server: ValkeyServer, alluxio: AlluxioServer, oss: OssServer, tmp_path: P
 
 
 def download(record: dict[str, Any], rt: Runtime) -> dict[str, int]:
-    """Run the download step on a message that went through JSON; returns how many rows failed, by reason."""
+    """Run the download step on a message that went through JSON; return the number of failed rows by reason."""
     shard = rt.ledger.claim_shard(SPEC.run_id, max_open=1)
     assert shard is not None
     sent = RowMessage(run_id=SPEC.run_id, shard_id=shard.shard_id, ordinal=0, record=record)
@@ -102,16 +94,16 @@ def record(bucket: str, path: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("bucket", "path"), HOSTILE, ids=IDS)
-def test_a_path_that_leads_elsewhere_is_recorded_and_nothing_is_asked(
+def test_a_forbidden_path_is_recorded_without_a_request(
     rt: Runtime, alluxio: AlluxioServer, oss: OssServer, bucket: str, path: str
 ) -> None:
-    reason = "bad_row" if not bucket or not path or "\ud800" in path else "forbidden_path"  # no text, no path at all
+    reason = "bad_row" if not bucket or not path or "\ud800" in path else "forbidden_path"  # empty or not a text
     assert download(record(bucket, path), rt) == {reason: 1}
     assert (alluxio.requests, oss.requests) == ([], [])
     assert (rt.spool.usage().files, len(rt.deferred)) == (0, 0)
 
 
-def test_a_path_that_is_one_is_downloaded(rt: Runtime, alluxio: AlluxioServer, oss: OssServer) -> None:
+def test_an_allowed_path_is_downloaded(rt: Runtime, alluxio: AlluxioServer, oss: OssServer) -> None:
     oss.put(BUCKET, "2025/clip.mp4", b"clip")
     alluxio.objects[f"{BUCKET}/2025/clip.mp4"] = b"clip"
     assert download(record(BUCKET, "2025/clip.mp4"), rt) == {}

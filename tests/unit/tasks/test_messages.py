@@ -19,11 +19,11 @@ ROW = RowMessage(run_id="r1", shard_id="0", ordinal=7, record={"video_id": "v", 
 DOWNLOADED = Downloaded(row=ROW, node="n1", spool_key="ab" * 32, tier="cpfs", milliseconds=1.25)
 
 
-def test_a_row_survives_the_wire() -> None:
+def test_a_row_is_equal_after_dump_and_load() -> None:
     assert load_row(json.loads(json.dumps(dump_row(ROW)))) == ROW
 
 
-def test_a_download_survives_the_wire() -> None:
+def test_a_download_is_equal_after_dump_and_load() -> None:
     assert load_downloaded(json.loads(json.dumps(dump_downloaded(DOWNLOADED)))) == DOWNLOADED
 
 
@@ -37,5 +37,5 @@ def test_a_message_of_another_schema_is_refused_by_number(schema: object) -> Non
         load_row({**dump_row(ROW), "schema": schema})
 
 
-def test_the_holder_names_the_row() -> None:
+def test_row_of_returns_the_row_of_a_holder() -> None:
     assert row_of(ROW.holder) == ("r1", ROW.shard_id, 7)

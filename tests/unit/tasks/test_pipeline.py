@@ -1,4 +1,4 @@
-"""The story of one video, with a real ledger, real tables and a real spool; judging is left to other tests."""
+"""The steps of one video, with a real ledger, real tables and a real spool, without models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 
 
 def complete(run: Run, rt: Runtime) -> None:
-    """Carry the whole run from feed to write."""
+    """Run every row of the run from feed to write."""
     while not rt.ledger.run(run.run_id).is_complete:  # type: ignore[union-attr]
         published = Published()
         pipeline.feed(run.run_id, rt, published)
@@ -31,7 +31,7 @@ def complete(run: Run, rt: Runtime) -> None:
             assert pipeline.write_shard(run.run_id, shard_id, rt)
 
 
-def test_feed_opens_shards_until_the_window_is_full(run: Run, rt: Runtime) -> None:
+def test_feed_opens_shards_up_to_the_limit(run: Run, rt: Runtime) -> None:
     published = Published()
     assert pipeline.feed(run.run_id, rt, published) == 2 * SHARD_ROWS
     assert [row.ordinal for row in published] == list(range(8))
@@ -47,7 +47,7 @@ def test_a_written_shard_makes_room_for_the_next_until_every_row_is_written_once
     assert {result.outcome for result in results} == {"not_a_video"}
 
 
-def test_a_run_whose_ledger_was_wiped_computes_only_what_the_output_lacks(
+def test_after_an_emptied_ledger_only_rows_missing_in_the_output_are_fed(
     run: Run, rt: Runtime, client: redis.Redis
 ) -> None:
     published = Published()
@@ -68,7 +68,7 @@ def test_a_run_whose_ledger_was_wiped_computes_only_what_the_output_lacks(
     assert (counts.ok, counts.failed, counts.in_flight) == (0, ROWS, 0)
 
 
-def test_lost_rows_of_an_open_shard_are_fed_again_and_the_recorded_ones_are_not(run: Run, rt: Runtime) -> None:
+def test_rows_of_an_open_shard_are_fed_again_except_recorded_ones(run: Run, rt: Runtime) -> None:
     published = Published()
     pipeline.feed(run.run_id, rt, published)
     shard_id = published[0].shard_id
@@ -79,15 +79,15 @@ def test_lost_rows_of_an_open_shard_are_fed_again_and_the_recorded_ones_are_not(
     assert again[0] == published[1]
 
 
-def test_only_the_rows_asked_for_are_fed_again(run: Run, rt: Runtime) -> None:
+def test_only_the_given_rows_are_fed_again(run: Run, rt: Runtime) -> None:
     published, again = Published(), Published()
     pipeline.feed(run.run_id, rt, published)
     assert pipeline.feed_again(run.run_id, published[0].shard_id, {0, 2}, rt, again) == 2
     assert [row.ordinal for row in again] == [0, 2]
 
 
-def test_feeding_again_first_settles_what_the_output_holds(run: Run, rt: Runtime, client: redis.Redis) -> None:
-    """The ledger was wiped, and the next feeder died between its claim and its look at the output."""
+def test_feeding_again_first_records_rows_that_the_output_holds(run: Run, rt: Runtime, client: redis.Redis) -> None:
+    """The ledger was emptied, and the next feeder died between its claim and its check of the output."""
     published = Published()
     pipeline.feed(run.run_id, rt, published)
     for shard_id in finish(published[:SHARD_ROWS], rt):
@@ -145,7 +145,7 @@ def test_a_shard_that_could_not_be_fed_takes_no_room_and_is_tried_first(run: Run
     assert published[0].ordinal == 0
 
 
-def test_a_broker_that_takes_no_rows_leaves_no_shard_open(run: Run, rt: Runtime) -> None:
+def test_a_broker_that_refuses_rows_leaves_no_shard_open(run: Run, rt: Runtime) -> None:
     def refuse(rows: Sequence[RowMessage]) -> None:
         raise OperationalError(f"{len(rows)} rows refused")
 
@@ -155,7 +155,7 @@ def test_a_broker_that_takes_no_rows_leaves_no_shard_open(run: Run, rt: Runtime)
     assert pipeline.feed(run.run_id, rt, Published()) == 2 * SHARD_ROWS
 
 
-def test_an_input_that_cannot_be_read_is_told_until_it_can(run: Run, rt: Runtime, tmp_path: Path) -> None:
+def test_an_unreadable_input_is_the_runs_trouble_until_it_can_be_read(run: Run, rt: Runtime, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
         db.execute("ALTER TABLE v RENAME TO gone")
     with pytest.raises(UsageError):
@@ -170,7 +170,9 @@ def test_an_input_that_cannot_be_read_is_told_until_it_can(run: Run, rt: Runtime
     assert rt.ledger.trouble(run.run_id) is None
 
 
-def test_an_output_that_cannot_be_written_is_told_until_it_can(run: Run, rt: Runtime, tmp_path: Path) -> None:
+def test_an_unwritable_output_is_the_runs_trouble_until_it_can_be_written(
+    run: Run, rt: Runtime, tmp_path: Path
+) -> None:
     published = Published()
     pipeline.feed(run.run_id, rt, published)
     (shard_id,) = finish(published[:SHARD_ROWS], rt)
@@ -181,7 +183,7 @@ def test_an_output_that_cannot_be_written_is_told_until_it_can(run: Run, rt: Run
     trouble = rt.ledger.trouble(run.run_id)
     assert trouble is not None
     assert trouble.step == "write"
-    pipeline.feed(run.run_id, rt, Published())  # feeding goes well, which mends no output
+    pipeline.feed(run.run_id, rt, Published())  # feeding succeeds, which does not change the output's trouble
     assert rt.ledger.trouble(run.run_id) == trouble
     with closing(sqlite3.connect(tmp_path / "out.db")) as db, db:
         db.execute("ALTER TABLE gone RENAME TO r")
@@ -205,9 +207,9 @@ def test_a_download_leaves_a_verified_file_under_a_lease(rt: Runtime) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "error"),
-    [({"video_path": "../../etc/passwd"}, ForbiddenPath), ({"video_path": "nobody.mp4"}, ObjectMissing)],
+    [({"video_path": "../../etc/passwd"}, ForbiddenPath), ({"video_path": "missing.mp4"}, ObjectMissing)],
 )
-def test_a_row_that_may_not_or_cannot_be_read_leaves_nothing_in_the_spool(
+def test_a_forbidden_or_missing_video_leaves_nothing_in_the_spool(
     changes: dict[str, str], error: type[Exception], rt: Runtime
 ) -> None:
     with pytest.raises(error):
@@ -224,13 +226,13 @@ def test_a_malformed_row_still_gets_its_result_row(rt: Runtime) -> None:
     assert result.result_info["error"] == {"code": "bad_row", "stage": "download", "message": "why"}
 
 
-def test_an_unknown_run_is_retried_and_says_what_to_do(rt: Runtime) -> None:
+def test_an_unknown_run_is_an_error_with_its_remedy(rt: Runtime) -> None:
     with pytest.raises(UnknownRun, match="submit it again"):
         rt.run("feedfacefeedface")
 
 
 @given(st.sets(st.integers(0, 60)))
-def test_neighbours_cover_exactly_the_ordinals_in_as_few_ranges_as_there_are_gaps(ordinals: set[int]) -> None:
+def test_consecutive_ranges_cover_exactly_the_ordinals_in_the_fewest_ranges(ordinals: set[int]) -> None:
     ranges = list(pipeline.consecutive_ranges(sorted(ordinals)))
     covered = [number for start, count in ranges for number in range(start, start + count)]
     assert covered == sorted(ordinals)

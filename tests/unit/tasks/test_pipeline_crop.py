@@ -1,6 +1,6 @@
 """A row whose video is cropped, with a real ledger, real stores, a real decoder and encoder.
 
-Only the detector is a stand-in (:class:`tests.branded.StandInDetector`), told where the logo would be.
+Only the detector is replaced (:class:`tests.branded.StandInDetector`); it is given the logo's box.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def crops(root: Path, prefix: str = "bucket/tamis-crops") -> list[Path]:
     return sorted((root / "oss" / prefix).glob("**/*")) if (root / "oss" / prefix).exists() else []
 
 
-def test_a_cropped_rows_result_names_an_object_that_is_there(rt: Runtime, root: Path) -> None:
+def test_a_cropped_rows_result_names_the_stored_object(rt: Runtime, root: Path) -> None:
     result = infer(submit(rt, "b.mp4"), rt)
     entry, region = result.info["abnormal_region_crop"], result.info["abnormal_region_info"]
     assert region["acted_on"]
@@ -140,7 +140,9 @@ def test_inferring_a_row_twice_leaves_one_object_written_once(rt: Runtime, root:
     assert (stored.stat().st_mtime_ns, stored.stat().st_ino) == (written.st_mtime_ns, written.st_ino)
 
 
-def test_crops_go_where_the_settings_say(root: Path, client: redis.Redis, server: ValkeyServer) -> None:
+def test_crops_are_stored_under_the_bucket_and_prefix_of_the_settings(
+    root: Path, client: redis.Redis, server: ValkeyServer
+) -> None:
     with closing(open_rt(root, server.url, crop_bucket="crops", crop_prefix="of/today")) as rt:
         url = infer(submit(rt, "b.mp4"), rt).info["abnormal_region_crop"]["url"]
     assert url.startswith("oss://crops/of/today/")
@@ -148,7 +150,7 @@ def test_crops_go_where_the_settings_say(root: Path, client: redis.Redis, server
     assert crops(root) == []
 
 
-def test_a_store_that_takes_no_crop_has_the_row_tried_again(rt: Runtime, root: Path) -> None:
+def test_a_row_whose_crop_cannot_be_stored_succeeds_at_the_next_attempt(rt: Runtime, root: Path) -> None:
     row = submit(rt, "b.mp4")
     downloaded = pipeline.download(row, rt)
     (root / "oss").rename(root / "away")
@@ -172,7 +174,7 @@ pipeline.infer(pipeline.download(submit(rt, "world.mp4"), rt), 1, rt)
 """
 
 
-def test_a_worker_killed_in_mid_encoding_leaves_nothing_behind_and_its_row_is_cropped_by_the_next(
+def test_a_worker_killed_while_encoding_leaves_no_file_and_the_next_attempt_crops_the_row(
     rt: Runtime, root: Path, server: ValkeyServer
 ) -> None:
     command = [sys.executable, "-c", WORKER, str(root), server.url]
@@ -185,7 +187,7 @@ def test_a_worker_killed_in_mid_encoding_leaves_nothing_behind_and_its_row_is_cr
             worker.kill()
         if is_caught:
             break
-        for crop in crops(root):  # it was faster than we looked
+        for crop in crops(root):  # the worker was faster than the check
             crop.unlink()
     assert is_caught
     wait_until(lambda: not psutil.pid_exists(child))

@@ -1,4 +1,4 @@
-"""The edge where errors become retries or results, with a real ledger; only the broker is out of the picture."""
+"""Attempts whose errors become retries or results, with a real ledger and without a broker."""
 
 from __future__ import annotations
 
@@ -30,22 +30,14 @@ from tasks.resources import runtime
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tasks.telemetry.event_text import Ended
-from tests.valkey import ValkeyServer, valkey_server
+from tests.valkey import valkey_server
 
 SPEC = RunSpec(tables="in", outputs="out", filters=(), manifest="m", manifest_digest="d")
 RECORD = {"video_id": "v", "oss_bucket": "bucket", "video_path": "a.mp4", "video_tag": "", "info": ""}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
 @pytest.fixture
-def rt(server: ValkeyServer, tmp_path: Path) -> Iterator[Runtime]:
-    client = server.client()
-    client.flushall()
+def rt(client: redis.Redis, tmp_path: Path) -> Iterator[Runtime]:
     opened = Runtime(
         settings=Settings.of(state_dir=tmp_path, max_attempts=3, retry_backoff_seconds=0.01),
         ledger=Ledger(client),
@@ -61,7 +53,7 @@ def rt(server: ValkeyServer, tmp_path: Path) -> Iterator[Runtime]:
 
 @pytest.fixture
 def row(rt: Runtime) -> RowMessage:
-    """One row of two, so that no shard becomes full and nothing must be written."""
+    """A row of a shard of two: the shard does not become full, so nothing is written."""
     shard = rt.ledger.claim_shard(SPEC.run_id, max_open=1)
     assert shard is not None
     return RowMessage(run_id=SPEC.run_id, shard_id=shard.shard_id, ordinal=0, record=RECORD)
@@ -88,7 +80,7 @@ def outcome(row: RowMessage, rt: Runtime) -> str | None:
     return next(iter(counts.failures), "ok" if counts.ok else None)
 
 
-def test_work_that_succeeds_hands_its_value_on(row: RowMessage, rt: Runtime) -> None:
+def test_successful_work_returns_its_value_and_its_chain_goes_on(row: RowMessage, rt: Runtime) -> None:
     task = task_of_a_chain()
     assert attempt(row, task=task) == 1
     assert task.request.chain == ["the next step"]
@@ -104,7 +96,7 @@ def test_a_permanent_error_is_the_rows_result_and_ends_its_chain(error: Any, row
     assert len(rt.deferred) == 0
 
 
-def test_a_row_with_a_result_is_not_worked_on_again(row: RowMessage, rt: Runtime) -> None:
+def test_a_row_with_a_result_is_not_attempted_again(row: RowMessage, rt: Runtime) -> None:
     attempt(row, ObjectMissing("gone"))
     task = task_of_a_chain()
     assert attempt(row, AssertionError("must not run"), task) is None
@@ -129,28 +121,27 @@ def test_a_transient_error_waits_in_redis_until_its_attempts_are_used_up(
     assert outcome(row, rt) == code
 
 
-def test_what_waits_is_the_message_itself(row: RowMessage, rt: Runtime) -> None:
+def test_the_deferred_message_is_the_original_one(row: RowMessage, client: redis.Redis) -> None:
     attempt(row, Unavailable("503"))
-    threading.Event().wait(0.1)
-    (waiting,) = rt.deferred.take_due(10)
+    (waiting,) = client.zrange("tamis:deferred", 0, -1)
     assert json.loads(waiting) == ["tasks.download", [dump_row(row)]]
 
 
-def test_a_full_spool_is_waited_for_without_end(row: RowMessage, rt: Runtime) -> None:
+def test_a_full_spool_defers_the_step_without_limit(row: RowMessage, rt: Runtime) -> None:
     for _ in range(3 * rt.settings.delivery.max_attempts):
         attempt(row, SpoolFull("full"))
     assert outcome(row, rt) is None
     assert len(rt.deferred) == 1
 
 
-def die_under(row: RowMessage, rt: Runtime, times: int) -> None:
-    """As if the process had been killed under the row: attempts that began and never ended."""
+def begin_without_end(row: RowMessage, rt: Runtime, times: int) -> None:
+    """Begin attempts that never end, as when the process is killed."""
     for _ in range(times):
         rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, "download")
 
 
-def test_a_row_under_which_processes_died_is_tried_alone_and_may_still_succeed(row: RowMessage, rt: Runtime) -> None:
-    die_under(row, rt, SUSPECT_AFTER)
+def test_a_row_whose_processes_died_runs_alone_and_may_still_succeed(row: RowMessage, rt: Runtime) -> None:
+    begin_without_end(row, rt, SUSPECT_AFTER)
     inside, neighbour_may_go, order = threading.Event(), threading.Event(), []
     neighbour = RowMessage(run_id=row.run_id, shard_id=row.shard_id, ordinal=1, record=RECORD)
 
@@ -181,8 +172,8 @@ def test_a_row_under_which_processes_died_is_tried_alone_and_may_still_succeed(r
     assert answers == [SUSPECT_AFTER + 1]
 
 
-def test_a_row_that_kills_every_process_is_condemned_with_a_reason(row: RowMessage, rt: Runtime) -> None:
-    die_under(row, rt, rt.settings.delivery.max_attempts)
+def test_a_row_that_kills_every_process_is_recorded_as_failed_with_a_reason(row: RowMessage, rt: Runtime) -> None:
+    begin_without_end(row, rt, rt.settings.delivery.max_attempts)
     assert attempt(row) is None
     assert outcome(row, rt) == "attempts_exhausted"
     rt.ledger.record(row.run_id, row.shard_id, 1, b"the neighbour's", "ok")  # results are read from a full shard
@@ -192,15 +183,15 @@ def test_a_row_that_kills_every_process_is_condemned_with_a_reason(row: RowMessa
     assert (error["code"], error["stage"]) == ("attempts_exhausted", "download")
 
 
-def test_deaths_of_the_process_do_not_use_up_attempts_at_a_store_that_is_away(row: RowMessage, rt: Runtime) -> None:
-    die_under(row, rt, 1)
+def test_an_unfinished_attempt_and_an_unreachable_store_do_not_use_up_three_attempts(
+    row: RowMessage, rt: Runtime
+) -> None:
+    begin_without_end(row, rt, 1)
     attempt(row, Unavailable("503"))
     assert outcome(row, rt) is None
 
 
-def test_without_the_ledger_a_message_goes_back_to_its_queue_and_is_not_acknowledged(
-    row: RowMessage, rt: Runtime
-) -> None:
+def test_without_the_ledger_a_message_returns_to_its_queue(row: RowMessage, rt: Runtime) -> None:
     with valkey_server() as short_lived:
         away = redis.Redis.from_url(short_lived.url, retry=Retry(NoBackoff(), 0))
         short_lived.kill()
@@ -221,7 +212,7 @@ def record_elsewhere(row: RowMessage, rt: Runtime) -> None:
     rt.ledger.record(row.run_id, row.shard_id, row.ordinal, b"result", "ok")
 
 
-def test_a_second_copy_of_a_recorded_rows_message_leaves_no_lease(row: RowMessage, rt: Runtime) -> None:
+def test_a_second_message_of_a_recorded_row_leaves_no_lease(row: RowMessage, rt: Runtime) -> None:
     lease(row, rt)
     record_elsewhere(row, rt)
     assert attempt(row) is None
@@ -231,20 +222,20 @@ def test_a_second_copy_of_a_recorded_rows_message_leaves_no_lease(row: RowMessag
 def test_the_lease_of_a_killed_process_ends_when_its_row_is_recorded_elsewhere(row: RowMessage, rt: Runtime) -> None:
     lease(row, rt)
     runtime.reclaim_or_log(rt)
-    assert rt.spool.usage().leases == 1  # its message will come back to it
+    assert rt.spool.usage().leases == 1  # its message will be delivered again
     record_elsewhere(row, rt)
     runtime.reclaim_or_log(rt)
     assert rt.spool.usage().leases == 0
 
 
-def test_leases_end_with_a_run_that_was_wiped(row: RowMessage, rt: Runtime) -> None:
+def test_leases_of_a_run_that_the_ledger_forgot_are_ended(row: RowMessage, rt: Runtime) -> None:
     lease(row, rt)
     rt.ledger.forget(row.run_id)
     runtime.reclaim_or_log(rt)
     assert rt.spool.usage().leases == 0
 
 
-def test_a_full_disk_is_waited_for_and_costs_no_attempt(row: RowMessage, rt: Runtime) -> None:
+def test_a_full_disk_costs_no_attempt(row: RowMessage, rt: Runtime) -> None:
     lease(row, rt)
     rt.spool._index._connection.execute("PRAGMA query_only = ON")  # the lease cannot be ended: nothing can be written
     for _ in range(5):
@@ -257,7 +248,7 @@ def test_a_full_disk_is_waited_for_and_costs_no_attempt(row: RowMessage, rt: Run
     ("error", "how"),
     [(ObjectMissing("gone"), "failed: object_missing"), (Unavailable("503"), r"again in \d+\.\d s: 503")],
 )
-def test_a_step_that_hands_nothing_on_says_how_it_ended(
+def test_a_step_without_a_value_returns_a_text_about_its_end(
     error: Exception, how: str, row: RowMessage, rt: Runtime
 ) -> None:
     def fail(_number: int) -> None:

@@ -57,14 +57,14 @@ def test_a_transient_error_is_retried_until_the_attempts_are_used_up(error: Exce
     assert made.failure.code == code
 
 
-def test_a_full_spool_is_waited_for_and_never_recorded() -> None:
+def test_a_full_spool_is_retried_and_never_recorded() -> None:
     for attempt in (1, MAX_ATTEMPTS, 100):
         made = decision(SpoolFull("x"), attempt)
         assert isinstance(made, Retry)
         assert not made.counts_as_attempt
 
 
-def test_a_store_that_is_left_alone_is_waited_for_as_long_as_that_lasts_and_costs_no_attempt() -> None:
+def test_a_paused_store_is_retried_after_the_pause_and_costs_no_attempt() -> None:
     for attempt in (1, MAX_ATTEMPTS, 100):
         made = decision(TierOpen("x", wait_seconds=40.0), attempt)
         assert isinstance(made, Retry)
@@ -72,7 +72,7 @@ def test_a_store_that_is_left_alone_is_waited_for_as_long_as_that_lasts_and_cost
         assert 40.0 < made.wait_seconds <= 41.0
 
 
-def test_a_bug_names_its_type_and_a_message_stays_short() -> None:
+def test_the_message_of_a_bug_begins_with_its_type_and_is_cut() -> None:
     made = decision(ValueError("y" * 10_000), attempt=MAX_ATTEMPTS)
     assert isinstance(made, Record)
     assert made.failure.message.startswith("ValueError: yyy")

@@ -1,4 +1,4 @@
-"""A dead node's queue, over a real broker: what is drained, what is left alone, and what a drained message says."""
+"""Rescue of a dead node's queue over a real broker: which messages are sent again, and their fields."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def waiting(app: Celery, queue: str) -> int:
 
 
 def held(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
-    """The queue's messages of every priority, as they stand in Redis, the oldest first."""
+    """Return the queue's messages of every priority as they are in Redis, the oldest first."""
     keys = sorted(key for key in client.keys(f"{KEYPREFIX}{queue}*") if key.decode().split("\x06")[0].endswith(queue))
     return [json.loads(text) for key in keys for text in reversed(client.lrange(key, 0, -1))]
 
@@ -73,13 +73,13 @@ def body(raw: dict[str, Any]) -> Any:
 
 
 def silence(client: redis.Redis, node: str, seconds: float) -> None:
-    """Set the node's last beats back."""
+    """Set the node's last reports back by ``seconds``."""
     for member, score in client.zrange("tamis:nodes", 0, -1, withscores=True):
         if member.decode().endswith(f" {node}"):
             client.zadd("tamis:nodes", {member: score - seconds * 1000})
 
 
-def test_a_nodes_queue_is_forsaken_once_its_gpu_workers_were_silent_for_too_long(
+def test_a_nodes_queue_is_unserved_once_its_gpu_workers_were_silent_for_too_long(
     ledger: Ledger, client: redis.Redis
 ) -> None:
     ledger.beat_node("dead", ["io", "gpu", DEAD])
@@ -87,21 +87,21 @@ def test_a_nodes_queue_is_forsaken_once_its_gpu_workers_were_silent_for_too_long
     assert unserved_queues(ledger, SILENCE_SECONDS) == []
     silence(client, "dead", SILENCE_SECONDS + 1)
     assert unserved_queues(ledger, SILENCE_SECONDS) == [DEAD]
-    ledger.beat_node("dead", ["io"])  # its downloads go on, and still nobody judges there
+    ledger.beat_node("dead", ["io"])  # its io worker lives, its GPU workers do not
     assert unserved_queues(ledger, SILENCE_SECONDS) == [DEAD]
     ledger.beat_node("dead", ["gpu", DEAD])
     assert unserved_queues(ledger, SILENCE_SECONDS) == []
 
 
-def test_nothing_is_forsaken_while_nobody_could_take_it(ledger: Ledger, client: redis.Redis) -> None:
-    """A single node that restarts keeps its queue, and so its downloads pause while that is full."""
+def test_no_queue_is_unserved_while_no_other_node_has_gpu_workers(ledger: Ledger, client: redis.Redis) -> None:
+    """A single node that restarts keeps its queue, so its downloads pause while the queue is full."""
     ledger.beat_node("dead", ["io", "gpu", DEAD])
     silence(client, "dead", SILENCE_SECONDS + 1)
     ledger.beat_node("other", ["io", "results", "control"])
     assert unserved_queues(ledger, SILENCE_SECONDS) == []
 
 
-def test_drained_messages_name_no_node_and_their_new_queue(app: Celery, client: redis.Redis) -> None:
+def test_rescued_messages_name_no_node_and_their_new_queue(app: Celery, client: redis.Redis) -> None:
     ids = send(app, range(5))
     assert waiting(app, DEAD) == 5
     assert send_to_shared_queue(DEAD, app) == 5
@@ -113,7 +113,7 @@ def test_drained_messages_name_no_node_and_their_new_queue(app: Celery, client: 
     assert client.hlen(f"{KEYPREFIX}unacked") == 0
 
 
-def test_messages_of_every_priority_are_drained_and_keep_it(app: Celery, client: redis.Redis) -> None:
+def test_messages_of_every_priority_are_rescued_and_keep_it(app: Celery, client: redis.Redis) -> None:
     for priority in (0, 3, 6, 9):
         send(app, range(priority, priority + 2), priority=priority)
     assert waiting(app, DEAD) == 8
@@ -122,20 +122,22 @@ def test_messages_of_every_priority_are_drained_and_keep_it(app: Celery, client:
     assert [raw["properties"]["priority"] for raw in held(client, "gpu")] == [0, 0, 3, 3, 6, 6, 9, 9]
 
 
-def test_what_the_dead_workers_leases_gave_back_goes_with_the_next_round(app: Celery, client: redis.Redis) -> None:
+def test_messages_that_return_after_their_visibility_timeout_go_with_the_next_rescue(
+    app: Celery, client: redis.Redis
+) -> None:
     send(app, range(3))
     with app.connection_for_read() as connection:
         channel = connection.channel()
         app.amqp.queues[DEAD].bind(channel).get()  # taken by a worker that then dies
         assert send_to_shared_queue(DEAD, app) == 2
         assert send_to_shared_queue(DEAD, app) == 0
-        channel.close()  # gives back, as a lapsed lease does
+        channel.close()  # the message returns, as after its visibility timeout
     assert send_to_shared_queue(DEAD, app) == 1
     assert sorted(body(raw)[0][0]["row"]["ordinal"] for raw in held(client, "gpu")) == [0, 1, 2]
 
 
 def test_a_message_that_could_not_be_sent_stays(app: Celery, server: ValkeyServer) -> None:
-    """Sent first, acknowledged then: whatever comes in between may double a message and loses none."""
+    """A message is sent before it is acknowledged: a crash in between may duplicate it and loses none."""
 
     class Refusing(Celery):
         def send_task(self, *args: object, **options: object) -> Any:
@@ -150,8 +152,8 @@ def test_a_message_that_could_not_be_sent_stays(app: Celery, server: ValkeyServe
     refusing.close()
 
 
-def test_a_queue_that_never_was_is_empty(app: Celery) -> None:
-    assert send_to_shared_queue(gpu_queue("nobody"), app) == 0
+def test_a_queue_that_does_not_exist_is_empty(app: Celery) -> None:
+    assert send_to_shared_queue(gpu_queue("unknown"), app) == 0
 
 
 def test_the_fleet_is_quiet_only_when_no_row_and_no_shard_waits_anywhere(

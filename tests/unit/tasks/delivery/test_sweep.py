@@ -1,4 +1,4 @@
-"""What the sweep does again, and when: lost work at once, slow work late, and neither without end."""
+"""The sweep: it sends lost work again soon, slow work late, and neither too often."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tasks.delivery.sweep import BUSY_FACTOR, LONGEST_DOUBLINGS, Sender, Stalene
 from tasks.resources.runtime import Runtime
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 
-STALE_SECONDS = 100.0  # by the ledger's clock: the tests set progress back instead of waiting
+STALE_SECONDS = 100.0  # by the ledger's clock: the tests set times back instead of waiting
 
 
 @dataclass
-class Again:
-    """Sweeps, and what each sends again."""
+class Resends:
+    """Runs sweeps and keeps what they send again."""
 
     rt: Runtime
     client: redis.Redis
@@ -30,13 +30,13 @@ class Again:
     written: list[str] = field(default_factory=list)
 
     def idle(self, run: Run, shard_id: str, seconds: float) -> None:
-        """Let the shard be without progress for so long."""
+        """Set the time of the shard's last progress to ``seconds`` ago."""
         key = f"tamis:run:{{{run.run_id}}}:open"
         now_seconds, _ = self.client.time()
         self.client.zadd(key, {shard_id: (now_seconds - seconds) * 1000}, xx=True)
 
     def sweep(self, *, is_quiet: bool) -> list[int]:
-        """Return the ordinals fed again."""
+        """Sweep once; return the ordinals that were fed again."""
         before = len(self.published)
         send = Sender(self.published, lambda _run_id, shard_id: self.written.append(shard_id))
         sweep(self.rt, send, lambda: is_quiet)
@@ -44,9 +44,9 @@ class Again:
 
 
 @pytest.fixture
-def again(rt: Runtime, client: redis.Redis) -> Again:
+def again(rt: Runtime, client: redis.Redis) -> Resends:
     rt.settings = rt.settings.changed(stale_shard_seconds=STALE_SECONDS)
-    return Again(rt, client)
+    return Resends(rt, client)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def fed(run: Run, rt: Runtime) -> Published:
     return published
 
 
-def test_rows_that_left_no_trace_in_an_idle_fleet_are_fed_again(run: Run, fed: Published, again: Again) -> None:
+def test_rows_without_a_message_in_an_idle_fleet_are_fed_again(run: Run, fed: Published, again: Resends) -> None:
     finish(fed[:1], again.rt)
     assert again.sweep(is_quiet=True) == []
     again.idle(run, fed[0].shard_id, STALE_SECONDS + 1)
@@ -64,8 +64,8 @@ def test_rows_that_left_no_trace_in_an_idle_fleet_are_fed_again(run: Run, fed: P
     assert again.published[0] == fed[1]
 
 
-def test_while_messages_wait_a_shard_is_given_more_time_but_not_for_ever(
-    run: Run, fed: Published, again: Again
+def test_while_messages_wait_a_shard_has_more_time_but_not_without_limit(
+    run: Run, fed: Published, again: Resends
 ) -> None:
     again.idle(run, fed[0].shard_id, STALE_SECONDS * BUSY_FACTOR - 1)
     assert again.sweep(is_quiet=False) == []
@@ -73,8 +73,8 @@ def test_while_messages_wait_a_shard_is_given_more_time_but_not_for_ever(
     assert again.sweep(is_quiet=False) == [0, 1, 2, 3]
 
 
-def test_a_row_in_somebodys_hands_is_not_fed_again_but_its_neighbours_are(
-    run: Run, fed: Published, again: Again
+def test_a_row_under_way_is_not_fed_again_but_the_others_of_its_shard_are(
+    run: Run, fed: Published, again: Resends
 ) -> None:
     shard_id = fed[0].shard_id
     again.rt.ledger.begin_attempt(run.run_id, shard_id, 2, "infer")
@@ -82,10 +82,10 @@ def test_a_row_in_somebodys_hands_is_not_fed_again_but_its_neighbours_are(
     assert again.sweep(is_quiet=True) == [0, 1, 3]
 
 
-def test_a_lost_row_that_a_dead_worker_had_begun_is_fed_again_as_soon_as_one_that_nobody_had(
-    run: Run, fed: Published, again: Again
+def test_a_lost_row_that_a_dead_worker_began_is_fed_again_as_soon_as_one_never_begun(
+    run: Run, fed: Published, again: Resends
 ) -> None:
-    """Its message came back, another worker downloaded it, and the next message was lost."""
+    """Its message was delivered again, another worker downloaded it, and the next message was lost."""
     shard_id, ledger = fed[0].shard_id, again.rt.ledger
     ledger.beat_worker("living")
     ledger.begin_attempt(run.run_id, shard_id, 1, "download", "dead.1")
@@ -96,7 +96,7 @@ def test_a_lost_row_that_a_dead_worker_had_begun_is_fed_again_as_soon_as_one_tha
     assert again.sweep(is_quiet=True) == [0, 1, 3]
 
 
-def test_a_shard_whose_rows_are_all_in_hand_keeps_its_patience(run: Run, fed: Published, again: Again) -> None:
+def test_a_shard_whose_rows_are_all_under_way_keeps_its_limit(run: Run, fed: Published, again: Resends) -> None:
     shard_id = fed[0].shard_id
     for ordinal in range(SHARD_ROWS):
         again.rt.ledger.begin_attempt(run.run_id, shard_id, ordinal, "download")
@@ -107,11 +107,11 @@ def test_a_shard_whose_rows_are_all_in_hand_keeps_its_patience(run: Run, fed: Pu
     assert again.sweep(is_quiet=True) == [0, 1, 2, 3]
 
 
-def test_a_full_shard_that_nobody_writes_is_written(run: Run, fed: Published, again: Again) -> None:
+def test_a_full_shard_whose_message_was_lost_is_written(run: Run, fed: Published, again: Resends) -> None:
     finish(fed[:SHARD_ROWS], again.rt)
     shard_id = fed[0].shard_id
     again.idle(run, shard_id, STALE_SECONDS + 1)
-    assert again.sweep(is_quiet=False) == []  # perhaps its message waits in the results queue
+    assert again.sweep(is_quiet=False) == []  # its message may wait in the results queue
     assert again.written == []
     assert again.sweep(is_quiet=True) == []
     assert again.written == [shard_id]
@@ -119,8 +119,8 @@ def test_a_full_shard_that_nobody_writes_is_written(run: Run, fed: Published, ag
     assert again.written == [shard_id]
 
 
-def test_a_shard_that_settling_makes_full_is_written(run: Run, fed: Published, again: Again) -> None:
-    """Some of its rows stand in the output since before a wipe, the others have been judged since."""
+def test_a_shard_that_the_output_table_completes_is_written(run: Run, fed: Published, again: Resends) -> None:
+    """Some rows are in the output since before the ledger was emptied, the others were judged after that."""
     shard_id = fed[0].shard_id
     finish(fed[:2], again.rt)
     failure = Failure(code="not_a_video", stage="infer", message="m", attempts=1)
@@ -133,8 +133,8 @@ def test_a_shard_that_settling_makes_full_is_written(run: Run, fed: Published, a
     assert again.rt.output_table(run).count_results(run.run_id) == SHARD_ROWS
 
 
-def test_feeding_again_and_again_grows_rare(run: Run, fed: Published, again: Again) -> None:
-    """A day without any worker leaves a handful of copies of each message."""
+def test_repeated_feeding_of_a_shard_becomes_rare(run: Run, fed: Published, again: Resends) -> None:
+    """A day without workers leaves at most eight copies of each message."""
     shard_id, copies, idle_seconds = fed[0].shard_id, 1, 0.0
     for _minute in range(24 * 60):
         idle_seconds += 60
@@ -144,22 +144,22 @@ def test_feeding_again_and_again_grows_rare(run: Run, fed: Published, again: Aga
     assert copies <= 8
 
 
-def test_patience_doubles_up_to_a_bound() -> None:
+def test_the_limit_doubles_up_to_a_bound() -> None:
     shard = OpenShard("0-4", recorded=0, expected=4, idle_seconds=0.0, is_full=False, refeeds=0)
     for refeeds in (0, 1, 2, LONGEST_DOUBLINGS, LONGEST_DOUBLINGS + 1, 1000):
-        patience_seconds = STALE_SECONDS * 2 ** min(refeeds, LONGEST_DOUBLINGS)
+        limit_seconds = STALE_SECONDS * 2 ** min(refeeds, LONGEST_DOUBLINGS)
         for idle_seconds, expected in (
-            (patience_seconds, Staleness.FRESH),
-            (patience_seconds + 1, Staleness.STALE),
-            (patience_seconds * BUSY_FACTOR, Staleness.STALE),
-            (patience_seconds * BUSY_FACTOR + 1, Staleness.OVERDUE),
+            (limit_seconds, Staleness.FRESH),
+            (limit_seconds + 1, Staleness.STALE),
+            (limit_seconds * BUSY_FACTOR, Staleness.STALE),
+            (limit_seconds * BUSY_FACTOR + 1, Staleness.OVERDUE),
         ):
             aged = replace(shard, refeeds=refeeds, idle_seconds=idle_seconds)
             assert staleness(aged, STALE_SECONDS) is expected
 
 
-def test_a_run_whose_input_is_gone_keeps_its_patience_and_stops_no_other_run(
-    run: Run, fed: Published, again: Again, tmp_path: Path
+def test_a_run_whose_input_is_gone_keeps_its_limit_and_stops_no_other_run(
+    run: Run, fed: Published, again: Resends, tmp_path: Path
 ) -> None:
     rt = again.rt
     gone = RunSpec(f"sqlite:///{tmp_path}/gone.db#v", run.spec.outputs, ("vfx_enable",), "m", "d")
@@ -175,9 +175,9 @@ def test_a_run_whose_input_is_gone_keeps_its_patience_and_stops_no_other_run(
     assert [found.refeeds for found in rt.ledger.open_shards(lost.run_id)] == [0]
 
 
-def test_the_queues_are_looked_at_only_when_it_matters(run: Run, fed: Published, again: Again) -> None:
+def test_the_queues_are_checked_only_for_stale_shards(run: Run, fed: Published, again: Resends) -> None:
     def fail() -> bool:
-        raise AssertionError("nobody asked")
+        raise AssertionError("the queues were checked")
 
     sweep(again.rt, Sender(again.published, print), fail)
     again.idle(run, fed[0].shard_id, STALE_SECONDS * BUSY_FACTOR + 1)
@@ -185,8 +185,8 @@ def test_the_queues_are_looked_at_only_when_it_matters(run: Run, fed: Published,
     assert len(again.published) == SHARD_ROWS
 
 
-def test_an_input_table_dropped_in_mid_run_is_told_and_fed_when_it_is_back(
-    run: Run, fed: Published, again: Again, tmp_path: Path
+def test_a_missing_input_table_is_recorded_as_trouble_and_its_rows_are_fed_when_it_is_back(
+    run: Run, fed: Published, again: Resends, tmp_path: Path
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
         db.execute("ALTER TABLE v RENAME TO elsewhere")

@@ -4,8 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,20 +11,16 @@ import pytest
 from tasks.node.processes import ProcessSpec, node_processes
 from tasks.node.supervise import Supervisor, describe_exit
 from tasks.settings import Settings
+from tests.fleet.processes import wait_until
 
-POLITE = "import time, signal, sys\nsignal.signal(15, lambda *a: sys.exit(0))\nprint('up', flush=True)\ntime.sleep(600)"
-DEAF = "import time, signal\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+ENDS_ON_SIGTERM = "import signal\nprint('up', flush=True)\nsignal.pause()"
+IGNORES_SIGTERM = (
+    "import signal\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\nwhile True: signal.pause()"
+)
 
 
 def spec(name: str, program: str) -> ProcessSpec:
     return ProcessSpec(name, (sys.executable, "-c", program))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "never became true"
-        time.sleep(0.05)
 
 
 class Running:
@@ -39,7 +33,7 @@ class Running:
         self.thread = threading.Thread(target=self.supervisor.run, args=(drain_seconds,))
         self.thread.start()
         for child in specs:
-            eventually(lambda child=child: "up" in self.log(child.name))
+            wait_until(lambda child=child: "up" in self.log(child.name), f"{child.name} is up")
 
     def log(self, name: str) -> str:
         path = self.log_dir / f"{name}.log"
@@ -64,55 +58,54 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_a_killed_process_is_started_again_and_the_death_is_told(tmp_path: Path) -> None:
-    running = Running([spec("io", POLITE)], tmp_path)
+def test_a_killed_process_is_started_again_and_its_exit_is_announced(tmp_path: Path) -> None:
+    running = Running([spec("io", ENDS_ON_SIGTERM)], tmp_path)
     first = running.pid()
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: running.log("io").count("up") == 2)
+    wait_until(lambda: running.log("io").count("up") == 2, "io is started again")
     assert running.pid() != first
     assert any("io ended (signal SIGKILL)" in line for line in running.said)
     running.stop()
 
 
-def test_a_process_that_dies_young_is_started_less_and_less_often(tmp_path: Path) -> None:
+def test_the_wait_doubles_for_a_process_that_ends_early(tmp_path: Path) -> None:
     running = Running([spec("io", "print('up', flush=True); raise SystemExit(70)")], tmp_path)
-    eventually(lambda: sum("status 70" in line for line in running.said) == 2)
+    wait_until(lambda: sum("status 70" in line for line in running.said) == 2, "two exits")
     running.stop()
     assert "again in 2 s" in running.said[0]
     assert "again in 4 s" in running.said[1]
 
 
-def test_draining_leaves_no_process(tmp_path: Path) -> None:
-    running = Running([spec("a", POLITE), spec("b", POLITE)], tmp_path)
+def test_stopping_ends_every_process(tmp_path: Path) -> None:
+    running = Running([spec("a", ENDS_ON_SIGTERM), spec("b", ENDS_ON_SIGTERM)], tmp_path)
     pids = [running.pid(0), running.pid(1)]
     running.stop()
     assert all(is_gone(pid) for pid in pids)
 
 
-def test_who_does_not_drain_in_time_is_killed_and_named(tmp_path: Path) -> None:
-    running = Running([spec("deaf", DEAF)], tmp_path, drain_seconds=0.5)
+def test_a_process_that_does_not_drain_in_time_is_killed_and_named(tmp_path: Path) -> None:
+    running = Running([spec("deaf", IGNORES_SIGTERM)], tmp_path, drain_seconds=0.5)
     pid = running.pid()
     running.stop()
     assert is_gone(pid)
     assert any("deaf had not drained" in line for line in running.said)
 
 
-def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
+def test_processes_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     program = (
-        "import sys, threading\nfrom pathlib import Path\nfrom tasks.node.processes import ProcessSpec\n"
+        "import sys\nfrom pathlib import Path\nfrom tasks.node.processes import ProcessSpec\n"
         "from tasks.node.supervise import Supervisor\n"
-        f"s = Supervisor([ProcessSpec('c', (sys.executable, '-c', {POLITE!r}))], Path({str(tmp_path)!r}), print)\n"
-        "threading.Timer(0.1, lambda: None).start()\n"
-        "import tasks.node.supervise as m\n"
+        f"child = ProcessSpec('c', (sys.executable, '-c', {ENDS_ON_SIGTERM!r}))\n"
+        f"s = Supervisor([child], Path({str(tmp_path)!r}), print)\n"
         "s.run(5)\n"
     )
     pid = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", program])
-    eventually(lambda: (tmp_path / "c.log").exists() and "up" in (tmp_path / "c.log").read_text())
+    wait_until(lambda: (tmp_path / "c.log").exists() and "up" in (tmp_path / "c.log").read_text(), "the child is up")
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert children
-    eventually(lambda: all(is_gone(int(child)) for child in children))
+    wait_until(lambda: all(is_gone(int(child)) for child in children), "the children end")
 
 
 @pytest.mark.parametrize(("code", "text"), [(-9, "signal SIGKILL"), (70, "status 70"), (None, "status None")])
@@ -130,7 +123,7 @@ def test_a_node_without_gpus_has_one_cpu_worker_and_one_with_two_has_two() -> No
     assert all(process.variables["TAMIS_GPU_WORKERS"] == "2" for process in processes.values())
 
 
-def test_every_worker_of_a_node_serves_its_metrics_on_a_port_of_its_own():
+def test_every_worker_of_a_node_has_its_own_metrics_port() -> None:
     specs = node_processes(Settings.of(node="n1", metrics_port=9800), ["0", "1"])
     ports = {spec.name: spec.variables.get("TAMIS_METRICS_PORT") for spec in specs}
     assert ports == {"io": "9800", "results": "9801", "gpu0": "9802", "gpu1": "9803", "beat": None}

@@ -49,12 +49,12 @@ def test_a_profile_and_a_token_come_from_files(tmp_path: Path) -> None:
         ({"TOKEN_FILE": "/nowhere/token.json"}, "/nowhere/token.json: No such file"),
     ],
 )
-def test_anything_but_one_way_that_leads_somewhere_is_refused(values: dict[str, str], message: str) -> None:
+def test_no_key_several_kinds_of_keys_or_an_unreadable_file_is_refused(values: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         aliyun_credentials(settings(**values))
 
 
-def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(f"{SECRET}\n")
     found = aliyun_credentials(settings(ACCESS_KEY_ID="id", ACCESS_KEY_SECRET_FILE=str(secret)))

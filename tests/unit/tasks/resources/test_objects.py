@@ -8,7 +8,7 @@ from storage.errors import UsageError
 from storage.objects.directory import DirectoryStore
 from storage.spool import Spool
 from storage.uri import ObjectUri
-from tasks.resources.stores import _region, open_origin, open_tiers
+from tasks.resources.stores import open_origin, open_tiers, oss_region
 from tasks.settings import Settings, SettingsError
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 
@@ -29,7 +29,7 @@ def test_a_video_comes_from_oss_and_a_crop_goes_there(tmp_path: Path) -> None:
         assert server.objects()["videos", "crop.mp4"] == b"clip"
 
 
-def test_a_directory_may_stand_for_oss_but_not_beside_it(tmp_path: Path) -> None:
+def test_a_directory_can_replace_oss_but_not_be_set_beside_it(tmp_path: Path) -> None:
     assert isinstance(open_origin(settings(OBJECT_ROOT=str(tmp_path))), DirectoryStore)
     assert open_origin(settings()) is None
     with pytest.raises(UsageError, match="both name the object store"):
@@ -47,11 +47,11 @@ def test_a_directory_may_stand_for_oss_but_not_beside_it(tmp_path: Path) -> None
 )
 def test_the_region_is_read_from_the_endpoint(endpoint: str, region: str) -> None:
     given = settings(OSS_ENDPOINT=endpoint)
-    assert _region(given, str(given.oss.endpoint)) == region
-    assert _region(settings(OSS_ENDPOINT=endpoint, OSS_REGION="cn-x"), endpoint) == "cn-x"
+    assert oss_region(given, str(given.oss.endpoint)) == region
+    assert oss_region(settings(OSS_ENDPOINT=endpoint, OSS_REGION="cn-x"), endpoint) == "cn-x"
 
 
-def test_an_endpoint_without_a_region_asks_for_one() -> None:
+def test_an_endpoint_that_names_no_region_needs_the_setting() -> None:
     with pytest.raises(UsageError, match="set TAMIS_OSS_REGION"):
         open_origin(settings(OSS_ENDPOINT="https://oss.example.com"))
 
@@ -66,7 +66,7 @@ def test_an_endpoint_without_a_region_asks_for_one() -> None:
         ("OSS_SIGNATURE", "v2"),
     ],
 )
-def test_a_setting_of_oss_that_cannot_be_right_is_refused(name: str, value: str) -> None:
+def test_a_malformed_setting_of_oss_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"TAMIS_{name}") as caught:
         settings(**{name: value})
     assert "secret" not in str(caught.value)

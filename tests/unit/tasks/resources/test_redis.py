@@ -14,7 +14,7 @@ from tasks.settings import Settings
 from tests.valkey import valkey_server
 
 
-def test_a_patient_client_waits_for_a_server_that_restarts(tmp_path: Path) -> None:
+def test_a_client_with_patience_waits_for_a_server_that_restarts(tmp_path: Path) -> None:
     with valkey_server() as server:
         settings = Settings.of(state_dir=tmp_path, broker_url=server.url)
         with closing(ledger_client(settings, patience_seconds=30)) as client:
@@ -24,7 +24,7 @@ def test_a_patient_client_waits_for_a_server_that_restarts(tmp_path: Path) -> No
             assert client.ping()
 
 
-def test_an_impatient_one_gives_up_soon(tmp_path: Path) -> None:
+def test_a_client_with_little_patience_raises_soon(tmp_path: Path) -> None:
     with valkey_server() as server:
         settings = Settings.of(state_dir=tmp_path, broker_url=server.url)
         server.kill()
@@ -32,7 +32,7 @@ def test_an_impatient_one_gives_up_soon(tmp_path: Path) -> None:
             client.ping()
 
 
-def test_what_a_chain_sends_waits_for_the_broker_for_minutes() -> None:
+def test_a_chains_next_message_waits_minutes_for_the_broker() -> None:
     policy = Celery(config_source="celeryconfig", set_as_current=False).conf.task_publish_retry_policy
     retries = amqp._callback_publish_max_retries(policy, policy)
     assert retries * policy["interval_max"] >= 300

@@ -1,4 +1,4 @@
-"""A run from and to MaxCompute tables, with a real ledger; judging is left to other tests."""
+"""A run from and to MaxCompute tables, with a real ledger and without models."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def is_complete(run: Run, ledger: Ledger) -> bool:
 
 
 def forgets(spec: RunSpec, rt: Runtime) -> bool:
-    submit._forget_if_output_lost(spec, rt.ledger)
+    submit.forget_if_output_lost(spec, rt.ledger)
     return rt.ledger.run(spec.run_id) is None
 
 
@@ -110,7 +110,9 @@ def test_a_run_through_an_ordinary_table_and_its_retry(service: Service, odps_rt
     assert [row.ordinal for row in odps_rt.output_table(run).results(run.run_id)] == list(range(ROWS))
 
 
-def test_a_wiped_ledger_costs_no_row_twice(service: Service, odps_rt: Runtime, client: redis.Redis) -> None:
+def test_after_an_emptied_ledger_no_row_is_written_twice(
+    service: Service, odps_rt: Runtime, client: redis.Redis
+) -> None:
     assert service.server is not None
     _, run = submitted(service, odps_rt, "results")
     published = Published()
@@ -134,12 +136,14 @@ def test_an_output_whose_rows_are_gone_is_written_again(service: Service, odps_r
     assert len(service.server.rows("results", "ds=1")) == ROWS
 
 
-def test_a_run_whose_rows_merge_ends_says_so_and_is_not_begun_again(service: Service, odps_rt: Runtime) -> None:
+def test_a_run_into_a_table_that_merges_rows_gives_a_notice_completes_and_is_not_repeated(
+    service: Service, odps_rt: Runtime
+) -> None:
     assert service.server is not None
     columns = dict.fromkeys(OUTPUT_COLUMNS, "string")
     service.server.create_table("by_video", columns, partitions={"ds": "string"}, primary_key=("video_id",))
     request, run = submitted(service, odps_rt, "by_video")
-    assert "end as one row, the last one written" in request.notices[0]
+    assert "become one row, the last one written" in request.notices[0]
     complete(run, odps_rt)
     counts = odps_rt.ledger.counts(run.run_id)
     assert counts is not None
@@ -149,7 +153,7 @@ def test_a_run_whose_rows_merge_ends_says_so_and_is_not_begun_again(service: Ser
     assert not forgets(request.spec, odps_rt)
 
 
-def test_a_worker_opens_tables_by_its_own_settings(service: Service, server: ValkeyServer, tmp_path: Path) -> None:
+def test_a_worker_opens_tables_with_its_own_settings(service: Service, server: ValkeyServer, tmp_path: Path) -> None:
     settings = Settings.from_env(environ(service, server, tmp_path) | {"TAMIS_ODPS_NEW_TABLES": "delta"})
     with (
         closing(runtime.open_runtime(settings, ["results"])) as rt,

@@ -1,4 +1,4 @@
-"""A manifest whose weights lie in the object store: brought to the node, opened, judged with, looked at by doctor."""
+"""Weights in the object store: downloaded to the node, opened, used for judging, checked by doctor."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ REMOTE = "oss://models/vfx/"
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A whole classifier's directory, in the bucket ``models``."""
+    """The directory of a whole classifier in the bucket ``models``."""
     spec = BackboneSpec(config=ARCHITECTURE, weights="seed:1")
     fed = Preprocessing(4, PictureSpec(height=32, width=32, fit=Fit.CENTRE_CROP), (0.5,) * 3, (0.5,) * 3)
     backbone = build_backbone("vfx-backbone", spec, fed)
@@ -95,7 +95,7 @@ def test_weights_in_the_object_store_are_opened_and_judge(tmp_path, checkpoint):
     assert sorted(brought) == ["config.json", "model.safetensors"]
 
 
-def test_where_pinned_weights_lie_is_no_part_of_the_run(tmp_path, checkpoint):
+def test_the_address_of_pinned_weights_does_not_change_the_manifests_digest(tmp_path, checkpoint):
     pins = pins_of(checkpoint)
     remote = load_manifest(chosen(tmp_path, pins).models.manifest)
     assert load_manifest(chosen(tmp_path, pins, "oss://elsewhere/copy/").models.manifest).digest == remote.digest
@@ -104,7 +104,7 @@ def test_where_pinned_weights_lie_is_no_part_of_the_run(tmp_path, checkpoint):
     assert load_manifest(chosen(tmp_path, pins_of(checkpoint)).models.manifest).digest != remote.digest
 
 
-def test_a_second_worker_of_the_node_reads_nothing_of_the_object_store(tmp_path, checkpoint):
+def test_a_second_worker_of_the_node_downloads_nothing(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
     manifest = load_manifest(settings.models.manifest)
     first = fetch_weights(manifest, settings)
@@ -113,7 +113,7 @@ def test_a_second_worker_of_the_node_reads_nothing_of_the_object_store(tmp_path,
     assert fetch_weights(manifest, settings).local == first.local
 
 
-def test_other_weights_than_the_pinned_ones_are_not_opened(tmp_path, checkpoint):
+def test_weights_with_another_digest_than_the_pinned_one_are_refused(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
@@ -121,20 +121,20 @@ def test_other_weights_than_the_pinned_ones_are_not_opened(tmp_path, checkpoint)
         open_judging(settings)
 
 
-def test_only_buckets_for_weights_are_read(tmp_path, checkpoint):
+def test_weights_in_a_bucket_that_is_not_allowed_are_refused(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint), weights_buckets=frozenset({"trusted"}))
     with pytest.raises(ForbiddenPath, match="'models' is not on the allow-list"):
         fetch_weights(load_manifest(settings.models.manifest), settings)
 
 
-def test_weights_elsewhere_need_a_tier(tmp_path, checkpoint):
+def test_weights_in_the_object_store_without_a_tier_are_a_usage_error(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
     settings = replace(settings, tiers=replace(settings.tiers, object_root=None))
     with pytest.raises(UsageError, match="no storage tier is set"):
         fetch_weights(load_manifest(settings.models.manifest), settings)
 
 
-def test_weights_that_nobody_brought_are_not_looked_for_in_the_working_directory(tmp_path, checkpoint):
+def test_weights_that_were_not_downloaded_are_not_searched_in_the_working_directory(tmp_path, checkpoint):
     manifest = load_manifest(chosen(tmp_path, pins_of(checkpoint)).models.manifest)
     with pytest.raises(ManifestError, match=r"oss://models/vfx/ are not on this machine"):
         manifest.preprocessing["vfx-backbone"]
@@ -143,7 +143,7 @@ def test_weights_that_nobody_brought_are_not_looked_for_in_the_working_directory
 # ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_doctor_says_what_is_to_be_downloaded_and_what_is_here(tmp_path, checkpoint):
+def test_doctor_reports_weights_to_be_downloaded_and_weights_on_this_node(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
     before, same = check_weights(settings)
     assert (before.subject, same.subject) == ("weights backbones.vfx-backbone", "weights heads.vfx")
@@ -168,5 +168,5 @@ def test_doctor_names_weights_that_are_missing(tmp_path, checkpoint):
     assert "put the checkpoint at" in local[0].remedy
 
 
-def test_doctor_has_nothing_to_say_of_seeded_weights(tmp_path):
+def test_doctor_reports_nothing_about_seeded_weights(tmp_path):
     assert list(check_weights(Settings.of(state_dir=tmp_path))) == []

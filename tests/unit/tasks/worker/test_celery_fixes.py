@@ -10,7 +10,7 @@ from tasks.worker.celery_fixes import NonBlockingHeartbeat
 
 
 class Events:
-    """What a heart needs of Celery's dispatcher; keeps what was sent, and whether it was to be tried again."""
+    """The part of Celery's dispatcher that a Heart uses; keeps events and their ``retry``."""
 
     def __init__(self) -> None:
         self.enabled = True
@@ -22,7 +22,7 @@ class Events:
         self.sent.append((event, retry))
 
 
-def test_the_event_loop_does_not_wait_until_a_heartbeat_has_gone() -> None:
+def test_heartbeats_are_sent_without_retries() -> None:
     events, timer = Events(), Timer()
     heart = Heart(timer, events)
     heart.start()

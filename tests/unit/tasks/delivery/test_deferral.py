@@ -1,4 +1,4 @@
-"""A message of a schema that this worker does not know, with a real ledger; only the broker is out of the picture."""
+"""Messages of a schema that this worker does not know, with a real ledger and without a broker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_message_of_this_schema_is_read_and_its_chain_goes_on(opened: Runtime,
     assert len(opened.deferred) == 0
 
 
-def test_a_newer_message_is_kept_for_any_node_with_all_it_says_and_its_chain_stops(
+def test_a_newer_message_is_deferred_unchanged_for_any_node_and_its_chain_stops(
     opened: Runtime, task: Any, client: redis.Redis
 ) -> None:
     assert read(task, TaskName.INFER, newer(node="n1", spool_key="k", unheard_of=[1]), load_row) is None
@@ -49,7 +49,7 @@ def test_a_newer_message_is_kept_for_any_node_with_all_it_says_and_its_chain_sto
     assert json.loads(kept) == ["tasks.infer", [newer(node="", spool_key="k", unheard_of=[1], refusals=1)]]
 
 
-def test_a_message_that_nobody_reads_ends_after_many_refusals_and_says_so(
+def test_a_message_that_no_worker_can_read_is_dropped_after_many_refusals_with_an_error(
     opened: Runtime, task: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert read(task, TaskName.DOWNLOAD, newer(refusals=MOST_REFUSALS - 1), load_row) is None
