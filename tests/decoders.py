@@ -1,11 +1,10 @@
-"""Decoder adapters that fail: on purpose, as a file's first bytes order, or as decord does where it is trusted."""
+"""Decoder adapters for tests: one that fails as a file's first bytes tell it, decord's plain API, a double of a GPU."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import decord
@@ -13,7 +12,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from inference.decode.decoders.adapter import Reading
-from inference.decode.decoders.nvdec import proven
+from inference.decode.decoders.nvdec import checked_nvdec
 from inference.decode.decoders.pyav import PyAv, opened
 from inference.decode.frames.timeline import Timeline
 from inference.errors import BadVideo, VideoFault
@@ -22,33 +21,34 @@ CRASH, CRASH_ONCE, HANG, BOMB, BUG, EXIT = b"CRASH", b"CRSH1", b"HANG!", b"BOMB!
 
 
 class Hostile:
-    """Does what the first five bytes of the file say."""
+    """Obeys the order in the first five bytes of the file."""
 
     def __init__(self):
         self._pyav = PyAv()
 
     def probe(self, path, limits):
-        act(Path(path))
+        obey(Path(path))
         return self._pyav.probe(path, limits)
 
     def read(self, path, timeline, wanted, frames, limits):
         return self._pyav.read(path, timeline, wanted, frames, limits)
 
 
-def act(path):
+def obey(path):
     with path.open("rb") as opened:
         order = opened.read(5)
     if order == CRASH:
-        sys.stderr.write("about to fall over\n")
+        sys.stderr.write("about to crash\n")
         sys.stderr.flush()
         os.kill(os.getpid(), signal.SIGSEGV)
     elif order == CRASH_ONCE and not (mark := path.with_suffix(".crashed")).exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGABRT)
     elif order == HANG:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # deaf to all but SIGKILL
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # only SIGKILL ends it
         path.with_suffix(".hanging").touch()
-        time.sleep(3600)
+        while True:
+            signal.pause()
     elif order == BOMB:
         bytearray(1 << 40)
     elif order == BUG:
@@ -58,14 +58,14 @@ def act(path):
 
 
 class NeverStarts:
-    """Cannot be built."""
+    """An adapter whose constructor raises."""
 
     def __init__(self):
         raise RuntimeError("no such library here")
 
 
 class TrustingDecord:
-    """decord as most code uses it: its own count of the frames, its own times, and ``get_batch``."""
+    """decord as most programs use it: its own count of frames, its own times, and ``get_batch``."""
 
     def probe(self, path, limits):
         reader = _reader(path)
@@ -94,9 +94,9 @@ class TrustingDecord:
 
 
 class StandInGpu:
-    """Decodes on the CPU and hands frames over in the forms in which a GPU does."""
+    """A GPU's double: decodes on the CPU, and returns frames in the pixel formats of a GPU."""
 
-    FORMS = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}  # noqa: RUF012 -- nobody changes it
+    FORMATS = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}  # noqa: RUF012 -- never changed
 
     def __init__(self):
         self.paths = []
@@ -107,13 +107,13 @@ class StandInGpu:
         return opened(path, limits)
 
     def fetched(self, frame):
-        form = self.FORMS.get(frame.format.name, frame.format.name)
-        return self._reformatter.reformat(frame, format=form)
+        format_name = self.FORMATS.get(frame.format.name, frame.format.name)
+        return self._reformatter.reformat(frame, format=format_name)
 
 
-def standing_in_for_a_gpu():
-    """The adapter nvdec as it is where there is a GPU, on a stand-in."""
-    return proven(StandInGpu())
+def nvdec_on_stand_in():
+    """Return the adapter nvdec with a stand-in for the GPU."""
+    return checked_nvdec(StandInGpu())
 
 
 def _reader(path, **size):

@@ -41,7 +41,7 @@ def decoding(setting: Setting) -> Iterator[Row]:
 
     decoder = open_nvdec()
     if decoder.gpu is None:
-        yield Row(case, {"not run": decoder.refusal})
+        yield Row(case, {"not run": decoder.no_gpu_reason})
         return
     with tempfile.TemporaryDirectory() as folder:
         path = write_video(Path(folder) / "video.mp4", seconds=10)

@@ -1,4 +1,4 @@
-"""A video's file in, every wanted frame out: one pass, in a process that may be killed."""
+"""Decoding every wanted frame of a video file in one pass, in a process that may be killed."""
 
 from __future__ import annotations
 

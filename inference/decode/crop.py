@@ -1,4 +1,4 @@
-"""The second pass over a video that is cropped: encode the crop and pick its frames. Runs inside the child."""
+"""The second pass over a cropped video: encode the crop and pick its frames. Runs in the decoder process."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from inference.decode.frames.scaling import INTERPOLATION, FrameWriter, display_
 from inference.decode.frames.selection import Selection, select
 from inference.decode.frames.timeline import Timeline
 from inference.decode.limits import check_frames_bytes
-from inference.decode.one_pass import Yield, checked_timeline
+from inference.decode.one_pass import PassResult, checked_timeline
 from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, Crop, DecodePlan, Frames, PictureSpec
 
-_PLANAR, _PLANAR_FULL_RANGE = "yuv420p", "yuvj420p"  # the same planes; the second is an old name for a range of values
+_PLANAR, _PLANAR_FULL_RANGE = "yuv420p", "yuvj420p"  # the same planes; the second name means full-range values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """What is to be known of the file that was written; see :class:`inference.types.EncodedCrop`."""
+    """The properties of the written file; see :class:`inference.types.EncodedCrop`."""
 
     digest: str
     sha256: str
@@ -55,10 +55,10 @@ class _Reading:
 
 def crop_once(
     path: str, size_bytes: int, plan: DecodePlan, crop: Crop, target: int, limits: DecodeLimits
-) -> tuple[Yield, Encoded, int]:
-    """Encode the crop into the file ``target`` and pick what the plan wants of it into shared memory.
+) -> tuple[PassResult, Encoded, int]:
+    """Encode the crop into the file ``target``, and write the plan's frames of it to shared memory.
 
-    The caller closes that memory's descriptor. Raises :class:`BadVideo`, MemoryError, OSError.
+    The caller closes the memory's descriptor, which is returned. Raises :class:`BadVideo`, MemoryError, OSError.
     """
     started = time.perf_counter()
     timeline = checked_timeline(PyAv(), path, limits)
@@ -73,8 +73,8 @@ def crop_once(
     except BaseException:
         os.close(descriptor)
         raise
-    decoded = Yield(
-        probe=timeline.described(crop.width, crop.height, reading.rotation_degrees, size_bytes),
+    decoded = PassResult(
+        probe=timeline.probed(crop.width, crop.height, reading.rotation_degrees, size_bytes),
         pts_seconds={spec: timeline.pts_seconds[indices] for spec, indices in selection.wanted.items()},
         clips=selection.clips,
         decoded_fraction=reading.decoded_fraction,
@@ -97,18 +97,18 @@ class CropSink:
 
     @property
     def rotation_degrees(self) -> int:
-        """Clockwise turn of the last frame."""
+        """Clockwise rotation of the last frame."""
         return self._turned.rotation_degrees
 
     def write(self, frame: VideoFrame, positions: Sequence[int]) -> None:
-        """Take a frame for those positions of the timeline. Raises :class:`BadVideo`, MemoryError, OSError."""
+        """Crop a frame for the given positions of the timeline. Raises :class:`BadVideo`, MemoryError, OSError."""
         self._turned = orientation(display_matrix(frame))
         cropped = self._cut(self._planar(frame))
         self._pictures.write(cropped, positions)
         self._encoder.encode(cropped, positions, self._turned)
 
     def _planar(self, frame: VideoFrame) -> VideoFrame:
-        """The frame as 4:2:0 planes of 8 bits, in the size of the first one."""
+        """Return the frame as 4:2:0 planes of 8 bits, in the size of the first frame."""
         self._source_size = self._source_size or (frame.width, frame.height)
         has_planes = frame.format.name in {_PLANAR, _PLANAR_FULL_RANGE}
         if has_planes and (frame.width, frame.height) == self._source_size:
@@ -122,7 +122,7 @@ class CropSink:
         crop = self._crop
         width, height = self._turned.upright_size(planar.width, planar.height)
         if crop.left + crop.width > width or crop.top + crop.height > height:
-            raise BadVideo(VideoFault.CROP_FAILED, f"{crop} does not lie within the {width} x {height} picture")
+            raise BadVideo(VideoFault.CROP_FAILED, f"{crop} is not inside the {width} x {height} picture")
         cropped = VideoFrame(crop.width, crop.height, _PLANAR)
         for source, target, step in zip(planar.planes, cropped.planes, (1, 2, 2), strict=True):
             top, left = crop.top // step, crop.left // step
@@ -145,7 +145,7 @@ def _read(
     target: int,
     limits: DecodeLimits,
 ) -> _Reading:
-    """The pass itself: every frame of the timeline is wanted, by the encoder."""
+    """Read the video to its end: the encoder wants every frame of the timeline."""
     picker = Picker(timeline, [np.arange(len(timeline.pts_seconds))], limits)
     writer = FrameWriter(selection.wanted, pictures)
     with opened(path, limits) as (container, stream):
@@ -191,6 +191,6 @@ def _encoded(path: str, crop: Crop, target: int, reading: _Reading) -> Encoded:
 
 
 def _pixels(plane: VideoPlane) -> Frames:
-    """One plane's rows and columns, without what libswscale pads its rows with."""
+    """Return the pixels of one plane (height, width), without libswscale's padding at the end of rows."""
     rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
     return rows[: plane.height, : plane.width]

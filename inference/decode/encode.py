@@ -1,6 +1,6 @@
-"""Writing a cropped video: H.264 beside the source's own sound, in an MP4 that plays while it loads.
+"""Writing a cropped video: H.264 with the source's own sound, in an MP4 whose index comes first.
 
-The same frames give the same bytes, so that making a crop twice stores it once.
+Equal frames give equal bytes, so that a crop made twice is stored once.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from inference.errors import BadVideo, VideoFault
 from inference.types import Indices
 
 CODEC: Final = "libx264"
-# Hardly to be told from the source. Without B-frames pictures are stored in the order in which they are shown: with
-# them an MP4's duration and edit list are wrong when frames stay for uneven times.
+# crf 18: visually close to the source. No B-frames: with them the MP4's duration and edit list are wrong where frames
+# have unequal durations.
 CODEC_OPTIONS = {"preset": "veryfast", "crf": "18", "profile": "high", "bf": "0"}
 CONTAINER = "mp4"
 CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}  # the latter leaves out date and versions
-REVISION = 1  # of this file: raise it with every change that changes what comes out
-# What players expect in an MP4; FFmpeg would write more.
+REVISION = 1  # of this file: raise it with every change that changes the written bytes
+# The codecs that players expect in an MP4; FFmpeg would write others, too.
 MP4_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", "flac", "opus"})
 _COUNTED_TIME_BASE = Fraction(1, 90_000)  # of sources whose frames have no timestamps
 
 
 def encoder_identity() -> dict[str, Any]:
-    """Everything but the source and the crop that decides on the bytes."""
+    """Return everything that determines the written bytes, apart from the source and the crop."""
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     return {"codec": CODEC, "options": CODEC_OPTIONS, "libavcodec": libavcodec, "revision": REVISION}
 
 
 def copyable_audio(container: InputContainer) -> list[AudioStream]:
-    """The audio streams that an MP4 takes as they are."""
+    """Return the audio streams that can be copied into an MP4."""
     known = [stream for stream in container.streams.audio if stream.codec_context is not None]
     return [stream for stream in known if stream.codec_context.codec.canonical_name in MP4_AUDIO]
 
 
 class CropEncoder:
-    """Encodes frames as they come, each at its own time of the source. The first frame decides on size and colours."""
+    """Encodes frames in order, each at its time in the source. The first frame determines size and colours."""
 
     def __init__(
         self, path: str, stream: VideoStream, audio: Sequence[AudioStream], timeline: Timeline, limits: DecodeLimits
@@ -66,7 +66,7 @@ class CropEncoder:
         self._output: OutputContainer | None = None
         self._video: VideoStream
         self._copies: dict[int, AudioStream] = {}
-        self._early: list[av.Packet[Any]] = []  # sound that came before the first picture
+        self._early: list[av.Packet[Any]] = []  # sound that was read before the first picture
         self._last_position = -1
         self.num_frames = 0
         self.written_bytes = 0
@@ -77,11 +77,11 @@ class CropEncoder:
             if self._output is None:
                 self._open(frame, turned)
             for position in positions:
-                if position > self._last_position:  # a straggler's place is taken
+                if position > self._last_position:  # else an earlier frame was repeated in its place
                     self._encode(frame, position)
 
     def take(self, packet: av.Packet[Any]) -> None:
-        """Copy a packet of sound."""
+        """Copy one packet of sound."""
         if self._output is None:
             self._early.append(packet)
             return
@@ -89,15 +89,15 @@ class CropEncoder:
             self._copy(packet)
 
     def finish(self) -> None:
-        """Write what is still held back, and the index."""
+        """Write the delayed packets and the index. Raises :class:`BadVideo`, MemoryError, OSError."""
         if self._output is None:
-            raise BadVideo(VideoFault.CROP_FAILED, "no frame could be decoded to be cropped")
+            raise BadVideo(VideoFault.CROP_FAILED, "no frame could be decoded, so there is nothing to crop")
         with self._faults():
             self._mux(self._video.encode(None))
             self._output.close()
 
     def discard(self) -> None:
-        """Close what was begun; the file is worthless."""
+        """Close the unfinished output; the file is of no use."""
         if self._output is not None:
             with suppress(av.FFmpegError):
                 self._output.close()
@@ -126,7 +126,7 @@ class CropEncoder:
         self.num_frames += 1
 
     def _copy(self, packet: av.Packet[Any]) -> None:
-        if packet.dts is None or packet.time_base is None:  # has no place in time
+        if packet.dts is None or packet.time_base is None:  # it cannot be placed in time
             return
         shift = round(self._origin_seconds / packet.time_base)
         packet.dts -= shift
@@ -151,7 +151,7 @@ class CropEncoder:
             yield
         except av.error.MemoryError as error:
             raise MemoryError(str(error)) from error
-        except av.error.OSError as error:  # the disk is full, or fails: not the video's fault
+        except av.error.OSError as error:  # the disk is full or fails: the video is not the cause
             raise OSError(error.errno, error.strerror) from error
         except av.FFmpegError as error:
             check_headroom(self._stream)
@@ -159,7 +159,7 @@ class CropEncoder:
 
 
 def _clock(stream: VideoStream, timeline: Timeline) -> tuple[Fraction, Indices]:
-    """The time base, and each frame's pts in it."""
+    """Return the time base, and each frame's pts in it."""
     if timeline.ticks is not None and stream.time_base is not None:
         return stream.time_base, timeline.ticks
     ticks = np.rint(timeline.pts_seconds * float(1 / _COUNTED_TIME_BASE)).astype(np.int64)
@@ -167,7 +167,7 @@ def _clock(stream: VideoStream, timeline: Timeline) -> tuple[Fraction, Indices]:
 
 
 def _durations(ticks: Indices, end: float) -> dict[int, int]:
-    """How long each frame stays, by its pts from the first frame on; all in ticks."""
+    """Return each frame's duration by its pts from the first frame; all in ticks."""
     from_first = ticks - ticks[0]
-    stays = np.diff(from_first, append=max(round(end), int(from_first[-1]) + 1))
-    return dict(zip(from_first.tolist(), stays.tolist(), strict=True))
+    durations = np.diff(from_first, append=max(round(end), int(from_first[-1]) + 1))
+    return dict(zip(from_first.tolist(), durations.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What one video may cost, and the checks made before and while it is decoded."""
+"""Checks of one video against the limits, made before and while it is decoded."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def check_file(path: Path, limits: DecodeLimits) -> int:
 
 
 def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
-    """Refuse pictures that are too large to decode."""
+    """Raise :class:`BadVideo` if a picture is too large to decode."""
     if width * height > limits.max_pixels:
         raise BadVideo(VideoFault.TOO_LARGE, f"{width} x {height} pixels, over the limit of {limits.max_pixels}")
 
 
 def check_duration(duration_seconds: float, limits: DecodeLimits) -> None:
-    """Refuse videos that are too long."""
+    """Raise :class:`BadVideo` if the video is too long."""
     if duration_seconds > limits.max_seconds:
         raise BadVideo(
             VideoFault.TOO_LONG, f"{duration_seconds:.1f} s long, over the limit of {limits.max_seconds:g} s"
@@ -40,7 +40,7 @@ def check_duration(duration_seconds: float, limits: DecodeLimits) -> None:
 
 
 def check_frames_bytes(wanted: Mapping[PictureSpec, Indices], limits: DecodeLimits) -> None:
-    """Refuse plans whose frames would not fit."""
+    """Raise :class:`BadVideo` if the wanted frames take too much memory."""
     total = sum(frame_bytes(spec) * len(indices) for spec, indices in wanted.items())
     if total > limits.max_frames_bytes:
         frames = sum(len(indices) for indices in wanted.values())
@@ -50,7 +50,7 @@ def check_frames_bytes(wanted: Mapping[PictureSpec, Indices], limits: DecodeLimi
 
 
 def check_fraction(decoded_fraction: float, limits: DecodeLimits) -> None:
-    """Refuse videos too damaged to judge."""
+    """Raise :class:`BadVideo` if the video is too damaged to be judged."""
     if decoded_fraction < limits.min_decoded_fraction:
         raise BadVideo(
             VideoFault.CORRUPT,

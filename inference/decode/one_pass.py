@@ -1,4 +1,4 @@
-"""One video from file to frames: probe, check, select, decode once. Runs inside the child."""
+"""A single pass over a video: probe, check, select, decode. Runs in the decoder process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from inference.types import Clip, DecodePlan, PictureSpec, Seconds, VideoProbe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yield:
-    """A decoded video whose frames still lie behind a file descriptor, in the order of ``pts_seconds``."""
+class PassResult:
+    """A decoded video whose frames are in the memory of a file descriptor, in the order of ``pts_seconds``."""
 
     probe: VideoProbe
     pts_seconds: dict[PictureSpec, Seconds]
@@ -29,14 +29,17 @@ class Yield:
 
     @property
     def layout(self) -> shared_frames.Layout:
-        """Order and numbers of the frames in memory."""
+        """The pictures in memory, in order, with their numbers of frames."""
         return tuple((spec, len(pts)) for spec, pts in self.pts_seconds.items())
 
 
 def decode_once(
     decoder: VideoDecoder, path: str, size_bytes: int, plan: DecodePlan, limits: DecodeLimits
-) -> tuple[Yield, int]:
-    """Decode what the plan wants; the caller closes the descriptor. Raises :class:`BadVideo`, MemoryError."""
+) -> tuple[PassResult, int]:
+    """Decode the frames of the plan into memory. Raises :class:`BadVideo`, MemoryError.
+
+    The caller closes the descriptor that is returned.
+    """
     started = time.perf_counter()
     timeline = checked_timeline(decoder, path, limits)
     selection = select(plan, timeline)
@@ -51,8 +54,8 @@ def decode_once(
     except BaseException:
         os.close(descriptor)
         raise
-    decoded = Yield(
-        probe=timeline.described(reading.width, reading.height, reading.rotation_degrees, size_bytes),
+    decoded = PassResult(
+        probe=timeline.probed(reading.width, reading.height, reading.rotation_degrees, size_bytes),
         pts_seconds={spec: timeline.pts_seconds[indices] for spec, indices in selection.wanted.items()},
         clips=selection.clips,
         decoded_fraction=reading.decoded_fraction,

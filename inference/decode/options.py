@@ -1,4 +1,4 @@
-"""The decoder that is chosen, and the limits it is held to. No decoder and no NumPy is loaded here."""
+"""The names of the decoders, and the limits of one decode. Neither a decoder nor NumPy is loaded here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ADAPTERS = {
     "decord": "inference.decode.decoders.decord:Decord",
     "nvdec": "inference.decode.decoders.nvdec:open_nvdec",
 }
-GPU_DECODERS = frozenset({"nvdec"})  # they need what a driver needs, sockets included
-GPU_CHILDREN = 8  # each holds a CUDA context: some hundreds of megabytes of the GPU's memory
+GPU_DECODERS = frozenset({"nvdec"})  # a GPU driver needs the network namespace of the host
+GPU_CHILDREN = 8  # each holds a CUDA context of 300 to 500 MB of the GPU's memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
-    """Ceilings for one video. Past one of them the video ends as ``BadVideo``; it is never cut short silently.
+    """Ceilings for one video. A video over one of them raises ``BadVideo``; it is never shortened silently.
 
     The default ``max_frames_bytes`` holds ten minutes of 48-frame windows at 256 x 256. ``min_decoded_fraction``
     tolerates a damaged tail or a few broken frames; a file cut in half is well below it.

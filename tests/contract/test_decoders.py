@@ -46,7 +46,7 @@ LOST_BESIDE = 0.02  # share of frames that damage may spoil beyond those it is s
 
 @pytest.fixture(scope="module")
 def pools():
-    adapters = {**TABLE["adapters"], STAND_IN: "tests.decoders:standing_in_for_a_gpu"}
+    adapters = {**TABLE["adapters"], STAND_IN: "tests.decoders:nvdec_on_stand_in"}
     opened = {name: DecoderPool(1, decoder=decoder) for name, decoder in adapters.items()}
     yield opened
     for pool in opened.values():

@@ -1,4 +1,4 @@
-"""The interface of a decoding library to the decode pass. A new decoder is one module and one line in ``options``."""
+"""The interface of a decoding library. A new decoder is one module and one line in ``options``."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from inference.types import Frames, Indices, PictureSpec
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What decoding told on top of the :class:`Timeline`."""
+    """The properties of a video that only decoding shows."""
 
     width: int  # pixels, upright
     height: int
-    rotation_degrees: int  # clockwise turn that was applied: 0, 90, 180, 270
+    rotation_degrees: int  # clockwise rotation that was applied: 0, 90, 180, 270
     decoded_fraction: float  # of the frames up to the last wanted one
     decoder: str  # the adapter that made the frames
-    is_mirrored: bool = False  # on top of the turn
-    fallback_reason: str = ""  # why that is not the adapter which was asked; up to a colon, the kind of reason
+    is_mirrored: bool = False  # in addition to the rotation
+    fallback_reason: str = ""  # why another adapter was asked first; the text before a colon is the kind of reason
 
 
 class VideoDecoder(Protocol):
     """A decoding library. Both calls raise :class:`BadVideo`, and MemoryError when the limit is hit."""
 
     def probe(self, path: str, limits: DecodeLimits) -> Timeline:
-        """Find every presented frame without decoding; refuse what is not a video or over a limit."""
+        """Find every presented frame without decoding. Raises :class:`BadVideo` for other files and over a limit."""
 
     def read(
         self,
@@ -41,7 +41,7 @@ class VideoDecoder(Protocol):
     ) -> Reading:
         """Fill ``frames[spec][n]`` with the upright frame ``wanted[spec][n]`` (ascending, into the timeline).
 
-        A wanted frame that is broken is replaced by the nearest that decodes.
+        A wanted frame that is broken is replaced by the nearest intact one.
         """
 
 

@@ -1,4 +1,4 @@
-"""decord: the original's library, for comparing scores with its pictures. What it would get wrong is refused."""
+"""decord, for comparing scores with its pictures. Files that it would decode wrongly are refused."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ logging.set_level(logging.QUIET)
 class Decord:
     """:class:`~inference.decode.decoders.adapter.VideoDecoder` over decord: one pass for each picture size.
 
-    decord tells neither container, codec nor rotation and opens whatever a playlist names, so the file is first
-    opened and counted by PyAV, and decord must count the same frames. Its own indexing (``get_batch``, ``vr[n]``)
-    seeks, and then misses by a few frames in open groups of pictures: frames are read one after the other.
+    decord reports neither container, codec nor rotation, and opens files named by a playlist. So PyAV first opens the
+    file and counts its frames, and decord must count the same number. Access by index (``get_batch``, ``vr[n]``)
+    seeks, and returns frames nearby in open groups of pictures: frames are read in sequence instead.
     """
 
     pyav: PyAv = field(default_factory=PyAv)
@@ -52,9 +52,9 @@ class Decord:
     ) -> Reading:
         """Read from the start up to the last wanted frame of each picture."""
         first = {_THUMBNAIL: np.empty((1, _THUMBNAIL.height, _THUMBNAIL.width, 3), dtype=np.uint8)}
-        reading = self.pyav.read(path, timeline, {_THUMBNAIL: _FIRST}, first, limits)  # how it stands
+        reading = self.pyav.read(path, timeline, {_THUMBNAIL: _FIRST}, first, limits)  # for its orientation
         if reading.is_mirrored:
-            raise _unsupported("decord turns pictures, but does not mirror them")
+            raise _unsupported("decord rotates pictures, but does not mirror them")
         for spec, indices in wanted.items():
             placed = placement(spec, reading.width, reading.height)
             _fill(frames[spec], indices, placed, _presented(path, timeline, placed))
@@ -95,6 +95,6 @@ def _unsupported(reason: str) -> BadVideo:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of decord's report that says something."""
+    """Return the last line of decord's report, which names the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

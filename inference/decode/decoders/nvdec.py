@@ -1,4 +1,4 @@
-"""NVDEC: decoded on a GPU where that is certain to come out as PyAV's frames, and by PyAV everywhere else."""
+"""NVDEC: decode on a GPU where the result certainly equals PyAV's frames, and with PyAV elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from inference.decode.decoders.adapter import Reading
 from inference.decode.decoders.cuda import NoGpuError, open_cuda
-from inference.decode.decoders.gpu_proof import disproof
+from inference.decode.decoders.gpu_check import difference_from_pyav
 from inference.decode.decoders.pyav import FrameSink, PyAv, finished, read_wanted
 from inference.decode.frames.picking import Picker
 from inference.decode.frames.scaling import FrameWriter
@@ -23,33 +23,33 @@ from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
 
-# Those whose standard fixes every bit of a picture, so that GPU and CPU must agree. FFmpeg decodes AV1 with a library
-# that knows no GPU.
+# The codecs whose standard specifies every bit of a picture, so that GPU and CPU must agree. FFmpeg decodes AV1 with a
+# library without GPU support.
 GPU_CODECS = frozenset({"h264", "hevc", "vp9"})
 _EVERY_FRAME = 1.0
 
 
 class Gpu(Protocol):
-    """What decodes: :class:`inference.decode.decoders.cuda.Cuda`, or a test's stand-in."""
+    """A decoding GPU: :class:`inference.decode.decoders.cuda.Cuda`, or a test double."""
 
     def opened(self, path: str, limits: DecodeLimits) -> AbstractContextManager[tuple[InputContainer, VideoStream]]:
-        """Open a local file to be decoded there."""
+        """Open a local file to be decoded on the GPU."""
 
     def fetched(self, frame: VideoFrame) -> VideoFrame:
-        """Copy a decoded frame here. Raises :class:`BadVideo` if it was not decoded there."""
+        """Copy a decoded frame to main memory. Raises :class:`BadVideo` if the GPU did not decode it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nvdec:
-    """:class:`~inference.decode.decoders.adapter.VideoDecoder` on a GPU, without a compromise in what comes out.
+    """:class:`~inference.decode.decoders.adapter.VideoDecoder` on a GPU, with the same pixels as PyAV's.
 
-    FFmpeg parses, orders and stamps the frames as it does for PyAV, and the same code picks, turns and scales them;
-    the GPU only fills in the pixels. A file that it does not decode whole, without a single complaint, is decoded
-    again from its start by PyAV, whose word is final.
+    FFmpeg parses, orders and timestamps frames as it does for PyAV, and the same code picks, rotates and scales them;
+    the GPU only computes the pixels. After any error on the GPU, PyAV decodes the file again from its start, and its
+    result stands.
     """
 
     gpu: Gpu | None
-    refusal: str = ""  # why there is none
+    no_gpu_reason: str = ""  # why there is no GPU
     pyav: PyAv = field(default_factory=PyAv)
 
     def probe(self, path: str, limits: DecodeLimits) -> Timeline:
@@ -64,8 +64,8 @@ class Nvdec:
         frames: Mapping[PictureSpec, Frames],
         limits: DecodeLimits,
     ) -> Reading:
-        """Decode from the start up to the last wanted frame, on the GPU if it can."""
-        reason = self.refusal or _objection(timeline)
+        """Decode from the start up to the last wanted frame, on the GPU if possible."""
+        reason = self.no_gpu_reason or _unsuitable_reason(timeline)
         if self.gpu is not None and not reason:
             try:
                 return read_on(self.gpu, path, timeline, wanted, frames, limits)
@@ -75,18 +75,18 @@ class Nvdec:
 
 
 def open_nvdec() -> Nvdec:
-    """Return the adapter, with the GPU if there is one whose pictures are PyAV's bit for bit."""
+    """Return the adapter, with the GPU if there is one whose pictures equal PyAV's bit for bit."""
     try:
         gpu = open_cuda()
     except NoGpuError as error:
         return Nvdec(None, str(error))
-    return proven(gpu)
+    return checked_nvdec(gpu)
 
 
-def proven(gpu: Gpu) -> Nvdec:
-    """Try the GPU on a short clip first: it must give the frames that PyAV gives. That loads its decoder, too."""
+def checked_nvdec(gpu: Gpu) -> Nvdec:
+    """Return the adapter after a check of the GPU on a short clip, which also loads the GPU's decoder."""
     try:
-        reason = disproof(lambda *reading: read_on(gpu, *reading))
+        reason = difference_from_pyav(lambda *reading: read_on(gpu, *reading))
     except (BadVideo, FFmpegError, MemoryError) as error:
         reason = f"the GPU fails at a simple clip: {error}"
     return Nvdec(None, reason) if reason else Nvdec(gpu)
@@ -100,7 +100,7 @@ def read_on(
     frames: Mapping[PictureSpec, Frames],
     limits: DecodeLimits,
 ) -> Reading:
-    """Decode on the GPU alone. Raises :class:`BadVideo`, FFmpegError or MemoryError as soon as a frame is not right."""
+    """Decode on the GPU alone. Raises :class:`BadVideo`, FFmpegError or MemoryError at the first wrong frame."""
     picker = Picker(timeline, wanted.values(), replace(limits, min_decoded_fraction=_EVERY_FRAME))
     writer = FrameWriter(wanted, frames)
     with gpu.opened(path, limits) as (container, stream):
@@ -108,20 +108,20 @@ def read_on(
     return finished(picker, writer, timeline, "nvdec")
 
 
-def _objection(timeline: Timeline) -> str:
-    """Why a file is not even tried."""
+def _unsuitable_reason(timeline: Timeline) -> str:
+    """Return the reason why a file is not given to the GPU; empty if it is."""
     if timeline.codec not in GPU_CODECS:
         return f"not a codec for the GPU: {timeline.codec}"
     if timeline.ticks is None:
-        return f"no timestamps to know frames by: {timeline.container}"
+        return f"no timestamps to identify frames: {timeline.container}"
     if timeline.readable_fraction < _EVERY_FRAME:
-        return f"damaged: {timeline.readable_fraction:.1%} of it is there"
+        return f"damaged: {timeline.readable_fraction:.1%} of it is present"
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
-    """Copies what is wanted from the GPU, and nothing else."""
+    """Copies the wanted frames from the GPU, and no others."""
 
     gpu: Gpu
     stream: VideoStream
@@ -131,7 +131,7 @@ class _Fetching:
         fetched = self.gpu.fetched(frame)
         context = self.stream.codec_context
         if (fetched.width, fetched.height) != (context.width, context.height):
-            # FFmpeg cuts nothing off the left and top of a picture that lies on a GPU.
+            # FFmpeg does not cut the left and top of a picture in the GPU's memory.
             shown = f"{context.width} x {context.height}"
             raise BadVideo(VideoFault.UNSUPPORTED, f"a {fetched.width} x {fetched.height} picture to be cut to {shown}")
         self.sink.write(fetched, positions)

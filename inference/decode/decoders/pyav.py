@@ -1,4 +1,4 @@
-"""PyAV: demux once to learn the presented frames, decode once to pick the wanted ones."""
+"""PyAV: one demuxing pass finds the presented frames, one decoding pass picks the wanted ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from inference.decode.decoders.adapter import Reading
 from inference.decode.frames.picking import Picker
 from inference.decode.frames.scaling import FrameWriter
-from inference.decode.frames.sparing import SYNTAXES, needed
+from inference.decode.frames.skipping import SYNTAXES, needed
 from inference.decode.frames.tally import PacketTally
 from inference.decode.frames.timeline import Timeline
 from inference.decode.limits import check_pixels
@@ -29,27 +29,27 @@ from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
 
-# Only demuxers of real video containers and streams: no playlists (hls, concat, dash), which make FFmpeg open other
-# files, and no pictures (image2, jpeg_pipe, gif).
+# Demuxers of video containers and streams only. Playlists (hls, concat, dash) would make FFmpeg open other files;
+# pictures (image2, jpeg_pipe, gif) are no videos.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,live_flv,asf,rm,ogg,mxf,dv,nut,ivf,wtv,"
     "mpegvideo,h264,hevc,m4v,obu"
 )
 STILL_BRANDS = frozenset({"avif", "heic", "heix", "heim", "heis", "mif1"})  # pictures in an MP4 box structure
-# Decoders that can leave out the frames no other frame refers to; all others come out bit for bit the same.
-SPARING_CODECS = frozenset({"h264", "hevc", "mpeg2video"})
+# Decoders that can skip frames to which no other frame refers; all other frames stay bit for bit the same.
+SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg2video"})
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_MAX_READ_ERRORS = 32  # in a row: a demuxer that only fails has nothing more to give
+_MAX_READ_ERRORS = 32  # in a row; after that many the demuxer is expected to return nothing more
 _HEADROOM_BYTES_PER_PIXEL = 16  # two pictures of the widest format
 
-av.logging.set_libav_level(av.logging.FATAL)  # a damaged file can say thousands of lines; its error says enough
+av.logging.set_libav_level(av.logging.FATAL)  # a damaged file can cause thousands of lines
 
 
 class FrameSink(Protocol):
-    """Where frames go."""
+    """The receiver of wanted frames."""
 
     def write(self, frame: VideoFrame, positions: Sequence[int]) -> None:
-        """Take a frame for those positions of the timeline, which ascend."""
+        """Receive a frame for the given, ascending positions of the timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class PyAv:
 def read_wanted(
     container: InputContainer, stream: VideoStream, picker: Picker, sink: FrameSink, *, is_counted: bool
 ) -> None:
-    """Decode that stream alone until every wanted frame has come."""
+    """Decode one stream, and no other, until every wanted frame was emitted."""
     for other in container.streams:
         other.discard = Discard.default if other is stream else Discard.all
     read_frames(container, stream, picker, sink, is_counted=is_counted)
 
 
 def finished(picker: Picker, writer: FrameWriter, timeline: Timeline, decoder: str) -> Reading:
-    """Close the gaps and say what was read. Raises :class:`BadVideo` if that is too little."""
+    """Fill the gaps and return the result. Raises :class:`BadVideo` if too few frames were decoded."""
     decoded_fraction = picker.decoded_fraction()
     if writer.upright_size is None:
         raise BadVideo(VideoFault.CORRUPT, f"no {timeline.codec} frame could be decoded")
@@ -110,18 +110,18 @@ def read_frames(
     companions: Sequence[Stream] = (),
     take: Callable[[av.Packet[Any]], None] | None = None,
 ) -> None:
-    """Decode until every wanted frame has come; with companions to the end, so that ``take`` has all their packets."""
+    """Decode until every wanted frame was emitted. With companions, read to the end: ``take`` gets their packets."""
     context = stream.codec_context
-    may_spare = context.codec.canonical_name in SPARING_CODECS and not is_counted
+    may_skip = context.codec.canonical_name in SKIPPING_CODECS and not is_counted
     emitted = count()
     source = packets(container, stream, *companions)
-    if may_spare and not companions:
-        source = _spared(source, stream, picker)
+    if may_skip and not companions:
+        source = _without_skippable(source, stream, picker)
     for packet in chain(source, (None,)):  # None drains the decoder
         if take and packet is not None and packet.stream_index != stream.index:
             take(packet)
             continue
-        if may_spare and packet is not None:
+        if may_skip and packet is not None:
             context.skip_frame = "DEFAULT" if picker.wants(packet.pts) else "NONREF"
         for frame in _decoded(stream, packet, picker, emitted if is_counted else None):
             if frame.is_corrupt:
@@ -131,8 +131,10 @@ def read_frames(
             return
 
 
-def _spared(source: Iterator[av.Packet[Any]], stream: VideoStream, picker: Picker) -> Iterator[av.Packet[Any]]:
-    """Leave out the packets on which no wanted frame depends, as far as the codec tells."""
+def _without_skippable(
+    source: Iterator[av.Packet[Any]], stream: VideoStream, picker: Picker
+) -> Iterator[av.Packet[Any]]:
+    """Leave out packets on which no wanted frame depends, for codecs whose packets show that."""
     syntax = SYNTAXES.get(stream.codec_context.codec.canonical_name)
     if syntax is None:
         return source
@@ -147,7 +149,7 @@ def _spared(source: Iterator[av.Packet[Any]], stream: VideoStream, picker: Picke
 def _decoded(
     stream: VideoStream, packet: av.Packet[Any] | None, picker: Picker, counter: Iterator[int] | None
 ) -> Sequence[VideoFrame]:
-    """The frames that come out when the packet goes in; none where it is broken."""
+    """Return the frames that the decoder emits for a packet; none if the packet is broken."""
     try:
         return stream.codec_context.decode(packet)
     except av.error.MemoryError as error:
@@ -171,7 +173,7 @@ def _pick(frame: VideoFrame, key: int | None, picker: Picker, sink: FrameSink) -
 
 
 def check_headroom(stream: VideoStream) -> None:
-    """Raise MemoryError if no more pictures can be allocated: FFmpeg reports that as invalid data, too."""
+    """Raise MemoryError if no more pictures can be allocated: FFmpeg reports that case as invalid data."""
     wanted = _HEADROOM_BYTES_PER_PIXEL * max(1, stream.codec_context.width * stream.codec_context.height)
     try:
         mmap.mmap(-1, wanted).close()
@@ -183,24 +185,24 @@ def check_headroom(stream: VideoStream) -> None:
 def opened(
     path: str, limits: DecodeLimits, hwaccel: HWAccel | None = None
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a local file and find its moving picture. Raises :class:`BadVideo` if there is none."""
+    """Open a local file and find its video stream. Raises :class:`BadVideo` if there is none."""
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "threads": "1"}
     try:
         container = av.open(path, "r", options=options, metadata_errors="replace", hwaccel=hwaccel)
     except av.error.MemoryError as error:
         raise MemoryError(str(error)) from error
-    except (FileNotFoundError, PermissionError):  # PyAV's own are subclasses: the file went away
+    except (FileNotFoundError, PermissionError):  # PyAV's errors are subclasses: the file was removed
         raise
     except av.FFmpegError as error:
         raise BadVideo(VideoFault.NOT_A_VIDEO, f"FFmpeg cannot open it as a video ({error.strerror})") from error
     with container:
-        stream = _moving_picture(container)
+        stream = _video_stream(container)
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}  # the size may change on the way
+        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}  # the size may change within the stream
         yield container, stream
 
 
-def _moving_picture(container: InputContainer) -> VideoStream:
+def _video_stream(container: InputContainer) -> VideoStream:
     if container.metadata.get("major_brand", "").strip() in STILL_BRANDS:
         raise BadVideo(VideoFault.NOT_A_VIDEO, f"a still picture ({container.metadata['major_brand']})")
     best = container.streams.best("video")
@@ -213,7 +215,7 @@ def _moving_picture(container: InputContainer) -> VideoStream:
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[av.Packet[Any]]:
-    """Yield the packets of the streams (default: all), going on after errors."""
+    """Yield the packets of the streams (default: all); continue after errors."""
     errors_in_row = 0
     while errors_in_row < _MAX_READ_ERRORS:
         try:

@@ -1,1 +1,1 @@
-"""Which frames are wanted, and how they are found, scaled and kept."""
+"""Choosing, recognising, scaling and storing the wanted frames."""

@@ -1,4 +1,4 @@
-"""Where a source picture lands in a model's picture. Pure, so that boxes can be mapped back with the same numbers."""
+"""The placement of a source picture in a model's picture. Pure; boxes are mapped back with the same numbers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from inference.types import Fit, Frames, PictureSpec
 
-LETTERBOX_GREY = 114  # what Ultralytics pads with
-CROP_BLACK = 0  # what torchvision's centre crop pads with
+LETTERBOX_GREY = 114  # as Ultralytics pads
+CROP_BLACK = 0  # as torchvision's centre crop pads
 
 
 @dataclass(frozen=True, slots=True)

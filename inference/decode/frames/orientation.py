@@ -1,4 +1,4 @@
-"""How to turn a picture upright, from the display matrix that phones write. Pure."""
+"""Turning a picture upright by the display matrix that phones write. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inference.types import Frames
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """Transpose first, then flip: the eight ways to hold a camera, mirrored ones included."""
+    """A transposition, then flips: the four rotations of a camera, each plain or mirrored."""
 
     is_transposed: bool = False
     flips_x: bool = False
@@ -19,14 +19,14 @@ class Orientation:
 
     @property
     def rotation_degrees(self) -> int:
-        """Clockwise turn; a mirror on top of it does not count."""
+        """Clockwise rotation; mirroring is not counted."""
         if self.is_transposed:
             return 90 if self.flips_x else 270
         return 180 if self.flips_y else 0
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether no turn alone brings it upright."""
+        """True if no rotation alone turns the picture upright."""
         return (self.flips_x != self.flips_y) != self.is_transposed
 
     def upright_size(self, width: int, height: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which of the frames a decoder emits are wanted, and how many could not be had. Pure."""
+"""Matching emitted frames with wanted ones, and counting those that could not be decoded. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from inference.types import Indices
 
 
 class Picker:
-    """Matches emitted frames with wanted positions of a timeline, in one pass and whatever the order.
+    """Matches emitted frames with wanted positions of a timeline, in one pass, in any order.
 
-    A frame is known by its *key*: its pts, or its number in the order of emission where the timeline has no
-    ticks. A wanted frame that never comes is replaced by the next one that does.
+    A frame is identified by its *key*: its pts, or its number in the order of emission where the timeline has no
+    ticks. A wanted frame that is never emitted is replaced by the next emitted one.
     """
 
     def __init__(self, timeline: Timeline, wanted: Iterable[Indices], limits: DecodeLimits) -> None:
         positions = np.unique(np.concatenate(list(wanted)))
         keys = positions if timeline.ticks is None else timeline.ticks[positions]
         self._position = dict(zip(keys.tolist(), positions.tolist(), strict=True))
-        self._overdue = sorted(self._position, reverse=True)  # the next one to come stands last
+        self._overdue = sorted(self._position, reverse=True)  # the next one due stands last
         self._missing = set(self._position)
         self._broken: set[int] = set()
         self._attempted = int(positions[-1]) + 1
@@ -32,20 +32,20 @@ class Picker:
 
     @property
     def missing(self) -> int:
-        """How many wanted frames have not come."""
+        """Number of wanted frames that were not emitted yet."""
         return len(self._missing)
 
     @property
     def is_done(self) -> bool:
-        """Whether every wanted frame has come."""
+        """True once every wanted frame was emitted."""
         return not self._missing
 
     def wants(self, key: int | None) -> bool:
-        """Whether the frame of that key is wanted and has not come yet."""
+        """Return True if the frame of that key is wanted and was not emitted yet."""
         return key in self._missing
 
     def arrived(self, key: int) -> list[int]:
-        """Return the wanted positions that this frame fills: its own, and those whose frame is overdue."""
+        """Return the wanted positions that this frame fills: its own, and earlier ones whose frame was not emitted."""
         filled = []
         while self._overdue and self._overdue[-1] <= key:
             filled.append(self._position[self._overdue.pop()])

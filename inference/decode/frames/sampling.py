@@ -1,4 +1,4 @@
-"""Which frames a clip takes: pure index arithmetic over the times at which frames are presented.
+"""The choice of a clip's frames: index arithmetic over the times at which frames are presented. Pure.
 
 Reading a clip backwards is ``indices[::-1]``; there is no function for it.
 """
@@ -32,7 +32,7 @@ def windows(
 ) -> list[tuple[float, float]]:
     """Slide windows over a video, as (start, end) seconds; the last one is cut at the end of the video.
 
-    A window must bring more than the overlap that its predecessor already covered. The first always exists.
+    Each window after the first contains time that its predecessor does not cover. There is always a first window.
 
     >>> windows(10)
     [(0.0, 4.0), (3.0, 7.0), (6.0, 10.0)]

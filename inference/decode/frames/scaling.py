@@ -1,4 +1,4 @@
-"""From a decoded FFmpeg frame to every wanted picture: one libswscale pass each, straight into shared memory."""
+"""Scaling a decoded FFmpeg frame to every wanted picture: one libswscale pass each, directly into shared memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inference.decode.frames.fit import place, placement
 from inference.decode.frames.orientation import UPRIGHT, Orientation, orientation
 from inference.types import Frames, Indices, PictureSpec
 
-# What decord's resize does, so that scores carry over; bit-exact on every CPU.
+# As decord resizes, so that scores stay comparable; bit-exact on every CPU.
 INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
@@ -56,7 +56,7 @@ class PictureWriter:
 
 
 class FrameWriter:
-    """Fills every wanted picture and remembers how the source stands."""
+    """Fills every wanted picture, and keeps the orientation and size of the source."""
 
     def __init__(self, wanted: Mapping[PictureSpec, Indices], frames: Mapping[PictureSpec, Frames]) -> None:
         self._writers = [PictureWriter(spec, indices, frames[spec]) for spec, indices in wanted.items()]
@@ -71,13 +71,13 @@ class FrameWriter:
             writer.write(frame, self.orientation, positions)
 
     def fill_gaps(self) -> None:
-        """Leave no row unwritten."""
+        """Fill the rows of every picture for which no frame was written."""
         for writer in self._writers:
             writer.fill_gaps()
 
 
 def display_matrix(frame: VideoFrame) -> bytes | None:
-    """How a frame says it is to be turned; None: not at all."""
+    """Return the display matrix of a frame, or None if it has none."""
     # Not frame.side_data, which the frame keeps while it refers back to the frame: then every picture stays in memory
     # until the next cyclic garbage collection, hundreds of megabytes in a 1080p video.
     side_data = SideDataContainer(frame)  # type: ignore[call-arg]  # missing in PyAV's stubs

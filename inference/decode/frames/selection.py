@@ -1,4 +1,4 @@
-"""From a plan and a timeline to the frames one pass must pick. Pure."""
+"""The frames that one pass must pick, computed from a plan and a timeline. Pure."""
 
 from __future__ import annotations
 

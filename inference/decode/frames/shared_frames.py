@@ -1,4 +1,4 @@
-"""Frames in anonymous memory that one process fills and another maps: nothing is left behind whoever dies."""
+"""Frames in anonymous memory that one process fills and another maps. The kernel frees it when both have ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Layout = Sequence[tuple[PictureSpec, int]]  # the pictures in order, with their 
 
 
 def create(layout: Layout) -> int:
-    """Return a file descriptor of anonymous memory that fits the pictures."""
+    """Return a file descriptor of anonymous memory large enough for the pictures."""
     descriptor = _anonymous()
     os.ftruncate(descriptor, max(1, total_bytes(layout)))
     return descriptor
@@ -45,8 +45,8 @@ def map_pictures(descriptor: int, layout: Layout) -> dict[PictureSpec, Frames]:
 
 
 def forbid_shrinking(descriptor: int) -> None:
-    """Seal the size, so that no other process can pull the memory from under a mapping (a SIGBUS)."""
-    with suppress(OSError):  # the temporary file that stands in for a memfd has no seals
+    """Seal the size, so that no other process can remove mapped memory, which would raise SIGBUS here."""
+    with suppress(OSError):  # a temporary file, used where memfd is forbidden, has no seals
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
 
 

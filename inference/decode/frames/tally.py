@@ -1,4 +1,4 @@
-"""What a video's packets add up to: one demuxing pass turned into a timeline."""
+"""Counting a video's packets in one demuxing pass, and turning the count into a timeline."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from av.video.stream import VideoStream
 from inference.decode.frames.timeline import Timeline, present
 from inference.errors import BadVideo, VideoFault
 
-# FFmpeg makes up the pts of these: AVI stores none, and elementary streams have no clock.
+# FFmpeg invents the pts of these formats: AVI stores none, and elementary streams have no timestamps.
 CLOCKLESS_FORMATS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
-# Their headers promise a duration; elsewhere FFmpeg estimates it from what is there, or from the bit rate.
+# Their headers state a duration; for other formats FFmpeg estimates it from the packets or the bit rate.
 PROMISING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf"})
 _SLACK_SECONDS, _SLACK_FRACTION = 0.25, 0.02  # headers round, and leave out or add the last frame
 
 
 @dataclass(slots=True)
 class PacketTally:
-    """Counts packets, and ends as a :class:`Timeline`."""
+    """A running count of packets, from which :meth:`timeline` makes a :class:`Timeline`."""
 
     container: InputContainer
     stream: VideoStream
@@ -34,7 +34,7 @@ class PacketTally:
     end_seconds: float = 0.0
 
     def count(self, packet: av.Packet[Any]) -> None:
-        """Note one packet of any stream."""
+        """Count one packet of any stream."""
         if packet.pts is not None:
             end = (packet.pts + (packet.duration or 0)) * packet.time_base
             self.end_seconds = max(self.end_seconds, float(end))
@@ -48,7 +48,7 @@ class PacketTally:
             self.dts.append(packet.dts)
 
     def timeline(self) -> Timeline:
-        """Order the frames. Raises :class:`BadVideo` if there are none."""
+        """Return the frames in presentation order. Raises :class:`BadVideo` if there are none."""
         pts, dts = self._presented()
         if not pts:
             raise BadVideo(VideoFault.NO_FRAMES, f"the {self.stream.codec_context.name} stream holds no frames")
@@ -78,7 +78,7 @@ class PacketTally:
         self.dts.clear()
 
     def _presented(self) -> tuple[list[int | None], list[int | None]]:
-        """Leave out frames shown before the first keyframe: they refer to a picture that is not in the file."""
+        """Leave out frames presented before the first keyframe: they refer to a picture that the file lacks."""
         first = self.first_key_pts
         if first is None or self.container.format.name in CLOCKLESS_FORMATS:
             return self.pts, self.dts

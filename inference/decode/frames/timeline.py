@@ -1,4 +1,4 @@
-"""When each frame of a video is presented, worked out from its packets. Pure."""
+"""The times at which the frames of a video are presented, computed from its packets. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from inference.types import Indices, Seconds, VideoProbe
 
-_JUMP_BACK_SECONDS = 5.0  # no codec reorders frames further than this: the clock was set back
+_JUMP_BACK_SECONDS = 5.0  # no codec reorders frames further: a larger step back means that the clock was reset
 _FALLBACK_RATE = Fraction(25)  # elementary streams may declare no rate at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Every presented frame of a video, in presentation order, as demuxing alone tells it."""
+    """Every presented frame of a video, in presentation order, found without decoding."""
 
     container: str
     codec: str
@@ -24,11 +24,11 @@ class Timeline:
     height: int
     pts_seconds: Seconds  # shape (frames,), ascending from 0
     duration_seconds: float
-    ticks: Indices | None  # shape (frames,): the pts by which to recognise a frame; None: count the frames
-    readable_fraction: float  # of the frames that the container promises
+    ticks: Indices | None  # shape (frames,): the pts that identifies a frame; None: frames are counted
+    readable_fraction: float  # of the frames that the container announces
 
-    def described(self, width: int, height: int, rotation_degrees: int, size_bytes: int) -> VideoProbe:
-        """What is known of the video; width and height in pixels of what is shown of it, upright."""
+    def probed(self, width: int, height: int, rotation_degrees: int, size_bytes: int) -> VideoProbe:
+        """Return the properties of the video; width and height are of the upright, presented picture, in pixels."""
         return VideoProbe(
             container=self.container,
             codec=self.codec,
@@ -60,7 +60,7 @@ def present(
 ) -> Presentation:
     """Order the presented packets' timestamps.
 
-    Frames are recognised by pts where every pts is there, unique and never set back by seconds. Otherwise
+    Frames are identified by pts where every pts is present, unique and never set back by seconds. Otherwise
     they are counted as the decoder emits them, at the times of the dts, or at a constant rate.
 
     >>> shown = present([0, 3, 1, 2], [0, 1, 2, 3], time_base=Fraction(1, 25), rate=None)
@@ -90,7 +90,7 @@ def _at_constant_rate(count: int, rate: Fraction | None) -> Seconds:
 
 
 def _frame_seconds(pts_seconds: Seconds, rate: Fraction | None) -> float:
-    """How long the last frame stays: as long as most do."""
+    """Return the duration of the last frame: the median of the others."""
     if len(pts_seconds) > 1:
         return float(np.median(np.diff(pts_seconds)))
     return float(1 / (rate or _FALLBACK_RATE))

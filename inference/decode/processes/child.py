@@ -1,24 +1,20 @@
 """The decoder child: ``python -m inference.decode.processes.child FD PARENT_PID DECODER LIMITS_JSON``.
 
-It dies with its parent, decodes one video at a time under a memory limit, and may be killed at any moment. Crops are
-encoded here, too: the encoder is fed by hostile files as much as the decoder.
+It ends with its parent, decodes one video at a time under a memory limit, and may be killed at any moment. Crops are
+encoded here, too: hostile files reach the encoder as well as the decoder.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import gc
 import json
 import os
-import resource
-import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from inference.decode.crop import crop_once
@@ -26,25 +22,21 @@ from inference.decode.decoders.adapter import VideoDecoder, open_decoder
 from inference.decode.one_pass import decode_once
 from inference.decode.options import GPU_DECODERS, DecodeLimits
 from inference.decode.processes import wire
-from inference.decode.processes.confinement import confine
+from inference.decode.processes.confinement import confine, die_with_parent, limit_memory, lower_priority
 from inference.errors import BadVideo, VideoFault
 from inference.types import Crop
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_NICENESS = 5  # the model's own threads come first
-_OOM_SCORE = "500"  # when the node runs out of memory, the kernel should take a child before the worker
-
 
 def main(arguments: list[str]) -> None:
-    """Serve until the parent hangs up."""
+    """Serve requests until the parent closes the connection."""
     descriptor, parent_pid, decoder_name, limits_json = arguments
     confine(keeps_network=decoder_name in GPU_DECODERS)
-    _die_with(int(parent_pid))
+    die_with_parent(int(parent_pid))
     limits = DecodeLimits(**json.loads(limits_json))
     decoder = open_decoder(decoder_name)
-    _give_way()
-    _limit_memory(limits.memory_bytes + limits.max_frames_bytes)
-    gc.freeze()  # what is imported stays: the collections below look only at one video's objects
+    lower_priority()
+    limit_memory(limits.memory_bytes + limits.max_frames_bytes)
+    gc.freeze()  # imported objects stay: the collections below visit only one video's objects
     with socket.socket(fileno=int(descriptor)) as connection:
         try:
             wire.send(connection, {"ready": True})
@@ -60,7 +52,7 @@ def main(arguments: list[str]) -> None:
 def _answer(
     connection: socket.socket, request: dict[str, Any], target: int | None, decoder: VideoDecoder, limits: DecodeLimits
 ) -> None:
-    """Decode; with a file to write to, encode the crop as well."""
+    """Decode the video and reply; encode the crop, too, if there is a file for it."""
     plan = wire.plan_from_json(request["plan"])
     path, size_bytes = request["path"], request["size_bytes"]
     encoded: dict[str, Any] = {}
@@ -76,13 +68,13 @@ def _answer(
     except MemoryError as error:
         _out_of_memory(connection, str(error), limits)
     except OSError as error:
-        if error.errno == errno.ENOMEM:  # so mapping memory fails
+        if error.errno == errno.ENOMEM:  # the error of a failed mapping of memory
             _out_of_memory(connection, str(error), limits)
-        else:  # the file went away, or its disk fails: not the video's fault
+        else:  # the file was removed or its disk fails: the video is not the cause
             wire.send(connection, {"errno": error.errno, "message": error.strerror or str(error)})
     else:
         try:
-            wire.send(connection, {**wire.yield_to_json(decoded, plan), **encoded}, descriptor)
+            wire.send(connection, {**wire.result_to_json(decoded, plan), **encoded}, descriptor)
         finally:
             os.close(descriptor)
 
@@ -99,27 +91,6 @@ def _closing(descriptor: int | None) -> Iterator[None]:
 def _out_of_memory(connection: socket.socket, reason: str, limits: DecodeLimits) -> None:
     message = f"needs more than the limit of {limits.memory_bytes} bytes to decode: {reason or 'allocation failed'}"
     wire.send(connection, {"fault": VideoFault.DECODE_MEMORY.value, "message": message})
-
-
-def _die_with(parent_pid: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent_pid:  # it died before we asked
-        sys.exit(1)
-
-
-def _give_way() -> None:
-    os.nice(_NICENESS)
-    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _limit_memory(allowance_bytes: int) -> None:
-    """Bound the address space to what is mapped now plus the allowance."""
-    mapped_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    ceiling = mapped_pages * resource.getpagesize() + allowance_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One decoder child as its parent sees it: started, asked, killed."""
+"""Starting, asking and ending one decoder process; the parent's side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from inference.decode.processes import wire
 
 _IMPORT_ROOT = Path(__file__).resolve().parents[3]
 _STDERR_TAIL_BYTES = 2000
-# Nothing of the parent's environment: no secrets near hostile files. OpenBLAS would start a thread per core.
+# The parent's environment is not passed on: it may hold secrets. OpenBLAS would start a thread for each core.
 _ENVIRONMENT = {
     "PATH": os.defpath,  # decord appends to it when imported
     "PYTHONPATH": str(_IMPORT_ROOT),
@@ -32,8 +32,8 @@ _ENVIRONMENT = {
 
 
 @dataclass(slots=True)
-class Child:
-    """A live decoder child. The caller must :func:`end` it."""
+class DecoderProcess:
+    """A running decoder process. The caller must :func:`end` it."""
 
     running: subprocess.Popen[bytes]
     connection: socket.socket
@@ -47,15 +47,15 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs."""
+        """True while it runs."""
         return self.running.poll() is None
 
 
-def start(decoder: str, limits: DecodeLimits, environ: Mapping[str, str]) -> Child:
-    """Start a child with those variables beside the few of its own; it says ``ready`` when it can be asked.
+def start(decoder: str, limits: DecodeLimits, environ: Mapping[str, str]) -> DecoderProcess:
+    """Start a process with the given variables and a few of its own. It sends ``ready`` when it takes requests.
 
-    PR_SET_PDEATHSIG fires when the *thread* that started the child ends: call this from one that lives as
-    long as the child may.
+    PR_SET_PDEATHSIG is sent when the *thread* that started the process ends: call this from a thread that lives as
+    long as the process may.
     """
     ours, theirs = socket.socketpair()
     stderr_descriptor = os.memfd_create("tamis-decoder-stderr", os.MFD_CLOEXEC)
@@ -69,7 +69,7 @@ def start(decoder: str, limits: DecodeLimits, environ: Mapping[str, str]) -> Chi
             stderr=stderr_descriptor,
             env={**environ, **_ENVIRONMENT},
             pass_fds=(theirs.fileno(),),
-            start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
+            start_new_session=True,  # only the parent handles Ctrl-C
         )
     except BaseException:
         ours.close()
@@ -77,30 +77,30 @@ def start(decoder: str, limits: DecodeLimits, environ: Mapping[str, str]) -> Chi
         raise
     finally:
         theirs.close()
-    return Child(running, ours, stderr_descriptor)
+    return DecoderProcess(running, ours, stderr_descriptor)
 
 
 def ask(
-    child: Child, request: Mapping[str, Any], timeout_seconds: float, descriptor: int | None = None
+    child: DecoderProcess, request: Mapping[str, Any], timeout_seconds: float, descriptor: int | None = None
 ) -> tuple[dict[str, Any], int | None]:
-    """Put one request, with a file to write to if need be, and wait for its reply.
+    """Send one request, with the file of a crop if there is one, and wait for the reply.
 
     Raises ``PeerGoneError``, ``DeadlineError``.
     """
     child.videos_served += 1
-    os.ftruncate(child.stderr_descriptor, 0)  # what it says from now on is about this video
+    os.ftruncate(child.stderr_descriptor, 0)  # later lines are about this video
     os.lseek(child.stderr_descriptor, 0, os.SEEK_SET)
     wire.send(child.connection, request, descriptor)
     return await_reply(child, timeout_seconds)
 
 
-def await_reply(child: Child, timeout_seconds: float) -> tuple[dict[str, Any], int | None]:
+def await_reply(child: DecoderProcess, timeout_seconds: float) -> tuple[dict[str, Any], int | None]:
     """Wait for one message. Raises ``PeerGoneError``, ``DeadlineError``."""
     return wire.receive(child.connection, time.monotonic() + timeout_seconds)
 
 
-def end(child: Child, grace_seconds: float = 0.0) -> str:
-    """Reap it, killing it after the grace, free what it held, and say how it ended."""
+def end(child: DecoderProcess, grace_seconds: float = 0.0) -> str:
+    """Wait for the end of the process, kill it after the grace, and return how it ended."""
     child.connection.close()
     with suppress(subprocess.TimeoutExpired):
         child.running.wait(grace_seconds)
@@ -118,5 +118,5 @@ def _tail(descriptor: int) -> str:
 
 
 def _describe(exit_status: int, stderr_tail: str) -> str:
-    how = f"killed by {signal.Signals(-exit_status).name}" if exit_status < 0 else f"exit status {exit_status}"
-    return f"{how}: {stderr_tail}" if stderr_tail else how
+    ending = f"killed by {signal.Signals(-exit_status).name}" if exit_status < 0 else f"exit status {exit_status}"
+    return f"{ending}: {stderr_tail}" if stderr_tail else ending

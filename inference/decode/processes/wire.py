@@ -1,6 +1,6 @@
-"""What parent and decoder child say to each other: one JSON line each way, a descriptor beside the reply.
+"""Messages between parent and decoder process: one JSON line each way, with a file descriptor.
 
-JSON and not pickle: the child reads hostile files, so nothing it says may run in the parent.
+JSON and not pickle: the child reads hostile files, so its messages must not run code in the parent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.decode.one_pass import Yield
+from inference.decode.one_pass import PassResult
 from inference.types import Clip, ClipRequest, DecodePlan, Fit, PictureSpec, Scope, VideoProbe
 
 _CHUNK_BYTES = 1 << 16
@@ -33,7 +33,7 @@ def send(connection: socket.socket, message: Mapping[str, Any], descriptor: int 
     """Send one message. Raises :class:`PeerGoneError`."""
     line = json.dumps(message).encode() + b"\n"
     try:
-        if descriptor is not None:  # travels with the first byte, so that the rest may go in pieces
+        if descriptor is not None:  # sent with the first byte, so that the rest may be split
             socket.send_fds(connection, [line[:1]], [descriptor])
             line = line[1:]
         connection.sendall(line)
@@ -62,7 +62,7 @@ def receive(connection: socket.socket, deadline: float | None = None) -> tuple[d
 def _parsed(line: bytearray) -> dict[str, Any]:
     try:
         message: dict[str, Any] = json.loads(line)
-    except ValueError as error:  # it has lost its mind: as good as dead
+    except ValueError as error:  # an unparseable reply: treat the child as dead
         raise PeerGoneError(f"not JSON: {bytes(line[:80])!r}") from error
     return message
 
@@ -91,8 +91,8 @@ def plan_from_json(requests: list[dict[str, Any]]) -> DecodePlan:
     return DecodePlan(tuple(_request(dict(fields)) for fields in requests))
 
 
-def yield_to_json(decoded: Yield, plan: DecodePlan) -> dict[str, Any]:
-    """Encode what a decode brought, all but the frames themselves."""
+def result_to_json(decoded: PassResult, plan: DecodePlan) -> dict[str, Any]:
+    """Encode the result of a decode, without the frames."""
     return {
         "probe": asdict(decoded.probe),
         "pictures": [[asdict(spec), pts.tolist()] for spec, pts in decoded.pts_seconds.items()],
@@ -107,9 +107,9 @@ def yield_to_json(decoded: Yield, plan: DecodePlan) -> dict[str, Any]:
     }
 
 
-def yield_from_json(message: Mapping[str, Any], plan: DecodePlan) -> Yield:
-    """Decode what :func:`yield_to_json` wrote."""
-    return Yield(
+def result_from_json(message: Mapping[str, Any], plan: DecodePlan) -> PassResult:
+    """Decode the output of :func:`result_to_json`."""
+    return PassResult(
         probe=VideoProbe(**message["probe"]),
         pts_seconds={_spec(fields): np.array(pts, dtype=np.float64) for fields, pts in message["pictures"]},
         clips=tuple(

@@ -1,4 +1,4 @@
-"""Encoding a crop: the right part of every frame at its own time, its sound untouched, and nothing left behind."""
+"""Encoding a crop: the given part of every frame at its time, the sound copied, and no file left over."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -39,7 +38,7 @@ def pool():
 
 @pytest.fixture
 def crop_of(pool):
-    """Crop as the pool does, and close the files when the test is over."""
+    """Return a function that crops and closes the files after the test."""
     with ExitStack() as opened:
 
         def crop(path, plan, part, of=pool):
@@ -51,13 +50,13 @@ def crop_of(pool):
 
 
 @pytest.fixture(scope="module")
-def talking():
-    """Half a thousand pictures and their sound."""
+def with_sound():
+    """A clip of 150 pictures with sound."""
     return real_clip("b.mp4")
 
 
 def number_on(frame):
-    """What is left of a number when the last row of blocks is cut off."""
+    """Return the lower eight bits of a number, which stay when the last row of blocks is cropped."""
     height, width = frame.shape[0] // 2, frame.shape[1] // 4
     blocks = [(row * height, column * width) for row in range(2) for column in range(4)]
     inner = [frame[y + height // 4 : y + height * 3 // 4, x + width // 4 : x + width * 3 // 4] for y, x in blocks]
@@ -105,14 +104,14 @@ def test_timestamps_and_durations_are_kept_to_the_tick(crop_of, tmp_path):
         assert opened.duration / 1e6 == pytest.approx(2.0205, abs=0.001)  # the last frame stays as long as most do
 
 
-def test_the_sound_is_copied_bit_for_bit_and_stays_in_step(crop_of, talking):
-    encoded = crop_of(talking, NOTHING, Crop(0, 0, 480, 200)).encoded
+def test_the_sound_is_copied_bit_for_bit_and_stays_in_step(crop_of, with_sound):
+    encoded = crop_of(with_sound, NOTHING, Crop(0, 0, 480, 200)).encoded
     assert encoded.audio == Audio.COPIED
-    assert sound_of(encoded.path) == sound_of(talking)
-    assert frames_of(encoded.path)[1] == frames_of(talking)[1]
+    assert sound_of(encoded.path) == sound_of(with_sound)
+    assert frames_of(encoded.path)[1] == frames_of(with_sound)[1]
 
 
-def test_sound_that_an_mp4_does_not_take_is_left_out_and_told(crop_of, tmp_path, talking):
+def test_sound_that_an_mp4_cannot_hold_is_dropped_and_reported(crop_of, tmp_path, with_sound):
     path = tmp_path / "pcm.mkv"
     video = write_clip(tmp_path / "silent.mp4", 30)
     tone = write_tone(tmp_path / "tone.wav", codec="pcm_s16le")
@@ -128,21 +127,21 @@ def test_sound_that_an_mp4_does_not_take_is_left_out_and_told(crop_of, tmp_path,
     assert crop_of(video, NOTHING, TWO_ROWS).encoded.audio == Audio.ABSENT
 
 
-def test_the_crop_shows_what_the_source_shows_there(crop_of, talking):
+def test_the_crop_equals_that_part_of_the_source(crop_of, with_sound):
     crop = Crop(100, 40, 300, 180)
-    video = crop_of(talking, DecodePlan((ClipRequest(Scope.WHOLE, PictureSpec(180, 300), 5),)), crop)
-    source, _ = frames_of(talking)
+    video = crop_of(with_sound, DecodePlan((ClipRequest(Scope.WHOLE, PictureSpec(180, 300), 5),)), crop)
+    source, _ = frames_of(with_sound)
     encoded, _ = frames_of(video.encoded.path)
     for place, judged in zip(
         np.linspace(0, len(source) - 1, 5).astype(int), video.decoded.pictures.popitem()[1].frames, strict=True
     ):
         wanted = source[place][40:220, 100:400].astype(int)
-        assert np.abs(judged - wanted).mean() < 1.0  # the very pixels, but for the chroma at the edges
+        assert np.abs(judged - wanted).mean() < 1.0  # equal but for the chroma at the edges
         assert np.abs(encoded[place] - wanted).mean() < 4.0  # crf 18
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv422p10le", "yuv444p"])
-def test_colours_survive_every_pixel_format(crop_of, tmp_path, pix_fmt):
+def test_colours_are_kept_in_every_pixel_format(crop_of, tmp_path, pix_fmt):
     ramp = np.linspace(20, 235, WIDTH).astype(np.uint8)[None, :, None].repeat(HEIGHT, 0).repeat(3, 2)
     path = write_clip(tmp_path / "ramp.mp4", 5, pix_fmt=pix_fmt, paint=lambda _: ramp)
     encoded = crop_of(path, NOTHING, Crop(0, 0, WIDTH, 64)).encoded
@@ -151,7 +150,7 @@ def test_colours_survive_every_pixel_format(crop_of, tmp_path, pix_fmt):
 
 
 @pytest.mark.parametrize("degrees", [90, 270])
-def test_a_pixel_that_is_not_square_stays_so_when_the_picture_is_turned(crop_of, tmp_path, degrees):
+def test_the_pixel_aspect_ratio_is_kept_when_the_picture_is_rotated(crop_of, tmp_path, degrees):
     plain = tmp_path / "plain.mp4"
     with av.open(str(plain), "w") as output:
         stream = output.add_stream("libx264", rate=25)
@@ -175,24 +174,24 @@ def test_a_picture_of_odd_size_is_cropped(crop_of, tmp_path):
     assert frames_of(encoded.path)[0][0].shape == (92, 128, 3)
 
 
-def test_the_same_crop_has_the_same_bytes_and_name_and_another_one_has_not(crop_of, tmp_path, talking):
+def test_equal_crops_have_equal_bytes_and_digests_and_other_crops_do_not(crop_of, tmp_path, with_sound):
     crop = Crop(0, 20, 480, 200)
-    first, again = (crop_of(talking, plan, crop).encoded for plan in (PLAN, NOTHING))
+    first, again = (crop_of(with_sound, plan, crop).encoded for plan in (PLAN, NOTHING))
     assert first.path.read_bytes() == again.path.read_bytes()
     assert (first.digest, first.sha256, first.size_bytes) == (again.digest, again.sha256, again.size_bytes)
-    other_part = crop_of(talking, NOTHING, replace(crop, top=22)).encoded
+    other_part = crop_of(with_sound, NOTHING, replace(crop, top=22)).encoded
     renamed = tmp_path / "renamed.mp4"
-    renamed.write_bytes(talking.read_bytes())
+    renamed.write_bytes(with_sound.read_bytes())
     assert crop_of(renamed, NOTHING, crop).encoded.digest == first.digest
     assert other_part.digest != first.digest
 
 
-def test_the_index_stands_before_the_pictures_so_that_it_plays_while_it_loads(crop_of, talking):
-    written = crop_of(talking, NOTHING, Crop(0, 0, 480, 200)).encoded.path.read_bytes()
+def test_the_index_is_written_before_the_pictures(crop_of, with_sound):
+    written = crop_of(with_sound, NOTHING, Crop(0, 0, 480, 200)).encoded.path.read_bytes()
     assert written.index(b"moov") < written.index(b"mdat")
 
 
-def test_a_damaged_video_is_cropped_as_far_as_it_is_tolerated(pool, crop_of, tmp_path):
+def test_a_damaged_video_is_cropped_within_the_tolerated_fraction(pool, crop_of, tmp_path):
     whole = bytearray(write_clip(tmp_path / "whole.mp4", 120, container_options={"movflags": "faststart"}).read_bytes())
     path = tmp_path / "damaged.mp4"
     path.write_bytes(whole[: int(len(whole) * 0.96)])
@@ -202,7 +201,7 @@ def test_a_damaged_video_is_cropped_as_far_as_it_is_tolerated(pool, crop_of, tmp
     assert fault_of(pool, path).code == VideoFault.CORRUPT
 
 
-# ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def fault_of(pool, path, crop=TWO_ROWS, **options):
@@ -211,27 +210,27 @@ def fault_of(pool, path, crop=TWO_ROWS, **options):
     return caught.value
 
 
-def test_a_crop_beside_the_picture_is_refused(pool, tmp_path):
+def test_a_crop_outside_the_picture_is_refused(pool, tmp_path):
     path = write_clip(tmp_path / "clip.mp4", 5)
     assert fault_of(pool, path, Crop(0, 0, WIDTH + 2, 64)).code == VideoFault.CROP_FAILED
 
 
-def test_a_crop_that_outgrows_the_limit_is_given_up(tmp_path):
+def test_a_crop_that_grows_over_the_limit_is_refused(tmp_path):
     noise = np.random.default_rng(1).integers(0, 256, (40, 240, 320, 3), dtype=np.uint8)
     path = write_clip(tmp_path / "noise.mp4", 40, paint=lambda n: noise[n], codec_options={"crf": "45"})
     with DecoderPool(1, DecodeLimits(max_bytes=path.stat().st_size)) as pool:
         assert fault_of(pool, path, Crop(0, 0, 300, 200)).code == VideoFault.CROP_FAILED
 
 
-def test_encoding_is_held_to_the_memory_limit(tmp_path):
+def test_encoding_is_subject_to_the_memory_limit(tmp_path):
     path = write_clip(tmp_path / "large.mp4", 4, paint=lambda _: np.zeros((1440, 2560, 3), np.uint8))
     with DecoderPool(1, DecodeLimits(memory_bytes=48 << 20, max_frames_bytes=1 << 20)) as pool:
         assert fault_of(pool, path, Crop(0, 0, 2560, 1400)).code == VideoFault.DECODE_MEMORY
 
 
-def test_a_scratch_directory_that_is_gone_is_not_the_videos_fault(tmp_path, talking):
+def test_a_missing_scratch_directory_raises_file_not_found(tmp_path, with_sound):
     with DecoderPool(1, scratch=tmp_path / "gone") as pool, pytest.raises(FileNotFoundError):
-        pool.crop(talking, NOTHING, TWO_ROWS)
+        pool.crop(with_sound, NOTHING, TWO_ROWS)
 
 
 def is_encoding(pool):
@@ -242,25 +241,25 @@ LONG = "world.mp4"  # 901 frames: some seconds of encoding
 LONG_CROP = Crop(0, 0, 480, 240)
 
 
-def struck_in_mid_encoding(pool, threads, signum, plan=NOTHING, tries=8, **options):
-    """A crop, and its child, signalled in the middle; again if the child was faster than we looked."""
+def signalled_while_encoding(pool, threads, signum, plan=NOTHING, tries=8, **options):
+    """Return a running crop and its child, which got the signal; try again if the crop had ended before."""
     waiting = threads.submit(pool.crop, real_clip(LONG), plan, LONG_CROP, **options)
     wait_until(lambda: is_encoding(pool) or waiting.done())
     (child,) = pool.children()
-    os.kill(child, signum)
-    time.sleep(0.2)  # a result that was on its way arrives
-    if not waiting.done():
+    os.kill(child, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(child).status() == psutil.STATUS_STOPPED)
+    if is_encoding(pool):
+        os.kill(child, signum)
         return waiting, child
-    with suppress(ProcessLookupError):  # it was killed
-        os.kill(child, signal.SIGCONT)
+    os.kill(child, signal.SIGCONT)
     waiting.result().encoded.close()
     assert tries > 1, "it ended each time before the signal"
-    return struck_in_mid_encoding(pool, threads, signum, plan, tries - 1, **options)
+    return signalled_while_encoding(pool, threads, signum, plan, tries - 1, **options)
 
 
 def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path):
     with DecoderPool(1, scratch=tmp_path) as pool, ThreadPoolExecutor(1) as threads:
-        waiting, stopped = struck_in_mid_encoding(pool, threads, signal.SIGSTOP, PLAN, timeout_seconds=8.0)
+        waiting, stopped = signalled_while_encoding(pool, threads, signal.SIGSTOP, PLAN, timeout_seconds=8.0)
         with pytest.raises(BadVideo) as caught:
             waiting.result()
         assert caught.value.code == VideoFault.CROP_TIMEOUT
@@ -270,9 +269,9 @@ def test_an_encoding_that_hangs_is_killed_at_its_deadline(tmp_path):
             assert encoded.num_frames == 150
 
 
-def test_a_child_killed_in_mid_encoding_costs_one_more_try(tmp_path):
+def test_a_child_killed_while_encoding_causes_one_more_try(tmp_path):
     with DecoderPool(1, scratch=tmp_path) as pool, ThreadPoolExecutor(1) as threads:
-        waiting, child = struck_in_mid_encoding(pool, threads, signal.SIGKILL)
+        waiting, child = signalled_while_encoding(pool, threads, signal.SIGKILL)
         encoded = waiting.result().encoded
         assert pool.children() != (child,)
     with closing(encoded):
@@ -292,7 +291,7 @@ pool.crop(real_clip(LONG), NOTHING, LONG_CROP)
 """
 
 
-def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path):
+def test_a_parent_killed_while_encoding_leaves_no_file_or_process(tmp_path):
     root = Path(__file__).resolve().parents[4]
     command = [sys.executable, "-c", PARENT, str(tmp_path)]
     for _ in range(8):
@@ -307,7 +306,7 @@ def test_a_parent_killed_in_mid_encoding_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_descriptor_is_left_open(pool, tmp_path):
+def test_cropping_leaves_no_descriptor_open(pool, tmp_path):
     def descriptors():
         return len(list(Path("/proc/self/fd").iterdir()))
 

@@ -1,4 +1,4 @@
-"""What is not a video, what is broken and what is too much each end as one stable code."""
+"""Files that are no video, damaged files and files over a limit each end as one stable code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cut(path, share, **options):
 
 
 def zeroed(path, first, last, source=None):
-    """Blank a stretch of the file, given as shares of its length."""
+    """Overwrite a range of the file, given as shares of its length, with zeros."""
     whole = bytearray((source or write_clip(path, 240, container_options=FASTSTART)).read_bytes())
     start, stop = int(len(whole) * first), int(len(whole) * last)
     whole[start:stop] = bytes(stop - start)
@@ -84,7 +84,7 @@ def fault_of(pool, path, plan=PLAN):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_bad_file_ends_as_its_code(pool, tmp_path, name):
+def test_a_bad_file_ends_as_its_fault_code(pool, tmp_path, name):
     make, expected = TABLE[name]
     path = tmp_path / "video.mp4"
     make(path)
@@ -99,12 +99,12 @@ def test_a_cover_is_not_a_video(pool, tmp_path, suffix, codec):
 
 
 @pytest.mark.parametrize("name", ["video.mkv", "video.avi", "video.flv"])
-def test_a_file_cut_in_half_is_recorded_as_corrupt_where_its_header_promises_more(pool, tmp_path, name):
+def test_a_file_cut_in_half_is_corrupt_where_its_header_announces_more(pool, tmp_path, name):
     cut(tmp_path / name, 0.5)
     assert fault_of(pool, tmp_path / name) == VideoFault.CORRUPT
 
 
-def test_a_stream_without_a_promise_cut_in_half_is_a_shorter_video(pool, tmp_path):
+def test_a_stream_without_a_length_in_its_header_cut_in_half_is_a_shorter_video(pool, tmp_path):
     cut(tmp_path / "video.ts", 0.5)
     decoded = pool.decode(tmp_path / "video.ts", EVERY_FRAME)
     numbers = numbers_on(decoded.pictures[SMALL].frames)
@@ -112,7 +112,7 @@ def test_a_stream_without_a_promise_cut_in_half_is_a_shorter_video(pool, tmp_pat
     assert numbers[:-1] == list(range(len(numbers) - 1)), "only the last, torn frame may be wrong"
 
 
-def test_a_real_clip_that_lost_its_tail_is_judged_by_what_is_left(pool, tmp_path):
+def test_a_stream_that_lost_its_tail_is_decoded_as_far_as_it_goes(pool, tmp_path):
     path = tmp_path / "tail.ts"
     whole = write_clip(path, 200).read_bytes()
     path.write_bytes(whole[: int(len(whole) * 0.97)])
@@ -159,14 +159,14 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("suffix", ["mp4", "m3u8", "ffconcat", "mpd", "sdp"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
-def test_a_playlist_cannot_make_us_open_another_file(pool, tmp_path, kind, suffix):
+def test_a_playlist_does_not_open_another_file(pool, tmp_path, kind, suffix):
     other = write_clip(tmp_path / "secret.ts", 10)
     path = tmp_path / f"video.{suffix}"
     path.write_text(PLAYLISTS[kind].format(other=other))
     assert fault_of(pool, path) == VideoFault.NOT_A_VIDEO
 
 
-def test_a_name_that_reads_as_a_protocol_is_only_a_name(pool, tmp_path, monkeypatch):
+def test_a_file_name_that_looks_like_a_protocol_is_a_file_name(pool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_clip(tmp_path / "plain.mp4", 10).rename(tmp_path / "concat:a|b.mp4")
     relative = (tmp_path / "concat:a|b.mp4").relative_to(tmp_path)
@@ -191,7 +191,7 @@ def test_a_video_over_a_limit_is_refused_before_it_is_decoded(tmp_path, limits, 
         assert fault_of(pool, path) == expected
 
 
-def test_a_video_at_every_limit_is_let_through(tmp_path):
+def test_a_video_at_every_limit_is_decoded(tmp_path):
     path = write_clip(tmp_path / "video.mp4", 60)
     limits = replace(
         LIMITS,
@@ -204,7 +204,7 @@ def test_a_video_at_every_limit_is_let_through(tmp_path):
         assert len(pool.decode(path, PLAN).pictures[SMALL].frames) == 8
 
 
-def test_a_picture_that_grows_over_the_limit_on_the_way_is_not_decoded(tmp_path):
+def test_a_picture_that_grows_over_the_limit_within_the_stream_is_not_decoded(tmp_path):
     small = write_clip(tmp_path / "small.ts", 60).read_bytes()
     large = write_clip(tmp_path / "large.ts", 60, paint=lambda _: np.zeros((480, 640, 3), np.uint8)).read_bytes()
     path = tmp_path / "grows.ts"
@@ -213,6 +213,6 @@ def test_a_picture_that_grows_over_the_limit_on_the_way_is_not_decoded(tmp_path)
         assert fault_of(pool, path, EVERY_FRAME) == VideoFault.CORRUPT
 
 
-def test_a_file_that_is_not_there_is_not_blamed_on_the_video(pool, tmp_path):
+def test_a_missing_file_raises_file_not_found(pool, tmp_path):
     with pytest.raises(FileNotFoundError):
         pool.decode(tmp_path / "gone.mp4", PLAN)

@@ -1,4 +1,4 @@
-"""Every container and codec yields exactly the frames asked for: each frame carries its number in its pixels."""
+"""Every container and codec yields exactly the wanted frames: each frame carries its number in its pixels."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def clip_numbers(decoded, clip=0):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_the_frames_are_the_ones_asked_for(pool, tmp_path, name):
+def test_every_frame_and_a_sparse_choice_are_exact(pool, tmp_path, name):
     path = write_clip(tmp_path / name, 60, **ENCODINGS[name])
     every = pool.decode(path, EVERY_FRAME)
     assert every.probe.frame_count == 60
@@ -67,11 +67,13 @@ def test_the_frames_are_the_ones_asked_for(pool, tmp_path, name):
     sparse = pool.decode(path, SPARSE)
     assert clip_numbers(sparse) == sampling.uniform(60, 7).tolist()
     rows = sampling.uniform(60, 7)
-    assert (sparse.pictures[SMALL].frames == every.pictures[SMALL].frames[rows]).all(), "skipping changed pixels"
+    assert (sparse.pictures[SMALL].frames == every.pictures[SMALL].frames[rows]).all(), (
+        "skipping packets changed pixels"
+    )
 
 
 @pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "cityCC0.mpg"])
-def test_leaving_out_unreferenced_frames_changes_no_pixel(pool, name):
+def test_skipping_unreferenced_frames_changes_no_pixel(pool, name):
     probe = pool.decode(real_clip(name), SPARSE).probe
     native = PictureSpec(probe.height, probe.width)
     sparse = pool.decode(real_clip(name), DecodePlan((ClipRequest(Scope.WHOLE, native, 9),)))
@@ -80,7 +82,7 @@ def test_leaving_out_unreferenced_frames_changes_no_pixel(pool, name):
     assert (sparse.pictures[native].frames == every.pictures[native].frames[rows]).all()
 
 
-def test_frames_cut_away_by_an_edit_list_are_not_presented(pool, tmp_path):
+def test_frames_removed_by_an_edit_list_are_not_presented(pool, tmp_path):
     whole = write_clip(tmp_path / "whole.mp4", 120)
     path = remux(whole, tmp_path / "cut.mp4", cut_seconds=1.2)
     decoded = pool.decode(path, EVERY_FRAME)
@@ -89,7 +91,7 @@ def test_frames_cut_away_by_an_edit_list_are_not_presented(pool, tmp_path):
     assert clip_numbers(pool.decode(path, SPARSE)) == (30 + sampling.uniform(90, 7)).tolist()
 
 
-def test_a_variable_frame_rate_is_followed_by_time_not_by_number(pool, tmp_path):
+def test_windows_of_a_variable_frame_rate_are_chosen_by_time(pool, tmp_path):
     milliseconds = [*range(0, 1000, 40), *range(1000, 9000, 1000), *range(9000, 10000, 20)]
     path = write_clip(tmp_path / "vfr.mkv", len(milliseconds), pts=milliseconds)
     decoded = pool.decode(path, DecodePlan((ClipRequest(Scope.WINDOWS, SMALL, 4),)))
@@ -99,9 +101,9 @@ def test_a_variable_frame_rate_is_followed_by_time_not_by_number(pool, tmp_path)
     assert clip_numbers(decoded, 1) == expected.tolist() == [27, 28, 29, 30]
 
 
-def test_two_streams_glued_together_play_one_after_the_other(pool, tmp_path):
+def test_two_concatenated_streams_play_one_after_the_other(pool, tmp_path):
     first = write_clip(tmp_path / "one.ts", 300).read_bytes()
-    path = tmp_path / "glued.ts"
+    path = tmp_path / "joined.ts"
     path.write_bytes(first + write_clip(tmp_path / "two.ts", 300).read_bytes())
     decoded = pool.decode(path, DecodePlan((ClipRequest(Scope.WHOLE, SMALL, 20),)))
     expected = [number % 300 for number in sampling.uniform(600, 20).tolist()]
@@ -190,7 +192,7 @@ def test_rotation_is_applied(pool, tmp_path, turn, expected, degrees):
     assert (letter[:, :8] if is_upright else letter[:8] == 114).all()
 
 
-def test_each_fit_puts_the_picture_where_it_belongs(pool, tmp_path):
+def test_each_fit_places_the_picture_as_specified(pool, tmp_path):
     path = write_clip(tmp_path / "flat.mp4", 2, paint=lambda _: painted(0b1111_0110_1111), pix_fmt="yuv444p")
     plan = DecodePlan(tuple(ClipRequest(Scope.WHOLE, spec, 1) for spec in (SMALL, CROP, LETTER)))
     pictures = pool.decode(path, plan).pictures
@@ -205,7 +207,7 @@ def test_each_fit_puts_the_picture_where_it_belongs(pool, tmp_path):
     assert (crop[14:18, 8:24] > 215).all()
 
 
-def test_colours_survive(pool, tmp_path):
+def test_colours_are_kept(pool, tmp_path):
     path = write_clip(tmp_path / "red.mp4", 2, paint=lambda _: np.full((96, 128, 3), (200, 60, 30), np.uint8))
     frame = pool.decode(path, SPARSE).pictures[SMALL].frames[0]
     np.testing.assert_allclose(frame.reshape(-1, 3).mean(axis=0), (200, 60, 30), atol=4)
@@ -224,7 +226,7 @@ def test_colours_survive(pool, tmp_path):
         ("cityCC0.mpg", "mpeg2video", (720, 405), 190, 7.6),
     ],
 )
-def test_real_clips_have_the_frames_that_decoding_them_whole_gives(pool, name, codec, size, frames, seconds):
+def test_a_real_clip_has_as_many_frames_as_a_plain_decode_gives(pool, name, codec, size, frames, seconds):
     path = real_clip(name)
     decoded = pool.decode(path, DecodePlan((ClipRequest(Scope.WHOLE, SMALL, 8),)))
     probe = decoded.probe
@@ -236,12 +238,12 @@ def test_real_clips_have_the_frames_that_decoding_them_whole_gives(pool, name, c
         assert sum(1 for _ in container.decode(video=0)) == frames
 
 
-def test_a_full_hd_title_card_decodes(pool):
+def test_a_full_hd_clip_decodes(pool):
     decoded = pool.decode(real_clip("a.mp4"), SPARSE, timeout_seconds=60)
     assert (decoded.probe.width, decoded.probe.height) == (1920, 1080)
     assert set(decoded.milliseconds) == {"queue", "probe", "decode"}
 
 
-def test_the_default_limits_let_a_minute_of_windows_through():
+def test_the_default_limits_allow_a_minute_of_windows():
     wanted = 60 * 30 * 256 * 256 * 3
     assert wanted < DecodeLimits().max_frames_bytes

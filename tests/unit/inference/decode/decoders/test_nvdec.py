@@ -1,4 +1,4 @@
-"""Decoding on a GPU, played through on a stand-in: what it is given, what it may spoil, and who decodes instead."""
+"""The adapter nvdec with a stand-in for the GPU: the files it gets, its failures, and the fallback to PyAV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from inference.decode import DecodeLimits, DecoderPool
 from inference.decode.decoders.cuda import Cuda
-from inference.decode.decoders.nvdec import Nvdec, open_nvdec, proven
+from inference.decode.decoders.nvdec import Nvdec, checked_nvdec, open_nvdec
 from inference.decode.decoders.pyav import PyAv
 from inference.decode.frames import shared_frames
 from inference.decode.one_pass import decode_once
@@ -31,8 +31,8 @@ EXPECTED = [0, 4, 8, 12, 16, 20, 24, 29]
 LIMITS = DecodeLimits()
 
 
-class Spoiling(StandInGpu):
-    """Does something to the frames from the ``first`` on."""
+class FailingGpu(StandInGpu):
+    """A stand-in that damages the frames after the ``first`` ones."""
 
     def __init__(self, spoil, first=0):
         super().__init__()
@@ -73,7 +73,7 @@ def video(tmp_path_factory):
 
 
 def decoded(decoder, path):
-    """What was decoded, and the numbers on the frames."""
+    """Return the result of one pass, and the numbers on the frames."""
     done, descriptor = decode_once(decoder, str(path), path.stat().st_size, PLAN, LIMITS)
     try:
         frames = shared_frames.map_pictures(descriptor, done.layout)[SMALL]
@@ -82,17 +82,17 @@ def decoded(decoder, path):
     return done, numbers_on(frames[done.clips[0].indices])
 
 
-def test_a_gpu_decodes_what_it_can_and_says_so(video):
-    done, numbers = decoded(proven(StandInGpu()), video)
+def test_a_file_for_the_gpu_is_decoded_there_and_names_nvdec(video):
+    done, numbers = decoded(checked_nvdec(StandInGpu()), video)
     assert (done.decoder, done.fallback_reason, numbers) == ("nvdec", "", EXPECTED)
 
 
 @pytest.mark.parametrize("first", [0, 5])
 @pytest.mark.parametrize("spoil", [fails, refuses, is_full, forgets_to_cut])
-def test_what_a_gpu_does_not_decode_whole_is_decoded_again_from_its_start(video, spoil, first):
-    gpu = Spoiling(spoil, first)
+def test_after_a_failure_on_the_gpu_pyav_decodes_the_file_from_its_start(video, spoil, first):
+    gpu = FailingGpu(spoil, first)
     done, numbers = decoded(Nvdec(gpu), video)
-    assert gpu.paths, "it was not even tried"
+    assert gpu.paths, "the GPU was not tried"
     assert (done.decoder, numbers, done.decoded_fraction) == ("pyav", EXPECTED, 1.0)
     assert done.fallback_reason.startswith("the GPU did not decode it whole: ")
 
@@ -105,8 +105,8 @@ def test_what_a_gpu_does_not_decode_whole_is_decoded_again_from_its_start(video,
         (is_full, "the GPU fails at a simple clip: no GPU memory"),
     ],
 )
-def test_a_gpu_that_fails_at_a_short_clip_of_ours_is_never_used(video, spoil, words):
-    decoder = proven(Spoiling(spoil, first=7))
+def test_a_gpu_that_fails_the_check_is_never_used(video, spoil, words):
+    decoder = checked_nvdec(FailingGpu(spoil, first=7))
     assert decoder.gpu is None
     done, numbers = decoded(decoder, video)
     assert (done.decoder, numbers) == ("pyav", EXPECTED)
@@ -117,50 +117,52 @@ def test_a_gpu_that_fails_at_a_short_clip_of_ours_is_never_used(video, spoil, wo
     ("name", "options", "reason"),
     [
         ("mpeg2.mpg", {"codec": "mpeg2video"}, "not a codec for the GPU: mpeg2video"),
-        ("h264.avi", {}, "no timestamps to know frames by: avi"),
+        ("h264.avi", {}, "no timestamps to identify frames: avi"),
     ],
 )
-def test_what_is_not_for_the_gpu_is_not_tried_there(tmp_path, name, options, reason):
+def test_an_unsuitable_file_is_not_given_to_the_gpu(tmp_path, name, options, reason):
     gpu = StandInGpu()
     done, numbers = decoded(Nvdec(gpu), write_clip(tmp_path / name, 30, **options))
     assert (done.decoder, done.fallback_reason, numbers) == ("pyav", reason, EXPECTED)
     assert not gpu.paths
 
 
-def test_a_damaged_file_is_not_tried_on_a_gpu_which_would_hide_the_damage(video):
+def test_a_damaged_file_is_not_given_to_the_gpu_which_would_hide_the_damage(video):
     gpu, path = StandInGpu(), str(video)
     timeline = replace(PyAv().probe(path, LIMITS), readable_fraction=0.95)
     frames = {SMALL: np.zeros((1, 48, 64, 3), np.uint8)}
     reading = Nvdec(gpu).read(path, timeline, {SMALL: np.array([3])}, frames, LIMITS)
-    assert (reading.decoder, reading.fallback_reason) == ("pyav", "damaged: 95.0% of it is there")
+    assert (reading.decoder, reading.fallback_reason) == ("pyav", "damaged: 95.0% of it is present")
     assert not gpu.paths
 
 
-def test_a_file_that_goes_away_is_no_fault_of_its_bytes(video, tmp_path):
+def test_a_file_removed_meanwhile_raises_file_not_found(video, tmp_path):
     timeline = PyAv().probe(str(video), LIMITS)
     frames = {SMALL: np.zeros((1, 48, 64, 3), np.uint8)}
     with pytest.raises(FileNotFoundError):
         Nvdec(StandInGpu()).read(str(tmp_path / "gone.mp4"), timeline, {SMALL: np.array([3])}, frames, LIMITS)
 
 
-def test_a_frame_that_does_not_lie_on_the_gpu_is_not_taken_for_one_of_its():
+def test_a_frame_in_main_memory_is_refused_as_a_frame_of_the_gpu():
     cuda = Cuda(av.codec.hwaccel.HWAccel("cuda"))
     with pytest.raises(BadVideo, match="a nv12 picture that the GPU did not decode"):
         cuda.fetched(av.VideoFrame(64, 64, "nv12"))
 
 
-def test_without_a_gpu_the_reason_says_what_to_do():
+def test_without_a_gpu_the_reason_names_the_remedy():
     decoder = open_nvdec()
-    assert decoder.gpu or any(word in decoder.refusal for word in ("install", "NVIDIA_DRIVER_CAPABILITIES", "see"))
+    assert decoder.gpu or any(
+        word in decoder.no_gpu_reason for word in ("install", "NVIDIA_DRIVER_CAPABILITIES", "nvidia-smi")
+    )
 
 
-def test_every_kind_of_fallback_is_warned_of_once(video, tmp_path, caplog):
+def test_every_kind_of_fallback_is_logged_once(video, tmp_path, caplog):
     other = write_clip(tmp_path / "mpeg2.mpg", 30, codec="mpeg2video")
-    with caplog.at_level(logging.WARNING), DecoderPool(1, decoder="tests.decoders:standing_in_for_a_gpu") as pool:
+    with caplog.at_level(logging.WARNING), DecoderPool(1, decoder="tests.decoders:nvdec_on_stand_in") as pool:
         made = [pool.decode(path, PLAN).decoder for path in (video, other, other, video)]
     assert made == ["nvdec", "pyav", "pyav", "nvdec"]
     assert caplog.messages == [
-        "decoded by pyav, not tests.decoders:standing_in_for_a_gpu: not a codec for the GPU: mpeg2video"
+        "decoded by pyav, not tests.decoders:nvdec_on_stand_in: not a codec for the GPU: mpeg2video"
     ]
 
 
@@ -176,7 +178,7 @@ def test_a_child_gets_the_variables_it_is_given_and_no_others(video):
     }
 
 
-def test_decoding_on_a_gpu_needs_no_torch():
+def test_nvdec_loads_no_torch():
     program = (
         "import inference.decode.decoders.nvdec, inference.decode.processes.child, sys; print('torch' in sys.modules)"
     )

@@ -14,7 +14,7 @@ from inference.types import Fit, PictureSpec
 sides = st.integers(1, 4000)
 
 
-def test_the_worked_examples_in_the_docstrings_hold():
+def test_the_examples_in_the_docstrings_are_true():
     assert doctest.testmod(fit, extraglobs={"PictureSpec": PictureSpec, "Fit": Fit}).failed == 0
 
 
@@ -50,7 +50,7 @@ def test_squash_ignores_the_aspect_ratio():
         (Placement(2, 2, -1, -1, 9), [[4, 9], [9, 9]]),
     ],
 )
-def test_placing_cuts_what_sticks_out_and_pads_what_is_left(placed, expected):
+def test_placing_cuts_pixels_outside_and_pads_the_rest(placed, expected):
     scaled = np.repeat(np.array([[1, 2], [3, 4]], np.uint8)[..., None], 3, axis=2)
     canvas = np.zeros((2, 2, 3), np.uint8)
     place(scaled, placed, canvas)

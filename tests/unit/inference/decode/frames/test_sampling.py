@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inference.decode.frames import sampling
 
 
-def test_the_worked_examples_in_the_docstrings_hold():
+def test_the_examples_in_the_docstrings_are_true():
     assert doctest.testmod(sampling, extraglobs={"np": np}).failed == 0
 
 
@@ -25,7 +25,7 @@ def test_uniform_is_linspace_rounded_down(available, wanted):
 
 
 @pytest.mark.parametrize(("available", "wanted"), [(0, 4), (4, 0)])
-def test_uniform_refuses_nothing_at_all(available, wanted):
+def test_uniform_refuses_zero_frames(available, wanted):
     with pytest.raises(ValueError, match="at least 1"):
         sampling.uniform(available, wanted)
 
@@ -43,7 +43,7 @@ def test_uniform_refuses_nothing_at_all(available, wanted):
         (0, [(0, 0)]),
     ],
 )
-def test_windows_bring_more_than_the_overlap_and_end_with_the_video(duration_seconds, expected):
+def test_windows_add_time_beyond_the_overlap_and_end_with_the_video(duration_seconds, expected):
     assert sampling.windows(duration_seconds) == expected
 
 
@@ -67,7 +67,7 @@ def test_windows_that_would_not_advance_are_refused():
         sampling.windows(10, 4, 4)
 
 
-def test_a_window_takes_the_frames_presented_in_it_and_not_the_one_at_its_end():
+def test_a_window_takes_its_frames_without_the_one_at_its_end():
     pts_seconds = np.arange(300) / 30
     assert sampling.within(pts_seconds, 3.0, 7.0).tolist() == list(range(90, 210))
 
@@ -92,7 +92,7 @@ def test_a_window_is_never_empty_and_always_in_order(gaps, start_seconds, length
     assert 0 <= indices[0] <= indices[-1] < len(pts_seconds)
 
 
-def test_sampled_takes_what_is_on_screen_and_nothing_twice():
+def test_sampled_takes_the_frame_on_screen_and_none_twice():
     assert sampling.sampled(np.array([0.0, 0.9, 1.1, 5.0]), 1.0, 16).tolist() == [0, 1, 2, 3]
 
 
@@ -103,7 +103,7 @@ def test_sampled_over_the_limit_is_spread_over_the_whole_video():
     assert indices[-1] == 59 * 30
 
 
-def test_sampled_refuses_an_interval_of_nothing():
+def test_sampled_refuses_an_interval_of_zero():
     with pytest.raises(ValueError, match="interval_seconds"):
         sampling.sampled(np.array([0.0]), 0.0, 4)
 

@@ -16,11 +16,11 @@ from inference.errors import BadVideo, VideoFault
 TENTH = Fraction(1, 10)
 
 
-def test_the_worked_examples_in_the_docstrings_hold():
+def test_the_examples_in_the_docstrings_are_true():
     assert doctest.testmod(timeline).failed == 0
 
 
-def test_times_start_at_the_first_frame_that_is_shown():
+def test_times_start_at_the_first_presented_frame():
     shown = present([104, 100, 102], [98, 99, 100], time_base=TENTH, rate=None)
     assert shown.ticks.tolist() == [100, 102, 104]
     np.testing.assert_allclose(shown.pts_seconds, [0, 0.2, 0.4])
@@ -28,20 +28,20 @@ def test_times_start_at_the_first_frame_that_is_shown():
 
 
 @pytest.mark.parametrize("pts", [[0, None, 2], [0, 1, 1], [0, 80, 2]])
-def test_pts_that_lack_repeat_or_jump_back_are_not_trusted(pts):
+def test_pts_that_are_missing_repeated_or_set_back_are_not_trusted(pts):
     shown = present(pts, [0, 2, 4], time_base=TENTH, rate=Fraction(50))
     assert shown.ticks is None
     np.testing.assert_allclose(shown.pts_seconds, [0, 0.2, 0.4])
 
 
 @pytest.mark.parametrize(("rate", "step"), [(Fraction(50), 0.02), (None, 0.04)])
-def test_without_any_clock_the_rate_counts(rate, step):
+def test_without_timestamps_the_frame_rate_gives_the_times(rate, step):
     shown = present([None] * 3, [None] * 3, time_base=TENTH, rate=rate)
     np.testing.assert_allclose(shown.pts_seconds, np.arange(3) * step)
     assert shown.duration_seconds == pytest.approx(3 * step)
 
 
-def test_a_pts_that_only_a_muxer_made_up_is_not_trusted():
+def test_pts_invented_by_ffmpeg_are_not_trusted():
     assert present([0, 1], [0, 1], time_base=TENTH, rate=None, has_true_pts=False).ticks is None
 
 
@@ -59,7 +59,7 @@ def picker(wanted, ticks=(0, 10, 20, 30, 40, 50, 60, 70, 80, 90), fraction=0.5):
     return Picker(known, [np.array(wanted)], DecodeLimits(min_decoded_fraction=fraction))
 
 
-def test_a_frame_fills_its_own_place_and_the_places_of_those_that_never_came():
+def test_a_frame_fills_its_own_position_and_those_of_missing_frames_before_it():
     ours = picker([1, 2, 4])
     assert ours.arrived(0) == []
     assert ours.arrived(30) == [1, 2]
@@ -68,7 +68,7 @@ def test_a_frame_fills_its_own_place_and_the_places_of_those_that_never_came():
     assert ours.decoded_fraction() == pytest.approx(3 / 5)
 
 
-def test_a_frame_that_comes_late_still_takes_its_place():
+def test_a_late_frame_still_fills_its_position():
     ours = picker([1, 2])
     assert ours.arrived(20) == [1, 2]
     assert ours.arrived(10) == [1]
@@ -76,13 +76,13 @@ def test_a_frame_that_comes_late_still_takes_its_place():
     assert ours.decoded_fraction() == 1.0
 
 
-def test_frames_without_ticks_are_known_by_their_number():
+def test_frames_without_ticks_are_identified_by_their_number():
     ours = picker([0, 3], ticks=None)
     assert [ours.arrived(number) for number in range(4)] == [[0], [], [], [3]]
     assert ours.is_done
 
 
-def test_a_frame_is_wanted_until_it_has_come():
+def test_a_frame_is_wanted_until_it_was_emitted():
     ours = picker([1])
     assert ours.wants(10)
     assert not ours.wants(20)
@@ -91,7 +91,7 @@ def test_a_frame_is_wanted_until_it_has_come():
     assert not ours.wants(10)
 
 
-def test_too_many_broken_frames_end_it_at_once():
+def test_too_many_broken_frames_end_the_pass_at_once():
     ours = picker([0, 9])
     for key in (10, 20, 30, 40, 50):
         ours.broke(key)
@@ -116,7 +116,7 @@ def matrix(a, b, c, d):
         (orientation(matrix(0, 1, 1, 0)), [[1, 3], [2, 4]], 270),
     ],
 )
-def test_all_ways_to_hold_a_camera_end_upright(turned: Orientation, expected, degrees):
+def test_every_rotation_and_mirroring_is_turned_upright(turned: Orientation, expected, degrees):
     frame = np.repeat(np.array([[1, 2], [3, 4]], np.uint8)[..., None], 3, axis=2)
     assert turned.turn(frame)[..., 0].tolist() == expected
     assert turned.rotation_degrees == degrees

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import av
 import pytest
 
-from inference.decode.frames import sparing
-from inference.decode.frames.sparing import SYNTAXES, needed
+from inference.decode.frames import skipping
+from inference.decode.frames.skipping import SYNTAXES, needed
 from tests.media import write_clip
 
 X264 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3"
@@ -19,11 +19,11 @@ class Letter:
     size: int = 1
 
 
-def spared(letters, wanted):
-    """Capital letters begin a closed group."""
+def fed_of(letters, wanted):
+    """Return the letters that are fed; a capital letter begins a closed group."""
     packets = [Letter(name) for name in letters]
-    fed = needed(packets, lambda one: one.name in wanted, len(wanted), lambda one: one.name.isupper())
-    return "".join(one.name for one in fed)
+    fed = needed(packets, lambda letter: letter.name in wanted, len(wanted), lambda letter: letter.name.isupper())
+    return "".join(letter.name for letter in fed)
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,19 @@ def spared(letters, wanted):
         ("AbcDefGhi", "bG", "AbG"),
         ("AbcDefGhi", "eh", "DeGh"),
         ("AbcDefGhi", "cf", "AbcDef"),
-        ("AbcDefGhi", "ax", ""),  # wanted ones that never come
+        ("AbcDefGhi", "ax", ""),  # a wanted one that is not in the file
         ("abcDef", "be", "abDe"),  # recorded from its middle
         ("abcdef", "bf", "abcdef"),
         ("", "", ""),
     ],
 )
-def test_the_unwanted_end_of_a_closed_group_is_left_out(letters, wanted, fed):
-    assert spared(letters, wanted) == fed
+def test_the_unwanted_end_of_a_closed_group_is_skipped(letters, wanted, fed):
+    assert fed_of(letters, wanted) == fed
 
 
-def test_a_group_too_large_to_hold_is_fed(monkeypatch):
-    monkeypatch.setattr(sparing, "HELD_BYTES", 2)
-    assert spared("AbcdeFg", "g") == "AbcFg"
+def test_a_group_over_the_held_bytes_is_fed(monkeypatch):
+    monkeypatch.setattr(skipping, "HELD_BYTES", 2)
+    assert fed_of("AbcdeFg", "g") == "AbcFg"
 
 
 @pytest.mark.parametrize(
@@ -74,5 +74,5 @@ def test_only_a_refresh_begins_a_closed_group(tmp_path, name, codec, options, re
 @pytest.mark.parametrize("packet", [b"", b"\x00", b"\x00\x00\x01", b"\x00\x00\x00\x00", b"\xff" * 64, b"\x00" * 64])
 @pytest.mark.parametrize("configuration", [b"", b"\x01", b"\x01" + b"\xff" * 30])
 @pytest.mark.parametrize("codec", SYNTAXES)
-def test_nonsense_begins_no_group(packet, configuration, codec):
+def test_meaningless_bytes_begin_no_group(packet, configuration, codec):
     assert not SYNTAXES[codec].is_refresh(packet, configuration)

@@ -1,7 +1,7 @@
-"""Which packets need no decoding because no wanted frame depends on them. Pure.
+"""Skipping packets on which no wanted frame depends. Pure.
 
-Nothing from before a closed group of pictures is remembered in it. So what follows the last wanted frame of a group,
-in decoding order, would be decoded for nothing where the next group is closed.
+A closed group of pictures refers to no picture before it. So the packets after the last wanted frame of a group, in
+decoding order, need no decoding if the next group is closed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-HELD_BYTES = 32 << 20  # a group may be a whole film
+HELD_BYTES = 32 << 20  # a group may be as long as the video
 _START_CODE = b"\x00\x00\x01"
 
 
 class Packet(Protocol):
-    """What is asked of a packet."""
+    """The part of a packet that is read here."""
 
     @property
     def size(self) -> int:
@@ -28,9 +28,9 @@ P = TypeVar("P", bound=Packet)
 def needed(
     packets: Iterable[P], is_wanted: Callable[[P], bool], wanted: int, begins_closed_group: Callable[[P], bool]
 ) -> Iterator[P]:
-    """Yield the packets in their order up to the last wanted, without the unwanted ends of groups before closed ones.
+    """Yield packets in order up to the last wanted one, without the unwanted end of any group before a closed group.
 
-    Packets are held back until it is known whether one after them is wanted, up to ``HELD_BYTES``.
+    Packets are held, up to ``HELD_BYTES``, until a later packet of their group is wanted or the next group begins.
     """
     held: list[P] = []
     held_bytes = 0
@@ -39,23 +39,23 @@ def needed(
             held, held_bytes = [], 0
         held.append(packet)
         held_bytes += packet.size
-        is_one = is_wanted(packet)
-        if is_one or held_bytes > HELD_BYTES:
+        is_wanted_packet = is_wanted(packet)
+        if is_wanted_packet or held_bytes > HELD_BYTES:
             yield from held
             held, held_bytes = [], 0
-        if is_one and (wanted := wanted - 1) == 0:
+        if is_wanted_packet and (wanted := wanted - 1) == 0:
             return
 
 
 @dataclass(frozen=True, slots=True)
 class NalSyntax:
-    """How a codec's packets are made of units, and which of them hold an instantaneous refresh (IDR)."""
+    """The NAL units of a codec: the position of their type, and the types of slices and of refreshes (IDR)."""
 
     type_shift: int
     type_mask: int
     slices: frozenset[int]
     refreshes: frozenset[int]
-    length_at: int  # where the decoder configuration says how many bytes a unit's length takes
+    length_at: int  # offset in the decoder configuration of the size of a unit's length field
 
     def unit_types(self, packet: bytes, configuration: bytes) -> Iterator[int]:
         """Yield the units' types, from lengths as MP4 and Matroska write them or from start codes."""
@@ -66,7 +66,7 @@ class NalSyntax:
         return (packet[start] >> self.type_shift & self.type_mask for start in starts)
 
     def is_refresh(self, packet: bytes, configuration: bytes) -> bool:
-        """Whether the packet's picture is one before which nothing is remembered."""
+        """Return True if no picture after this packet's picture refers to one before it."""
         types = self.unit_types(packet, configuration)
         return next((kind for kind in types if kind in self.slices), None) in self.refreshes
 

@@ -1,4 +1,4 @@
-"""Whether a decoder gives PyAV's frames, shown on a clip made for it: every child tries its GPU before it trusts it."""
+"""A comparison of a decoder with PyAV on a generated clip. Every process checks its GPU before it uses it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from inference.types import Frames, Indices, PictureSpec
 
 Read = Callable[[str, Timeline, Mapping[PictureSpec, Indices], Mapping[PictureSpec, Frames], DecodeLimits], Reading]
 
-_WIDTH, _HEIGHT, _COUNT, _RATE = 320, 180, 24, 25  # 180 rows are no whole number of blocks: there is something to cut
+_WIDTH, _HEIGHT, _COUNT, _RATE = 320, 180, 24, 25  # 180 is no multiple of 16: the decoder must cut the last blocks
 _SHOWN = PictureSpec(_HEIGHT, _WIDTH)
 _X264 = {"preset": "veryfast", "x264-params": "log-level=none:threads=1:bframes=3:b-adapt=0:keyint=12"}
 
 
-def disproof(read: Read) -> str:
-    """Return what is wrong with the decoder's frames of a short clip; nothing if they are PyAV's bit for bit.
+def difference_from_pyav(read: Read) -> str:
+    """Return the difference of the decoder's frames of a short clip from PyAV's; empty if every bit is equal.
 
-    Raises whatever ``read`` raises.
+    Raises the errors of ``read``.
     """
     limits = DecodeLimits()
-    descriptor = os.memfd_create("tamis-proof", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("tamis-gpu-check", os.MFD_CLOEXEC)
     path = f"/proc/self/fd/{descriptor}"
     try:
         _write_clip(path)
@@ -55,7 +55,7 @@ def _write_clip(path: str) -> None:
 
 
 def _painted(number: int) -> Frames:
-    """Noise that drifts over a gradient, so that every frame differs and refers to others."""
+    """Return noise that moves over a gradient, so that every frame differs and refers to others."""
     noise = np.random.default_rng(0).integers(0, 64, (_HEIGHT, _WIDTH, 3), dtype=np.uint8)
     slope = np.linspace(0, 191, _WIDTH, dtype=np.uint8)[None, :, None]
     return np.roll(noise, 5 * number, axis=1) + np.roll(slope, 7 * number, axis=1)
