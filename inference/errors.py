@@ -5,7 +5,8 @@ InferenceError
 │   ├── PoolTimeout      no warm model became free in time
 │   └── DeviceLost       the accelerator failed during the work
 ├── BadVideo             record: the file itself is the reason (see ``code``)
-└── ManifestError        tell the operator: the manifest or a checkpoint is wrong
+├── ManifestError        tell the operator: the manifest or a checkpoint is wrong
+└── ProfilingError       tell the operator: a profile cannot be made as asked
 
 ``code`` is stable: it stands in ``result_info.error.code`` and in ``tamis retry --reason``.
 """
@@ -68,3 +69,9 @@ class ManifestError(InferenceError):
     """A wrong manifest or checkpoint; the message names the value and the remedy."""
 
     code: str = "manifest"
+
+
+class ProfilingError(InferenceError):
+    """A profile or an annotation cannot be made as asked: the message names the value and the remedy."""
+
+    code: str = "profiling"

@@ -1,0 +1,135 @@
+"""One profile from its options to its result."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from inference.errors import ProfilingError
+from inference.profiling.execution import Execute, SplitModel, make_inference, synchronizer
+from inference.profiling.machine import Fingerprint, fingerprint
+from inference.profiling.models import ProfiledModel, open_model
+from inference.profiling.options import Mode, ProfileOptions, check_machine, has_gpu, split_module
+from inference.profiling.preparation import make_preparation
+from inference.profiling.probe import fixed_share
+from inference.profiling.recorder import Recorder, run_stem
+from inference.profiling.retrain import labelling, make_retraining
+from inference.profiling.sources import media_files
+from inference.profiling.steps import Step, Work, run_steps
+from inference.profiling.streams import open_reader
+from inference.profiling.summary import Summary, Timing, summarize
+from inference.profiling.verdict import Verdict, judge
+
+OnStep = Callable[[Step], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileResult:
+    """A finished or interrupted run."""
+
+    options: ProfileOptions
+    stem: str  # its files' common name
+    machine: Fingerprint
+    summary: Summary
+    verdict: Verdict
+    steps: tuple[Step, ...]
+    is_interrupted: bool
+    outages_seconds: tuple[float, ...]  # of a live stream
+
+
+def run_profile(options: ProfileOptions, directory: Path, on_step: OnStep = lambda _step: None) -> ProfileResult:
+    """Run a profile and write its CSV files to ``directory``; Ctrl-C ends it with what it has.
+
+    ``core_bind`` is recorded only: the process that runs the profile binds itself (:func:`..options.bind_cores`).
+
+    Raises:
+        ProfilingError: it cannot be made as asked, or ended before its first step.
+        ManifestError: the manifest or one of its checkpoints is wrong.
+    """
+    check_machine(options, has_gpu=has_gpu())
+    stem = run_stem(options.model_name, os.getpid())
+    steps: list[Step] = []
+    with open_work(options) as work, Recorder(directory, stem) as recorder:
+        timing, is_interrupted = _record_steps(work, options, steps, recorder, on_step)
+        if not steps:
+            raise ProfilingError("interrupted before the first step: there is nothing to report")
+        fixed = None if is_interrupted else fixed_share(work, steps[-1])
+        outages = tuple(getattr(getattr(work.reader, "losses", None), "outages", ()))
+    summary = summarize(steps, timing, options.batch_size)
+    return ProfileResult(
+        options=options,
+        stem=stem,
+        machine=fingerprint(options.device),
+        summary=summary,
+        verdict=judge(summary, fixed, is_gpu=options.device.type == "cuda"),
+        steps=tuple(steps),
+        is_interrupted=is_interrupted,
+        outages_seconds=outages,
+    )
+
+
+@contextmanager
+def open_work(options: ProfileOptions) -> Iterator[Work]:
+    """Open the model and the source; the source is closed at the end."""
+    model = open_model(options.model_name, options.weights, options.manifest)
+    execute = make_execute(model, options)
+    reader = open_reader(
+        options.input_path, reconnect_seconds=options.reconnect_seconds, is_read_ahead=options.read_ahead
+    )
+    sizes = options.input_sizes or (model.size,)
+    try:
+        yield Work(
+            reader=reader,
+            prepare={size: make_preparation(options.prep_level, size, model.mean, model.std) for size in sizes},
+            execute=execute,
+            frames_per_step=options.batch_size * model.frames_per_sample,
+            device=torch.device("cpu") if options.split_point else options.device,
+            prep_device=options.prep_device,
+            synchronize=synchronizer(torch.device("cuda" if has_gpu() else "cpu")),
+        )
+    finally:
+        reader.close()
+
+
+def make_execute(model: ProfiledModel, options: ProfileOptions) -> Execute:
+    """Return what a step does with its batch."""
+    if options.split_point is not None:
+        path = split_module(options.model_name, options.split_point)
+        return SplitModel(model, path, options.device, synchronizer(options.device))
+    if options.mode is Mode.RETRAIN:
+        label_of, classes = labelling(source_classes(options.input_path))
+        return make_retraining(model, options, label_of, classes)
+    return make_inference(model, options)
+
+
+def source_classes(source: str) -> list[str]:
+    """Names of the folders in which a directory's videos lie; none for anything else."""
+    root = Path(source)
+    if not root.is_dir():
+        return []
+    return sorted({path.parent.name for path in media_files(root) if path.parent != root})
+
+
+def _record_steps(
+    work: Work, options: ProfileOptions, steps: list[Step], recorder: Recorder, on_step: OnStep
+) -> tuple[Timing, bool]:
+    """Fill ``steps``; the timing is the clock's around them, measured apart from theirs."""
+    clock = time.perf_counter
+    gap_seconds, is_interrupted = 0.0, False
+    begun = clock()
+    try:
+        for step in run_steps(work, options.warmup_steps, options.max_steps, options.repeats):
+            ended = clock()
+            steps.append(step)
+            recorder.write(step)
+            on_step(step)
+            gap_seconds += clock() - ended
+    except KeyboardInterrupt:
+        is_interrupted = True
+    return Timing(clock() - begun, gap_seconds), is_interrupted

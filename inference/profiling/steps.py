@@ -1,0 +1,164 @@
+"""The measured loop: read, transfer, prepare and execute one batch, and note when each began and ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from inference.profiling.execution import Execute, Synchronize
+from inference.profiling.preparation import Prepare, to_tensors
+from inference.profiling.sources import FrameReader
+
+Span = Callable[[str], AbstractContextManager[object]]
+
+
+class Phase(StrEnum):
+    """Which figures a step belongs to."""
+
+    FIRST = "first"  # the first step with its input shape: compilation, kernel search, allocation
+    WARMUP = "warm-up"
+    STEADY = "steady"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step. ``total_ms`` is its own measurement, not a sum: what the parts leave is the cost of measuring."""
+
+    index: int
+    repeat: int
+    phase: Phase
+    size: int  # pixels of a side of the prepared frames
+    started_seconds: float  # since the first step began
+    read_ms: float  # without the wait
+    prep_ms: float
+    transfer_ms: float  # between CPU and GPU, both ways
+    exec_ms: float  # without a split model's transfer
+    wait_ms: float  # for frames that had not arrived
+    total_ms: float
+    launch_ms: float  # of exec: until the model's call returned; the rest is the device's own time
+    first_part_ms: float  # of exec: on the CPU, with a split point
+    preempted_ms: float  # of the step: this thread could have run, but its core was taken
+    queue_age_ms: float
+    lost_frames: int
+    reserved_bytes: int  # taken by the GPU's allocator; 0 on a CPU
+    loss: float | None
+
+    @property
+    def parts_ms(self) -> float:
+        """The sum of the parts."""
+        return self.read_ms + self.prep_ms + self.transfer_ms + self.exec_ms + self.wait_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """The opened parts of a step."""
+
+    reader: FrameReader
+    prepare: Mapping[int, Prepare]  # by size; sizes are taken by turns
+    execute: Execute
+    frames_per_step: int
+    device: torch.device
+    prep_device: torch.device
+    synchronize: Synchronize
+    span: Span = lambda _name: nullcontext()
+
+
+class RunDelay:
+    """Seconds that the thread which made this was ready to run without a core (Linux: ``schedstat``, 2nd field)."""
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+        with suppress(OSError):  # a kernel without CONFIG_SCHED_INFO has no such file: preemption stays unknown
+            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    def seconds(self) -> float:
+        """The delay since the thread began; 0 where the kernel does not say."""
+        return int(os.pread(self._file, 64, 0).split()[1]) / 1e9 if self._file is not None else 0.0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+
+
+def run_steps(work: Work, warmup_steps: int, max_steps: int, repeats: int = 1) -> Iterator[Step]:
+    """Yield each step as it ends. The time until the caller asks for the next one is a gap, and in no step.
+
+    Raises:
+        ProfilingError: no more frames come.
+    """
+    delay, sizes, seen = RunDelay(), list(work.prepare), set[int]()
+    begun = time.perf_counter()
+    try:
+        for index in range(warmup_steps + max_steps * repeats):
+            size = sizes[index % len(sizes)]
+            phase = Phase.FIRST if size not in seen else Phase.WARMUP if index < warmup_steps else Phase.STEADY
+            seen.add(size)
+            repeat = max(0, index - warmup_steps) // max_steps
+            yield _step(work, delay, begun, index=index, repeat=repeat, phase=phase, size=size)
+    finally:
+        delay.close()
+
+
+def _step(work: Work, delay: RunDelay, begun: float, *, index: int, repeat: int, phase: Phase, size: int) -> Step:
+    clock, span = time.perf_counter, work.span
+    delayed = delay.seconds()
+    started = clock()
+    with span("step"):
+        with span("read"):
+            reading = work.reader.read(work.frames_per_step)
+        was_read = clock()
+        with span("transfer"):
+            tensors = _moved(to_tensors([one.pixels for one in reading.frames]), work.prep_device, work.synchronize)
+        was_uploaded = clock()
+        with span("prep"):
+            prepared = work.prepare[size](tensors)
+            if work.prep_device.type != "cpu":
+                work.synchronize()
+        was_prepared = clock()
+        with span("transfer"):
+            (inputs,) = _moved([prepared], work.device, work.synchronize)
+        was_transferred = clock()
+        with span("exec"):
+            executed = work.execute(inputs, reading.frames)
+            was_launched = clock()
+            work.synchronize()
+        was_executed = clock()
+    ended = clock()
+    transfer = was_uploaded - was_read + was_transferred - was_prepared + executed.transfer_seconds
+    return Step(
+        index=index,
+        repeat=repeat,
+        phase=phase,
+        size=size,
+        started_seconds=started - begun,
+        read_ms=1e3 * (was_read - started - reading.wait_seconds),
+        prep_ms=1e3 * (was_prepared - was_uploaded),
+        transfer_ms=1e3 * transfer,
+        exec_ms=1e3 * (was_executed - was_transferred - executed.transfer_seconds),
+        wait_ms=1e3 * reading.wait_seconds,
+        total_ms=1e3 * (ended - started),
+        launch_ms=1e3 * (was_launched - was_transferred),
+        first_part_ms=1e3 * executed.first_part_seconds,
+        preempted_ms=1e3 * (delay.seconds() - delayed),
+        queue_age_ms=1e3 * reading.age_seconds,
+        lost_frames=reading.lost_frames,
+        reserved_bytes=torch.cuda.memory_reserved(work.device) if work.device.type == "cuda" else 0,
+        loss=None if executed.loss is None else float(executed.loss),
+    )
+
+
+def _moved(tensors: list[Tensor], device: torch.device, synchronize: Synchronize) -> list[Tensor]:
+    """The tensors on ``device``; where they lie there already, nothing is copied and nothing waited for."""
+    if all(one.device.type == device.type for one in tensors):
+        return tensors
+    moved = [one.to(device) for one in tensors]
+    synchronize()
+    return moved

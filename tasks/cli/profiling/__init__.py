@@ -1,0 +1,1 @@
+"""What `tamis profile` reads and prints."""
