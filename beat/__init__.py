@@ -1,1 +1,1 @@
-"""What runs on a clock, as data."""
+"""The periodic tasks, as data, and the scheduler that sends them."""

@@ -1,6 +1,6 @@
-"""What runs on a clock: the safety nets under a fleet that otherwise wakes itself.
+"""The periodic tasks of a fleet. Most repeat work that an event normally starts, in case the event was lost.
 
-Every entry expires after its own period, so a fleet that was away does not find a pile of stale ticks.
+Every message expires after its period, so that a fleet that was down does not find a pile of old ones.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def every(seconds: float, task: TaskName) -> dict[str, Any]:
 
 
 SCHEDULE: dict[str, dict[str, Any]] = {
-    # A run goes on without beat: submit and every written shard wake the feeder. This catches a lost wake-up.
+    # A run continues without beat: submit and every written shard wake the feeder. This makes up for a lost wake-up.
     "feed-open-runs": every(10.0, TaskName.TOP_UP),
-    # Shards that stopped making progress, and full shards that nobody wrote.
+    # Shards without progress, and full shards that were not written.
     "sweep-stale-shards": every(15.0, TaskName.SWEEP),
-    # Messages for the GPU workers of a node that has none any more.
+    # Messages for the GPU workers of a node that has no such worker any more.
     "rescue-dead-nodes": every(10.0, TaskName.RESCUE),
-    # New partitions of the declared sources. Each source has a schedule of its own: this only asks which are due.
+    # New partitions of the declared sources. Each source has its own schedule: this only checks which are due.
     "ingest-new-partitions": every(5.0, TaskName.INGEST),
 }

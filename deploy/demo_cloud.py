@@ -1,8 +1,8 @@
 """`make demo-cloud`: the demo with `odps://` tables and `oss://` objects, over the wire.
 
 No account is needed: MaxCompute and OSS are the tests' wire-level servers, on loopback, for as long as the demo runs.
-The fleet speaks to them with the same SDKs, signatures and checksums as to the real ones. What the results table holds
-at the end is kept in a file, so that the next demo finds its run as it was left.
+The fleet speaks to them with the same SDKs, signatures and checksums as to the real ones. The rows of the results table
+are saved in a file at the end, so that the next demo finds its run as it was.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PARTITION = f"ds={demo.DAY}"
 
 
 def fill(odps: OdpsServer, oss: OssServer, root: Path) -> None:
-    """Create the input partition, and upload what stands in the directory of the object store."""
+    """Create the input partition, and upload the files of the object store's directory."""
     odps.create_table("videos", COLUMNS, partitions={"ds": "string"})
     rows = [dict(zip(COLUMNS, demo.record(row), strict=False)) for row in demo.ROWS]
     odps.insert("videos", rows, PARTITION)
@@ -41,7 +41,7 @@ def fill(odps: OdpsServer, oss: OssServer, root: Path) -> None:
 
 
 def settings(odps: OdpsServer, oss: OssServer, root: Path) -> dict[str, str]:
-    """Return the demo's own settings: those of the local one, with MaxCompute and OSS in place of files."""
+    """Return the settings of the local demo with MaxCompute and OSS in place of files."""
     local = demo.settings(root)
     del local["TAMIS_OBJECT_ROOT"]
     return local | {
@@ -55,7 +55,7 @@ def settings(odps: OdpsServer, oss: OssServer, root: Path) -> dict[str, str]:
 
 @contextmanager
 def kept(odps: OdpsServer, path: Path) -> Iterator[None]:
-    """Put the results of the last demo back for the block, and keep what is there afterwards."""
+    """Restore the results of the last demo for the block, and save the results afterwards."""
     if path.exists():
         rows = json.loads(path.read_text(encoding="utf-8"))
         odps.create_table("results", dict.fromkeys(rows[0], "string"), partitions={"ds": "string"})
@@ -69,7 +69,7 @@ def kept(odps: OdpsServer, path: Path) -> Iterator[None]:
 
 
 def written(odps: OdpsServer) -> list[dict[str, object]]:
-    """The rows of the results table; none when it has not been made yet."""
+    """Return the rows of the results table; none if it does not exist yet."""
     try:
         return odps.rows("results", PARTITION)
     except Refusal:
@@ -77,9 +77,9 @@ def written(odps: OdpsServer) -> list[dict[str, object]]:
 
 
 def main(root: Path = ROOT) -> int:
-    """Serve, lay out, start, sift, drain."""
+    """Start the servers, create the input, start the fleet, sift and drain; return the exit status."""
     results = root / "results.json"
-    if not results.exists():  # the ledger must not remember what the table has lost
+    if not results.exists():  # the ledger must not hold rows that the table has lost
         shutil.rmtree(root, ignore_errors=True)
     (root / "state").mkdir(parents=True, exist_ok=True)
     demo.lay_out(root)
@@ -88,7 +88,7 @@ def main(root: Path = ROOT) -> int:
         oss = stack.enter_context(OssServer(root / "oss", buckets=[demo.BUCKET]))
         fill(odps, oss, root)
         stack.enter_context(kept(odps, results))
-        print(f"demo: MaxCompute at {odps.endpoint}, OSS at {oss.endpoint}, both of the tests, until the demo ends")
+        print(f"demo: MaxCompute at {odps.endpoint}, OSS at {oss.endpoint}, both from the tests, until the demo ends")
         tables, outputs = (f"odps://{PROJECT}/{table}/{PARTITION}" for table in ("videos", "results"))
         status = demo.sift(root, settings(odps, oss, root), tables, outputs)
         print(f"demo: {outputs} has {len(written(odps))} rows")

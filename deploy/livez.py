@@ -1,4 +1,4 @@
-"""Ask this container's worker whether it lives: status 0 if ``/livez`` says so. Imports nothing of tamis."""
+"""Probe this container's worker: exit status 0 if ``/livez`` answers 200. Imports nothing of tamis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TIMEOUT_SECONDS = 4.0
 
 
 def is_live(port: int) -> bool:
-    """Return whether the worker answers 200; one that answers nothing is not live."""
+    """Return whether the worker answers 200; a worker that does not answer is not live."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/livez")

@@ -1,4 +1,4 @@
-"""Write the table of docs/decoding.md from what the decoders' tests expect; ``--check`` only says if it is current."""
+"""Write the table of docs/decoding.md from the results that tests expect; ``--check`` only reports if it is current."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def rows() -> Iterator[str]:
 
 
 def page(written: str) -> str:
-    """Return the page with its table made anew. Raises ValueError if it has no place for one."""
+    """Return the page with a new table. Raises ValueError if the marks around the table are missing."""
     before, _, rest = written.partition(START)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"{PAGE} lacks the lines {START!r} and {END!r} between which the table stands")
+        raise ValueError(f"{PAGE} lacks the lines {START!r} and {END!r} around the table")
     return "".join((before, START, *rows(), END, after))
 
 

@@ -1,4 +1,4 @@
-"""Write the table of metrics into docs/monitoring.md; ``--check`` only says whether it is up to date."""
+"""Write the table of metrics into docs/monitoring.md; ``--check`` only reports whether it is up to date."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OF_FLEET = {family.name for family in fleet.FAMILIES}
 
 
 def row(entry: CatalogueEntry) -> str:
-    """Return one metric's line; queries ask for a counter with its suffix."""
+    """Return a metric's line; a counter has the suffix that queries use."""
     name = entry.series[0] if entry.kind == "counter" else entry.name
     labels = ", ".join(f"`{label}`" for label in entry.labels) or "–"
     scope = "fleet" if entry.name in OF_FLEET else "process"
@@ -23,7 +23,7 @@ def row(entry: CatalogueEntry) -> str:
 
 
 def page(text: str) -> str:
-    """Return the page with the table as it should be."""
+    """Return the page with a new table."""
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}{HEAD}{''.join(row(entry) for entry in catalogue())}{END}{after}"

@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the settings themselves; ``--check`` only says whether it is up to date."""
+"""Write docs/settings.md from the settings; ``--check`` only reports whether it is up to date."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_THE_MACHINE = {"node.name": "the host's name", "node.state_dir": ".tamis"}
 
 
 def shown(setting: Setting) -> str:
-    """Return the default as a person would write it."""
+    """Return the default as a person writes it."""
     if setting.path in OF_THE_MACHINE:
         return OF_THE_MACHINE[setting.path]
     default: object = reduce(getattr, setting.path.split("."), Settings())

@@ -64,5 +64,5 @@ def send_each(rows: Sequence[RowMessage], producer: Producer) -> None:
     for row in rows:
         # Not chain(…).apply_async: it ignores the producer and takes another from the pool for every message.
         steps = [infer.s()]
-        with tracing.each_anew():
+        with tracing.trace_per_video():
             download.apply_async((dump_row(row),), chain=steps, producer=producer)  # type: ignore[call-arg]  # likewise

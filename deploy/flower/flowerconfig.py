@@ -1,8 +1,8 @@
 """Flower over a fleet: `tamis flower --conf=deploy/flower/flowerconfig.py`. It shows videos, runs and verdicts.
 
-Nothing is answered without a password. It comes as ``FLOWER_BASIC_AUTH=user:password``, or from the file that
-``FLOWER_BASIC_AUTH_FILE`` names; ``--basic-auth`` on a command line is seen by every user of the host. Other options on
-the command line go before what stands here.
+Every request needs a password. It comes from ``FLOWER_BASIC_AUTH=user:password``, or from the file that
+``FLOWER_BASIC_AUTH_FILE`` names; every user of the host can see ``--basic-auth`` on a command line. Other options of
+the command line override this file.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from flower.views.tasks import TASK_COLUMNS
 from tornado.options import options
 from tornado.web import HTTPError, StaticFileHandler
 
-# ── who may look ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── access ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def credentials() -> list[str]:
-    """Return the ``user:password`` pairs that may look. Flower does not start without one."""
+    """Return the ``user:password`` pairs with access. Flower does not start without one."""
     given = list(options.basic_auth or ())
     if not given and (path := os.environ.get("FLOWER_BASIC_AUTH_FILE")):
         given = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     if not given:
         raise SystemExit(
             "flower: set FLOWER_BASIC_AUTH=user:password, or FLOWER_BASIC_AUTH_FILE=<file of such lines>: "
-            "it shows what the fleet does, so it does not start without a password"
+            "Flower shows the fleet's work, so it does not start without a password"
         )
     if not all(name and password for name, _, password in (pair.partition(":") for pair in given)):
-        raise SystemExit("flower: each credential must read user:password, neither of them empty")
+        raise SystemExit("flower: each credential must read user:password, with neither part empty")
     return given
 
 
-def refuse_strangers(handler: BaseHandler) -> None:
-    """Before every answer: Flower itself gives /metrics, /healthcheck and its error pages to anybody."""
-    if handler.current_user is None:  # asking raises 401 where the password is wrong or missing
+def require_password(handler: BaseHandler) -> None:
+    """Refuse a request without a password. By itself Flower asks none for /metrics, /healthcheck and error pages."""
+    if handler.current_user is None:  # the property raises 401 if the password is wrong or missing
         raise HTTPError(401)
 
 
 class GuardedFiles(BaseHandler, StaticFileHandler):
-    """Flower's scripts and styles; Tornado would hand them to anybody."""
+    """Flower's scripts and styles, behind the password: Tornado serves them without."""
 
 
 basic_auth = credentials()
-BaseHandler.prepare = BaseApiHandler.prepare = refuse_strangers
+BaseHandler.prepare = BaseApiHandler.prepare = require_password
 settings["static_handler_class"] = GuardedFiles
 
-# ── what they see ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── content ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-read_only = True  # workers are drained, reloaded and stopped by `tamis control`, by those who may use the broker
+read_only = True  # `tamis control` drains, reloads and stops workers; it needs access to the broker
 max_tasks = 10_000  # 5 KB of memory each
 purge_offline_workers = 86_400  # seconds; workers of scaled nodes come and go
 tasks_columns = "name,args,kwargs,result,state,received,runtime,worker"
@@ -71,7 +71,7 @@ def format_task(task: Any) -> Any:
 
 
 def _video_and_run(given: Any) -> tuple[str, str]:
-    """A row's message as tasks/telemetry/event_text.py describes it, or the arguments of a run's task: run, shard."""
+    """Return the video and the row that tasks/telemetry/event_text.py names, or the run and shard of a run's task."""
     if isinstance(given, dict):
         return str(given.get("video", "")), f"{given.get('run')} row {given.get('ordinal')}"
     if isinstance(given, tuple):
@@ -80,7 +80,7 @@ def _video_and_run(given: Any) -> tuple[str, str]:
 
 
 def _verdict(stage: str, value: Any, text: str | None) -> str:
-    """How it ended. A download hands on its whole message, which is the next stage's business."""
+    """Return the result to show. A download returns the whole message of the next stage: show one word for it."""
     if isinstance(value, str):
         return value
     is_handed_on = stage == "download" and (text or "").startswith("{")
@@ -88,7 +88,7 @@ def _verdict(stage: str, value: Any, text: str | None) -> str:
 
 
 def _value(text: str | None) -> Any:
-    """What an event's text stands for: JSON, or a Python literal; None where it is neither, or was cut off."""
+    """Return the value of an event's text: JSON or a Python literal; None if it is neither or was cut off."""
     for read in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError):
             return read(text or "")

@@ -1,6 +1,6 @@
-"""What the dashboard shows: rows of panels, each panel a few queries. ``render_dashboard.py`` makes the JSON of it.
+"""The dashboard's content: rows of panels, each with a few queries. ``render_dashboard.py`` turns it into JSON.
 
-Metrics of the whole fleet come alike from every control worker: ``max`` first, then ``sum``.
+Every control worker gives the same values of the fleet's metrics: use ``max`` first, then ``sum``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ OURS = '{job=~".*tamis.*"}'
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question in PromQL, and what a line of its answer is called."""
+    """A query in PromQL, and the legend of its lines."""
 
     expr: str
     legend: str = ""
@@ -21,7 +21,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel; ``width`` in 24ths of the page, ``unit`` in Grafana's words."""
+    """A panel. ``width`` is in 24ths of the page; ``unit`` is one of Grafana's unit names."""
 
     title: str
     queries: tuple[Query, ...]
@@ -38,22 +38,22 @@ def panel(title: str, *queries: tuple[str, str], **more: object) -> Panel:
 
 
 def per_second(metric: str, *labels: str) -> str:
-    """The rate of a counter, summed over all but these labels."""
+    """Return a counter's rate, summed over all labels but these."""
     return f"sum by ({', '.join(labels)}) (rate({metric}[$__rate_interval]))"
 
 
 def mean(histogram: str, label: str) -> str:
-    """The mean of a histogram's observations."""
+    """Return the mean of a histogram's observations."""
     return f"{per_second(histogram + '_sum', label)} / {per_second(histogram + '_count', label)}"
 
 
 def percentile(histogram: str, label: str) -> str:
-    """The 95th percentile of a histogram's observations."""
+    """Return the 95th percentile of a histogram's observations."""
     return f"histogram_quantile(0.95, {per_second(histogram + '_bucket', label, 'le')})"
 
 
 def newest(metric: str, *labels: str, where: str = "") -> str:
-    """A fleet metric, once however many control workers tell it."""
+    """Return a fleet metric once, however many control workers give it."""
     return f"max by ({', '.join(labels)}) ({metric}{where})"
 
 
@@ -86,7 +86,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             meaning="At the rate of the last 15 minutes, of all runs together",
         ),
         panel(
-            "runs in trouble",
+            "runs that wait",
             (f"sum({newest('tamis_run_trouble', 'run', where=RUN)})", ""),
             kind="stat",
             width=4,
@@ -115,7 +115,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (per_second("tamis_verdicts_total", "output", "label"), "{{output}}: {{label}}"),
             unit="ops",
             width=12,
-            meaning="Of windows, the label of most",
+            meaning="For windows, the label of most",
         ),
     ),
     "Throughput": (
@@ -147,7 +147,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Queues": (
         panel("messages waiting", (newest("tamis_queue_messages", "queue"), "{{queue}}"), is_stacked=True),
         panel("age of the oldest message", (newest("tamis_queue_oldest_seconds", "queue"), "{{queue}}"), unit="s"),
-        panel("messages in workers' hands", ("max(tamis_unacked_messages)", "unacked")),
+        panel("unacknowledged messages", ("max(tamis_unacked_messages)", "unacked")),
     ),
     "GPU and models": (
         panel("device busy", ("avg by (instance) (tamis_device_busy_ratio)", "{{instance}}"), unit="percentunit"),
@@ -188,11 +188,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         panel(
             "time spent",
             (per_second("tamis_tier_seconds_total", "tier"), "{{tier}}"),
-            meaning="Threads at work on a tier",
+            meaning="Threads busy with a tier",
         ),
         panel(
-            "tier left alone, calls that hang",
-            ("max by (instance, tier) (tamis_tier_breaker_open)", "{{instance}} {{tier}} left alone"),
+            "tiers paused, calls that hang",
+            ("max by (instance, tier) (tamis_tier_breaker_open)", "{{instance}} {{tier}} paused"),
             ("max by (instance, tier) (tamis_tier_stuck_calls)", "{{instance}} {{tier}} hanging"),
         ),
         panel(

@@ -1,4 +1,4 @@
-"""Write dashboard.json from panels.py; ``--check`` only says whether it is up to date."""
+"""Write dashboard.json from panels.py; with ``--check`` only report whether it is up to date."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def run_variable() -> dict[str, Any]:
-    """The choice of runs, at the top of the page."""
+    """Return the variable that selects runs at the top of the page."""
     return {
         "name": "run",
         "type": "query",
@@ -49,7 +49,7 @@ def run_variable() -> dict[str, Any]:
 
 
 def alerts() -> dict[str, Any]:
-    """Alerts that fire, as marks on every graph."""
+    """Return the annotation that marks firing alerts on every graph."""
     return {
         "name": "alerts",
         "datasource": DATASOURCE,
@@ -62,7 +62,7 @@ def alerts() -> dict[str, Any]:
 
 
 def placed() -> list[dict[str, Any]]:
-    """Return every row and panel with its place: panels fill a line from the left, then the next."""
+    """Return every row and panel with its position: panels fill a line from the left, then the next."""
     found: list[dict[str, Any]] = []
     y = 0
     for title, panels in ROWS.items():
@@ -78,12 +78,12 @@ def placed() -> list[dict[str, Any]]:
 
 
 def place(x: int, y: int, width: int, height: int) -> dict[str, int]:
-    """A panel's place on the page."""
+    """Return a panel's position on the page."""
     return {"x": x, "y": y, "w": width, "h": height}
 
 
 def rendered(panel: Panel) -> dict[str, Any]:
-    """One panel, without its place."""
+    """Return a panel without its position."""
     shares = {"max": 1} if panel.unit == "percentunit" else {}
     defaults: dict[str, Any] = {"unit": panel.unit, "min": 0, **shares}
     options: dict[str, Any] = {}

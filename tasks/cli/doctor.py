@@ -28,12 +28,12 @@ from tasks.settings import Settings
 from tasks.settings.groups import GIB
 from tasks.submit import merging_notices
 
-LEAST_DISK_BYTES = 2 * GIB  # with less than this free, a handful of videos in flight fills the disk
+LEAST_DISK_BYTES = 2 * GIB  # below this the few videos that are in flight at once fill the disk
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing checked: what was found and, when it is not well, what to do."""
+    """The result of one check: the state that was found and, if it is not well, the remedy."""
 
     subject: str
     is_well: bool
@@ -49,18 +49,18 @@ class Finding:
 @click.option("--models/--no-models", default=True, show_default=True, help="Load the models and judge an empty clip.")
 @clear_errors
 def doctor(tables: str | None, outputs: str | None, models: bool) -> None:
-    """Check settings, broker, ledger, workers, tiers, spool, disk, decoder and models; say what to fix."""
+    """Check settings, broker, workers, tiers, spool, disk, tables and models; name what to fix and how."""
     findings: list[Finding] = []
     console = open_console()
     with console.status("checking"):
         for subject, check in checks(settings(), tables, outputs, has_models=models):
             findings.extend(_run(subject, check))
     console.print(_table(findings))
-    ill = [finding for finding in findings if not finding.is_well]
-    for finding in ill:
+    faulty = [finding for finding in findings if not finding.is_well]
+    for finding in faulty:
         console.print(f"fix {finding.subject}: {finding.remedy}", style="yellow", soft_wrap=True, highlight=False)
-    console.print("all is well" if not ill else f"{len(ill)} to fix", style="bold")
-    if ill:
+    console.print("all is well" if not faulty else f"{len(faulty)} to fix", style="bold")
+    if faulty:
         raise SystemExit(1)
 
 
@@ -91,12 +91,12 @@ def _run(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 
 
 def check_settings(chosen: Settings) -> Iterator[Finding]:
-    """The settings were parsed before we came here; show where they lead."""
+    """Show the node and the state directory. Mistakes in settings were reported when they were parsed."""
     yield Finding("settings", is_well=True, found=f"node {chosen.node.name}, state in {chosen.node.state_dir}")
 
 
 def check_broker(chosen: Settings) -> Iterator[Finding]:
-    """The broker and the ledger answer, and the ledger will not evict what it holds."""
+    """Check that broker and ledger answer, and that the ledger's Redis evicts nothing."""
     from tasks.celery import app
 
     with app.connection_for_write() as connection:
@@ -114,7 +114,7 @@ def check_broker(chosen: Settings) -> Iterator[Finding]:
 
 
 def check_workers() -> Iterator[Finding]:
-    """Somebody consumes each queue."""
+    """Check that a worker consumes each queue."""
     from tasks.celery import app
     from tasks.queues import Queue
 
@@ -124,13 +124,13 @@ def check_workers() -> Iterator[Finding]:
     yield Finding(
         "workers",
         is_well=not missing,
-        found=f"{len(consumed)} answer; nobody consumes {', '.join(missing)}" if missing else f"{len(consumed)} answer",
+        found=f"{len(consumed)} answer; none consumes {', '.join(missing)}" if missing else f"{len(consumed)} answer",
         remedy="start the fleet with `tamis up`",
     )
 
 
 def check_tiers(chosen: Settings) -> Iterator[Finding]:
-    """At least one tier is set, and each that is set answers, within the time that a download would give it."""
+    """Check that a tier is set, and that each tier answers within the time that a download gives it."""
     bucket = next(iter(sorted(chosen.oss.buckets or ())), chosen.crops.bucket or "tamis-doctor")
     places = tier_places(chosen)
     for tier in open_tiers(chosen).check(ObjectUri(bucket, "tamis-doctor/no-such-object")):
@@ -139,35 +139,35 @@ def check_tiers(chosen: Settings) -> Iterator[Finding]:
         yield Finding(f"tier {tier.name}", is_well=not tier.fault, found=found, remedy=remedy)
     if chosen.tiers.fills_cpfs and chosen.tiers.cpfs_root is not None:
         is_writable = os.access(chosen.tiers.cpfs_root, os.W_OK | os.X_OK)
-        found = "may be written to" if is_writable else "is read only, so TAMIS_CPFS_FILL does nothing"
+        found = "is writable" if is_writable else "is read-only, so TAMIS_CPFS_FILL does nothing"
         remedy = f"mount {chosen.tiers.cpfs_root} writable, or unset TAMIS_CPFS_FILL"
         yield Finding("fill cpfs", is_well=is_writable, found=f"{chosen.tiers.cpfs_root} {found}", remedy=remedy)
 
 
 def check_spool(chosen: Settings) -> Iterator[Finding]:
-    """The spool can be written, and the disk is large enough for its limit."""
+    """Check that the spool is writable and its disk has room."""
     root = chosen.spool_root
-    place = next(parent for parent in (root, *root.parents) if parent.exists())
-    free_bytes = shutil.disk_usage(place).free
+    existing = next(parent for parent in (root, *root.parents) if parent.exists())
+    free_bytes = shutil.disk_usage(existing).free
     used_bytes = sum(path.stat().st_size for path in root.glob("*/*") if path.is_file()) if root.exists() else 0
-    yield Finding("spool", is_well=os.access(place, os.W_OK), found=str(root), remedy=f"make {place} writable")
+    yield Finding("spool", is_well=os.access(existing, os.W_OK), found=str(root), remedy=f"make {existing} writable")
     yield Finding(
         "disk",
         is_well=free_bytes + used_bytes >= min(chosen.spool.limit_bytes, LEAST_DISK_BYTES),
         found=f"{free_bytes / GIB:.1f} GiB free; the spool takes up to {chosen.spool.limit_bytes / GIB:.1f} GiB of it",
-        remedy=f"free space on {place}: downloads pause while it is full",
+        remedy=f"free space on {existing}: downloads pause while it is full",
     )
 
 
 def check_input(url: str) -> Iterator[Finding]:
-    """The input exists and has the columns."""
+    """Check that the input exists and has the columns."""
     with closing(open_input(url)) as table:
         check_input_columns(table.columns, table.url)
         yield Finding("input table", is_well=True, found=f"{table.count_rows()} rows in {table.url}")
 
 
 def check_output(url: str, tables: str | None) -> Iterator[Finding]:
-    """The output can be written; with the input at hand, it is made ready for its further columns."""
+    """Check that the output is writable. If the input is given, create the output with the input's extra columns."""
     with closing(open_output(url)) as table:
         if tables is not None:
             with closing(open_input(tables)) as source:
@@ -176,18 +176,18 @@ def check_output(url: str, tables: str | None) -> Iterator[Finding]:
 
 
 def check_weights(chosen: Settings) -> Iterator[Finding]:
-    """Which weights are on this node, which are to be downloaded, which are missing; seeded ones need no file."""
+    """Report for each weights entry whether it is on this node, to be downloaded or missing; seeds need no file."""
     from inference.manifest import load_manifest
 
-    for one in weights_statuses(load_manifest(chosen.models.manifest), chosen):
-        yield Finding(f"weights {one.entry}", is_well=one.is_well, found=one.found, remedy=one.remedy)
+    for state in weights_statuses(load_manifest(chosen.models.manifest), chosen):
+        yield Finding(f"weights {state.entry}", is_well=state.is_well, found=state.found, remedy=state.remedy)
 
 
 def check_models(chosen: Settings) -> Iterator[Finding]:
-    """The manifest's models load, and share backbones where they may. Weights that are not here are downloaded."""
+    """Load the manifest's models, judge an empty clip, and report shared backbones. Missing weights are downloaded."""
     if find_spec("torch") is None:
         yield Finding(
-            "models", is_well=True, found="not loaded: no PyTorch here, which GPU workers alone need (gpu extra)"
+            "models", is_well=True, found="not loaded: PyTorch is not installed; only GPU workers need it (gpu extra)"
         )
         return
     from inference.manifest import load_manifest

@@ -1,4 +1,4 @@
-"""``tamis retry``: the failed rows of a run again, and only those."""
+"""``tamis retry``: do the failed rows of a run again, and only those."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ def retry(run_id: str, reason: str | None, wait: bool) -> None:
     """Do the failed rows of a run again; their new results replace the old ones."""
     ledger, console = open_ledger(), open_console()
     run = ledger.find(run_id)
-    found, taken = reopen(run, reason, ledger)
-    if not taken:
+    found, reopened = reopen(run, reason, ledger)
+    if not reopened:
         raise OneLine(why_none(run, reason, found, ledger))
     wake_feeder(run.run_id)
-    console.print(f"run {run.run_id}: {taken} failed rows are tried again", highlight=False, soft_wrap=True)
-    if found > taken:
-        rest = f"{found - taken} more failed rows are still in flight, or not seen again since Redis was wiped"
+    console.print(f"run {run.run_id}: {reopened} failed rows are tried again", highlight=False, soft_wrap=True)
+    if found > reopened:
+        rest = f"{found - reopened} more failed rows are still in flight, or not seen again since Redis was wiped"
         console.print(f"{rest}: retry when the run is complete", style="yellow", highlight=False, soft_wrap=True)
     if wait:
         conclude(run, ledger, console)
 
 
 def reopen(run: Run, reason: str | None, ledger: Ledger) -> tuple[int, int]:
-    """Take the failed rows back into flight; return how many the table holds, and how many of them were taken."""
-    found = taken = 0
+    """Reopen the failed rows; return how many the table holds and how many of them were reopened."""
+    found = reopened = 0
     with closing(open_output(run.spec.outputs)) as table:
         for failures in failed_rows(run, table, reason):
             found += len(failures)
-            taken += ledger.open_retry(run.run_id, secrets.token_hex(4), failures)
-    return found, taken
+            reopened += ledger.open_retry(run.run_id, secrets.token_hex(4), failures)
+    return found, reopened
 
 
 def why_none(run: Run, reason: str | None, found: int, ledger: Ledger) -> str:
-    """Say why no row was taken: none failed so, or the ledger has not come by those that did."""
+    """Return why no row was reopened: none failed with the reason, or the run is still being fed."""
     what = f"with reason {reason}" if reason else "at all"
     counts = ledger.counts(run.run_id)
     if counts is not None and not run.is_complete:
         has_failed = f"{found} of its rows failed" if found else f"no row has failed {what} yet"
-        stand = f"{counts.fed} of {counts.rows} rows fed, {counts.in_flight} in flight"
-        return f"run {run.run_id} is still being fed ({stand}): {has_failed}; retry when it is complete"
+        progress = f"{counts.fed} of {counts.rows} rows fed, {counts.in_flight} in flight"
+        return f"run {run.run_id} is still being fed ({progress}): {has_failed}; retry when it is complete"
     reasons = ", ".join(sorted(counts.failures)) if counts and counts.failures else "none"
-    return f"no row of run {run.run_id} failed {what}; reasons there are: {reasons}"
+    return f"no row of run {run.run_id} failed {what}; the reasons of its failures: {reasons}"

@@ -1,4 +1,4 @@
-"""``tamis runs``: the runs there are, and where one stands."""
+"""``tamis runs``: list the runs, or show one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _list(ledger: Ledger) -> Table:
     for run in ledger.runs():
         counts = ledger.counts(run.run_id)
         if counts is None:
-            continue  # forgotten between the two looks
+            continue  # deleted between the two reads
         table.add_row(
             run.run_id,
             f"{run.submitted_at:%Y-%m-%d %H:%M:%S}",
@@ -65,7 +65,7 @@ def trouble_line(trouble: Trouble | None) -> str:
 def _show(run: Run, ledger: Ledger, console: Console, export_path: Path | None) -> None:
     counts = ledger.counts(run.run_id)
     if counts is None:
-        msg = f"run {run.run_id} was forgotten just now: submit it again"
+        msg = f"run {run.run_id} was deleted just now: submit it again"
         raise OneLine(msg)
     for line in (
         f"run {run.run_id}: {'complete' if run.is_complete else 'open'}, {counts.open_shards} shards open",

@@ -35,9 +35,9 @@ from tasks.submit import prepare, submit
 )
 @clear_errors
 def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
-    """Submit a run, or resume it, and watch it to its end.
+    """Submit or resume a run, and watch it until it is complete.
 
-    The same input, output and switches are the same run: rows that stand in the output are not computed again.
+    The same input, output and switches give the same run: rows that are in the output are not computed again.
     """
     enabled = switched_on(switches)
     console = open_console()
@@ -56,13 +56,13 @@ def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
 
 
 def conclude(run: Run, ledger: Ledger, console: Console) -> None:
-    """Watch the run to its end and print its summary; Ctrl-C stops the watching, not the run."""
+    """Watch the run until it is complete and print its summary. Ctrl-C stops the watching, not the run."""
     try:
         counts = watch(run.run_id, ledger, console)
     except KeyboardInterrupt:
         console.print(
             f"\nstopped watching; run {run.run_id} is not lost. The same `tamis sift` command resumes it "
-            f"(a fleet must be up: `tamis up`); `tamis runs {run.run_id}` shows where it stands.",
+            f"(a fleet must be up: `tamis up`); `tamis runs {run.run_id}` shows its progress.",
             highlight=False,
             soft_wrap=True,
         )
@@ -78,5 +78,5 @@ def summarize(run: Run, counts: Counts, console: Console) -> None:
 
 def _opening(run: Run, *, is_new: bool) -> str:
     if run.is_complete:
-        return f"run {run.run_id} is complete: {run.total_rows} rows stand in the output, nothing to do"
+        return f"run {run.run_id} is complete: {run.total_rows} rows are in the output, nothing to do"
     return f"run {run.run_id} {'started' if is_new else 'resumed'}: {run.total_rows} rows of {run.spec.tables}"

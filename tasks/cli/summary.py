@@ -1,4 +1,4 @@
-"""What people want to know after a run: the verdicts, the failures, and whether everything adds up."""
+"""The summary of a run: verdicts, failures, and the line in which all rows add up."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tasks.cli.watch import reconcile_line
 from tasks.telemetry.event_text import cell, labels
 
 MOST_ROWS = 40  # up to this many rows are listed one by one
-UNBROKEN = {"#", "video", "tier", "reason", "stage", "rows"}  # columns whose words stay whole
+UNBROKEN = {"#", "video", "tier", "reason", "stage", "rows"}  # columns that are not wrapped
 UNTRAINED = (
-    "warning: these verdicts come from untrained weights: they show that the flow works, and say nothing of the videos"
+    "warning: these verdicts come from untrained weights: they prove that the flow works, not what the videos show"
 )
 
 
 def print_summary(results: Iterable[ResultRow], counts: Counts, outputs: str, console: Console) -> None:
-    """Print verdicts and failures, row by row when there are few, counted when many; the reconcile line; the place."""
+    """Print verdicts and failures (by row if there are few, counted if many), the row counts and the output."""
     shown: list[ResultRow] = []
     verdicts: Counter[tuple[str, str]] = Counter()
     has_untrained = False

@@ -1,4 +1,4 @@
-"""The filter switches of a command, built from the manifest: a new filter is an entry there, and no code here."""
+"""The filter switches of a command, built from the manifest: a new filter is an entry there and needs no code here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.cli.usage import OneLine, clear_errors, settings
 class SwitchedCommand(CeleryCommand):
     """A command with one ``--<switch> true|false`` for each filter of the fleet's manifest.
 
-    A subclass because click asks a command for its parameters, and the manifest is known only when it does.
+    A subclass, because click calls ``get_params`` after the settings are known, and they name the manifest.
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

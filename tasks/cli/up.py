@@ -1,4 +1,4 @@
-"""``tamis up``: one node, everything it needs, kept alive until Ctrl-C."""
+"""``tamis up``: run one node with everything it needs until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from tasks.settings import Settings
 def up(drain_seconds: float) -> None:
     """Run one node: broker (unless one is set), io, one inference worker per GPU or one on the CPU, results, beat.
 
-    What dies is started again. Ctrl-C drains: running work finishes, waiting work stays for the next start.
+    Processes that die are started again. Ctrl-C drains: running work finishes, waiting work stays for the next start.
     """
     chosen = settings()
-    open_tiers(chosen)  # a fleet without a tier would fail every row: say so before anything starts
+    open_tiers(chosen)  # without a tier every row would fail: report it before anything starts
     with ExitStack() as stack:
         if chosen.broker.needs_embedded_server:
             broker = EmbeddedBroker.start(chosen.node.state_dir)
@@ -42,11 +42,11 @@ def up(drain_seconds: float) -> None:
         _stop_on_signals(supervisor)
         click.echo(_opening(chosen, gpus))
         supervisor.run(drain_seconds)
-        click.echo("drained; waiting work stays in the broker and goes on with the next `tamis up`")
+        click.echo("drained; waiting work stays in the broker and continues with the next `tamis up`")
 
 
 def _stop_on_signals(supervisor: Supervisor) -> None:
-    """First Ctrl-C or TERM drains; a second one ends the drain at once. Unfinished work comes back either way."""
+    """Drain at the first Ctrl-C or TERM, stop at once at the second. Unfinished work is delivered again either way."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if supervisor.stop.is_set():

@@ -1,4 +1,4 @@
-"""An operator's mistake ends as one line that names the value and the remedy, and exit status 2."""
+"""Shared parts of the commands: errors as one line with exit status 2, the ledger, the settings, the console."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_BROKER = "start the fleet with `tamis up` in another shell, or point TAMIS_BR
 
 
 class OneLine(click.ClickException):
-    """A clear error: one line on standard error, exit status 2, no traceback."""
+    """An error that is printed as one line on standard error, without traceback; exit status 2."""
 
     exit_code = 2
 
@@ -36,7 +36,7 @@ class OneLine(click.ClickException):
 
 
 def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors an operator can mend into :class:`OneLine`; bugs keep their traceback."""
+    """Turn errors that an operator can correct into :class:`OneLine`; bugs keep their traceback."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -51,7 +51,7 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def open_ledger() -> Ledger:
-    """Return the ledger, once it answers."""
+    """Return the ledger after a call that proves that it answers."""
     ledger = Ledger(ledger_client(settings()))
     try:
         ledger.runs()
@@ -61,10 +61,10 @@ def open_ledger() -> Ledger:
 
 
 def settings() -> Settings:
-    """Return the settings; celeryconfig has parsed them already, so a mistake was reported before this."""
+    """Return the settings. celeryconfig has parsed them before, so mistakes were reported there."""
     return current()
 
 
 def open_console() -> Console:
-    """Return the console: as wide as the terminal, or wide enough for tables where there is none."""
+    """Return a console as wide as the terminal; without a terminal, wide enough for tables."""
     return Console(width=None if Console().is_terminal else PIPE_COLUMNS)

@@ -1,4 +1,4 @@
-"""Watch a run until it is complete: a live bar on a terminal, a line now and then elsewhere."""
+"""Watch a run until it is complete: a live bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.celery import app
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 5.0  # between lines where there is no terminal
-SILENCE_SECONDS = 10.0  # without progress before we ask whether anybody is working
+SILENCE_SECONDS = 10.0  # without progress, before the workers are pinged
 RATE_SECONDS = 60.0  # the rate is that of the last minute
 
 
@@ -41,7 +41,7 @@ class Rate:
 
 
 class RateColumn(ProgressColumn):
-    """Rate and time left, in our units."""
+    """The rate and the time left, as :func:`speed` gives them."""
 
     def __init__(self, rate: Rate) -> None:
         super().__init__(table_column=Column(no_wrap=True))
@@ -53,7 +53,7 @@ class RateColumn(ProgressColumn):
 
 
 def speed(rate: Rate, remaining_rows: int) -> str:
-    """Return ``1.4 rows/s, 0:12 left``; the time is unknown while nothing moves."""
+    """Return ``1.4 rows/s, 0:12 left``; the time is unknown while the rate is 0."""
     per_second = rate.rows_per_second
     left = f"{clock(remaining_rows / per_second)} left" if per_second > 0 else "time left unknown"
     return f"{per_second:.1f} rows/s, {left}"
@@ -75,51 +75,51 @@ def failures_text(counts: Counts) -> str:
 
 
 def reconcile_line(counts: Counts) -> str:
-    """Return the line that must add up at any instant."""
+    """Return the line of row counts, which add up at any time."""
     return f"rows {counts.rows} = ok {counts.ok} + failed {counts.failed} + in flight {counts.in_flight}"
 
 
 def watch(run_id: str, ledger: Ledger, console: Console) -> Counts:
     """Show the run's progress until every row is written; return the last counts."""
     show = _show_bar if console.is_terminal else _show_lines
-    return show(_observations(run_id, ledger, console), console)
+    return show(observations(run_id, ledger, console), console)
 
 
-def _observations(run_id: str, ledger: Ledger, console: Console) -> Iterator[Counts]:
-    """Yield the run's counts until it is complete; tell its troubles, ask after the workers when nothing moves."""
-    last_done, moved_seconds, is_asked, told = -1, time.monotonic(), False, ""
+def observations(run_id: str, ledger: Ledger, console: Console) -> Iterator[Counts]:
+    """Yield the run's counts until it is complete; print its troubles, and ping the workers if nothing moves."""
+    last_done, moved_seconds, is_asked, printed = -1, time.monotonic(), False, ""
     while True:
         run, counts = ledger.run(run_id), ledger.counts(run_id)
         if run is None or counts is None:
-            msg = f"run {run_id} is gone from the ledger (was Redis wiped?): submit it again, it goes on where it was"
+            msg = f"run {run_id} is not in the ledger (was Redis wiped?): submit it again, it continues from the output"
             raise click.ClickException(msg)
         yield counts
         if run.is_complete:
             return
-        told = _tell_trouble(trouble_text(ledger.trouble(run_id)), told, console)
+        printed = _print_trouble(trouble_text(ledger.trouble(run_id)), printed, console)
         done = counts.ok + counts.failed
         if done != last_done:
             last_done, moved_seconds, is_asked = done, time.monotonic(), False
         elif not is_asked and time.monotonic() - moved_seconds > SILENCE_SECONDS:
             is_asked = True
-            _ask_after_workers(console)
+            _ping_workers(console)
         time.sleep(POLL_SECONDS)
 
 
 def trouble_text(trouble: Trouble | None) -> str:
-    """Return why the run does not go on at a step; empty when it does."""
+    """Return the step that waits and its reason; empty if none waits."""
     return f"{trouble.step} waits: {trouble.text}" if trouble else ""
 
 
-def _tell_trouble(text: str, told: str, console: Console) -> str:
-    """Print a trouble once, and once that it is over; return what is told now."""
-    if text != told:
-        line = f"{text}\nthe run goes on by itself when that is mended" if text else "mended: the run goes on"
+def _print_trouble(text: str, printed: str, console: Console) -> str:
+    """Print a trouble once, and once that it is over; return the text."""
+    if text != printed:
+        line = f"{text}\nthe run continues by itself once that is corrected" if text else "corrected: the run continues"
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return text
 
 
-def _ask_after_workers(console: Console) -> None:
+def _ping_workers(console: Console) -> None:
     if not app.control.ping(timeout=2.0):
         console.print("no worker answers: start the fleet with `tamis up`; the run waits for it", style="yellow")
 

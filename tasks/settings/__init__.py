@@ -1,4 +1,4 @@
-"""The fleet's settings: ``TAMIS_*`` environment variables, read once, strictly, into groups beside their readers."""
+"""The fleet's settings: ``TAMIS_*`` environment variables, read once and strictly into groups of values."""
 
 from tasks.settings.environment import Settings, SettingsError, child_environ, current, decoder_environ
 

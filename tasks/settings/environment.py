@@ -1,4 +1,4 @@
-"""Reads the environment into :class:`Settings`. No other file of tamis reads it."""
+"""Read the environment into :class:`Settings`. No other file of tamis reads it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tasks.settings.groups import (
 )
 from tasks.settings.table import PREFIX, SETTINGS, Setting
 
-# A process finds its GPU by these, and the driver where that lies in no standard place.
+# They select a process's GPU, and the driver if it is not in a standard place.
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_MPS_PIPE_DIRECTORY", "LD_LIBRARY_PATH")
 
 
 class SettingsError(Exception):
-    """One or more settings are wrong; the message lists them all, each with its value and the remedy."""
+    """Raised for one or more wrong settings; the message lists each with its value and the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +62,12 @@ class Settings:
 
     @property
     def spool_root(self) -> Path:
-        """The spool's directory, with its default filled in."""
+        """Return the spool's directory, or its default."""
         return self.spool.directory or self.node.state_dir / "spool"
 
     @property
     def weights_root(self) -> Path:
-        """The weights directory, with its default filled in."""
+        """Return the weights directory, or its default."""
         return self.weights.directory or self.node.state_dir / "weights"
 
     @classmethod
@@ -83,13 +83,13 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Parse ``TAMIS_*`` strictly: every mistake is reported, in one :class:`SettingsError`.
 
-        A secret may stand in a file: ``<NAME>_FILE`` names it, for every setting that is a secret.
+        A secret may be in a file: ``<NAME>_FILE`` names it, for every setting that is a secret.
         """
         given, problems = _with_secret_files({key: value for key, value in environ.items() if key.startswith(PREFIX)})
         return cls().with_variables({key: value for key, value in given.items() if value != ""}, problems)
 
     def with_variables(self, given: Mapping[str, Any], problems: Sequence[str] = ()) -> Settings:
-        """Check each value by the table's kinds and put it in its place; raises :class:`SettingsError`."""
+        """Return settings with these values, each checked by its kind. Raises :class:`SettingsError`."""
         problems = list(problems)
         values: dict[str, Any] = {}
         for variable, value in given.items():
@@ -128,7 +128,7 @@ _SECRETS = frozenset(one.variable for one in SETTINGS.values() if "SecretStr" in
 
 
 def _with_secret_files(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Replace ``<NAME>_FILE`` of secrets by ``<NAME>`` with the file's text; the mistakes come second."""
+    """Replace ``<NAME>_FILE`` of secrets by ``<NAME>`` with the file's text; return the values and the mistakes."""
     values, problems = dict(given), []
     for name in _SECRETS:
         if not (path := values.pop(f"{name}_FILE", "")):
@@ -150,7 +150,7 @@ def _with_secret_files(given: Mapping[str, str]) -> tuple[dict[str, str], list[s
 
 def _unknown(variable: str) -> str:
     near = difflib.get_close_matches(variable, SETTINGS, n=1)
-    hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the names there are"
+    hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the names"
     return f"{variable} is not a setting of tamis: {hint}"
 
 
@@ -167,7 +167,7 @@ def current() -> Settings:
 
 
 def decoder_environ(decoder: str) -> dict[str, str]:
-    """Return what the decoder's children need of this process's environment: nothing, unless they use its GPU."""
+    """Return the variables that the decoder's children need: none, unless they use the GPU."""
     return {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ} if decoder in GPU_DECODERS else {}
 
 

@@ -1,4 +1,4 @@
-"""The settings as values: a frozen group for each part that reads them, with the only defaults there are."""
+"""The settings as frozen groups, one for each part that reads them, with the only defaults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NodeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerSettings:
-    """The servers that messages and the ledger are kept in."""
+    """The servers of the messages and of the ledger."""
 
     url: SecretStr | None = None
     ledger_url: SecretStr | None = None
@@ -41,17 +41,17 @@ class BrokerSettings:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether `tamis up` starts the broker itself."""
+        """Return whether `tamis up` starts the broker itself."""
         return self.url is None
 
     @property
     def is_rabbitmq(self) -> bool:
-        """Whether messages travel over RabbitMQ; the ledger is in Redis all the same."""
+        """Return whether messages travel over RabbitMQ; the ledger is in Redis in any case."""
         return self.url is not None and self.url.get_secret_value().startswith(RABBITMQ_SCHEMES)
 
     @property
     def needs_embedded_server(self) -> bool:
-        """Whether `tamis up` starts a Redis server: for the broker and the ledger, or for the ledger alone."""
+        """Return whether `tamis up` starts a Redis server: for broker and ledger, or for the ledger alone."""
         return self.is_embedded or (self.is_rabbitmq and self.ledger_url is None)
 
 
@@ -100,7 +100,7 @@ class OssSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropSettings:
-    """Where crops are put."""
+    """The place of crops in the object store."""
 
     bucket: str | None = None
     prefix: str = "tamis-crops"
@@ -119,7 +119,7 @@ class OdpsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliyunSettings:
-    """Keys to Alibaba Cloud: one way of these."""
+    """Keys to Alibaba Cloud, given in one of these ways."""
 
     access_key_id: str | None = None
     access_key_secret: SecretStr | None = None
@@ -142,7 +142,7 @@ class SpoolSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSettings:
-    """How much is in flight at once."""
+    """Limits of the work in flight."""
 
     shard_rows: int = 256
     open_shards: int = 8
@@ -172,7 +172,7 @@ class WeightsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeSettings:
-    """The decoder processes of a GPU worker."""
+    """The decoder processes of an inference worker."""
 
     decoder: str = "pyav"
     children: int | None = None
@@ -180,14 +180,14 @@ class DecodeSettings:
 
     @property
     def processes(self) -> int:
-        """How many decoder children there are, with the default filled in."""
+        """Return the number of decoder children, or its default."""
         cores = os.cpu_count() or 1
         return self.children or (min(cores, GPU_CHILDREN) if self.decoder in GPU_DECODERS else cores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
-    """Scheduled ingestion, and the beats that drive it."""
+    """Scheduled ingestion and its beats."""
 
     sources: Path | None = None
     beat_silence_seconds: int = 20
@@ -195,7 +195,7 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverySettings:
-    """Attempts, retries, and what is found lost after which silence."""
+    """Attempts, retries, and the silences after which work counts as lost."""
 
     task_deadline_seconds: float = 1800.0
     max_attempts: int = 4
@@ -208,7 +208,7 @@ class DeliverySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetrySettings:
-    """What a process tells about itself."""
+    """Logs, metrics and traces of a process."""
 
     health_file: Path | None = None
     metrics_port: int | None = None

@@ -1,4 +1,4 @@
-"""The kinds of values that settings take: each checks what it is given and says what it takes instead."""
+"""The kinds of values that settings take. Each checks its value; the error says which values it takes."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _has_module(name: str) -> bool:
 
 def _decoder(value: str) -> str:
     if value not in ADAPTERS and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
-        msg = f"is no decoder: use one of {', '.join(ADAPTERS)}, or package.module:Name for one of your own"
+        msg = f"is not a decoder: use one of {', '.join(ADAPTERS)}, or package.module:Name for one of your own"
         raise ValueError(msg)
     return value
 

@@ -1,1 +1,1 @@
-"""What a process tells about itself: logs, traces, metrics and the texts of task events."""
+"""Telemetry of a process: logs, traces, metrics and the texts of task events."""

@@ -1,6 +1,6 @@
-"""What the events of a task say of it, for Flower and `celery events`: which video, run and row, and how it ended.
+"""The texts in a task's events, for Flower and `celery events`: its video, run and row, and its result.
 
-Celery's own text of a message is cut off at three levels and 1024 characters: of ``infer`` it shows no video.
+Celery's own text of a message is cut off at three levels and 1024 characters: for ``infer`` it shows no video.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ MOST_CHARACTERS = 300  # an event for each message passes through the broker: ke
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A step that has nothing more to do, and why: its task's return value, which only events carry on."""
+    """The return value of a task whose step is complete, with the reason. Only events carry it further."""
 
     how: str
 
 
 def described_route(name: str, args: Any, *_: Any, **__: Any) -> dict[str, str] | None:
-    """Choose the queue as :func:`tasks.queues.route` does; say of a row's message whose it is."""
+    """Choose the queue as :func:`tasks.queues.route` does, and describe a row's message by its video and run."""
     chosen, about = route(name, args), about_row(args)
     if chosen is None or about is None:
         return chosen
@@ -33,7 +33,7 @@ def described_route(name: str, args: Any, *_: Any, **__: Any) -> dict[str, str] 
 
 
 def about_row(args: Any) -> dict[str, Any] | None:
-    """Return video, run and ordinal of a message of ``download`` or ``infer``, in whatever schema; None of others."""
+    """Return video, run and ordinal of a ``download`` or ``infer`` message of any schema; ``None`` for others."""
     message = args[0] if isinstance(args, list | tuple) and args else None
     row = message.get("row", message) if isinstance(message, Mapping) else None
     if not isinstance(row, Mapping) or "run_id" not in row:
@@ -44,13 +44,13 @@ def about_row(args: Any) -> dict[str, Any] | None:
 
 
 def verdict(result: ResultRow) -> str:
-    """Say how a row was judged: ``ok: normal``, ``ok: rotated, low quality 2/9``, ``failed: not_a_video``."""
+    """Return a row's result: ``ok: normal``, ``ok: rotated, low quality 2/9`` or ``failed: not_a_video``."""
     text = f"ok: {remarks(result.info)}" if result.is_ok else f"failed: {result.outcome}"
     return text[:MOST_CHARACTERS]
 
 
 def labels(info: Mapping[str, Any]) -> dict[str, str]:
-    """Return output key -> label; of a segmented output the label of most windows."""
+    """Return output key -> label; for a segmented output the label of most windows."""
     found: dict[str, str] = {}
     for key, entry in info.items():
         if not isinstance(entry, Mapping):

@@ -1,4 +1,4 @@
-"""Logs a machine can read: one JSON object per line, with the run, row, video and attempt that a line is about."""
+"""Machine-readable logs: one JSON object per line, with the run, row, video and attempt of the line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _about: ContextVar[dict[str, object]] = ContextVar("about")
 
 @contextmanager
 def about(**fields: object) -> Iterator[None]:
-    """Name what every line logged in the block, by this thread, is about."""
+    """Add these fields to every line that this thread logs in the block."""
     token = _about.set({**_about.get({}), **fields})
     try:
         yield
@@ -25,18 +25,18 @@ def about(**fields: object) -> Iterator[None]:
         _about.reset(token)
 
 
-class Row(logging.Filter):
-    """Adds what the line is about, and the Celery task's id where there is one."""
+class ContextFields(logging.Filter):
+    """Adds the fields of :func:`about` to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through, with its fields."""
+        """Add the fields; keep every record."""
         for name, value in _about.get({}).items():
             setattr(record, name, value)
         return True
 
 
 def json_formatter() -> logging.Formatter:
-    """``{"time", "level", "logger", "process", "message", run, ordinal, video, attempt, …}``; UTC, milliseconds."""
+    """Return a formatter of ``{"time", "level", "logger", "process", "message", "run", "ordinal", "video", …}``."""
     return JsonFormatter(
         ["asctime", "levelname", "name", "process", "message"],
         rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
@@ -45,7 +45,7 @@ def json_formatter() -> logging.Formatter:
 
 
 def install() -> None:
-    """Have Celery's own set-up of the log followed by ours."""
+    """Set up our format after Celery has set up the log."""
     signals.after_setup_logger.connect(_set_up)
     signals.after_setup_task_logger.connect(_set_up)
 
@@ -55,4 +55,4 @@ def _set_up(logger: logging.Logger, **_: object) -> None:
         return
     for handler in logger.handlers:
         handler.setFormatter(json_formatter())
-        handler.addFilter(Row())
+        handler.addFilter(ContextFields())

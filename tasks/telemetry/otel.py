@@ -1,6 +1,6 @@
-"""OpenTelemetry itself, of the ``otel`` extra: only a worker that traces imports this file.
+"""Spans by OpenTelemetry (the ``otel`` extra): only a worker that traces imports this file.
 
-Where traces go and how many are kept is its own business: ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER``.
+OpenTelemetry reads its own variables, such as ``OTEL_EXPORTER_OTLP_ENDPOINT`` and ``OTEL_TRACES_SAMPLER``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 
 def begin(node: str) -> TracerProvider:
-    """Send a span of everything that this process sends and runs from now on, in the background."""
+    """Record a span for each message that this process sends and each task that it runs; export in the background."""
     provider = TracerProvider(resource=Resource.create({"service.name": "tamis", "host.name": node}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     CeleryInstrumentor().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]  # it has no types
@@ -25,13 +25,13 @@ def begin(node: str) -> TracerProvider:
 
 
 def describe(fields: Mapping[str, str | float]) -> None:
-    """Set ``tamis.<name>`` attributes of the span that runs in this thread."""
+    """Set ``tamis.<name>`` attributes on the current span of this thread."""
     trace.get_current_span().set_attributes({f"tamis.{name}": value for name, value in fields.items()})
 
 
 @contextmanager
-def anew() -> Iterator[None]:
-    """What is sent in the block begins a trace of its own."""
+def new_trace() -> Iterator[None]:
+    """Begin a new trace for messages that are sent in the block."""
     token = context.attach(context.Context())
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a worker process is doing, as its event loop last noted it."""
+"""The activity of a worker process, as its event loop last recorded it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """What a worker process is doing."""
+    """The phase of a worker process."""
 
     STARTING = "starting"  # opening its runtime
-    CONNECTING = "connecting"  # without a broker connection
+    CONNECTING = "connecting"  # no broker connection
     CONSUMING = "consuming"  # its event loop runs
-    DRAINING = "draining"  # finishing what runs, taking nothing new
+    DRAINING = "draining"  # finishing running tasks, taking no new ones
 
 
 @dataclass(slots=True)
 class Pulse:
-    """What the event loop last did; written there, read by the watching threads. Times are monotonic seconds."""
+    """The last activity of the event loop, which writes it; watching threads read it. Times in monotonic seconds."""
 
     phase: Phase = Phase.STARTING
     is_gate_open: bool = True
-    is_cordoned: bool = False  # an operator drained the worker: it takes nothing until told otherwise
+    is_cordoned: bool = False  # an operator drained the worker: it takes nothing until it is resumed
     looped_at: float = field(default_factory=time.monotonic)
     received_at: float = field(default_factory=time.monotonic)
     last_task_at: datetime | None = None

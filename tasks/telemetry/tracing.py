@@ -1,4 +1,4 @@
-"""Traces, if asked for: one per video, from the moment it is fed to its result. Nothing at all otherwise."""
+"""Traces, one per video from its feed to its result. Without ``TAMIS_TRACING=otlp`` every function does nothing."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _spans: Any = None  # the module tasks.telemetry.otel, in a worker that traces
 
 
 def install() -> None:
-    """Have this process trace, if it turns out to be a worker whose settings say so."""
+    """Begin to trace when a worker starts in this process, if its settings ask for it."""
     signals.worker_init.connect(_begin)
 
 
 def describe(**fields: str | float) -> None:
-    """Tell the trace of the task that runs here which row it is about, and how it went."""
+    """Set attributes on the trace of the task that runs in this thread: its row and its result."""
     if _spans is not None:
         _spans.describe(fields)
 
 
-def each_anew() -> AbstractContextManager[None]:
-    """Begin a trace for the video that is sent in the block, lest thousands of them share the feed's."""
-    return nullcontext() if _spans is None else _spans.anew()
+def trace_per_video() -> AbstractContextManager[None]:
+    """Begin a new trace for the video that is sent in the block; otherwise thousands would share the feed's."""
+    return nullcontext() if _spans is None else _spans.new_trace()
 
 
 def _begin(**_: Any) -> None:
-    global _spans  # noqa: PLW0603 -- one per process, as OpenTelemetry's own are
+    global _spans  # noqa: PLW0603 -- one per process, like OpenTelemetry's own globals
     settings = current()
     if settings.telemetry.tracing != "otlp":
         return

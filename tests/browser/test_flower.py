@@ -1,4 +1,4 @@
-"""Flower as an operator opens it: nothing without the password; with it videos, runs and verdicts, in a browser."""
+"""Flower as an operator uses it: nothing without the password; with it videos, runs and verdicts, in a browser."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import pytest
 from flower.urls import handlers
 from tornado.web import URLSpec
 
-from tests.browser.watched import ROOT, Watched, free_ports, program, running
+from tests.browser.watched import ROOT, MonitoredFleet, free_ports, program, running
 from tests.fleet.processes import wait_until
 from tests.http_get import get
 
 CONFIG = ROOT / "deploy" / "flower" / "flowerconfig.py"
 CREDENTIALS = "operator:tame-and-quiet"
 AUTHORIZED = {"Authorization": f"Basic {base64.b64encode(CREDENTIALS.encode()).decode()}"}
-# Headless, in a container, and without a word to the world outside.
+# Headless, able to run in a container, and without requests to other hosts.
 CHROMIUM = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1500,900"
@@ -34,31 +34,31 @@ CHROMIUM = (
 
 @dataclass(frozen=True, slots=True)
 class Flower:
-    """A Flower that has seen a run from its start."""
+    """A Flower that has received the events of a run from its start."""
 
     port: int
     run_id: str
     root: Path
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
-        """Status and body."""
+        """Return status and body."""
         return get(f"http://127.0.0.1:{self.port}{path}", **headers)
 
     def tasks(self) -> list[dict[str, Any]]:
-        """What the API tells of every task."""
+        """Return the API's list of tasks."""
         return list(json.loads(self.get("/api/tasks", **AUTHORIZED)[1]).values())
 
     def browse(self, path: str, *flags: str) -> str:
-        """The page as Chromium has made it, once its scripts have fetched what they show."""
+        """Return the page as Chromium shows it, after its scripts have fetched their data."""
         command = [program("chromium"), *CHROMIUM.split(), f"--user-data-dir={self.root / 'chromium'}"]
         command += ["--virtual-time-budget=8000", *flags, f"http://{CREDENTIALS}@127.0.0.1:{self.port}{path}"]
-        # Its own words go to stderr: a container lacks the desktop that it looks for.
+        # Its warnings go to stderr: a container has no desktop.
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 @pytest.fixture(scope="module")
-def flower(watched: Watched) -> Iterator[Flower]:
-    """Flower, before which the fleet has sifted the clips once more."""
+def flower(watched: MonitoredFleet) -> Iterator[Flower]:
+    """Flower, started before the fleet sifts the clips a second time."""
     port = free_ports(1)
     command = watched.demo.tamis("flower", f"--conf={CONFIG}", "--address=127.0.0.1", f"--port={port}")
     environ = watched.environ | {"FLOWER_BASIC_AUTH": CREDENTIALS}
@@ -78,21 +78,21 @@ def flower(watched: Watched) -> Iterator[Flower]:
 
 
 def judged(flower: Flower) -> list[dict[str, Any]]:
-    """The tasks of this run's last step that have ended."""
+    """Return the ended tasks of the run's last step."""
     found = [task for task in flower.tasks() if task["name"] == "tasks.infer" and task["state"] == "SUCCESS"]
     return [task for task in found if flower.run_id in task["args"]]
 
 
 def paths() -> list[str]:
-    """A path for each of Flower's rules."""
+    """Yield a path for each of Flower's routes."""
     patterns = [rule.regex.pattern if isinstance(rule, URLSpec) else rule[0] for rule in handlers]
     found = {re.sub(r"\(\.[+*]\)|\.\*", "x", pattern).removesuffix("$").replace("/?", "") for pattern in patterns}
     return sorted(found - {"x"} | {"/no/such/path", "/static/css/flower.css"})
 
 
 @pytest.mark.parametrize("path", paths())
-@pytest.mark.parametrize("credentials", ["", "operator:wrong", "nobody:tame-and-quiet", ":"])
-def test_without_the_password_nothing_is_answered(path: str, credentials: str, flower: Flower) -> None:
+@pytest.mark.parametrize("credentials", ["", "operator:wrong", "unknown:tame-and-quiet", ":"])
+def test_without_the_password_every_path_is_refused(path: str, credentials: str, flower: Flower) -> None:
     sent = {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"} if credentials else {}
     status, text = flower.get(path, **sent)
     assert status == 401
@@ -100,7 +100,7 @@ def test_without_the_password_nothing_is_answered(path: str, credentials: str, f
 
 
 @pytest.mark.parametrize("path", ["/", "/tasks", "/metrics", "/healthcheck", "/api/workers", "/static/css/flower.css"])
-def test_with_the_password_it_is(path: str, flower: Flower) -> None:
+def test_with_the_password_the_path_is_answered(path: str, flower: Flower) -> None:
     assert flower.get(path, **AUTHORIZED)[0] == 200
 
 
@@ -115,7 +115,7 @@ def test_a_browser_shows_video_run_stage_and_verdict(flower: Flower) -> None:
     assert shown["really-text"][3] == "failed: not_a_video"
 
 
-def test_a_row_that_could_not_be_fetched_shows_why_and_a_shard_its_run(flower: Flower) -> None:
+def test_a_failed_row_shows_its_reason_and_a_shard_its_run(flower: Flower) -> None:
     rows = table(flower.browse("/tasks?name=tasks.download", "--dump-dom"))
     shown = {row[1]: row[3] for row in rows if row[2].startswith(flower.run_id)}
     assert shown.pop("missing") == "failed: object_missing"
@@ -126,13 +126,13 @@ def test_a_row_that_could_not_be_fetched_shows_why_and_a_shard_its_run(flower: F
 
 
 def table(page: str) -> list[list[str]]:
-    """The texts of the page's rows; the head comes twice, once for the part that scrolls."""
+    """Return the texts of the page's rows; the head is there twice, once for the part that scrolls."""
     rows = [cells(row) for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)]
     return [row for row in rows if len(row) >= 5]
 
 
 def cells(row: str) -> list[str]:
-    """The texts of a table's row."""
+    """Return the texts of a table's row."""
     found = re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)
     return [html.unescape(re.sub(r"<[^>]+>", " ", cell)).strip() for cell in found]
 
@@ -141,7 +141,9 @@ def cells(row: str) -> list[str]:
     ("credentials", "complaint"),
     [(None, "set FLOWER_BASIC_AUTH"), ("operator", "user:password"), ("operator:", "user:password")],
 )
-def test_it_does_not_start_without_a_password(credentials: str | None, complaint: str, watched: Watched) -> None:
+def test_flower_does_not_start_without_a_password(
+    credentials: str | None, complaint: str, watched: MonitoredFleet
+) -> None:
     environ = watched.environ | ({"FLOWER_BASIC_AUTH": credentials} if credentials else {})
     command = watched.demo.tamis("flower", f"--conf={CONFIG}", f"--port={free_ports(1)}")
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""A fleet that people watch: `tamis up` over a few real clips, and a real Prometheus that saw it from its start."""
+"""A monitored fleet: `tamis up` over a few real clips, and a real Prometheus that scraped it from its start."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def program(*names: str) -> str:
 
 
 def free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row, below those that the kernel hands out by itself."""
+    """Return the first of ``count`` consecutive free ports, below the kernel's range of ephemeral ports."""
     while True:
         port = random.randrange(15_000, 30_000)
         with suppress(OSError), ExitStack() as probes:
@@ -51,7 +51,7 @@ def free_ports(count: int) -> int:
 
 @contextmanager
 def running(command: list[str], log: Path, stop: int = signal.SIGTERM, **options: Any) -> Iterator[Callable[[], str]]:
-    """Run a program for the block, its output in ``log``; yield what reads that."""
+    """Run a program for the block with its output in ``log``; yield a function that reads the log."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options)
     try:
@@ -66,8 +66,8 @@ def running(command: list[str], log: Path, stop: int = signal.SIGTERM, **options
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A fleet that has ended its run and still stands, and the Prometheus that watched it."""
+class MonitoredFleet:
+    """A fleet that has completed its run and is still up, and the Prometheus that scraped it."""
 
     root: Path
     demo: ModuleType
@@ -77,13 +77,13 @@ class Watched:
     run_id: str
 
     def metrics(self, worker: str) -> str:
-        """What a worker exposes now."""
+        """Return a worker's present metrics page."""
         status, text = get(f"http://127.0.0.1:{self.metrics_port + WORKERS.index(worker)}/metrics")
         assert status == 200
         return text
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """What Prometheus' API answers."""
+        """Return the answer of Prometheus' API."""
         status, text = get(f"{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
         answer = json.loads(text)
         assert (status, answer["status"]) == (200, "success"), f"{parameters}: {answer}"
@@ -92,7 +92,7 @@ class Watched:
 
 
 @contextmanager
-def watched_fleet(root: Path) -> Iterator[Watched]:
+def watched_fleet(root: Path) -> Iterator[MonitoredFleet]:
     """Start Prometheus and the fleet, and sift the clips."""
     demo = _demo()
     (root / "state").mkdir()
@@ -103,14 +103,14 @@ def watched_fleet(root: Path) -> Iterator[Watched]:
         "TAMIS_DEVICE": "cpu",
         "TAMIS_METRICS_PORT": str(port),
         "TAMIS_SHARD_ROWS": "2",
-        "TAMIS_MAX_CONCURRENT_WORKERS": "1",  # so that messages wait long enough to be seen waiting
+        "TAMIS_MAX_CONCURRENT_WORKERS": "1",  # makes messages wait long enough for a scrape to see them
     }
     with _prometheus(root, port) as address, running(demo.tamis("up"), root / "up.log", env=environ) as up_log:
         tables, outputs = f"sqlite:///{root}/input.db#videos/ds=20250115", f"sqlite:///{root}/output.db#results"
         command = demo.tamis("sift", "--tables", tables, "--outputs", outputs)
         said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
         assert said.returncode == 0, f"{said.stdout}{said.stderr}{up_log()}"
-        yield Watched(root, demo, environ, port, address, _run_of(root / "output.db"))
+        yield MonitoredFleet(root, demo, environ, port, address, _run_of(root / "output.db"))
 
 
 def _run_of(database: Path) -> str:
@@ -120,7 +120,7 @@ def _run_of(database: Path) -> str:
 
 
 def _demo() -> ModuleType:
-    """The demo's script with a few of its rows."""
+    """Return the demo's script with a few of its rows."""
     demo = load_script("demo", "watched_demo")
     demo.ROWS = tuple(row for row in demo.ROWS if row.video_id in CLIPS)  # type: ignore[attr-defined]  # a module's
     return demo
@@ -128,7 +128,7 @@ def _demo() -> ModuleType:
 
 @contextmanager
 def _prometheus(root: Path, first_port: int) -> Iterator[str]:
-    """Prometheus on our configuration, told of this fleet as of a host with units; it looks every second."""
+    """Run Prometheus with the configuration of deploy/ for this fleet, with a scrape each second."""
     address = f"127.0.0.1:{free_ports(1)}"
     (root / "hosts.yml").write_text(yaml.safe_dump([_host(first_port + n, name) for n, name in enumerate(WORKERS)]))
     (root / "prometheus.yml").write_text(yaml.safe_dump(_configuration(root / "hosts.yml")))
@@ -144,7 +144,7 @@ def _host(port: int, role: str) -> dict[str, Any]:
 
 
 def _configuration(hosts: Path) -> dict[str, Any]:
-    """deploy/prometheus/prometheus.yml, looking often, at these hosts and at no container."""
+    """Return deploy/prometheus/prometheus.yml with frequent scrapes of these hosts and of no container."""
     folder = ROOT / "deploy" / "prometheus"
     configuration: dict[str, Any] = yaml.safe_load((folder / "prometheus.yml").read_text())
     configuration["global"] = {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE, "evaluation_interval": SCRAPE}

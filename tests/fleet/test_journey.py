@@ -226,7 +226,7 @@ def test_a_retry_redoes_only_the_rows_of_that_reason_and_replaces_them(
     world: World, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     before = world.by_video()
-    late = world.root / "tiers" / "oss" / "demo-videos" / "broken" / "nobody-uploaded-this.mp4"
+    late = world.root / "tiers" / "oss" / "demo-videos" / "broken" / "never-uploaded.mp4"
     shutil.copyfile(world.demo.shipped("gradio", "muted_b.mp4"), late)
     run_id = before[PRESENT_BUT_LATE]["result_info"]["run_id"]
     answer = world.run("retry", run_id, "--reason", "object_missing")

@@ -1,1 +1,1 @@
-"""What a fleet tells Prometheus: ``instruments`` count as things happen, ``process`` and ``fleet`` look when asked."""
+"""Prometheus metrics: ``instruments`` count events as they happen, ``process`` and ``fleet`` read state at a scrape."""

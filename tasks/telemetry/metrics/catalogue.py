@@ -1,4 +1,4 @@
-"""Every metric of ours, by name: what the documentation is made from, and dashboard and alerts are held to."""
+"""The list of tamis's metrics. The documentation is made from it; tests check dashboard and alerts against it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One metric. A scrape holds its ``series``: its name with a suffix for its kind."""
+    """A metric. A scrape shows its ``series``: its name with the suffixes of its kind."""
 
     name: str
     kind: str
@@ -21,20 +21,20 @@ class CatalogueEntry:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The names that a query uses."""
+        """Return the names that a query uses."""
         return tuple(f"{self.name}{suffix}" for suffix in SUFFIXES[self.kind])
 
 
 def catalogue() -> list[CatalogueEntry]:
     """Return every metric, in the order of the modules."""
     instruments = [
-        # The client shows an instrument's labels nowhere else.
-        CatalogueEntry(described.name, described.type, tuple(one._labelnames), described.documentation)  # noqa: SLF001 -- see above
-        for one in (QUEUE_WAIT, STAGE, ROWS, VERDICTS, ATTEMPTS, SHARDS)
-        for described in one.describe()
+        # The client has no public access to an instrument's label names.
+        CatalogueEntry(metric.name, metric.type, tuple(instrument._labelnames), metric.documentation)  # noqa: SLF001 -- see above
+        for instrument in (QUEUE_WAIT, STAGE, ROWS, VERDICTS, ATTEMPTS, SHARDS)
+        for metric in instrument.describe()
     ]
-    looked_up = [
-        CatalogueEntry(one.name, "counter" if one.is_counter else "gauge", one.labels, one.meaning)
-        for one in (*process.FAMILIES, *fleet.FAMILIES)
+    collected = [
+        CatalogueEntry(family.name, "counter" if family.is_counter else "gauge", family.labels, family.meaning)
+        for family in (*process.FAMILIES, *fleet.FAMILIES)
     ]
-    return [*instruments, *looked_up]
+    return [*instruments, *collected]

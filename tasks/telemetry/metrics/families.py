@@ -1,4 +1,4 @@
-"""The shape of what is looked up at a scrape."""
+"""Metric families whose samples are read at a scrape."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric's name, meaning and labels."""
+    """A metric's name, meaning and label names."""
 
     name: str
     meaning: str
@@ -20,7 +20,7 @@ class Family:
     is_counter: bool = False
 
     def metric(self, samples: Iterable[tuple[Labels, float]] = ()) -> Metric:
-        """The metric with these samples."""
+        """Return the metric with these ``(label values, value)`` samples."""
         kind = CounterMetricFamily if self.is_counter else GaugeMetricFamily
         metric = kind(self.name, self.meaning, labels=self.labels)
         for labels, value in samples:
@@ -29,5 +29,5 @@ class Family:
 
 
 def metrics(families: Iterable[Family], found: Mapping[str, list[tuple[Labels, float]]]) -> Iterator[Metric]:
-    """Every family with what was found of it, if anything."""
+    """Return every family as a metric, with the samples that were found for it."""
     return (family.metric(found.get(family.name, [])) for family in families)

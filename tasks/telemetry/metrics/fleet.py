@@ -1,6 +1,6 @@
-"""What holds for the whole fleet, looked up in ledger and broker at a scrape of a control worker.
+"""Metrics of the whole fleet, read from ledger and broker at a scrape of a control worker.
 
-Every control worker answers alike: aggregate with ``max``, not with ``sum``.
+Every control worker gives the same values: aggregate with ``max``, not with ``sum``.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ if TYPE_CHECKING:
 FAMILIES = (
     Family("tamis_run_rows", "Rows of a run by state: ok, failed, in_flight", ("run", "outputs", "state")),
     Family("tamis_run_failures", "Failed rows of a run by code", ("run", "code")),
-    Family("tamis_run_trouble", "1 while a step of the run does not go on", ("run",)),
+    Family("tamis_run_trouble", "1 while a step of the run waits", ("run",)),
     Family("tamis_queue_messages", "Messages waiting in a queue", ("queue",)),
     Family("tamis_queue_oldest_seconds", "Age of the oldest message waiting in a queue (Redis only)", ("queue",)),
-    Family("tamis_unacked_messages", "Messages in workers' hands (Redis only)"),
+    Family("tamis_unacked_messages", "Messages delivered to workers and not yet acknowledged (Redis only)"),
     Family(
         "tamis_node_silence_seconds",
-        "Seconds since a worker of the node said that it serves a queue",
+        "Seconds since a worker of the node reported that it serves a queue",
         ("node", "queue"),
     ),
 )
-SHOWN_NODE_SECONDS = 3600.0
-MOST_RUNS = 50  # the newest; a label for each run ever would never end
+SHOWN_NODE_SECONDS = 3600.0  # a node that was silent for longer has no series
+MOST_RUNS = 50  # the newest; a series for every run ever would grow without limit
 
 Found = dict[str, list[tuple[Labels, float]]]
 
 
 class FleetCollector:
-    """Asks ledger and broker. What does not answer yields no samples, and the scrape goes on."""
+    """Reads ledger and broker. A server that does not answer gives no samples; the scrape continues."""
 
     def __init__(self, ledger: Ledger, app: Celery) -> None:
         self._ledger = ledger
         self._app = app
 
     def describe(self) -> Iterator[Metric]:
-        """Every family, without samples."""
+        """Return every family without samples."""
         return metrics(FAMILIES, {})
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, with what is there to be seen."""
+        """Return every family with its present samples."""
         found: Found = defaultdict(list)
         try:
             for run in self._ledger.runs()[:MOST_RUNS]:
-                self._look_at_run(run, found)
+                self._read_run(run, found)
             nodes = self._ledger.nodes(SHOWN_NODE_SECONDS)
         except Unavailable:
             return metrics(FAMILIES, found)
@@ -68,12 +68,12 @@ class FleetCollector:
             ((node.name, queue), seconds) for node in nodes for queue, seconds in node.role_age_seconds.items()
         ]
         queues = [*Queue, *(gpu_queue(node.name) for node in nodes)]
-        side = SideChannel(self._app)  # its own, for a scrape may come on any thread
-        side.attempt(lambda channel: _look_at_queues(channel, [str(queue) for queue in queues], found), "metrics")
+        side = SideChannel(self._app)  # a new one, since a scrape may run on any thread
+        side.attempt(lambda channel: _read_queues(channel, [str(queue) for queue in queues], found), "metrics")
         side.close()
         return metrics(FAMILIES, found)
 
-    def _look_at_run(self, run: Run, found: Found) -> None:
+    def _read_run(self, run: Run, found: Found) -> None:
         if (counts := self._ledger.counts(run.run_id)) is None:
             return
         states = {"ok": counts.ok, "failed": counts.failed, "in_flight": counts.in_flight}
@@ -82,24 +82,24 @@ class FleetCollector:
         found["tamis_run_trouble"].append(((run.run_id,), float(self._ledger.trouble(run.run_id) is not None)))
 
 
-def _look_at_queues(channel: Any, queues: list[str], found: Found) -> None:
+def _read_queues(channel: Any, queues: list[str], found: Found) -> None:
     for queue in queues:
         found["tamis_queue_messages"].append(((queue,), waiting_messages(channel, [queue])))
-    if not hasattr(channel, "unacked_key"):  # RabbitMQ shows its own, in its management plugin
+    if not hasattr(channel, "unacked_key"):  # RabbitMQ reports them in its management plugin
         return
     with channel.conn_or_acquire() as client:
         found["tamis_unacked_messages"] = [((), client.hlen(channel.unacked_key))]
         for queue in queues:
             name_of = channel._q_for_pri  # noqa: SLF001 -- kombu's list for each priority (pinned, tested)
-            # kombu 5.7 puts its global_keyprefix before the keys of some commands; LINDEX is none of them.
+            # kombu 5.7 adds its global_keyprefix to the keys of some commands, but not of LINDEX.
             lists = [f"{channel.global_keyprefix}{name_of(queue, step)}" for step in channel.priority_steps]
-            sent = [_sent_at(client.lindex(name, -1)) for name in lists]
+            sent = [_sent_at(client.lindex(name, -1)) for name in lists]  # the oldest: kombu pushes on the left
             if known := [at for at in sent if at is not None]:
                 found["tamis_queue_oldest_seconds"].append(((queue,), max(0.0, time.time() - min(known))))
 
 
 def _sent_at(message: bytes | None) -> float | None:
-    """When a waiting message was sent: kombu pushes on the left and takes from the right."""
+    """Return the time at which a waiting message was sent, in seconds since the epoch; ``None`` if it has no stamp."""
     if message is None:
         return None
     sent_at = json.loads(message).get("headers", {}).get(SENT_AT)

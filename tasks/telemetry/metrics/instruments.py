@@ -1,4 +1,4 @@
-"""What this process counts as it happens. The names are an interface: dashboards and alerts are held to them."""
+"""Counters and histograms that this process updates as events happen. Dashboards and alerts depend on their names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each series, which no query reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it would double the series, and no query reads them
 
 REGISTRY = CollectorRegistry(auto_describe=True)
-"""Ours alone: what libraries register with the client's global registry stays out."""
+"""A registry of its own: the metrics that libraries register globally are left out."""
 
 WAIT_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 STAGE_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -36,18 +36,18 @@ ROWS = Counter(
 )
 ATTEMPTS = Counter(
     "tamis_attempts",
-    "Attempts at a step, by how they ended: done, again (to be tried again) or failed (recorded)",
+    "Attempts at a step, by ending: done, again (to be tried again) or failed (recorded)",
     ["step", "ending"],
     registry=REGISTRY,
 )
 VERDICTS = Counter(
     "tamis_verdicts",
-    "Verdicts in the rows that this process recorded, by output key and label; of windows, the label of most",
+    "Verdicts in the rows that this process recorded, by output key and label; for windows, the label of most",
     ["output", "label"],
     registry=REGISTRY,
 )
 for _outcome in ("ok", "internal_error", "attempts_exhausted", "decode_crashed", "decode_timeout"):
-    ROWS.labels(_outcome)  # a rate cannot see a series' first step: what alerts look at begins at zero
+    ROWS.labels(_outcome)  # a rate does not count a series' first value: series that alerts read begin at zero
 
 for _step in ("download", "infer"):
     for _ending in ("done", "again", "failed"):

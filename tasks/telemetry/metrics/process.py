@@ -1,4 +1,4 @@
-"""What one worker process has open, looked up at a scrape: tiers, spool, batches, decoders, device memory."""
+"""Metrics of one worker process, read at a scrape: tiers, spool, batches, decoders, device memory."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from tasks.resources.runtime import Judging, Runtime
 
 FAMILIES = (
-    Family("tamis_worker_phase", "1 for what the process is doing", ("phase",)),
+    Family("tamis_worker_phase", "1 for the present phase of the process", ("phase",)),
     Family("tamis_worker_gate_open", "0 while the worker takes no messages because there is no room for their work"),
     Family("tamis_worker_cordoned", "1 while an operator has the worker drained"),
-    Family("tamis_worker_node", "1, for the node that the process belongs to", ("node",)),
+    Family("tamis_worker_node", "1 for the node that the process belongs to", ("node",)),
     Family("tamis_tier_hits", "Videos that the tier served", ("tier",), is_counter=True),
     Family("tamis_tier_misses", "Videos that it could not serve, by reason", ("tier", "reason"), is_counter=True),
     Family("tamis_tier_fetched_bytes", "Bytes fetched from the tier", ("tier",), is_counter=True),
     Family("tamis_tier_seconds", "Seconds spent on the tier, hits and misses", ("tier",), is_counter=True),
-    Family("tamis_tier_breaker_open", "1 while the tier is left alone because it failed too often in a row", ("tier",)),
-    Family("tamis_tier_stuck_calls", "Calls to the tier that hang and were left behind", ("tier",)),
+    Family("tamis_tier_breaker_open", "1 while the tier is not used because it failed too often in a row", ("tier",)),
+    Family("tamis_tier_stuck_calls", "Calls to the tier that were given up and still hang", ("tier",)),
     Family("tamis_spool_bytes", "Bytes in the node's spool: used, reserved", ("state",)),
-    Family("tamis_spool_evictable_bytes", "Bytes of those used that nobody leases: they go when room is needed"),
+    Family("tamis_spool_evictable_bytes", "Bytes of used files without a lease, which are removed when room is needed"),
     Family("tamis_spool_limit_bytes", "Bytes that the spool may take"),
     Family("tamis_spool_files", "Files in the node's spool"),
     Family("tamis_spool_leases", "Leases on files of the node's spool"),
@@ -49,37 +49,37 @@ Found = dict[str, list[tuple[Labels, float]]]
 
 
 class ProcessCollector:
-    """Looks at the runtime, once it is open, and at the pulse. Registered with a prometheus_client registry."""
+    """Reads the runtime, once it is open, and the pulse. It is registered with a prometheus_client registry."""
 
     def __init__(self, runtime: Callable[[], Runtime | None], pulse: Pulse) -> None:
         self._runtime = runtime
         self._pulse = pulse
 
     def describe(self) -> Iterator[Metric]:
-        """Every family, without samples."""
+        """Return every family without samples."""
         return metrics(FAMILIES, {})
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, with what is there to be seen."""
+        """Return every family with its present samples."""
         found: Found = defaultdict(list)
         found["tamis_worker_phase"] = [((phase.value,), float(phase is self._pulse.phase)) for phase in Phase]
         found["tamis_worker_gate_open"] = [((), float(self._pulse.is_gate_open))]
         found["tamis_worker_cordoned"] = [((), float(self._pulse.is_cordoned))]
         if (runtime := self._runtime()) is not None:
-            _look(runtime, found)
+            _read_runtime(runtime, found)
         return metrics(FAMILIES, found)
 
 
-def _look(runtime: Runtime, found: Found) -> None:
+def _read_runtime(runtime: Runtime, found: Found) -> None:
     found["tamis_worker_node"] = [((runtime.settings.node.name,), 1.0)]
     if runtime.tiers is not None:
-        _look_at_tiers(runtime.tiers, found)
-        _look_at_spool(runtime, found)
+        _read_tiers(runtime.tiers, found)
+        _read_spool(runtime, found)
     if runtime.judging is not None:
-        _look_at_models(runtime.judging, found)
+        _read_models(runtime.judging, found)
 
 
-def _look_at_tiers(tiers: Tiers, found: Found) -> None:
+def _read_tiers(tiers: Tiers, found: Found) -> None:
     for name, counters in tiers.counters().items():
         found["tamis_tier_hits"].append(((name,), counters.hits))
         found["tamis_tier_misses"] += [((name, reason), count) for reason, count in counters.misses.items()]
@@ -89,11 +89,11 @@ def _look_at_tiers(tiers: Tiers, found: Found) -> None:
         found["tamis_tier_stuck_calls"].append(((name,), counters.health.stuck_calls))
 
 
-def _look_at_spool(runtime: Runtime, found: Found) -> None:
+def _read_spool(runtime: Runtime, found: Found) -> None:
     try:
         usage = runtime.spool.usage()
     except Unavailable:
-        return  # no sample: a scrape says nothing where nothing is known
+        return  # no sample rather than a wrong one
     found["tamis_spool_bytes"] = [(("used",), usage.used_bytes), (("reserved",), usage.reserved_bytes)]
     found["tamis_spool_evictable_bytes"] = [((), usage.evictable_bytes)]
     found["tamis_spool_limit_bytes"] = [((), usage.limit_bytes)]
@@ -101,7 +101,7 @@ def _look_at_spool(runtime: Runtime, found: Found) -> None:
     found["tamis_spool_leases"] = [((), usage.leases)]
 
 
-def _look_at_models(judging: Judging, found: Found) -> None:
+def _read_models(judging: Judging, found: Found) -> None:
     from inference.models.batcher import BatchCounters
     from inference.models.device import device_load
 

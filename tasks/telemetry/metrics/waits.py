@@ -1,4 +1,4 @@
-"""How long messages wait: stamped when sent, read when their task starts."""
+"""The waiting time of messages: a stamp is set when a message is sent and read when its task starts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from celery import signals
 from tasks.telemetry.metrics.instruments import QUEUE_WAIT
 
 SENT_AT = "tamis_sent_at"
-"""Header with the sender's clock, seconds since the epoch. Fleets keep their clocks together to well under a second."""
+"""Header with the time of sending by the sender's clock, in seconds since the epoch; it assumes clocks that agree."""
 
 
 def install() -> None:
-    """Stamp what this process sends, and read the stamps of what it runs."""
+    """Stamp messages that this process sends, and read the stamps of those that it runs."""
     signals.before_task_publish.connect(_stamp)
     signals.task_prerun.connect(_observe)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from beat.schedule import SCHEDULE
 
 
-def test_a_tick_expires_before_the_next_one_so_that_none_pile_up() -> None:
+def test_a_periodic_message_expires_before_the_next_one() -> None:
     assert SCHEDULE
     for entry in SCHEDULE.values():
         assert 0 < entry["options"]["expires"] <= entry["schedule"]

@@ -1,4 +1,4 @@
-"""A beat that loses its lock, or its Redis, stands by and does not die."""
+"""A beat that loses its lock or its Redis goes into standby and does not exit."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def make(server: ValkeyServer) -> Iterator[Any]:
 
     yield scheduler
     for one in made:
-        one.lock = None  # no server may be left to give it back to
+        one.lock = None  # the server may have ended, so the lock cannot be released
 
 
-def test_one_ticks_and_the_other_waits_until_the_lock_is_given_back(make: Any) -> None:
+def test_one_beat_ticks_and_the_other_waits_until_the_lock_is_released(make: Any) -> None:
     first, second = make(), make()
     first.tick()
     ticked = threading.Event()
@@ -53,32 +53,32 @@ def test_one_ticks_and_the_other_waits_until_the_lock_is_given_back(make: Any) -
     thread.join()
 
 
-def test_a_lost_lock_is_waited_for_again_and_the_schedule_written_anew(make: Any, server: ValkeyServer) -> None:
+def test_after_a_lost_lock_the_beat_waits_for_it_and_writes_the_schedule_again(make: Any, server: ValkeyServer) -> None:
     scheduler = make()
     scheduler.tick()
     with server.client() as client:
         client.flushall()
-        assert scheduler.tick() == 0.0  # at once again, without the lock
+        assert scheduler.tick() == 0.0  # due at once, without the lock
         assert scheduler.lock is None
         scheduler.tick()
         assert client.exists("tamis:beat:rare", "tamis:beat::lock") == 2
     scheduler.close()
 
 
-def test_a_redis_that_is_away_is_asked_again_and_may_come_back_empty(make: Any, server: ValkeyServer) -> None:
+def test_without_redis_the_beat_asks_again_and_redis_may_return_empty(make: Any, server: ValkeyServer) -> None:
     scheduler = make()
     scheduler.tick()
     server.kill()
     assert scheduler.tick() == pytest.approx(0.1)
     server.start()
-    scheduler.tick()  # finds its lock gone
+    scheduler.tick()  # finds that it lost its lock
     scheduler.tick()
     with server.client() as client:
         assert client.exists("tamis:beat:rare", "tamis:beat::lock") == 2
     scheduler.close()
 
 
-def test_a_beat_that_starts_before_its_redis_does_not_die(make: Any, server: ValkeyServer) -> None:
+def test_a_beat_that_starts_before_its_redis_does_not_exit(make: Any, server: ValkeyServer) -> None:
     server.kill()
     scheduler = make()
     assert scheduler.tick() == pytest.approx(0.1)

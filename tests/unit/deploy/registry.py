@@ -1,4 +1,4 @@
-"""Every series that a scrape of our processes may hold, with its labels: alerts and dashboard are held to it."""
+"""The series that a scrape may hold, with their labels; alerts and dashboard are checked against them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SELECTOR = re.compile(r"\b((?:tamis|process|python)_\w+)(?:\{([^}]*)\})?")
 
 
 def series() -> dict[str, set[str]]:
-    """Name -> the labels that it may have."""
+    """Return name -> the labels that the series may have."""
     ours = {name: {*entry.labels, *OF_PROMETHEUS} for entry in catalogue() for name in entry.series}
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -23,7 +23,7 @@ def series() -> dict[str, set[str]]:
 
 
 def asked_for(query: str) -> Iterator[tuple[str, set[str]]]:
-    """Yield each series that a query asks for, and the labels that it is chosen by."""
+    """Yield each series of a query with the labels that select it."""
     for name, matchers in SELECTOR.findall(query):
         without_texts = re.sub(r'"[^"]*"', "", matchers)
         yield name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", without_texts))

@@ -1,4 +1,4 @@
-"""Whether a role's variables and command are ones that tamis takes."""
+"""Checks that tamis accepts a role's variables and command."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from celery.bin.worker import worker
 from tasks.queues import Queue, gpu_queue
 from tasks.settings import Settings
 
-SECRET = "redis://:secret@broker:6379/0"  # what stands in a file is any URL
+SECRET = "redis://:secret@broker:6379/0"  # secret files hold any URL
 
 
 def settings_of(variables: Mapping[str, str], tmp_path: Path) -> Settings:
-    """Parse a role's variables as its process would; secret files stand in ``tmp_path``."""
+    """Parse a role's variables as its process does; secret files are in ``tmp_path``."""
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
     given = {name: str(secret) if name.endswith("_URL_FILE") else value for name, value in variables.items()}
@@ -23,16 +23,16 @@ def settings_of(variables: Mapping[str, str], tmp_path: Path) -> Settings:
 
 
 def consumed(arguments: Sequence[str]) -> set[str]:
-    """The queues of a worker's command; empty for beat. AssertionError for an option that Celery lacks."""
+    """Return the queues of a worker's command; empty for beat. AssertionError for an option that Celery lacks."""
     command = {"worker": worker, "beat": beat}[arguments[0]]
     known = {name for option in command.params for name in option.opts}
     given = dict(word.partition("=")[::2] for word in arguments[1:])
     assert set(given) <= known, f"celery {arguments[0]} has no {set(given) - known}"
     if arguments[0] == "worker":
-        assert given["--pool"] == "threads"  # what the bootsteps are made for
+        assert given["--pool"] == "threads"  # the bootsteps need it
     return set(given["--queues"].split(",")) if "--queues" in given else set()
 
 
 def assert_every_queue_is_served(consumers: Sequence[set[str]], node: str) -> None:
-    """Nothing may wait for ever, and nothing may be waited for that nobody sends."""
+    """Check that the worker's limits on waiting are set and that it waits for no message without a sender."""
     assert set().union(*consumers) == {*Queue, gpu_queue(node)}

@@ -1,4 +1,4 @@
-"""compose.yaml, as the real Docker Compose reads it (no engine is needed for that)."""
+"""compose.yaml, read by the real Docker Compose (which needs no engine for that)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seconds(duration: str) -> float:
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_a_role_has_settings_that_exist_and_a_command_that_celery_takes(name: str, tmp_path: Path) -> None:
+def test_a_role_has_existing_settings_and_a_valid_command(name: str, tmp_path: Path) -> None:
     service = services()[name]
     settings = settings_of(service["environment"], tmp_path)
     assert settings.broker.url is not None
@@ -38,14 +38,14 @@ def test_a_role_has_settings_that_exist_and_a_command_that_celery_takes(name: st
     assert seconds(service["stop_grace_period"]) > settings.decode.limits.timeout_seconds
 
 
-def test_every_queue_is_served_and_the_spool_is_the_node_s() -> None:
+def test_every_queue_is_served_and_workers_of_a_node_share_its_spool() -> None:
     assert_every_queue_is_served([consumed(services()[name]["command"]) for name in OURS], "node1")
     states = {str(services()[name]["volumes"][0]["source"]) for name in OURS}
     assert states == {"state"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_container_can_do_no_more_than_it_must(name: str) -> None:
+def test_a_container_has_only_the_privileges_that_it_needs(name: str) -> None:
     service = services()[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -56,7 +56,7 @@ def test_a_container_can_do_no_more_than_it_must(name: str) -> None:
     assert "secret" not in str(service.get("environment", {})).lower().replace("/run/secrets/", "")
 
 
-def test_nobody_but_the_broker_shares_flower_s_network() -> None:
+def test_only_the_broker_shares_flower_s_network() -> None:
     assert {name for name, service in services().items() if "flower" in service["networks"]} == {"broker", "flower"}
     assert list(services()["flower"]["networks"]) == ["flower"]
 
@@ -67,7 +67,7 @@ def test_an_inference_worker_has_one_device_of_its_own() -> None:
     assert Settings.from_env({"TAMIS_DEVICE": services()["cpu"]["environment"]["TAMIS_DEVICE"]}).models.device == "cpu"
 
 
-def test_the_cache_takes_seven_tenths_of_its_memory() -> None:
+def test_the_cache_is_limited_to_seven_tenths_of_its_memory() -> None:
     found = re.search(r"^maxmemory (\d+)mb$", (DEPLOY / "redis-cache.conf").read_text(), re.MULTILINE)
     assert found is not None
     assert int(found[1]) == int(services()["cache"]["mem_limit"]) * 7 // 10 // 1024**2

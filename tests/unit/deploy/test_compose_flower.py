@@ -1,4 +1,4 @@
-"""Flower, started by compose.yaml's command and asked by its health check; paths and port are this test's."""
+"""Flower, started by compose.yaml's command and probed by its health check, with paths and port of this test."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.valkey import free_port, valkey_server
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the container's paths and port lie on this machine."""
+class HostPaths:
+    """This machine's paths and port in place of the container's."""
 
     password: Path
     port: int
@@ -36,7 +36,7 @@ class Place:
 
 
 @contextmanager
-def flower(place: Place, broker_url: str) -> Iterator[None]:
+def flower(place: HostPaths, broker_url: str) -> Iterator[None]:
     service = compose()["services"]["flower"]
     given = {name: place.here(value) for name, value in service["environment"].items() if name.startswith("FLOWER_")}
     process = place.run(["tamis", *service["command"]], TAMIS_BROKER_URL=broker_url, **given)
@@ -47,8 +47,8 @@ def flower(place: Place, broker_url: str) -> Iterator[None]:
         process.wait()
 
 
-def test_flower_asks_for_a_password_and_its_health_check_knows_that_it_lives(tmp_path: Path) -> None:
-    place = Place(tmp_path / "password", free_port())
+def test_flower_asks_for_a_password_and_its_health_check_passes(tmp_path: Path) -> None:
+    place = HostPaths(tmp_path / "password", free_port())
     place.password.write_text("watcher:secret\n")
     kind, *check = compose()["services"]["flower"]["healthcheck"]["test"]
     assert kind == "CMD"

@@ -1,4 +1,4 @@
-"""The dashboard: made from panels.py, on one page without overlaps, asking for metrics that exist."""
+"""The dashboard: rendered from panels.py, without overlaps, with queries of existing metrics."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from tasks.telemetry.metrics.catalogue import catalogue
 from tests.unit.deploy.registry import asked_for, series
 
 GRAFANA = Path(__file__).parents[3] / "deploy" / "grafana"
-# Told by /readyz, or of interest in an alert only.
+# Shown by /readyz, or used in an alert only.
 NOT_SHOWN = {"tamis_worker_node"}
 
 
 def panels() -> list[dict[str, Any]]:
-    """Every panel and row of the committed file."""
+    """Return every panel and row of the committed file."""
     found: list[dict[str, Any]] = json.loads((GRAFANA / "dashboard.json").read_text())["panels"]
     return found
 
 
 def queries() -> list[str]:
-    """Every query of the dashboard."""
+    """Return every query of the dashboard."""
     return [target["expr"] for panel in panels() for target in panel.get("targets", [])]
 
 
-def test_the_committed_file_is_what_panels_py_makes() -> None:
+def test_the_committed_file_is_up_to_date() -> None:
     command = [sys.executable, GRAFANA / "render_dashboard.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("query", queries())
-def test_a_panel_asks_for_metrics_and_labels_that_exist(query: str) -> None:
+def test_a_panel_queries_existing_metrics_and_labels(query: str) -> None:
     known = series()
     asked = list(asked_for(query))
     assert asked
@@ -47,7 +47,7 @@ def test_a_panel_asks_for_metrics_and_labels_that_exist(query: str) -> None:
         assert labels <= known[name], name
 
 
-def test_every_metric_is_on_the_dashboard_or_left_out_on_purpose() -> None:
+def test_every_metric_is_on_the_dashboard_or_in_the_list_of_those_left_out() -> None:
     text = " ".join(queries())
     assert {one.name for one in catalogue() if one.name not in text} == NOT_SHOWN
 

@@ -1,4 +1,4 @@
-"""The chart, as the real Helm renders it, held against Kubernetes' own schemas."""
+"""The chart, rendered by the real Helm and checked against Kubernetes' schemas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.deploy.roles import assert_every_queue_is_served, consumed, sett
 from tests.unit.deploy.tools import CHART, answer, chart, program
 
 KUBERNETES = ("1.29", "1.37")
-# Kinds of KEDA and the Prometheus operator: no schema of theirs is at hand, so their fields are named here.
+# Kinds of KEDA and the Prometheus operator: no package has their schemas, so their fields are listed here.
 OTHERS = {
     "ScaledObject": {
         "scaleTargetRef",
@@ -51,7 +51,7 @@ every_combination = pytest.mark.parametrize("values", COMBINATIONS.values(), ids
 
 
 def pods(values: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Name of the workload -> its pod's spec."""
+    """Return name of the workload -> its pod's spec."""
     return {
         document["metadata"]["name"]: document["spec"]["template"]["spec"]
         for document in chart(*values)
@@ -60,19 +60,19 @@ def pods(values: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def variables(container: dict[str, Any], values: tuple[str, ...]) -> dict[str, str]:
-    """A container's variables, the ConfigMap's included."""
+    """Return a container's variables, those of the ConfigMap included."""
     (shared,) = [one["data"] or {} for one in chart(*values) if one["metadata"]["name"] == "t-tamis-settings"]
     own = {one["name"]: one.get("value", "t-tamis-node-0") for one in container["env"]}
     return {**shared, **own}
 
 
-def test_helm_finds_nothing_to_say_about_the_chart() -> None:
+def test_helm_lint_reports_nothing() -> None:
     assert "[WARNING]" not in answer("helm", "lint", "--strict", CHART)
 
 
 @every_combination
 @pytest.mark.parametrize("version", KUBERNETES)
-def test_kubernetes_takes_everything_the_chart_makes(values: tuple[str, ...], version: str) -> None:
+def test_kubernetes_accepts_every_rendered_object(values: tuple[str, ...], version: str) -> None:
     import kubernetes_validate
 
     kinds = set()
@@ -86,9 +86,7 @@ def test_kubernetes_takes_everything_the_chart_makes(values: tuple[str, ...], ve
 
 
 @every_combination
-def test_every_container_has_settings_that_exist_and_a_command_that_celery_takes(
-    values: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_every_container_has_existing_settings_and_a_valid_command(values: tuple[str, ...], tmp_path: Path) -> None:
     consumers = []
     for pod in pods(values).values():
         for container in pod["containers"]:
@@ -101,7 +99,7 @@ def test_every_container_has_settings_that_exist_and_a_command_that_celery_takes
 
 
 @every_combination
-def test_every_container_can_do_no_more_than_it_must(values: tuple[str, ...]) -> None:
+def test_every_container_has_only_the_privileges_that_it_needs(values: tuple[str, ...]) -> None:
     for pod in pods(values).values():
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -144,7 +142,7 @@ def test_only_the_monitoring_namespace_reaches_a_pod_and_only_its_metrics() -> N
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_scaling_looks_at_queues_and_metrics_that_exist() -> None:
+def test_scaling_uses_existing_queues_and_metrics() -> None:
     from tasks.queues import Queue
     from tasks.telemetry.metrics.fleet import FAMILIES
 
@@ -177,14 +175,14 @@ def test_scaling_looks_at_queues_and_metrics_that_exist() -> None:
         "secrets.keys.TAMIS_MANIFEST=x",
     ],
 )
-def test_values_that_are_none_are_refused(mistake: str) -> None:
+def test_invalid_values_are_refused(mistake: str) -> None:
     command = [program("helm"), "template", "t", str(CHART), "--set-string", mistake]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0
     assert "don't meet the specifications of the schema" in done.stderr
 
 
-def test_the_redis_scaler_logs_in_as_whom_the_secret_names() -> None:
+def test_the_redis_scaler_logs_in_as_the_user_of_the_secret() -> None:
     objects = chart(*COMBINATIONS["redis-scaler"])
     (login,) = [one for one in objects if one["kind"] == "TriggerAuthentication"]
     references = {one["parameter"]: (one["name"], one["key"]) for one in login["spec"]["secretTargetRef"]}
@@ -194,7 +192,7 @@ def test_the_redis_scaler_logs_in_as_whom_the_secret_names() -> None:
     assert {trigger["metadata"]["enableTLS"] for trigger in triggers} == {"true"}
 
 
-def test_a_release_of_any_name_has_pods_whose_names_are_nodes() -> None:
+def test_a_release_of_any_name_has_pods_with_valid_node_names() -> None:
     text = answer("helm", "template", "a.release-whose-name-is-as-long-as-helm-will-take.it", CHART)
     names = [
         one["metadata"]["name"] for one in yaml.safe_load_all(text) if one["kind"] in {"Deployment", "StatefulSet"}

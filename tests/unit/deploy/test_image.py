@@ -82,7 +82,7 @@ def test_the_health_check_finds_a_real_worker_live_from_its_start_and_dead_once_
 @pytest.mark.parametrize(
     "reply", [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", b"nonsense\r\n\r\n"]
 )
-def test_the_health_check_takes_no_other_answer_for_life(reply: bytes) -> None:
+def test_the_health_check_fails_for_any_other_answer(reply: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = subprocess.Popen([sys.executable, str(LIVEZ), str(listener.getsockname()[1])])
         connection, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""What compose.yaml mounts and the Dockerfile copies is in the repository, or is said to be the site's own."""
+"""Files that compose.yaml mounts and the Dockerfile copies are in the repository, or are named as the site's own."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ COPIED = sorted(
         for source in sources.split()
     }
 )
-# Docker makes an empty directory of a mount whose file is not there, and the service fails far from the cause.
+# Docker creates an empty directory for a mount whose file is missing, and the service fails far from the cause.
 
 
 @pytest.mark.parametrize("path", MOUNTED)
-def test_what_compose_mounts_is_in_the_repository(path: str) -> None:
+def test_a_file_that_compose_mounts_is_in_the_repository(path: str) -> None:
     assert (DEPLOY / path).exists()
 
 
-def test_compose_mounts_nothing_of_the_host_but_files_of_this_directory_and_secrets_which_are_read_only() -> None:
+def test_compose_mounts_only_files_of_this_directory_and_secrets_and_all_read_only() -> None:
     for name, service in compose()["services"].items():
         for mount in service.get("volumes", []):
             is_ours = mount["type"] == "bind" and Path(mount["source"]).is_relative_to(DEPLOY) and mount["read_only"]
             assert mount["type"] == "volume" or is_ours, f"{name}: {mount}"
 
 
-def test_a_secret_is_a_file_of_the_site_s_and_none_is_in_the_repository() -> None:
+def test_a_secret_is_a_file_outside_the_repository() -> None:
     configuration = compose()
     used = {secret["source"] for service in configuration["services"].values() for secret in service.get("secrets", [])}
     assert used == set(configuration["secrets"])
@@ -45,6 +45,6 @@ def test_a_secret_is_a_file_of_the_site_s_and_none_is_in_the_repository() -> Non
 
 
 @pytest.mark.parametrize("source", COPIED)
-def test_what_the_dockerfile_copies_is_in_the_repository_and_in_the_build_s_context(source: str) -> None:
+def test_a_file_that_the_dockerfile_copies_is_in_the_repository_and_in_the_build_context(source: str) -> None:
     assert (ROOT / source).exists()
     assert f"!{source}" in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()

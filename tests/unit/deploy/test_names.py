@@ -18,6 +18,6 @@ FILES = sorted(
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_file_names_no_setting_that_there_is_not(path: Path) -> None:
+def test_a_file_names_only_existing_settings(path: Path) -> None:
     names = set(re.findall(r"\bTAMIS_[A-Z_]*[A-Z]\b", (ROOT / path).read_text(encoding="utf-8")))
     assert {name.removesuffix("_FILE") for name in names - set(SETTINGS)} <= set(SETTINGS)

@@ -1,4 +1,4 @@
-"""Prometheus' configuration and the alert rules, judged by promtool and held to the metrics that there are."""
+"""Prometheus' configuration and the alert rules, checked by promtool and against the exposed metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROMETHEUS = DEPLOY / "prometheus"
 
 
 def promtool(*arguments: str) -> str:
-    """Run promtool among the files; what it calls a failure fails the test."""
+    """Run promtool in the directory of the files; a failure that it reports fails the test."""
     if shutil.which("promtool") is None:
         pytest.fail("promtool is not installed, and the rules are not checked without it: run `make programs`")
     done = subprocess.run(
@@ -29,17 +29,17 @@ def promtool(*arguments: str) -> str:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every alert."""
+    """Return every alert."""
     groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_the_configuration_and_the_rules_are_sound() -> None:
+def test_the_configuration_and_the_rules_are_valid() -> None:
     assert "valid prometheus config" in promtool("check", "config", "prometheus.yml")
     assert f"{len(rules())} rules found" in promtool("check", "rules", "--lint-fatal", "alerts.yml")
 
 
-def test_every_alert_comes_at_its_moment_and_no_other_does() -> None:
+def test_every_alert_fires_at_its_time_and_no_other_alert_does() -> None:
     promtool("test", "rules", "alerts_test.yml")
     tried = set(re.findall(r"(?:alertname=\"|alertname: )(Tamis\w+)", (PROMETHEUS / "alerts_test.yml").read_text()))
     assert tried == {rule["alert"] for rule in rules()}
@@ -54,7 +54,7 @@ def test_an_alert_that_never_fires_fails_its_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_is_wrong_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_summary_a_severity_and_a_runbook_section(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert set(rule["annotations"]) == {"summary", "remedy", "runbook_url"}
     assert rule["annotations"]["runbook_url"] == f"docs/operations.md#{rule['alert'].lower()}"
@@ -71,7 +71,7 @@ def test_every_alert_has_its_section_in_the_runbook_and_is_listed() -> None:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_an_alert_asks_for_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
+def test_an_alert_queries_existing_metrics_and_labels(rule: dict[str, Any]) -> None:
     known = series()
     for name, labels in asked_for(rule["expr"]):
         assert name in known

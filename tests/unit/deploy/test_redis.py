@@ -1,4 +1,4 @@
-"""The configurations of the two servers, each read by a real server as compose.yaml's command has it read them."""
+"""The configurations of the two servers, each loaded by a real server with the command of compose.yaml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = {"broker": "redis-broker.conf", "cache": "redis-cache.conf"}
 
 @contextmanager
 def as_in_compose(service: str, directory: Path) -> Iterator[ValkeyServer]:
-    """A server with the file and the options of compose.yaml; its directory and its secret are this test's."""
+    """Start a server with the file and the options of compose.yaml, and a directory and secret of this test."""
     secret = directory / "auth"
     secret.write_text(f"requirepass {PASSWORD}\n")
     mounts = {
@@ -39,7 +39,7 @@ def asked(server: ValkeyServer, *names: str) -> dict[str, str]:
         return {name: client.config_get(name)[name] for name in names}
 
 
-def test_the_broker_evicts_nothing_and_writes_down_what_it_has(tmp_path: Path) -> None:
+def test_the_broker_evicts_nothing_and_writes_its_data_to_disk(tmp_path: Path) -> None:
     with as_in_compose("broker", tmp_path) as server:
         assert asked(server, "maxmemory-policy", "appendonly", "appendfsync", "save") == {
             "maxmemory-policy": "noeviction",
@@ -50,11 +50,11 @@ def test_the_broker_evicts_nothing_and_writes_down_what_it_has(tmp_path: Path) -
         assert list(tmp_path.rglob("*.aof"))
 
 
-def test_the_broker_has_its_work_again_after_it_was_killed(tmp_path: Path) -> None:
+def test_the_broker_has_its_data_after_it_was_killed(tmp_path: Path) -> None:
     with as_in_compose("broker", tmp_path) as server:
         with closing(server.client()) as client:
             client.rpush("tamis:io", "message")
-            client.config_set("appendfsync", "always")  # not to wait a second for the disk
+            client.config_set("appendfsync", "always")  # otherwise the write waits up to a second
             client.rpush("tamis:io", "another")
         server.kill()
         server.start()
@@ -62,7 +62,7 @@ def test_the_broker_has_its_work_again_after_it_was_killed(tmp_path: Path) -> No
             assert client.llen("tamis:io") == 2
 
 
-def test_the_cache_makes_room_by_itself_and_leaves_nothing_on_disk(tmp_path: Path) -> None:
+def test_the_cache_evicts_and_writes_nothing_to_disk(tmp_path: Path) -> None:
     with as_in_compose("cache", tmp_path) as server:
         assert asked(server, "maxmemory-policy", "maxmemory", "appendonly", "save") == {
             "maxmemory-policy": "allkeys-lru",
@@ -73,7 +73,7 @@ def test_the_cache_makes_room_by_itself_and_leaves_nothing_on_disk(tmp_path: Pat
 
 
 @pytest.mark.parametrize("service", sorted(FILES))
-def test_a_server_lets_nobody_in_without_the_password(service: str, tmp_path: Path) -> None:
+def test_a_server_refuses_a_client_without_the_password(service: str, tmp_path: Path) -> None:
     with (
         as_in_compose(service, tmp_path) as server,
         closing(redis.Redis(host="127.0.0.1", port=server.port, retry=Retry(NoBackoff(), 0))) as stranger,

@@ -1,4 +1,4 @@
-"""The systemd units, read by systemd itself, and their commands by tamis."""
+"""The systemd units, checked by systemd itself, and their commands by tamis."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ UNITS = DEPLOY / "systemd"
 SYSTEMD = Path("/usr/lib/systemd/system")  # the units that every machine has: sysinit.target, …
 ROLES = ("tamis-io.service", "tamis-gpu@.service", "tamis-results.service", "tamis-beat.service")
 SERVICES = ("tamis.service", *ROLES)
-NAMES = (*SERVICES, "tamis-gpu@0.service", "tamis.target")  # instance 0 with the example of its affinity
-MAX_EXPOSURE = 2.5  # of 10; what is open above it: a network, and the GPU's devices
+NAMES = (*SERVICES, "tamis-gpu@0.service", "tamis.target")  # instance 0 with the example's affinity
+MAX_EXPOSURE = 2.5  # of 10; the network and the GPU's devices account for it
 TAMIS = "/opt/tamis/.venv/bin/tamis"
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root directory in which tamis is installed."""
+    """Return a root directory in which tamis is installed."""
     if not SYSTEMD.is_dir():
         pytest.fail(f"{SYSTEMD} is not there, and the units are not checked without it: `make test` installs systemd")
     root = tmp_path_factory.mktemp("machine")
@@ -36,7 +36,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def directives(name: str) -> dict[str, list[str]]:
-    """Directive -> its values, in order, whatever the section."""
+    """Return directive -> its values in order, of all sections."""
     found: dict[str, list[str]] = {}
     for line in (UNITS / name).read_text().splitlines():
         if "=" in line and not line.startswith("#"):
@@ -46,7 +46,7 @@ def directives(name: str) -> dict[str, list[str]]:
 
 
 def resolved(name: str) -> tuple[dict[str, str], list[str]]:
-    """A unit's variables and the words of its command, on the host ``n1``, as instance 0."""
+    """Return a unit's variables and the words of its command, on the host ``n1``, as instance 0."""
     unit = directives(name)
     text = " ".join(unit["Environment"]).replace("%l", "n1").replace("%i", "0")
     variables = dict(word.split("=", 1) for word in text.split())
@@ -57,12 +57,12 @@ def resolved(name: str) -> tuple[dict[str, str], list[str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_systemd_finds_nothing_to_say_about_a_unit(machine: Path, name: str) -> None:
+def test_systemd_reports_nothing_about_a_unit(machine: Path, name: str) -> None:
     answer("systemd-analyze", "verify", "--man=no", f"--root={machine}", name)
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_unit_can_do_no_more_than_it_must(machine: Path, name: str) -> None:
+def test_a_unit_has_only_the_privileges_that_it_needs(machine: Path, name: str) -> None:
     report = answer("systemd-analyze", "security", "--no-pager", "--offline=true", f"--root={machine}", name)
     found = re.search(r"Overall exposure level for \S+: (\d+\.\d+)", report)
     assert found is not None
@@ -70,9 +70,7 @@ def test_a_unit_can_do_no_more_than_it_must(machine: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_a_role_has_settings_that_exist_a_command_that_celery_takes_and_time_to_drain(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_role_has_existing_settings_a_valid_command_and_time_to_drain(name: str, tmp_path: Path) -> None:
     variables, (program, *arguments) = resolved(name)
     settings = settings_of({**example(), **variables}, tmp_path)
     assert settings.node.name == "n1"
@@ -88,7 +86,7 @@ def test_every_queue_is_served_and_no_two_workers_of_a_machine_have_the_same_por
     assert ports == ["9540", "9550", "9541"]
 
 
-def test_the_unit_of_a_whole_node_has_options_that_exist_and_outwaits_its_drain(tmp_path: Path) -> None:
+def test_the_unit_of_a_whole_node_has_valid_options_and_waits_longer_than_its_drain(tmp_path: Path) -> None:
     unit = directives("tamis.service")
     variables, (program, command, option, drain_seconds) = resolved("tamis.service")
     settings = settings_of({**example(), **variables}, tmp_path)
@@ -99,6 +97,6 @@ def test_the_unit_of_a_whole_node_has_options_that_exist_and_outwaits_its_drain(
 
 
 def example() -> dict[str, str]:
-    """The variables of tamis.env.example."""
+    """Return the variables of tamis.env.example."""
     lines = (DEPLOY / "tamis.env.example").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

@@ -1,4 +1,4 @@
-"""The programs that judge what deploy/ ships. One that is absent fails its tests: `make test` installs them all."""
+"""The programs that check the files of deploy/. An absent one fails its tests: `make test` installs them all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "tamis"
-BESIDE_PYTHON = Path(sys.executable).parent  # not resolved: a virtual environment's python is a link
+BESIDE_PYTHON = Path(sys.executable).parent  # not resolved: python in a virtual environment is a link
 
 
 def program(name: str) -> str:
@@ -30,7 +30,7 @@ def program(name: str) -> str:
 
 
 def answer(*command: str | Path, **variables: str) -> str:
-    """Run a command and return what it prints; one that fails, or warns, fails the test."""
+    """Run a command and return its output; an error or a warning fails the test."""
     done = subprocess.run(
         [program(str(command[0])), *map(str, command[1:])],
         check=False,
@@ -45,7 +45,7 @@ def answer(*command: str | Path, **variables: str) -> str:
 
 @cache
 def compose() -> dict[str, Any]:
-    """compose.yaml as Docker Compose understands it, with every profile, and the example's settings."""
+    """Return compose.yaml as Docker Compose reads it, with every profile and the example's settings."""
     example = str(DEPLOY / "tamis.env.example")
     text = answer(
         "docker-compose",
@@ -64,7 +64,7 @@ def compose() -> dict[str, Any]:
 
 @cache
 def chart(*values: str) -> tuple[dict[str, Any], ...]:
-    """What the chart makes of these values, in the namespace ``sifting``."""
+    """Return the objects that the chart renders from these values, in the namespace ``sifting``."""
     chosen = [word for value in values for word in ("--set", value)]
     text = answer("helm", "template", "t", CHART, "--namespace", "sifting", *chosen)
     return tuple(document for document in yaml.safe_load_all(text) if document)

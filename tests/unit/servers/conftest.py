@@ -1,4 +1,4 @@
-"""The SDKs as they come: what our own stores set in them for the whole process is not the servers' business."""
+"""The SDKs with their default configuration, without the process-wide changes of tamis's stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _sdk_as_installed() -> Iterator[None]:
-    """A test that ran before may have read a table of ours, which turns the retries of pyodps off."""
+    """Restore pyodps's retries: a table of tamis that an earlier test opened has turned them off."""
     with option_context({"retry_times": 4, "retry_delay": 0.1}):
         options.tunnel.upsert_keepalive_interval = 30
         yield

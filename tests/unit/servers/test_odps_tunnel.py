@@ -1,4 +1,4 @@
-"""The tunnel of the MaxCompute test server as the unmodified SDK meets it: snapshots, blocks, commits, upserts."""
+"""The tunnel of the MaxCompute test server, used by the unmodified SDK: snapshots, blocks, commits, upserts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ both_formats = pytest.mark.parametrize("is_arrow", [False, True], ids=["protobuf
 
 
 @both_formats
-def test_every_type_survives_the_way_up_and_down(server, tunnel, is_arrow):
+def test_every_type_is_downloaded_as_it_was_uploaded(server, tunnel, is_arrow):
     kinds = {"s": "string", "i": "bigint", "d": "double", "b": "boolean", "t": "datetime", "j": "int", "z": "timestamp"}
     server.create_table("kinds", kinds)
     at = datetime(2025, 1, 15, 12, 30, 5, 250_000, tzinfo=UTC)
@@ -155,7 +155,7 @@ def test_a_session_is_expired_after_a_day(server, tunnel, clock):
         send(up, ["a"], block_id=0)
 
 
-def test_sessions_are_expired_or_forgotten_by_hand(server, tunnel):
+def test_a_test_can_expire_or_delete_sessions(server, tunnel):
     server.insert("videos", rows("a"), "ds=1")
     down, up = tunnel.create_download_session("videos", partition_spec="ds=1"), upload(tunnel)
     server.expire_sessions()
@@ -170,7 +170,7 @@ def test_sessions_are_expired_or_forgotten_by_hand(server, tunnel):
 
 
 @pytest.mark.parametrize("opens", ["create_download_session", "create_upload_session"])
-def test_what_is_missing_is_named(tunnel, opens):
+def test_a_missing_table_partition_or_column_is_named(tunnel, opens):
     with pytest.raises(errors.NoSuchPartition):
         getattr(tunnel, opens)("videos", partition_spec="ds=1")
     with pytest.raises(errors.NoSuchObject):
@@ -182,7 +182,7 @@ def test_what_is_missing_is_named(tunnel, opens):
 
 
 @both_formats
-def test_blocks_are_seen_when_they_are_committed_and_not_before(server, tunnel, is_arrow):
+def test_blocks_are_visible_only_after_the_commit(server, tunnel, is_arrow):
     session = upload(tunnel)
     send(session, ["c"], block_id=7, is_arrow=is_arrow)
     send(session, ["a", "b"], block_id=2, is_arrow=is_arrow)
@@ -222,7 +222,7 @@ def test_a_commit_appends_unless_the_session_overwrites(server, tunnel):
     assert video_ids(server, "ds=2") == ["other"]
 
 
-def test_blocks_are_deflated_if_the_writer_wants(server, tunnel):
+def test_blocks_may_be_compressed(server, tunnel):
     session = upload(tunnel, compress_algo="zlib")
     with session.open_record_writer(0, compress=True) as writer:
         writer.write(session.new_record(["a" * 1000, 1]))
@@ -248,7 +248,7 @@ def test_a_commit_whose_reply_is_lost_was_applied_once(server, tunnel):
     session = upload(tunnel)
     send(session, ["a"], block_id=0)
     server.faults.add(Rule(WireFault("lose_reply"), COMMITS, times=1))
-    with pytest.raises(errors.ODPSError, match="StatusConflict"):  # to the SDK's own second try
+    with pytest.raises(errors.ODPSError, match="StatusConflict"):  # the answer to the SDK's second attempt
         session.commit([0])
     assert video_ids(server) == ["a"]
     assert upload(tunnel, upload_id=session.id).status.name == "Closed"
@@ -263,7 +263,7 @@ def test_a_commit_into_a_partition_that_is_gone_is_refused(server, tunnel):
 
 
 @both_formats
-def test_a_body_that_was_corrupted_on_the_way_is_refused(server, tunnel, is_arrow):
+def test_a_body_that_was_corrupted_in_transit_is_refused(server, tunnel, is_arrow):
     session = upload(tunnel)
     server.faults.add(Rule(WireFault("flip_upload"), SENDS_BLOCK, times=1))
     with pytest.raises(errors.ODPSError, match="CorruptedDataStream"):
@@ -272,7 +272,7 @@ def test_a_body_that_was_corrupted_on_the_way_is_refused(server, tunnel, is_arro
 
 
 @both_formats
-def test_rows_that_were_corrupted_on_the_way_are_fetched_again(server, tunnel, is_arrow):
+def test_rows_that_were_corrupted_in_transit_are_fetched_again(server, tunnel, is_arrow):
     server.insert("videos", rows("a" * 5000), "ds=1")
     session = tunnel.create_download_session("videos", partition_spec="ds=1")
     server.faults.add(Rule(WireFault("flip"), READS, times=1))
@@ -281,7 +281,7 @@ def test_rows_that_were_corrupted_on_the_way_are_fetched_again(server, tunnel, i
 
 
 @both_formats
-def test_rows_of_another_shape_are_refused(server, tunnel, is_arrow):
+def test_rows_with_other_columns_are_refused(server, tunnel, is_arrow):
     server.create_table("other", {"x": "double", "y": "string", "z": "string"})
     session, other = upload(tunnel), tunnel.create_upload_session("other")
     session.schema = other.schema
@@ -296,7 +296,7 @@ def test_a_block_beyond_the_last_number_is_refused(tunnel):
         send(upload(tunnel), ["a"], block_id=20_000)
 
 
-def test_a_refusal_by_rule_has_a_code_of_maxcomputes(server, tunnel):
+def test_a_configured_refusal_has_a_code_of_maxcompute(server, tunnel):
     session = upload(tunnel)
     send(session, ["a"], block_id=0)
     server.faults.add(Rule(refusal_fault(400, "MetaTransactionFailed"), COMMITS, times=1))
@@ -307,7 +307,7 @@ def test_a_refusal_by_rule_has_a_code_of_maxcomputes(server, tunnel):
     assert video_ids(server) == ["a"]
 
 
-def test_a_quota_that_is_exceeded_once_only_costs_time(server, tunnel):
+def test_a_request_over_quota_is_repeated_and_succeeds(server, tunnel):
     server.insert("videos", rows("a"), "ds=1")
     server.faults.add(Rule(refusal_fault(429, "FlowExceeded"), r"^POST .*downloads", times=1))
     assert read(tunnel.create_download_session("videos", partition_spec="ds=1")) == [("a", 0)]

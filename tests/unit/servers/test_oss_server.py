@@ -1,4 +1,4 @@
-"""The server against the SDK as it is: what oss2 takes for OSS may serve our tests as OSS."""
+"""The OSS test server, used by the unmodified SDK oss2."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bucket(client: Open, request: pytest.FixtureRequest) -> oss2.Bucket:
     "key", ["a.mp4", "a/b/c", "sp ace+plus&=.mp4", "映像/été~.mp4", "%2e%2e", "a?b#c", "(a)*'!$,;:@"]
 )
 @pytest.mark.parametrize("content", [b"", b"clip" * 100_000], ids=["empty", "400 kB"])
-def test_what_was_put_is_got(bucket: oss2.Bucket, server: OssServer, key: str, content: bytes) -> None:
+def test_an_object_is_read_as_it_was_put(bucket: oss2.Bucket, server: OssServer, key: str, content: bytes) -> None:
     put = bucket.put_object(key, content)
     assert put.crc == crc64.xz(content)
     got = bucket.get_object(key)
@@ -63,7 +63,7 @@ def test_what_was_put_is_got(bucket: oss2.Bucket, server: OssServer, key: str, c
     assert server.objects() == {("videos", key): content}
 
 
-def test_head_says_what_get_says_and_keeps_user_metadata(bucket: oss2.Bucket) -> None:
+def test_head_and_get_agree_and_user_metadata_is_kept(bucket: oss2.Bucket) -> None:
     bucket.put_object("clip.mp4", b"12345", headers={"x-oss-meta-shard": "7", "Content-Type": "video/mp4"})
     head = bucket.head_object("clip.mp4")
     assert (head.content_length, head.server_crc) == (5, crc64.xz(b"12345"))
@@ -71,7 +71,7 @@ def test_head_says_what_get_says_and_keeps_user_metadata(bucket: oss2.Bucket) ->
     assert bucket.get_object_meta("clip.mp4").etag == head.etag
 
 
-def test_absent_keys_and_buckets_have_their_codes(bucket: oss2.Bucket, client: Open) -> None:
+def test_absent_keys_and_buckets_give_oss_codes(bucket: oss2.Bucket, client: Open) -> None:
     with pytest.raises(oss2.exceptions.NoSuchKey):
         bucket.get_object("absent")
     with pytest.raises(oss2.exceptions.NoSuchKey):
@@ -90,7 +90,7 @@ def test_ranges_are_served(bucket: oss2.Bucket, byte_range: tuple[int, int], exp
     assert (got.status, got.read()) == (206, expected)
 
 
-def test_a_range_past_the_end_is_the_whole_object_or_416_where_the_standard_is_asked_for(bucket: oss2.Bucket) -> None:
+def test_a_range_past_the_end_gives_the_whole_object_or_416_in_standard_mode(bucket: oss2.Bucket) -> None:
     bucket.put_object("digits", b"0123456789")
     assert bucket.get_object("digits", byte_range=(10, 20)).read() == b"0123456789"
     assert bucket.get_object("digits", byte_range=(5, 20)).read() == b"0123456789"
@@ -101,7 +101,7 @@ def test_a_range_past_the_end_is_the_whole_object_or_416_where_the_standard_is_a
     assert (caught.value.status, caught.value.code) == (416, "InvalidRange")
 
 
-def test_conditions_are_kept(bucket: oss2.Bucket) -> None:
+def test_conditional_requests_are_honoured(bucket: oss2.Bucket) -> None:
     etag = bucket.put_object("clip", b"one").etag
     assert bucket.get_object("clip", headers={"If-Match": f'"{etag}"'}).read() == b"one"
     with pytest.raises(oss2.exceptions.NotModified):
@@ -133,7 +133,7 @@ KEYS = ["a/1.mp4", "a/2 ü.mp4", "a/b/3.mp4", "c.mp4", "映/4.mp4"]
 
 @pytest.mark.parametrize("iterator", [oss2.ObjectIterator, oss2.ObjectIteratorV2])
 @pytest.mark.parametrize("page", [1, 2, 100])
-def test_lists_are_paged_and_folded(bucket: oss2.Bucket, iterator: type, page: int) -> None:
+def test_lists_have_pages_and_common_prefixes(bucket: oss2.Bucket, iterator: type, page: int) -> None:
     for key in KEYS:
         bucket.put_object(key, b"x")
     assert [found.key for found in iterator(bucket, max_keys=page)] == KEYS
@@ -207,11 +207,11 @@ def test_the_sdk_s_resumable_transfers_work(bucket: oss2.Bucket, tmp_path: Path)
     assert target.read_bytes() == source.read_bytes()
 
 
-# ── who may ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── authentication ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("auth", AUTHS.values(), ids=AUTHS)
-def test_a_wrong_secret_an_unknown_key_and_nobody_are_refused(client: Open, auth: type) -> None:
+def test_a_wrong_secret_an_unknown_key_and_a_missing_signature_are_refused(client: Open, auth: type) -> None:
     with pytest.raises(oss2.exceptions.SignatureDoesNotMatch):
         client(auth(KEY_ID, "wrong")).get_object("clip")
     with pytest.raises(oss2.exceptions.ServerError, match="InvalidAccessKeyId"):
@@ -240,10 +240,10 @@ def test_a_session_needs_its_token(server: OssServer, client: Open, provider_aut
             got(wrong)
 
 
-# ── what the SDK does not notice, and we have to ─────────────────────────────────────────────────────────────────────
+# ── damage that the SDK does not notice ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_flipped_bit_passes_the_sdk_s_reader(bucket: oss2.Bucket, server: OssServer) -> None:
+def test_the_sdk_does_not_notice_a_flipped_bit_in_a_download(bucket: oss2.Bucket, server: OssServer) -> None:
     server.put("videos", "clip", b"0000")
     server.faults.add(Rule(WireFault("flip")))
     got = bucket.get_object("clip")
@@ -251,7 +251,7 @@ def test_a_flipped_bit_passes_the_sdk_s_reader(bucket: oss2.Bucket, server: OssS
     assert got.client_crc != got.server_crc
 
 
-def test_a_flipped_upload_is_seen_in_the_answer(bucket: oss2.Bucket, server: OssServer) -> None:
+def test_the_answer_to_an_upload_shows_a_flipped_bit(bucket: oss2.Bucket, server: OssServer) -> None:
     server.faults.add(Rule(WireFault("flip_upload")))
     with pytest.raises(oss2.exceptions.InconsistentError):
         bucket.put_object("clip", b"0000")

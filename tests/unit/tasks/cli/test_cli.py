@@ -1,4 +1,4 @@
-"""Every mistake of an operator: one line that names the value and the remedy, exit status 2, no traceback."""
+"""Mistakes of an operator: each gives one line with the value and the remedy, exit status 2, no traceback."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def sift(tables: str, tmp_path: Path, *extra: str, outputs: str = "sqlite:///out
 def test_a_wrong_table_url_is_named(url: str, tmp_path: Path) -> None:
     line = sift(url, tmp_path)
     assert repr(url) in line or url in line
-    assert "sqlite:///" in line  # an example of a right one
+    assert "sqlite:///" in line  # an example of a valid URL
 
 
-def test_a_missing_file_table_or_partition_is_named_with_what_there_is(input_url: str, tmp_path: Path) -> None:
+def test_a_missing_file_table_or_partition_is_named_with_those_that_exist(input_url: str, tmp_path: Path) -> None:
     assert "nowhere.db" in sift("sqlite:///nowhere.db#t", tmp_path)
     line = sift(f"{input_url}#absent", tmp_path)
     assert "absent" in line
@@ -69,7 +69,7 @@ def test_a_file_as_output_names_the_remedy(input_url: str, tmp_path: Path) -> No
     assert "--export" in sift(f"{input_url}#good/ds=1", tmp_path, outputs="out.jsonl")
 
 
-def test_no_broker_says_how_to_start_one(input_url: str, tmp_path: Path) -> None:
+def test_without_a_broker_the_error_says_how_to_start_one(input_url: str, tmp_path: Path) -> None:
     assert "tamis up" in sift(f"{input_url}#good/ds=1", tmp_path)
     line = sift(f"{input_url}#good/ds=1", tmp_path, TAMIS_BROKER_URL="redis://u:hunter2@127.0.0.1:1/0")
     assert "127.0.0.1:1" in line
@@ -77,7 +77,7 @@ def test_no_broker_says_how_to_start_one(input_url: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("arguments", [["runs"], ["retry", "abc"]])
-def test_other_commands_without_a_broker_say_the_same(arguments: list[str], tmp_path: Path) -> None:
+def test_other_commands_without_a_broker_give_the_same_remedy(arguments: list[str], tmp_path: Path) -> None:
     assert "tamis up" in the_line(tamis(*arguments, cwd=tmp_path))
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_setting_stops_every_command(command: list[str], tmp_path: Pa
     assert "TAMIS_SHARD_ROWS" in line
 
 
-def test_a_manifest_that_is_not_there_is_named(input_url: str, tmp_path: Path) -> None:
+def test_a_missing_manifest_is_named(input_url: str, tmp_path: Path) -> None:
     assert "huge" in sift(f"{input_url}#good/ds=1", tmp_path, TAMIS_MANIFEST="huge")
 
 
@@ -114,7 +114,7 @@ def test_the_command_list_shows_ours_beside_celerys(tmp_path: Path) -> None:
     )
 
 
-def test_doctor_without_a_fleet_says_what_to_fix(tmp_path: Path) -> None:
+def test_doctor_without_a_fleet_names_the_broker_and_the_remedy(tmp_path: Path) -> None:
     answer = tamis("doctor", "--no-models", cwd=tmp_path)
     assert answer.returncode == 1
     assert "tamis up" in answer.stdout

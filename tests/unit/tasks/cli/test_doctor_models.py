@@ -15,10 +15,10 @@ def test_doctor_shows_which_filters_share_a_backbone(tmp_path):
     assert len(found["model vfx"]) == 16
 
 
-def test_a_host_without_pytorch_is_well_and_told_who_needs_it():
+def test_a_host_without_pytorch_passes_and_doctor_names_the_workers_that_need_it():
     lines = (
         "import sys",
-        "sys.modules['torch'] = None",  # what an import sees where it is not installed
+        "sys.modules['torch'] = None",  # imports then fail as on a host without it
         "from tasks.cli.doctor import check_models",
         "from tasks.settings import Settings",
         "print(*check_models(Settings()))",

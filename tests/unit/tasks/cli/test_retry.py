@@ -1,4 +1,4 @@
-"""`tamis retry` and `tamis runs` on runs that are not as one expects, over a real broker."""
+"""`tamis retry` and `tamis runs` on unfinished, wiped and waiting runs, over a real broker."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def test_a_retry_right_after_a_wipe_says_that_the_run_is_still_being_fed(
     assert "retry when it is complete" in line
 
 
-def test_a_retry_takes_what_was_settled_again_and_counts_the_rest(run: Run, rt: Runtime, client: redis.Redis) -> None:
+def test_a_retry_reopens_failed_rows_that_are_recorded_again_and_counts_the_rest(
+    run: Run, rt: Runtime, client: redis.Redis
+) -> None:
     complete(run, rt)
     wipe_and_resubmit(run, rt, client)
     shard = rt.ledger.claim_shard(run.run_id, max_open=1)
@@ -72,15 +74,18 @@ def test_a_retry_takes_what_was_settled_again_and_counts_the_rest(run: Run, rt: 
     assert reopen(now(run, rt.ledger), None, rt.ledger) == (ROWS, SHARD_ROWS)
 
 
-def test_a_complete_run_without_such_failures_names_the_reasons_there_are(run: Run, rt: Runtime) -> None:
+def test_a_complete_run_without_such_failures_names_its_reasons(run: Run, rt: Runtime) -> None:
     complete(run, rt)
     finished = now(run, rt.ledger)
     assert reopen(finished, "object_missing", rt.ledger) == (0, 0)
     text = why_none(finished, "object_missing", 0, rt.ledger)
-    assert text == f"no row of run {run.run_id} failed with reason object_missing; reasons there are: not_a_video"
+    assert (
+        text
+        == f"no row of run {run.run_id} failed with reason object_missing; the reasons of its failures: not_a_video"
+    )
 
 
-def test_a_run_that_has_not_failed_yet_is_not_said_to_have_no_failures(run: Run, rt: Runtime) -> None:
+def test_an_open_run_without_failures_says_that_it_is_not_complete(run: Run, rt: Runtime) -> None:
     text = why_none(now(run, rt.ledger), None, 0, rt.ledger)
     assert "still being fed" in text
     assert "no row has failed at all yet" in text
@@ -93,10 +98,10 @@ def test_a_run_shows_why_it_waits(run: Run, rt: Runtime, server: ValkeyServer, t
     assert "feed waits: /in.db has no table [v] (" in answer.stdout
 
 
-def test_who_watches_a_run_is_told_a_trouble_once_and_when_it_is_over(run: Run, rt: Runtime) -> None:
+def test_watching_prints_a_trouble_once_and_once_that_it_is_over(run: Run, rt: Runtime) -> None:
     told = io.StringIO()
     console = Console(file=told, width=200)
-    observations = watch._observations(run.run_id, rt.ledger, console)
+    observations = watch.observations(run.run_id, rt.ledger, console)
 
     def look(times: int) -> str:
         told.seek(0)

@@ -26,7 +26,7 @@ def counts(ok: int = 0, failures: dict[str, int] | None = None, rows: int = 15) 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (59.4, "0:59"), (61, "1:01"), (3600, "1:00:00"), (7325, "2:02:05")]
 )
-def test_times_read_like_a_clock(seconds: float, text: str) -> None:
+def test_seconds_are_shown_as_hours_minutes_seconds(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
@@ -38,7 +38,7 @@ def test_the_reconcile_line_adds_up() -> None:
     assert reconcile_line(counts(5, rows=20)) == "rows 20 = ok 5 + failed 0 + in flight 15"
 
 
-def test_failures_are_told_by_reason_the_commonest_first() -> None:
+def test_failures_are_listed_by_reason_the_commonest_first() -> None:
     assert failures_text(counts(1, {"a": 1, "b": 2})) == "3 failed: 2 b, 1 a"
     assert failures_text(counts(1)) == ""
 
@@ -54,7 +54,7 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
     assert rate.rows_per_second == pytest.approx(1.0)
 
 
-def test_the_time_left_is_unknown_while_nothing_moves() -> None:
+def test_the_time_left_is_unknown_while_the_rate_is_zero() -> None:
     rate = Rate()
     rate.observe(0.0, 3)
     rate.observe(5.0, 3)

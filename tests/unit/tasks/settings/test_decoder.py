@@ -1,4 +1,4 @@
-"""TAMIS_DECODER: which names it takes, how many children it means, and what they get of the environment."""
+"""TAMIS_DECODER: valid names, the number of children, and the environment of the children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENVIRON = "import tasks.settings as s; print(sorted(s.decoder_environ('{decoder}
 
 
 @pytest.mark.parametrize("decoder", [*ADAPTERS, "mine.decoders:Mine", "mine:Mine"])
-def test_an_adapter_or_the_path_of_ones_own_is_taken(decoder: str) -> None:
+def test_an_adapter_or_the_path_of_another_class_is_accepted(decoder: str) -> None:
     assert Settings.from_env({"TAMIS_DECODER": decoder}).decode.decoder == decoder
 
 
@@ -28,7 +28,7 @@ def test_any_other_decoder_is_refused_with_its_value_and_the_remedy(decoder: str
     assert f"TAMIS_DECODER={decoder!r}: is no decoder: use one of pyav, decord, nvdec, or package" in str(caught.value)
 
 
-def test_there_is_a_child_for_each_core_but_few_where_each_costs_gpu_memory() -> None:
+def test_there_is_a_child_for_each_core_but_few_if_each_takes_gpu_memory() -> None:
     cores = os.cpu_count() or 1
     assert Settings.from_env({}).decode.processes == cores
     assert Settings.from_env({"TAMIS_DECODER": "nvdec"}).decode.processes == min(cores, GPU_CHILDREN)
@@ -40,7 +40,7 @@ def test_there_is_a_child_for_each_core_but_few_where_each_costs_gpu_memory() ->
     ("decoder", "expected"),
     [("pyav", []), ("decord", []), ("nvdec", [("CUDA_VISIBLE_DEVICES", "3"), ("LD_LIBRARY_PATH", "/driver/lib")])],
 )
-def test_children_get_the_way_to_their_gpu_and_no_secret(decoder: str, expected: list[tuple[str, str]]) -> None:
+def test_children_get_the_variables_of_their_gpu_and_no_secret(decoder: str, expected: list[tuple[str, str]]) -> None:
     environ = {"CUDA_VISIBLE_DEVICES": "3", "LD_LIBRARY_PATH": "/driver/lib", "OSS_ACCESS_KEY_SECRET": "hunter2"}
     command = [sys.executable, "-c", ENVIRON.format(decoder=decoder)]
     answer = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)

@@ -58,7 +58,7 @@ def test_a_password_in_a_url_is_never_shown() -> None:
         ("amqps://user:pass@host:5671/tamis", "redis://host/1", (True, False, "redis://host/1")),
     ],
 )
-def test_the_broker_is_what_its_url_says_and_the_ledger_is_always_a_redis(
+def test_the_broker_follows_from_its_url_and_the_ledger_is_always_a_redis(
     broker: str, ledger: str, expected: tuple[bool, bool, str]
 ) -> None:
     settings = Settings.from_env({"TAMIS_BROKER_URL": broker, "TAMIS_LEDGER_URL": ledger, "TAMIS_STATE_DIR": "/state"})
@@ -90,7 +90,7 @@ def test_counts_must_be_positive_whole_numbers(name: str, value: str) -> None:
         Settings.from_env({name: value})
 
 
-def test_the_settings_page_lists_every_setting_as_it_is() -> None:
+def test_the_settings_page_is_up_to_date() -> None:
     answer = subprocess.run(
         [sys.executable, "docs/render_settings.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -100,7 +100,7 @@ def test_the_settings_page_lists_every_setting_as_it_is() -> None:
 def test_traces_without_the_extra_are_refused_with_its_name() -> None:
     lines = (
         "import sys",
-        "sys.modules['opentelemetry'] = None",  # what an import sees where it is not installed
+        "sys.modules['opentelemetry'] = None",  # imports then fail as without the extra
         "from tasks.settings import Settings",
         "Settings.from_env({'TAMIS_TRACING': 'otlp'})",
     )

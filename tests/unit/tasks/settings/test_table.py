@@ -24,21 +24,21 @@ def paths(group: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{field.name}"
 
 
-def test_every_value_has_its_variable_and_every_variable_its_value() -> None:
+def test_every_value_has_one_variable_and_every_variable_one_value() -> None:
     assert sorted(one.path for one in SETTINGS.values()) == sorted(set(paths(Settings())) - NOT_SET_BY_A_VARIABLE)
 
 
-def test_no_variable_stands_in_two_sections() -> None:
+def test_no_variable_is_in_two_sections() -> None:
     assert sum(len(section.settings) for section in SECTIONS) == len(SETTINGS)
 
 
-def test_the_ten_that_people_need_first_are_settings() -> None:
+def test_the_ten_first_names_are_settings() -> None:
     assert len(FIRST) == 10
     assert {PREFIX + name for name in FIRST} <= set(SETTINGS)
 
 
 @pytest.mark.parametrize("variable", SETTINGS)
-def test_the_kind_of_a_setting_takes_its_own_default(variable: str) -> None:
+def test_the_kind_of_a_setting_accepts_its_default(variable: str) -> None:
     value: Any = Settings()
     for name in SETTINGS[variable].path.split("."):
         value = getattr(value, name)

@@ -1,4 +1,4 @@
-"""What Flower and `celery events` are told of a row's messages."""
+"""The texts of a row's messages in Flower and `celery events`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ DOWNLOADED = Downloaded(row=ROW, node="n1", spool_key="k", tier="oss", milliseco
     ("name", "message", "queue"),
     [(TaskName.DOWNLOAD, dump_row(ROW), "io"), (TaskName.INFER, dump_downloaded(DOWNLOADED), gpu_queue("n1"))],
 )
-def test_a_rows_message_is_routed_as_ever_and_described_in_a_few_words(name: str, message: Any, queue: str) -> None:
+def test_a_rows_message_is_routed_by_name_and_described_by_video_run_and_ordinal(
+    name: str, message: Any, queue: str
+) -> None:
     chosen = described_route(name, (message,), {}, {})
     assert chosen is not None
     assert chosen.pop("queue") == queue
@@ -35,7 +37,7 @@ def test_messages_of_no_row_are_described_by_celery() -> None:
 
 
 @pytest.mark.parametrize("args", [None, (), (1,), ({"schema": 9},), ({"row": None},), ({"row": "text"},)])
-def test_what_a_later_release_sends_is_left_undescribed_and_not_refused(args: Any) -> None:
+def test_an_unknown_message_form_is_sent_without_description(args: Any) -> None:
     assert about_row(args) is None
 
 

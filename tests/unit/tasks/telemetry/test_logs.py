@@ -1,4 +1,4 @@
-"""JSON logs: one object per line, with what the line is about."""
+"""JSON logs: one object per line, with the run, row and attempt of the line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import io
 import json
 import logging
 
-from tasks.telemetry.logs import Row, about, json_formatter
+from tasks.telemetry.logs import ContextFields, about, json_formatter
 
 
 def logged(act) -> list[dict[str, object]]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(json_formatter())
-    handler.addFilter(Row())
+    handler.addFilter(ContextFields())
     logger = logging.getLogger("tamis-test-logs")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -24,7 +24,7 @@ def logged(act) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_line_names_the_run_row_and_attempt_it_is_about_and_the_next_one_no_longer():
+def test_a_line_in_the_block_has_run_row_and_attempt_and_the_next_line_has_not():
     def act(logger):
         with about(run="r1", ordinal=7):
             with about(attempt=2):

@@ -1,4 +1,4 @@
-"""What a scrape sees of a small run."""
+"""The samples of a scrape during a small run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scrape(*collectors) -> str:
     return generate_latest(registry).decode()
 
 
-def test_before_the_runtime_is_open_a_scrape_still_says_what_the_worker_does():
+def test_before_the_runtime_is_open_a_scrape_shows_the_phase():
     text = scrape(ProcessCollector(lambda: None, Pulse(phase=Phase.STARTING)))
     assert 'tamis_worker_phase{phase="starting"} 1.0' in text
     assert not lines(text, "tamis_spool_files ")
@@ -52,7 +52,7 @@ def test_a_recorded_row_is_counted_once_under_its_outcome(rt, run):
     assert recorded("no_such_code") - before == 1
 
 
-def test_the_fleets_rows_add_up_and_a_silent_ledger_fails_no_scrape(rt, run, server):
+def test_the_fleets_rows_add_up_and_a_ledger_that_does_not_answer_fails_no_scrape(rt, run, server):
     rows = fed(rt, run)
     pipeline.record(rows[0], pipeline.failed(rows[0], failure("corrupt"), rt), rt)
     broker = Celery("client", broker=server.url, set_as_current=False)

@@ -1,4 +1,4 @@
-"""The list of metrics that documentation, dashboard and alerts are held to is the list of those that are exposed."""
+"""The catalogue, by which documentation, dashboard and alerts are checked, lists exactly the exposed metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_metric_is_in_the_catalogue_under_the_names_that_a_scrape_holds() 
                 assert set(sample.labels) <= {*entries[metric.name].labels, "le"}
 
 
-def test_what_alerts_look_at_begins_at_zero() -> None:
+def test_series_that_alerts_read_begin_at_zero() -> None:
     begun = {tuple(sample.labels.values()) for metric in REGISTRY.collect() for sample in metric.samples}
     assert {("internal_error",), ("attempts_exhausted",), ("download", "again"), ("infer", "again")} <= begun
 
