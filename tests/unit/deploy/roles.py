@@ -34,5 +34,5 @@ def consumed(arguments: Sequence[str]) -> set[str]:
 
 
 def assert_every_queue_is_served(consumers: Sequence[set[str]], node: str) -> None:
-    """Check that the worker's limits on waiting are set and that it waits for no message without a sender."""
+    """Check that the consumers serve exactly the queues that the fleet sends to: none unserved, none without sender."""
     assert set().union(*consumers) == {*Queue, gpu_queue(node)}

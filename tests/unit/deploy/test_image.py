@@ -1,4 +1,4 @@
-"""The Dockerfile against what it installs. No engine is at hand: the image itself is not built here."""
+"""The Dockerfile and the files that it installs. The image itself is not built here: that needs an engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIVEZ = DEPLOY / "livez.py"
 
 
 def livez(*arguments: str) -> int:
-    """Exit status of the health check."""
+    """Return the exit status of the health check."""
     return subprocess.run([sys.executable, str(LIVEZ), *arguments], check=False, timeout=30).returncode
 
 
@@ -34,8 +34,8 @@ def test_the_extras_of_the_image_exist() -> None:
     assert extras <= set(PROJECT["optional-dependencies"])
 
 
-def test_what_the_image_installs_is_the_whole_package(tmp_path: Path) -> None:
-    """The wheel that pip makes of the files that are copied: every module, and what lies beside them."""
+def test_the_image_installs_the_whole_package(tmp_path: Path) -> None:
+    """Compare the wheel that pip makes of the copied files with the package: every module and data file."""
     source = tmp_path / "src"
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -52,7 +52,7 @@ def test_what_the_image_installs_is_the_whole_package(tmp_path: Path) -> None:
     assert names == files | {"celeryconfig.py"}
 
 
-def test_the_image_runs_as_nobody_in_particular_and_starts_tamis_under_an_init() -> None:
+def test_the_image_runs_without_root_and_starts_tamis_under_an_init() -> None:
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
     assert 'ENTRYPOINT ["tini", "--", "tamis"]' in DOCKERFILE
     assert "tamis" in PROJECT["scripts"]
@@ -65,7 +65,7 @@ def test_the_health_check_asks_the_port_that_the_image_sets() -> None:
     assert "COPY deploy/livez.py /opt/tamis/livez.py" in DOCKERFILE
 
 
-def test_the_health_check_finds_a_real_worker_live_from_its_start_and_dead_once_it_is_gone(tmp_path: Path) -> None:
+def test_the_health_check_passes_for_a_real_worker_and_fails_once_it_has_ended(tmp_path: Path) -> None:
     port = free_port()
     assert livez(str(port)) == 1
     with valkey_server() as server:

@@ -99,21 +99,21 @@ def test_a_run_shows_why_it_waits(run: Run, rt: Runtime, server: ValkeyServer, t
 
 
 def test_watching_prints_a_trouble_once_and_once_that_it_is_over(run: Run, rt: Runtime) -> None:
-    told = io.StringIO()
-    console = Console(file=told, width=200)
+    printed = io.StringIO()
+    console = Console(file=printed, width=200)
     observations = watch.observations(run.run_id, rt.ledger, console)
 
-    def look(times: int) -> str:
-        told.seek(0)
-        told.truncate()
+    def observe(times: int) -> str:
+        printed.seek(0)
+        printed.truncate()
         for _ in range(times):
             next(observations)
-        return told.getvalue()
+        return printed.getvalue()
 
-    assert look(1) == ""
+    assert observe(1) == ""
     rt.ledger.note_trouble(run.run_id, "/in.db has no table [v]", step="feed")
-    assert look(2).count("feed waits: /in.db has no table [v]") == 1
+    assert observe(2).count("feed waits: /in.db has no table [v]") == 1
     rt.ledger.note_trouble(run.run_id, "/in.db is gone", step="feed")
-    assert look(1).count("feed waits: /in.db is gone") == 1
+    assert observe(1).count("feed waits: /in.db is gone") == 1
     rt.ledger.clear_trouble(run.run_id, step="feed")
-    assert look(2).count("the run goes on") == 1
+    assert observe(2).count("the run continues") == 1

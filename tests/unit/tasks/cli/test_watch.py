@@ -65,10 +65,10 @@ def test_the_time_left_is_unknown_while_the_rate_is_zero() -> None:
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_the_progress_shows_done_total_and_failures_on_a_terminal_and_in_a_pipe(is_terminal: bool) -> None:
-    said = io.StringIO()
-    console = Console(file=said, force_terminal=is_terminal, width=120)
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=is_terminal, width=120)
     show = _show_bar if is_terminal else _show_lines
     last = show(iter([counts(0), counts(3, {"object_missing": 1}), counts(14, {"object_missing": 1})]), console)
     assert last.ok == 14
-    assert "15/15" in said.getvalue()
-    assert "1 failed: 1 object_missing" in said.getvalue()
+    assert "15/15" in output.getvalue()
+    assert "1 failed: 1 object_missing" in output.getvalue()
