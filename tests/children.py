@@ -1,4 +1,4 @@
-"""Watching decoder children at work."""
+"""Observation of decoder child processes, and waiting for observed states."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 
 
 def written_bytes(pid: int) -> int:
-    """How much a child has written of the crop it encodes; the only file it has that is on a disk and nameless."""
+    """Return the bytes that a child has written of its crop, which is its only unnamed file on a disk."""
     sizes = [0]
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
             target = str(descriptor.readlink())
             if target.endswith("(deleted)") and "memfd" not in target:
                 sizes.append(descriptor.stat().st_size)
-        except OSError:  # closed meanwhile
+        except OSError:  # closed since
             continue
     return max(sizes)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Look every two milliseconds."""
+    """Wait until the condition is true; it is evaluated every two milliseconds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came to pass"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
         time.sleep(0.002)
 
 
 def is_caught_writing(pid: int) -> bool:
-    """Wait until a child writes its crop; False if it was faster than we looked, and has ended."""
+    """Wait until a child writes its crop; False if the child ended before it was observed."""
     try:
         wait_until(lambda: written_bytes(pid) > 0)
     except FileNotFoundError:

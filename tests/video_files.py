@@ -1,6 +1,6 @@
-"""The files that every decoder is tried on: sound ones in many forms, damaged ones, and what is no video at all.
+"""The files on which every decoder is tested: sound ones in many formats, damaged ones, and files that are not videos.
 
-Each frame carries its number in its pixels; a rotated file shows upright numbers only where the rotation is applied.
+Each frame encodes its number in its pixels; a rotated file shows upright numbers only if the rotation is applied.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{other}\n#EXT
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """How a file is made, and the numbers of the frames it presents (none: it is not a video)."""
+    """The function that makes a file, and the numbers of its frames (none: not a video)."""
 
     make: Callable[[Path], object]
     shown: Sequence[int] = EVERY
@@ -59,7 +59,7 @@ def _cover(path: Path) -> None:
 
 
 def _grainy(number: int) -> Frames:
-    """A numbered frame under film grain, so that pictures, not headers, fill the file that is to be damaged."""
+    """Return a numbered frame with film grain, so that pictures and not headers fill the damaged file."""
     grain = np.random.default_rng(number).integers(-40, 41, (HEIGHT, WIDTH, 1))
     return np.clip(painted(number) + grain, 0, 255).astype(np.uint8)
 
@@ -96,7 +96,7 @@ def _edit_list(path: Path) -> None:
 
 def _rotated(path: Path, degrees: int) -> None:
     def paint(number: int) -> Frames:
-        return np.rot90(painted(number), degrees // 90).copy()  # counter-clockwise, as a camera held clockwise sees it
+        return np.rot90(painted(number), degrees // 90).copy()  # counter-clockwise, the view of a camera held clockwise
 
     remux(write_clip(path.with_suffix(".lying.mp4"), COUNT, paint=paint), path, rotation_degrees=degrees)
 
@@ -109,7 +109,7 @@ def _mirrored(path: Path) -> None:
 
 
 def _joined_late(path: Path) -> None:
-    """A stream recorded from its 41st packet on: the next keyframe is the 49th."""
+    """Write a stream that starts at its 41st packet; the next keyframe is the 49th."""
     whole = write_clip(path, COUNT).read_bytes()
     with av.open(str(path)) as opened:
         starts = [packet.pos for packet in opened.demux(video=0) if packet.size]
@@ -117,7 +117,7 @@ def _joined_late(path: Path) -> None:
 
 
 def _clip(path: Path, count: int = COUNT, **options: object) -> None:
-    write_clip(path, count, **options)  # type: ignore[arg-type]  # passed on as they are
+    write_clip(path, count, **options)  # type: ignore[arg-type]  # passed on unchanged
 
 
 NOT_VIDEOS: Mapping[str, VideoFile] = {

@@ -1,4 +1,4 @@
-"""Faults that a wire server injects by rule, drawn from a seeded generator."""
+"""Faults that a wire server injects by rules, with a seeded random generator."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Kind = Literal["status", "slow", "hang", "reset", "truncate", "flip", "flip_uplo
 
 @dataclass(frozen=True, slots=True)
 class WireFault:
-    """What goes wrong.
+    """A fault of one request.
 
-    ``status`` answers with that status and does nothing; ``slow`` answers late; ``hang`` answers never and hangs up
-    after ``seconds``; ``reset`` hangs up at once; ``truncate`` promises the whole body and sends half; ``flip`` turns
-    one bit of the body, ``flip_upload`` one of the request's; ``lose_reply`` does what was asked, then hangs up without
-    a word.
+    ``status`` answers with that status and does nothing; ``slow`` answers late; ``hang`` sends no answer and closes the
+    connection after ``seconds``; ``reset`` closes it at once; ``truncate`` announces the whole body and sends half;
+    ``flip`` flips one bit of the body, ``flip_upload`` one of the request's body; ``lose_reply`` performs the request,
+    then closes the connection without an answer.
     """
 
     kind: Kind
@@ -31,19 +31,19 @@ class WireFault:
 
 @dataclass(slots=True)
 class Rule:
-    """``fault`` befalls requests whose ``"METHOD target"`` the pattern is found in."""
+    """Injects ``fault`` into requests whose ``"METHOD target"`` contains the pattern (a regular expression)."""
 
     fault: WireFault
     pattern: str = ""
     probability: float = 1.0
-    times: int | None = None  # how often at most
-    skip: int = 0  # so many matching requests go well first
+    times: int | None = None  # at most
+    skip: int = 0  # so many matching requests succeed first
     seen: int = 0
     injected: int = 0
 
 
 class Faults:
-    """The first rule that strikes decides. Thread-safe, and repeatable for one seed and order of requests."""
+    """Rules in order; the first that applies decides. Thread-safe; repeatable for one seed and order of requests."""
 
     def __init__(self, *rules: Rule, seed: int = 0) -> None:
         self._rules = list(rules)
@@ -51,26 +51,26 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, rule: Rule) -> None:
-        """Put a rule after those there are."""
+        """Append a rule."""
         with self._lock:
             self._rules.append(rule)
 
     def clear(self) -> None:
-        """Let everything go well from now on."""
+        """Remove all rules."""
         with self._lock:
             self._rules.clear()
 
     def injected(self) -> int:
-        """How many requests the present rules have injected."""
+        """Return the number of requests into which the present rules injected a fault."""
         with self._lock:
             return sum(rule.injected for rule in self._rules)
 
     def draw(self, method: str, target: str) -> WireFault | None:
-        """The fault for this request, if any."""
+        """Return the fault for this request, if any."""
         with self._lock:
-            return next((rule.fault for rule in self._rules if self._strikes(rule, f"{method} {target}")), None)
+            return next((rule.fault for rule in self._rules if self._applies(rule, f"{method} {target}")), None)
 
-    def _strikes(self, rule: Rule, request: str) -> bool:
+    def _applies(self, rule: Rule, request: str) -> bool:
         if not re.search(rule.pattern, request) or rule.times == rule.injected:
             return False
         rule.seen += 1
@@ -81,7 +81,7 @@ class Faults:
 
 
 def damage(body: bytes, fault: WireFault | None) -> bytes:
-    """The body as it is sent."""
+    """Return the body as it is sent."""
     if fault is None or not body:
         return body
     if fault.kind == "truncate":
@@ -90,6 +90,6 @@ def damage(body: bytes, fault: WireFault | None) -> bytes:
 
 
 def flipped(body: bytes) -> bytes:
-    """The body with one bit turned."""
+    """Return the body with one bit flipped."""
     middle = len(body) // 2
     return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :] if body else body

@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none: certificates of an authority of our own, and a relay that ends TLS."""
+"""TLS in front of a server without it: a certificate authority for the test, and a relay that terminates TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Where TLS is spoken, and the authority that vouches for it."""
+    """The port of the relay, and the certificate of its authority."""
 
     port: int
     authority: Path  # PEM
@@ -25,7 +25,7 @@ class Relay:
 
 @contextlib.contextmanager
 def tls_relay(port: int, directory: Path) -> Iterator[Relay]:
-    """Speak TLS for ``localhost`` on a free port, and hand on what is said to ``port`` in the clear."""
+    """Accept TLS for ``localhost`` on a free port, and forward the plain bytes to ``port``."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,8 +54,8 @@ def _relay(client: socket.socket, context: ssl.SSLContext, port: int) -> None:
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        while said := source.recv(BYTES):
-            sink.sendall(said)
+        while block := source.recv(BYTES):
+            sink.sendall(block)
     for side in (source, sink):
         with contextlib.suppress(OSError):
             side.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What the wire-level servers share: HTTP/1.1 on loopback, a log of requests, and faults by rule."""
+"""The base of the wire-level servers: HTTP/1.1 on loopback, a log of requests, and faults by rules."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.servers.faults import Faults, WireFault, damage, flipped
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, its body read whole."""
+    """One request, with its whole body."""
 
     method: str
     path: str  # percent-decoded
-    target: str  # as it stood in the request line
-    query: Mapping[str, str]  # of a name given twice, the last; a name without a value has ""
+    target: str  # as in the request line
+    query: Mapping[str, str]  # of a repeated name, the last value; "" for a name without a value
     headers: Mapping[str, str]  # names in lower case
     body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered. ``content_length`` is for HEAD, whose body is empty."""
+    """One answer. ``content_length`` is for HEAD, whose body is empty."""
 
     status: int = 200
     body: bytes = field(default=b"", repr=False)
@@ -50,7 +50,7 @@ Respond = Callable[[Request], Response]
 
 
 class WireServer:
-    """Serves ``respond`` on a free port of 127.0.0.1 until closed. Threads are daemons; hung requests end with it."""
+    """Serves ``respond`` on a free port of 127.0.0.1 until closed. Threads are daemons; hanging requests end with the server."""
 
     def __init__(self, respond: Respond, *, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
@@ -72,11 +72,11 @@ class WireServer:
         return f"http://{self.address}"
 
     def hold(self, seconds: float) -> None:
-        """Wait, but not longer than the server lives."""
+        """Wait, at most until the server closes."""
         self._closing.wait(seconds)
 
     def close(self) -> None:
-        """Stop serving, and release requests that hang."""
+        """Stop the server, and release the hanging requests."""
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -102,7 +102,7 @@ class _Server(ThreadingHTTPServer):
         self.wire, self.respond = wire, respond
         super().__init__(("127.0.0.1", 0), _Handler)
 
-    def handle_error(self, request: object, client_address: object) -> None:  # a client that hangs up is no news
+    def handle_error(self, request: object, client_address: object) -> None:  # closed connections are expected
         pass
 
 
@@ -121,24 +121,24 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None:
             self.reply(request, self.server.respond(request), None)
         else:
-            self.misbehave(request, fault)
+            self.inject(request, fault)
 
-    def misbehave(self, request: Request, fault: WireFault) -> None:
+    def inject(self, request: Request, fault: WireFault) -> None:
         self.server.wire.hold(fault.seconds)
         match fault.kind:
             case "status":
                 self.reply(request, Response(fault.status, fault.body, dict(fault.headers)), fault)
             case "reset" | "hang":
-                self.hang_up(request, fault)
+                self.close_connection_now(request, fault)
             case "lose_reply":
                 self.server.respond(request)
-                self.hang_up(request, fault)
+                self.close_connection_now(request, fault)
             case "flip_upload":
                 self.reply(request, self.server.respond(replace(request, body=flipped(request.body))), fault)
             case _:  # slow, truncate, flip
                 self.reply(request, self.server.respond(request), fault)
 
-    def hang_up(self, request: Request, fault: WireFault) -> None:
+    def close_connection_now(self, request: Request, fault: WireFault) -> None:
         self.server.wire.requests.append(LoggedRequest(request.method, request.target, 0, fault))
         self.close_connection = True
         with contextlib.suppress(OSError):  # linger 0: the client sees a reset, not an end

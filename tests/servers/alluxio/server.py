@@ -1,4 +1,4 @@
-"""Alluxio's S3-style interface, as far as it is read: GET and HEAD of ``/bucket/key``, ranges, no checksum."""
+"""The read part of Alluxio's S3-style interface: GET and HEAD of ``/bucket/key``, ranges, no checksum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 @dataclass(frozen=True, slots=True)
 class AlluxioServer:
-    """A running server and what it caches, by ``bucket/key``."""
+    """A running server and its cached objects, by ``bucket/key``."""
 
     wire: WireServer
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class AlluxioServer:
 
     @property
     def requests(self) -> list[str]:
-        """``METHOD target`` of all there were."""
+        """``METHOD target`` of every request."""
         return [f"{entry.method} {entry.target}" for entry in self.wire.requests]
 
 
@@ -44,7 +44,7 @@ def serving_alluxio(
 
 
 def respond(objects: dict[str, bytes], request: Request) -> Response:
-    """Answer one request; a suffix range, which Alluxio lacks too, is answered with the whole object."""
+    """Answer one request; a suffix range is answered with the whole object, as by Alluxio."""
     content = objects.get(request.path.removeprefix("/"))
     if request.method not in {"GET", "HEAD"}:
         return Response(405)

@@ -1,4 +1,4 @@
-"""Lists of objects (both versions), of uploads and of parts."""
+"""Listings of objects (both versions), of uploads and of parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.servers.oss.shelf import Stored, Upload
 
 
 def list_objects(bucket: str, objects: Mapping[str, Stored], query: Mapping[str, str]) -> bytes:
-    """One page in the order of the keys' UTF-8; ``delimiter`` folds what lies deeper into common prefixes."""
+    """Return one page of objects in the order of the keys' UTF-8; ``delimiter`` groups deeper keys by prefix."""
     is_v2 = query.get("list-type") == "2"
     after = query.get("continuation-token") or query.get("start-after") if is_v2 else query.get("marker")
     prefix, delimiter, limit = query.get("prefix", ""), query.get("delimiter", ""), int(query.get("max-keys") or 100)
@@ -30,7 +30,7 @@ def list_objects(bucket: str, objects: Mapping[str, Stored], query: Mapping[str,
 
 
 def list_uploads(bucket: str, uploads: Mapping[str, Upload]) -> bytes:
-    """All uploads of the bucket, on one page."""
+    """Return all uploads of the bucket, on one page."""
     named = [
         {"Key": upload.key, "UploadId": upload_id, "Initiated": "2025-01-15T08:00:00.000Z"}
         for upload_id, upload in sorted(uploads.items(), key=lambda pair: pair[1].key)
@@ -43,7 +43,7 @@ def list_uploads(bucket: str, uploads: Mapping[str, Upload]) -> bytes:
 
 
 def list_parts(upload_id: str, parts: Mapping[int, Stored], query: Mapping[str, str]) -> bytes:
-    """One page of parts, by number."""
+    """Return one page of parts, in the order of their numbers."""
     after, limit = int(query.get("part-number-marker") or 0), int(query.get("max-parts") or 1000)
     numbers = sorted(number for number in parts if number > after)
     page = numbers[:limit]

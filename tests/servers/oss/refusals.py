@@ -1,4 +1,4 @@
-"""How OSS says no: a status, a code, and an XML that echoes what was signed."""
+"""Error answers of OSS: a status, a code, and XML that repeats the signed text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Tree = Mapping[str, "str | Tree | list[Tree]"]
 
 
 class Refused(Exception):
-    """A request that OSS answers with an error."""
+    """Raised for a request that OSS answers with an error."""
 
     def __init__(self, status: int, code: str, message: str, **details: str) -> None:
         super().__init__(code)
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 def refusal(refused: Refused, *, request_id: str, is_head: bool) -> Response:
-    """The answer; a HEAD's has its XML in a header."""
+    """Return the error answer; for HEAD, the XML is in a header."""
     if refused.status == 304:
         return Response(304)
     body = xml("Error", {"Code": refused.code, "Message": refused.message, "RequestId": request_id, **refused.details})
@@ -30,7 +30,7 @@ def refusal(refused: Refused, *, request_id: str, is_head: bool) -> Response:
 
 
 def xml(root: str, content: Tree) -> bytes:
-    """Write nested names and texts; a list repeats its name."""
+    """Return XML of nested names and texts; a list repeats its element."""
     element = ET.Element(root)
     _fill(element, content)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(element)

@@ -1,4 +1,4 @@
-"""OSS on loopback: what oss2 says over the wire, with signatures, checksums and multipart uploads."""
+"""An OSS server on loopback for oss2: signatures, checksums and multipart uploads."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.servers.oss.signing import Key, check_signature
 from tests.servers.wire import LoggedRequest, Request, Response, WireServer
 
 REGION = "cn-hangzhou"
-KEY_ID, SECRET = "LTAItest0001", "s3cret-of-the-test-key"  # a client that may do everything
+KEY_ID, SECRET = "LTAItest0001", "s3cret-of-the-test-key"  # a key with every permission
 
 
 class OssServer:
-    """Serves buckets until closed; bodies lie in ``root``. ``keys`` and ``denied`` may be changed while it runs."""
+    """Serves buckets until closed; bodies are files in ``root``. ``keys`` and ``denied`` may be changed while it runs."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class OssServer:
         self.shelf.buckets |= {bucket: {} for bucket in buckets}
         self.keys = dict(keys or {KEY_ID: Key(SECRET)})
         self.region = region
-        self.denied: set[str] = set()  # buckets that no key may use
+        self.denied: set[str] = set()  # buckets that every key is denied
         self._request_ids = itertools.count(1)
         self._wire = WireServer(self._respond, faults=faults)
 
@@ -50,21 +50,21 @@ class OssServer:
 
     @property
     def faults(self) -> Faults:
-        """The rules by which requests fail."""
+        """The rules for injected faults."""
         return self._wire.faults
 
     @property
     def requests(self) -> list[LoggedRequest]:
-        """What was asked, in order."""
+        """The log of requests, in order."""
         return self._wire.requests
 
     def put(self, bucket: str, key: str, body: bytes) -> None:
-        """Store an object without a request; the bucket is made where there is none."""
+        """Store an object without a request; a missing bucket is created."""
         self.shelf.buckets.setdefault(bucket, {})
         self.shelf.put(bucket, key, body, {})
 
     def objects(self) -> dict[tuple[str, str], bytes]:
-        """Every object's bytes, by bucket and key."""
+        """Return every object's bytes, by bucket and key."""
         return {
             (bucket, key): stored.path.read_bytes()
             for bucket, objects in self.shelf.buckets.items()

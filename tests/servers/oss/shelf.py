@@ -1,4 +1,4 @@
-"""The server's objects: bodies in a directory, one file each; what is said of them in memory."""
+"""The server's objects: bodies in a directory, one file each; their properties in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Stored:
 
 @dataclass(slots=True)
 class Upload:
-    """A multipart upload under way."""
+    """An unfinished multipart upload."""
 
     bucket: str
     key: str
@@ -51,13 +51,13 @@ class Shelf:
         self._lock = threading.RLock()
 
     def objects(self, bucket: str) -> dict[str, Stored]:
-        """The bucket's objects; ``NoSuchBucket``."""
+        """Return the bucket's objects; ``NoSuchBucket``."""
         if bucket not in self.buckets:
             raise Refused(404, "NoSuchBucket", "The specified bucket does not exist.", BucketName=bucket)
         return self.buckets[bucket]
 
     def find(self, bucket: str, key: str) -> Stored:
-        """The object; ``NoSuchBucket``, ``NoSuchKey``."""
+        """Return the object; ``NoSuchBucket``, ``NoSuchKey``."""
         found = self.objects(bucket).get(key)
         if found is None:
             raise Refused(404, "NoSuchKey", "The specified key does not exist.", Key=key)
@@ -66,18 +66,18 @@ class Shelf:
     def put(
         self, bucket: str, key: str, body: bytes, headers: Mapping[str, str], *, forbids_overwrite: bool = False
     ) -> Stored:
-        """Store an object in place of the one there is."""
+        """Store an object; replace a present one."""
         with self._lock:
             self._check_free(bucket, key, forbids_overwrite)
             self.buckets[bucket][key] = stored = self._store(body, headers)
             return stored
 
     def delete(self, bucket: str, key: str) -> None:
-        """Forget the object, if there is one."""
+        """Delete the object, if it exists."""
         self.objects(bucket).pop(key, None)
 
     def start(self, bucket: str, key: str, headers: Mapping[str, str], *, forbids_overwrite: bool) -> str:
-        """Begin a multipart upload; its id."""
+        """Start a multipart upload; return its id."""
         with self._lock:
             self._check_free(bucket, key, forbids_overwrite)
             upload_id = f"{next(self._numbers):032X}"
@@ -85,20 +85,20 @@ class Shelf:
             return upload_id
 
     def upload(self, upload_id: str) -> Upload:
-        """An upload under way; ``NoSuchUpload``."""
+        """Return an unfinished upload; ``NoSuchUpload``."""
         if upload_id not in self.uploads:
             message = "The specified upload does not exist. It may have been aborted or completed."
             raise Refused(404, "NoSuchUpload", message, UploadId=upload_id)
         return self.uploads[upload_id]
 
     def put_part(self, upload_id: str, number: int, body: bytes) -> Stored:
-        """Store a part in place of the one of that number."""
+        """Store a part; replace a present one of that number."""
         with self._lock:
             part = self.upload(upload_id).parts[number] = self._store(body, {})
             return part
 
     def complete(self, upload_id: str, named: list[tuple[int, str]], *, forbids_overwrite: bool) -> Stored:
-        """Make an object of the parts that are named, by number and ETag."""
+        """Make an object of the parts named by number and ETag."""
         with self._lock:
             upload = self.upload(upload_id)
             self._check_free(upload.bucket, upload.key, forbids_overwrite)
@@ -113,7 +113,7 @@ class Shelf:
             return whole
 
     def abort(self, upload_id: str) -> None:
-        """Forget an upload and its parts."""
+        """Delete an upload and its parts."""
         with self._lock:
             self.upload(upload_id)
             del self.uploads[upload_id]

@@ -1,4 +1,4 @@
-"""Signature versions 1 and 4, as Alibaba Cloud's documentation has them, checked from the server's side.
+"""Signature versions 1 and 4, verified on the server's side by Alibaba Cloud's documentation.
 
 https://www.alibabacloud.com/help/en/oss/developer-reference/include-signatures-in-the-authorization-header
 https://www.alibabacloud.com/help/en/oss/developer-reference/recommend-to-use-signature-version-4
@@ -27,14 +27,14 @@ _V4 = re.compile(r"OSS4-HMAC-SHA256 Credential=([^/]+)/(\S+), Signature=(\w+)(?:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the server knows of an access key."""
+    """An access key as the server stores it."""
 
     secret: str
     token: str | None = None  # of a session
 
 
 def check_signature(request: Request, keys: Mapping[str, Key], region: str) -> None:
-    """Raise ``Refused`` unless the request is signed, lately, with one of the keys."""
+    """Raise ``Refused`` unless the request is signed with one of the keys, within ``SKEW``."""
     authorization = request.headers.get("authorization", "")
     if v4 := _V4.fullmatch(authorization):
         key_id, scope, signature, additional = v4.groups()

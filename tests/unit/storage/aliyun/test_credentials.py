@@ -40,19 +40,19 @@ def write(tmp_path: Path) -> Callable[[object], Path]:
 
 Write = Callable[[object], Path]
 
-# ── what credentials look like ───────────────────────────────────────────────────────────────────────────────────────
+# ── text of credentials ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_text_of_credentials_shows_them() -> None:
+def test_no_text_of_credentials_contains_a_secret() -> None:
     shown = keys(30)
     texts = [repr(shown), str(shown), f"{shown}", f"{[shown]!r}", f"{StaticProvider(shown)!r}"]
     assert all(SECRET not in text and TOKEN not in text for text in texts)
     assert repr(shown) == "Credentials(session LTAI***, until 2025-01-15T12:30:00Z)"
 
 
-def test_a_traceback_does_not_show_them() -> None:
+def test_a_traceback_contains_no_secret() -> None:
     with pytest.raises(TypeError) as caught:
-        keys() + keys()  # type: ignore[operator] # wrong on purpose
+        keys() + keys()  # type: ignore[operator] # deliberately wrong
     with pytest.raises(UsageError, match="access_key_secret") as refused:
         Credentials("id", f"{SECRET}\n")
     for raised in (caught, refused):
@@ -66,7 +66,7 @@ def test_credentials_are_not_pickled() -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "with space", "new\nline", "schlüssel"])
-def test_a_key_that_cannot_be_one_is_refused(secret: str) -> None:
+def test_a_key_with_forbidden_characters_is_refused(secret: str) -> None:
     with pytest.raises(UsageError):
         Credentials("id", secret)
 
@@ -75,7 +75,7 @@ def test_a_key_that_cannot_be_one_is_refused(secret: str) -> None:
 
 
 class Issuer:
-    """Gives keys for an hour, by a clock that the test sets."""
+    """Issues keys valid for an hour; the test sets the clock."""
 
     def __init__(self) -> None:
         self.now, self.issued, self.fault = NOON, 0, None
@@ -86,11 +86,11 @@ class Issuer:
         self.issued += 1
         return Credentials(f"id{self.issued}", SECRET, TOKEN, self.now + timedelta(hours=1))
 
-    def provider(self) -> RenewingProvider:
-        return RenewingProvider(self.load, renew_ahead=timedelta(minutes=10), now=lambda: self.now)
+    def provider(self, load: Callable[[], Credentials] | None = None) -> RenewingProvider:
+        return RenewingProvider(load or self.load, renew_ahead=timedelta(minutes=10), now=lambda: self.now)
 
 
-def test_keys_are_asked_for_once_and_again_before_they_end() -> None:
+def test_keys_are_loaded_once_and_renewed_before_they_expire() -> None:
     issuer = Issuer()
     provider = issuer.provider()
     assert {provider.credentials().access_key_id for _ in range(5)} == {"id1"}
@@ -98,14 +98,14 @@ def test_keys_are_asked_for_once_and_again_before_they_end() -> None:
     assert {provider.credentials().access_key_id for _ in range(5)} == {"id2"}
 
 
-def test_while_a_renewal_fails_the_old_keys_serve_until_they_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_while_renewals_fail_the_old_keys_are_used_until_they_expire(caplog: pytest.LogCaptureFixture) -> None:
     issuer = Issuer()
     provider = issuer.provider()
     first = provider.credentials()
     issuer.fault = Unavailable("away")
     issuer.now += timedelta(minutes=52)
     assert [provider.credentials() for _ in range(3)] == [first] * 3
-    assert len(caplog.records) == 1  # asked once, then not for a while
+    assert len(caplog.records) == 1  # loaded once, then not before the next retry
     issuer.now += timedelta(minutes=9)
     with pytest.raises(Unavailable, match="away"):
         provider.credentials()
@@ -113,37 +113,35 @@ def test_while_a_renewal_fails_the_old_keys_serve_until_they_end(caplog: pytest.
     assert provider.credentials().access_key_id == "id2"
 
 
-def test_keys_that_have_ended_are_not_given_out() -> None:
+def test_expired_keys_are_unavailable() -> None:
     provider = RenewingProvider(lambda: keys(-1), now=lambda: NOON)
     with pytest.raises(Unavailable, match="have expired"):
         provider.credentials()
 
 
-def test_keys_with_little_time_left_are_not_asked_for_at_every_turn() -> None:
+def test_keys_that_expire_soon_are_not_loaded_at_every_call() -> None:
     asked: list[int] = []
     provider = RenewingProvider(lambda: asked.append(1) or keys(2), now=lambda: NOON)  # type: ignore[func-returns-value] # append returns None
     assert provider.credentials() == provider.credentials()
     assert len(asked) == 1
 
 
-def test_threads_renew_once_and_nobody_waits_while_the_old_keys_hold() -> None:
-    issuer = Issuer()
-    provider = issuer.provider()
+def test_one_thread_renews_while_the_others_use_the_old_keys() -> None:
+    issuer, begun, go_on = Issuer(), threading.Event(), threading.Event()
+
+    def load() -> Credentials:
+        if issuer.issued:
+            begun.set()
+            assert go_on.wait(10)
+        return issuer.load()
+
+    provider = issuer.provider(load)
     provider.credentials()
     issuer.now += timedelta(minutes=55)
-    begun, go_on = threading.Event(), threading.Event()
-    load = provider._load
-
-    def slow() -> Credentials:
-        begun.set()
-        assert go_on.wait(10)
-        return load()
-
-    provider._load = slow
     renewing = threading.Thread(target=provider.credentials)
     renewing.start()
     assert begun.wait(10)
-    assert provider.credentials().access_key_id == "id1"  # at once, though a renewal is under way
+    assert provider.credentials().access_key_id == "id1"  # at once, during the renewal
     go_on.set()
     renewing.join()
     assert provider.credentials().access_key_id == "id2"
@@ -203,13 +201,13 @@ def test_sections_of_an_ini_are_read(write: Write) -> None:
         (f"[default]\n{SECRET}", None, "neither"),
     ],
 )
-def test_a_profile_that_gives_no_keys_says_why_and_shows_nothing(
+def test_a_profile_without_keys_is_refused_with_a_reason_and_no_secret(
     write: Write, content: object, name: str | None, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         read_profile(write(content), name)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
-    assert caught.value.__context__ is None  # what a crash reporter would follow
+    assert caught.value.__context__ is None  # a crash reporter follows it
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -217,7 +215,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_profile(tmp_path / "absent", None)
 
 
-def test_a_file_open_to_everybody_is_warned_of(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_world_readable_file_logs_a_warning(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     path = write(CONFIG)
     read_profile(path, None)
     assert not caplog.records
@@ -236,7 +234,7 @@ ANSWER = {
 }
 
 
-def test_a_token_file_is_read_again_when_its_keys_end(write: Write) -> None:
+def test_a_token_file_is_read_again_before_its_keys_expire(write: Write) -> None:
     path = write({**ANSWER, "Expiration": "2025-01-15T12:30:00Z"})
     assert read_token(path) == Credentials("STS.3", SECRET, TOKEN, NOON + timedelta(minutes=30))
     now = NOON
@@ -251,7 +249,7 @@ def test_a_token_file_is_read_again_when_its_keys_end(write: Write) -> None:
     ("change", "message"),
     [({"Code": "Failed"}, "Failed"), ({"SecurityToken": ""}, "no SecurityToken"), ({"Expiration": "soon"}, "'soon'")],
 )
-def test_an_answer_without_keys_says_why(write: Write, change: dict[str, str], message: str) -> None:
+def test_an_answer_without_keys_is_refused_with_a_reason(write: Write, change: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         read_token(write({**ANSWER, **change}))
     assert SECRET not in "".join(traceback.format_exception(caught.value))
@@ -284,7 +282,7 @@ def test_the_keys_of_a_role_come_from_the_metadata_service(service: WireServer, 
     assert found.expires_at == datetime(2125, 1, 15, 18, tzinfo=UTC)
 
 
-def test_a_role_that_is_not_there_is_named(service: WireServer) -> None:
+def test_an_absent_role_is_named_in_the_error(service: WireServer) -> None:
     with pytest.raises(UsageError, match="no RAM role 'other'"):
         RamRole("other", service.url).load()
 
@@ -292,7 +290,7 @@ def test_a_role_that_is_not_there_is_named(service: WireServer) -> None:
 @pytest.mark.parametrize(
     "fault", [WireFault("status", 500), WireFault("reset"), WireFault("truncate"), WireFault("hang", seconds=30)]
 )
-def test_a_metadata_service_in_trouble_is_unavailable(
+def test_a_failing_metadata_service_is_unavailable(
     service: WireServer, fault: WireFault, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

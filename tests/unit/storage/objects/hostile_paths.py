@@ -1,4 +1,4 @@
-"""What a table may hold where a path should be: ``(bucket, path)`` that must be refused before anything is opened."""
+"""Hostile values of a row's path: pairs ``(bucket, path)`` that must be refused before any file or request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOSTILE = [
     ("VIDEOS", "2025/clip.mp4"),
     ("videos@elsewhere", "2025/clip.mp4"),
 ]
-"""Names that look like tricks and are names: they must reach a store as they are, percent-encoded in HTTP."""
+"""Valid names that look like attacks: they must reach a store unchanged, percent-encoded in HTTP."""
 LITERAL = [
     "．．/others/secret.mp4",
     "2025/‥/clip.mp4",

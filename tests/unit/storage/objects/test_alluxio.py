@@ -1,4 +1,4 @@
-"""The HTTP store against a server that speaks Alluxio's S3 interface, well and badly."""
+"""The HTTP store against a server with Alluxio's S3 interface, and with faults."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_prefix_of_the_url_is_kept(server: AlluxioServer) -> None:
     "key",
     ["a/b/c.mp4", "sp ace+plus&.mp4", "映像/été.mp4", "%2e%2e", "%2e%2e/x", "a?b#c", "...", "~a", "a;b=c,d:@!$'()*"],
 )
-def test_keys_are_taken_literally(server: AlluxioServer, store: AlluxioHttpStore, key: str) -> None:
+def test_keys_are_used_literally(server: AlluxioServer, store: AlluxioHttpStore, key: str) -> None:
     server.objects[f"videos/{key}"] = key.encode()
     assert fetched(store, ObjectUri("videos", key)) == key.encode()
 
@@ -64,7 +64,9 @@ def test_keys_are_taken_literally(server: AlluxioServer, store: AlluxioHttpStore
 @pytest.mark.parametrize(
     "key", ["", "/a", "a//b", "a/", ".", "..", "../others/a", "a/../../others/a", "a/./b", "\ud800"]
 )
-def test_a_path_that_leads_elsewhere_is_never_sent(server: AlluxioServer, store: AlluxioHttpStore, key: str) -> None:
+def test_a_key_with_dot_or_empty_segments_is_never_sent(
+    server: AlluxioServer, store: AlluxioHttpStore, key: str
+) -> None:
     server.objects["others/a"] = b"secret"
     with pytest.raises(ForbiddenPath):
         store.stat(ObjectUri("videos", key))
@@ -73,7 +75,7 @@ def test_a_path_that_leads_elsewhere_is_never_sent(server: AlluxioServer, store:
     assert server.requests == []
 
 
-def test_what_is_not_there_is_missing(store: AlluxioHttpStore) -> None:
+def test_an_absent_object_is_missing(store: AlluxioHttpStore) -> None:
     with pytest.raises(ObjectMissing, match=r"other\.mp4 is not at http"):
         store.stat(ObjectUri("videos", "other.mp4"))
 
@@ -95,7 +97,7 @@ def test_a_redirect_is_not_followed(server: AlluxioServer, store: AlluxioHttpSto
     assert server.requests == ["HEAD /videos/2025/clip.mp4"]
 
 
-def test_a_server_that_is_away_is_unavailable() -> None:
+def test_a_stopped_server_is_unavailable() -> None:
     with serving_alluxio() as server:
         url = server.url
     with pytest.raises(Unavailable, match="refused"):
@@ -111,26 +113,26 @@ def test_a_server_that_hangs_is_unavailable_after_the_timeout(server: AlluxioSer
         fetched(store, stat=stat if method == "GET" else None)
 
 
-def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: AlluxioServer, store: AlluxioHttpStore) -> None:
+def test_a_broken_connection_is_resumed_at_the_same_byte(server: AlluxioServer, store: AlluxioHttpStore) -> None:
     server.wire.faults.add(Rule(WireFault("truncate"), "GET", times=2))
     assert fetched(store) == CONTENT
     assert [request for request in server.requests if request.startswith("GET")] == ["GET /videos/2025/clip.mp4"] * 3
 
 
-def test_one_that_breaks_again_and_again_is_unavailable(server: AlluxioServer, store: AlluxioHttpStore) -> None:
+def test_a_connection_that_breaks_repeatedly_is_unavailable(server: AlluxioServer, store: AlluxioHttpStore) -> None:
     server.wire.faults.add(Rule(WireFault("truncate"), "GET"))
     with pytest.raises(Unavailable, match="broke off after"):
         fetched(store)
 
 
-def test_one_that_brings_nothing_is_not_asked_again(server: AlluxioServer, store: AlluxioHttpStore) -> None:
+def test_a_connection_that_breaks_without_bytes_is_not_repeated(server: AlluxioServer, store: AlluxioHttpStore) -> None:
     server.wire.faults.add(Rule(WireFault("reset"), "GET"))
     with pytest.raises(Unavailable):
         fetched(store)
     assert sum(request.startswith("GET") for request in server.requests) == 1
 
 
-def test_another_object_between_stat_and_fetch_is_noticed(server: AlluxioServer, store: AlluxioHttpStore) -> None:
+def test_an_object_replaced_between_stat_and_fetch_is_refused(server: AlluxioServer, store: AlluxioHttpStore) -> None:
     stat = store.stat(CLIP)
     server.objects["videos/2025/clip.mp4"] = CONTENT[::-1]
     with pytest.raises(Unavailable, match="was replaced"):
@@ -140,27 +142,27 @@ def test_another_object_between_stat_and_fetch_is_noticed(server: AlluxioServer,
         fetched(store, stat=stat)
 
 
-def test_another_object_between_break_and_resumption_is_noticed(store: AlluxioHttpStore, server: AlluxioServer) -> None:
+def test_an_object_replaced_before_a_resumption_is_refused(store: AlluxioHttpStore, server: AlluxioServer) -> None:
     stat = store.stat(CLIP)
     server.wire.faults.add(Rule(WireFault("truncate"), "GET", times=1))
 
     class Replacing(io.BytesIO):
         def write(self, block: object) -> int:
             server.objects["videos/2025/clip.mp4"] = CONTENT[::-1]
-            return super().write(block)  # type: ignore[arg-type]  # a buffer, whatever its name
+            return super().write(block)  # type: ignore[arg-type]  # any buffer, as BytesIO accepts it
 
     with pytest.raises(Unavailable, match="was replaced"):
         store.fetch(CLIP, stat, Replacing())
 
 
-def test_a_fault_of_the_reader_is_its_own_and_the_store_works_on(store: AlluxioHttpStore) -> None:
+def test_an_error_of_the_target_passes_through_and_the_store_keeps_working(store: AlluxioHttpStore) -> None:
     stat = store.stat(CLIP)
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
         store.fetch(CLIP, stat, full)
     assert fetched(store) == CONTENT
 
 
-def test_nothing_is_put_there(store: AlluxioHttpStore, tmp_path: Path) -> None:
+def test_a_put_is_refused_because_alluxio_is_read_only(store: AlluxioHttpStore, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="read only"):
         store.put(tmp_path / "x", CLIP)
 
@@ -169,7 +171,7 @@ def test_nothing_is_put_there(store: AlluxioHttpStore, tmp_path: Path) -> None:
     "url",
     ["", "worker:29998", "ftp://worker/", "http://", "http://u:p@worker:1", "http://worker:1/?a=b", "http://w/#a"],
 )
-def test_a_url_that_is_none_is_the_operators_mistake(url: str) -> None:
+def test_an_invalid_url_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="Alluxio URL") as caught:
         AlluxioHttpStore(url)
     assert "u:p" not in str(caught.value)

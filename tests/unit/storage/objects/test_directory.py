@@ -1,4 +1,4 @@
-"""A directory as an object store: what may be reached through it, and what happens when files change underneath."""
+"""A directory as an object store: forbidden paths, and files that change during a call."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def error_of_each_call(store: DirectoryStore, uri: ObjectUri, source: Path) -> s
 
 
 @pytest.mark.parametrize("target", ["{outside}/clip.mp4", "clip.mp4", "nowhere", "link.mp4"])
-def test_a_symlink_at_the_end_is_forbidden_wherever_it_leads(
+def test_a_symlink_as_the_last_segment_is_forbidden_for_every_target(
     store: DirectoryStore, root: Path, tmp_path: Path, target: str
 ) -> None:
     (root / "videos/day/link.mp4").symlink_to(target.format(outside=tmp_path / "secret"))
@@ -60,7 +60,9 @@ def test_a_symlink_at_the_end_is_forbidden_wherever_it_leads(
 
 
 @pytest.mark.parametrize("link", ["videos/link", "linked"])
-def test_a_symlink_on_the_way_is_forbidden(store: DirectoryStore, root: Path, tmp_path: Path, link: str) -> None:
+def test_a_symlink_among_the_directories_is_forbidden(
+    store: DirectoryStore, root: Path, tmp_path: Path, link: str
+) -> None:
     (root / link).symlink_to(tmp_path / "secret")
     bucket, _, directory = link.partition("/")
     uri = ObjectUri(bucket, f"{directory}/clip.mp4".lstrip("/"))
@@ -88,13 +90,13 @@ def test_the_root_itself_may_be_a_symlink(root: Path, tmp_path: Path) -> None:
         ("videos", "day/\ud800.mp4"),
     ],
 )
-def test_a_segment_that_leads_elsewhere_is_forbidden(
+def test_a_key_with_dot_segments_or_empty_segments_is_forbidden(
     store: DirectoryStore, tmp_path: Path, bucket: str, key: str
 ) -> None:
     assert error_of_each_call(store, ObjectUri(bucket, key), tmp_path / "secret/clip.mp4") == {ForbiddenPath}
 
 
-def test_a_fifo_hangs_nobody_and_is_no_object(store: DirectoryStore, root: Path) -> None:
+def test_a_fifo_is_reported_missing_without_blocking(store: DirectoryStore, root: Path) -> None:
     os.mkfifo(root / "videos/day/fifo")
     stat = store.stat(CLIP)
     with pytest.raises(ObjectMissing, match="not a regular file"):
@@ -104,20 +106,20 @@ def test_a_fifo_hangs_nobody_and_is_no_object(store: DirectoryStore, root: Path)
 
 
 @pytest.mark.parametrize("key", ["day", "day/clip.mp4/more", "other/clip.mp4", "day/" + "n" * 300])
-def test_where_no_file_stands_the_object_is_missing(store: DirectoryStore, key: str) -> None:
+def test_a_path_without_a_regular_file_is_missing(store: DirectoryStore, key: str) -> None:
     with pytest.raises(ObjectMissing, match=key[:20]):
         store.stat(ObjectUri("videos", key))
 
 
 @pytest.mark.parametrize("key", ["day", "day/clip.mp4/more", "day/" + "n" * 300])
-def test_where_no_file_can_stand_a_put_is_recorded_and_not_retried(
+def test_a_put_to_an_impossible_path_is_forbidden_and_not_retried(
     store: DirectoryStore, tmp_path: Path, key: str
 ) -> None:
     with pytest.raises(ForbiddenPath, match=key[:20]):
         store.put(tmp_path / "secret/clip.mp4", ObjectUri("videos", key))
 
 
-def test_a_lost_mount_is_unavailable_and_says_so(tmp_path: Path) -> None:
+def test_a_lost_mount_is_unavailable_and_named_in_the_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path / "lost", tmp_path / "file"):
         with pytest.raises(Unavailable, match="is not mounted"):
@@ -132,7 +134,7 @@ def test_a_disk_that_fails_to_read_is_unavailable() -> None:
         store.fetch(memory, stat, io.BytesIO())
 
 
-def test_a_symlink_that_is_swapped_in_meanwhile_leads_nowhere(
+def test_a_symlink_swapped_in_during_a_fetch_is_never_followed(
     store: DirectoryStore, root: Path, tmp_path: Path
 ) -> None:
     (root / "file").write_bytes(b"public")
@@ -158,8 +160,8 @@ def test_a_symlink_that_is_swapped_in_meanwhile_leads_nowhere(
         swapper.join()
 
 
-class Meddler(io.BytesIO):
-    """Changes the source with the first block that arrives."""
+class ChangingTarget(io.BytesIO):
+    """A target that changes the source file at the first block."""
 
     def __init__(self, change: Path, to: bytes) -> None:
         super().__init__()
@@ -168,7 +170,7 @@ class Meddler(io.BytesIO):
     def write(self, block: object, /) -> int:
         if not self.tell():
             self._change.write_bytes(self._to)
-        return super().write(block)  # type: ignore[arg-type]  # any buffer, as BytesIO takes it
+        return super().write(block)  # type: ignore[arg-type]  # any buffer, as BytesIO accepts it
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1_500_000, 4_000_000])
@@ -176,20 +178,18 @@ def test_a_file_that_changes_its_size_while_read_is_corrupt(store: DirectoryStor
     path = root / "videos/day/clip.mp4"
     path.write_bytes(b"x" * 3_000_000)
     with pytest.raises(ObjectCorrupt, match=r"clip\.mp4"):
-        store.fetch(CLIP, store.stat(CLIP), Meddler(path, b"y" * size_bytes))
+        store.fetch(CLIP, store.stat(CLIP), ChangingTarget(path, b"y" * size_bytes))
 
 
-def test_a_file_that_is_rewritten_while_read_is_to_be_fetched_again(store: DirectoryStore, root: Path) -> None:
+def test_a_file_rewritten_while_read_is_unavailable(store: DirectoryStore, root: Path) -> None:
     path = root / "videos/day/clip.mp4"
     path.write_bytes(b"x" * 3_000_000)
     os.utime(path, ns=(0, 0))
     with pytest.raises(Unavailable, match="replaced while it was read"):
-        store.fetch(CLIP, store.stat(CLIP), Meddler(path, b"y" * 3_000_000))
+        store.fetch(CLIP, store.stat(CLIP), ChangingTarget(path, b"y" * 3_000_000))
 
 
-def test_a_file_exchanged_for_one_of_equal_size_since_the_stat_is_to_be_fetched_again(
-    store: DirectoryStore, root: Path
-) -> None:
+def test_a_file_replaced_by_one_of_equal_size_after_the_stat_is_unavailable(store: DirectoryStore, root: Path) -> None:
     stat = store.stat(CLIP)
     (root / "new").write_bytes(b"CLIP" * 1000)
     (root / "new").rename(root / "videos/day/clip.mp4")
@@ -197,7 +197,7 @@ def test_a_file_exchanged_for_one_of_equal_size_since_the_stat_is_to_be_fetched_
         store.fetch(CLIP, stat, io.BytesIO())
 
 
-def test_a_put_that_fails_leaves_the_old_object_and_no_part(store: DirectoryStore, root: Path, tmp_path: Path) -> None:
+def test_a_failed_put_leaves_the_old_object_and_no_part_file(store: DirectoryStore, root: Path, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 200_000)
     script = f"""
 import resource
@@ -212,7 +212,7 @@ DirectoryStore(Path({str(root)!r})).put(Path({str(tmp_path / "large")!r}), Objec
     )
     assert "Unavailable: oss://videos/day/clip.mp4" in ran.stderr
     assert "File too large" in ran.stderr
-    assert os.listdir(root / "videos/day") == ["clip.mp4"]  # noqa: PTH208 - hidden names count
+    assert os.listdir(root / "videos/day") == ["clip.mp4"]  # noqa: PTH208 - lists hidden names, too
     assert store.stat(CLIP).size_bytes == 4000
 
 
@@ -226,6 +226,6 @@ def test_a_put_keeps_no_descriptor_open(store: DirectoryStore, tmp_path: Path) -
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
 
 
-def test_a_source_that_is_not_there_is_the_callers_mistake(store: DirectoryStore, tmp_path: Path) -> None:
+def test_a_put_of_a_missing_source_raises_file_not_found(store: DirectoryStore, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         store.put(tmp_path / "absent", CLIP)

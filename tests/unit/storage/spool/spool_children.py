@@ -1,4 +1,4 @@
-"""Other processes that use, share and are killed over a spool: ``spool_children.py ROLE ROOT COUNT`` as a script."""
+"""Child processes that share a spool, and some that are killed: ``spool_children.py ROLE ROOT COUNT`` as a script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -21,9 +21,9 @@ from storage.spool import Spool
 REPOSITORY = Path(__file__).parents[4]
 LIMIT_BYTES = 1000
 CRASH_LIMIT_BYTES = 600
-# Between two of their lines nothing changes that outlives a process.
-ONLY_LOOKS = {"totals", "_select", "_first", "entries", "current", "name", "_path", "part_of", "_lstat", "exists"}
-ONLY_LOOKS |= {
+# Functions without a lasting effect: no kill between their lines is tried.
+READ_ONLY = {"totals", "_select", "_first", "entries", "current", "name", "_path", "part_of", "_lstat", "exists"}
+READ_ONLY |= {
     "is_whole",
     "is_stray",
     "_is_regular",
@@ -33,28 +33,28 @@ ONLY_LOOKS |= {
     "_faults",
     "_check_key",
 }
-ONLY_LOOKS |= {"<listcomp>", "<setcomp>", "<genexpr>"}
+READ_ONLY |= {"<listcomp>", "<setcomp>", "<genexpr>"}
 NAMES = tuple("abcdefgh")
 Trace = Callable[[FrameType, str, Any], Any]
 
 
 def key_of(name: str) -> str:
-    """A spool key that stands for ``name``."""
+    """Return a spool key for ``name``."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def content_of(name: str) -> bytes:
-    """100 to 350 bytes that no other name has."""
+    """Return 100 to 350 bytes, different for every name."""
     return (key_of(name).encode() * 8)[: 100 + 50 * (ord(name[0]) % 6)]
 
 
 def writer_of(name: str) -> Callable[[BinaryIO], None]:
-    """Write the name's content."""
+    """Return a writer of the name's content."""
     return writing(content_of(name))
 
 
 def writing(content: bytes) -> Callable[[BinaryIO], None]:
-    """Write the content in pieces."""
+    """Return a writer of the content, in pieces."""
 
     def write(into: BinaryIO) -> None:
         into.writelines(content[begin : begin + 120] for begin in range(0, len(content), 120))
@@ -70,49 +70,67 @@ def add(spool: Spool, name: str, holder: str) -> Path:
 def start(role: str, root: Path, count: int = 0) -> subprocess.Popen[str]:
     """Start this file as a script in another process."""
     command = [sys.executable, "-W", "error", __file__, role, str(root), str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(REPOSITORY)})
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={"PYTHONPATH": str(REPOSITORY)})
+
+
+def ready(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """Wait until the child has printed ``ready``."""
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def go_on(children: list[subprocess.Popen[str]]) -> None:
+    """Let the children end their downloads."""
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
 
 
 def bytes_on_disk(root: Path) -> int:
-    """Bytes of whole and part files in the spool's directory."""
+    """Return the bytes of whole and part files in the spool's directory."""
     sizes = 0
     for path in root.iterdir():
         if not path.name.startswith("index"):
             try:
                 sizes += path.stat().st_size
-            except FileNotFoundError:  # evicted meanwhile
+            except FileNotFoundError:  # evicted since
                 continue
     return sizes
 
 
 def hang(root: Path, _count: int) -> None:
-    """Write half of ``a`` and stop."""
+    """Write half of ``a`` and hang."""
 
     def write(into: BinaryIO) -> None:
         into.write(content_of("a")[:50])
         sys.stdout.write("half\n")
         sys.stdout.flush()
-        time.sleep(600)
+        threading.Event().wait()
 
     Spool(root, limit_bytes=LIMIT_BYTES).add(key_of("a"), len(content_of("a")), "hanging", write)
 
 
-def download_slowly(root: Path, _count: int) -> None:
-    """Add ``a``, leaving one line in a log per real download."""
+def download_when_told(root: Path, _count: int) -> None:
+    """Print ``ready``, then add ``a``; a download is logged, and ends at a line on standard input."""
 
     def write(into: BinaryIO) -> None:
         with (root.parent / "downloads.log").open("a") as log:
             log.write("downloaded\n")
-        time.sleep(0.3)
+        sys.stdin.readline()
         writer_of("a")(into)
 
     with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         path = spool.add(key_of("a"), len(content_of("a")), f"holder-{os.getpid()}", write)
     sys.stdout.write(path.read_text())
 
 
 def compete(root: Path, rounds: int) -> None:
-    """Add, read and release random names; exits loudly when a leased file is not whole or the limit is passed."""
+    """Add, read and release random names; fail when a leased file is not whole or the limit is exceeded."""
     chance = random.Random(os.getpid())
     holder = f"holder-{os.getpid()}"
     sys.stdout.write("ready\n")
@@ -140,7 +158,7 @@ def compete(root: Path, rounds: int) -> None:
 
 
 def die_at_every_line(root: Path, _count: int) -> None:
-    """Kill a child at the first, second, … line that may change the spool, and check what it leaves each time."""
+    """Kill a child at the first, second, … line that may change the spool, and check the spool after each kill."""
     for line in itertools.count(1):
         child = os.fork()
         if child == 0:
@@ -188,7 +206,7 @@ def _check_after_crash(root: Path, line: int) -> None:
             sys.exit(f"killed at line {line}: {usage}, {bytes_on_disk(root)} bytes on the disk")
         for holder in ("child", "another"):
             spool.release_all(holder)
-        for name in "acd":  # c and d stay for the next child
+        for name in "acd":  # c and d remain for the next child
             if add(spool, name, "checker").read_bytes() != content_of(name):
                 sys.exit(f"killed at line {line}: {name} is not whole")
             spool.release(key_of(name), "checker")
@@ -199,7 +217,7 @@ def _kill_at(line: int) -> Trace:
 
     def trace(frame: FrameType, event: str, _argument: object) -> Trace | None:
         code = frame.f_code
-        if "/storage/spool" not in code.co_filename or code.co_filename == __file__ or code.co_name in ONLY_LOOKS:
+        if "/storage/spool" not in code.co_filename or code.co_filename == __file__ or code.co_name in READ_ONLY:
             return None
         if event == "line" and next(lines) == line:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -211,7 +229,7 @@ def _kill_at(line: int) -> Trace:
 if __name__ == "__main__":
     roles = {
         "hang": hang,
-        "download_slowly": download_slowly,
+        "download_when_told": download_when_told,
         "compete": compete,
         "fork": fork,
         "die_at_every_line": die_at_every_line,

@@ -1,4 +1,4 @@
-"""The spool between processes, some of which are killed."""
+"""The spool shared by processes, some of which are killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.unit.storage.spool.spool_children import (
     add,
     bytes_on_disk,
     content_of,
+    go_on,
     key_of,
+    ready,
     start,
     writing,
 )
@@ -36,7 +38,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
-def test_a_writer_killed_half_way_leaves_no_file_and_its_key_is_taken_over(root: Path) -> None:
+def test_the_key_of_a_killed_writer_is_downloaded_by_the_next_process(root: Path) -> None:
     child = half_written(root)
     with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
         assert spool.usage().reserved_bytes == 150
@@ -47,7 +49,7 @@ def test_a_writer_killed_half_way_leaves_no_file_and_its_key_is_taken_over(root:
         assert bytes_on_disk(root) == spool.usage().used_bytes == 150
 
 
-def test_bytes_reserved_by_the_dead_are_given_to_the_living_when_room_is_short(root: Path) -> None:
+def test_reservations_of_dead_processes_are_freed_when_room_is_short(root: Path) -> None:
     kill(half_written(root))
     with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
         assert spool.usage().reserved_bytes == 150
@@ -55,27 +57,28 @@ def test_bytes_reserved_by_the_dead_are_given_to_the_living_when_room_is_short(r
         assert bytes_on_disk(root) == LIMIT_BYTES
 
 
-def test_reclaim_drops_what_the_dead_were_writing(root: Path) -> None:
+def test_reclaim_drops_reservations_of_dead_processes(root: Path) -> None:
     kill(half_written(root))
     with Spool(root, limit_bytes=LIMIT_BYTES) as spool:
         assert spool.reclaim() == 1
         assert (spool.usage().reserved_bytes, bytes_on_disk(root)) == (0, 0)
 
 
-def test_a_waiter_takes_over_from_a_writer_that_is_killed_meanwhile(root: Path) -> None:
+def test_a_waiting_process_downloads_after_the_writer_is_killed(root: Path) -> None:
     child = half_written(root)
-    waiter = start("download_slowly", root)
+    waiter = ready(start("download_when_told", root))
     kill(child)
     assert waiter.communicate(timeout=60)[0].encode() == content_of("a")
 
 
-def test_processes_that_want_one_key_download_it_once(root: Path) -> None:
-    children = [start("download_slowly", root) for _ in range(4)]
+def test_processes_with_one_key_download_it_once(root: Path) -> None:
+    children = [ready(start("download_when_told", root)) for _ in range(4)]
+    go_on(children)
     assert [child.communicate(timeout=60)[0].encode() for child in children] == [content_of("a")] * 4
     assert (root.parent / "downloads.log").read_text() == "downloaded\n"
 
 
-def test_processes_that_compete_never_pass_the_limit_nor_see_a_half_file(root: Path) -> None:
+def test_competing_processes_stay_within_the_limit_and_see_whole_files(root: Path) -> None:
     children = [start("compete", root, 150) for _ in range(4)]
     answers = [child.communicate(timeout=60)[0].split() for child in children]
     assert [child.returncode for child in children] == [0] * 4
@@ -85,7 +88,7 @@ def test_processes_that_compete_never_pass_the_limit_nor_see_a_half_file(root: P
         assert spool.usage().used_bytes == bytes_on_disk(root)
 
 
-def test_processes_killed_while_they_compete_leave_a_spool_that_works(root: Path) -> None:
+def test_processes_killed_while_competing_leave_a_working_spool(root: Path) -> None:
     survivor = start("compete", root, 300)
     for milliseconds in range(0, 40, 4):
         child = start("compete", root, 10_000)
@@ -103,12 +106,12 @@ def test_processes_killed_while_they_compete_leave_a_spool_that_works(root: Path
         assert spool.usage().used_bytes == bytes_on_disk(root) <= LIMIT_BYTES
 
 
-def test_a_process_killed_at_any_line_leaves_a_spool_that_works(root: Path) -> None:
+def test_a_process_killed_at_any_line_leaves_a_working_spool(root: Path) -> None:
     driver = start("die_at_every_line", root)
     lines, _ = driver.communicate(timeout=120)
     assert driver.returncode == 0
     assert int(lines) > 300
 
 
-def test_a_spool_carried_over_a_fork_refuses_the_child_and_serves_the_parent(root: Path) -> None:
+def test_a_spool_opened_before_a_fork_fails_in_the_child_and_works_in_the_parent(root: Path) -> None:
     assert start("fork", root).communicate(timeout=60)[0] == "7 True\n"

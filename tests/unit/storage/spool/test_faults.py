@@ -1,16 +1,19 @@
-"""The spool when its writer or its disk fails."""
+"""The spool with failing writers and failing disks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from storage.errors import ObjectCorrupt, SpoolFull
+from storage.spool import index
 from storage.spool.files import PartFile, SpoolUnavailable
+from storage.spool.index import SpoolIndex
 from storage.spool.spool import INDEX_NAME, Spool, SpoolUsage
 from tests.unit.storage.spool.spool_children import (
     LIMIT_BYTES,
@@ -29,13 +32,13 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
         yield spool
 
 
-# ── faults of the writer ────────────────────────────────────────────────────
+# ── failing writers ───────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("broken"), ConnectionResetError("gone"), KeyboardInterrupt(), SystemExit()]
 )
-def test_whatever_the_writer_raises_passes_through_and_leaves_nothing(spool: Spool, error: BaseException) -> None:
+def test_an_error_of_the_writer_passes_through_and_leaves_nothing(spool: Spool, error: BaseException) -> None:
     def write(into: BinaryIO) -> None:
         into.write(b"half")
         raise error
@@ -56,17 +59,22 @@ def test_another_number_of_bytes_than_stated_is_corrupt(spool: Spool, length: in
     assert bytes_on_disk(spool.root) == 0
 
 
-def test_an_index_without_room_to_grow_is_a_full_spool(spool: Spool) -> None:
-    spool.add(key_of("a"), 150, "run:1", writer_of("a"))
-    pages = spool._index._connection.execute("PRAGMA page_count").fetchone()[0]
-    spool._index._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(SpoolFull, match=r"index-1\.sqlite3: database or disk is full; free its disk"):
-        spool.lease(key_of("a"), "x" * 1_000_000)
-    spool._index._connection.execute("PRAGMA max_page_count = 100000")
-    assert spool.lease(key_of("a"), "run:again") is not None
+def test_an_index_on_a_full_disk_is_spool_full(tmp_path: Path) -> None:
+    with closing(SpoolIndex(tmp_path / INDEX_NAME)) as opened:
+        with opened.transaction() as connection:
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {pages}")  # stands for a disk without room
+        with (
+            pytest.raises(SpoolFull, match=r"index-1\.sqlite3: database or disk is full; free its disk"),
+            opened.transaction() as connection,
+        ):
+            index.reserve(connection, "x" * 1_000_000, 150, now=0.0)
+        with opened.transaction() as connection:
+            assert index.current(connection, "x" * 1_000_000) is None
+            index.reserve(connection, key_of("a"), 150, now=0.0)
 
 
-def test_a_writer_may_begin_again(spool: Spool) -> None:
+def test_a_writer_may_truncate_and_start_again(spool: Spool) -> None:
     def write(into: BinaryIO) -> None:
         into.write(b"x" * 150)
         into.seek(0)
@@ -76,13 +84,13 @@ def test_a_writer_may_begin_again(spool: Spool) -> None:
     assert spool.add(key_of("a"), 150, "run:1", write).read_bytes() == content_of("a")
 
 
-# ── faults of the disk ──────────────────────────────────────────────────────
+# ── failing disks ─────────────────────────────────────────────────────────
 
 
-def test_a_full_disk_is_a_full_spool_and_names_path_and_remedy(tmp_path: Path) -> None:
+def test_a_full_disk_is_spool_full_with_path_and_remedy(tmp_path: Path) -> None:
     with PartFile(tmp_path / "file.part", 150) as part:
         full = os.open("/dev/full", os.O_WRONLY)
-        os.dup2(full, part.fileno())  # from here on every write meets ENOSPC
+        os.dup2(full, part.fileno())  # every later write fails with ENOSPC
         os.close(full)
         with pytest.raises(SpoolFull, match=r"file\.part: No space left on device; free space on its disk"):
             part.write(b"x")
@@ -112,19 +120,19 @@ def test_a_file_of_another_length_is_not_returned_as_whole(spool: Spool, size_by
     assert add(spool, "a", "run:2").read_bytes() == content_of("a")
 
 
-def test_a_file_that_vanished_is_fetched_anew_and_not_counted(spool: Spool) -> None:
+def test_a_vanished_file_is_downloaded_again_and_not_counted(spool: Spool) -> None:
     add(spool, "a", "run:1").unlink()
     assert spool.lease(key_of("a"), "run:2") is None
     assert spool.usage().used_bytes == 0
     assert add(spool, "a", "run:2").read_bytes() == content_of("a")
 
 
-def test_a_part_left_by_a_transaction_that_never_was_is_in_nobodys_way(spool: Spool) -> None:
+def test_a_part_file_of_a_rolled_back_transaction_is_replaced(spool: Spool) -> None:
     (spool.root / f"{key_of('a')}-1.part").write_bytes(b"left by a crash, before its row was committed")
     assert add(spool, "a", "run:1").read_bytes() == content_of("a")
 
 
-def test_a_directory_emptied_under_a_writer_is_noticed(spool: Spool) -> None:
+def test_a_directory_emptied_during_a_write_is_unavailable(spool: Spool) -> None:
     def write(into: BinaryIO) -> None:
         writer_of("a")(into)
         for path in spool.root.glob("*.part"):
@@ -141,7 +149,7 @@ def test_a_directory_emptied_under_a_writer_is_noticed(spool: Spool) -> None:
     assert spool.usage() == SpoolUsage(0, 0, LIMIT_BYTES, files=0, leases=0)
 
 
-def test_a_damaged_index_is_unavailable_and_names_the_remedy(tmp_path: Path) -> None:
+def test_a_damaged_index_is_unavailable_with_a_remedy(tmp_path: Path) -> None:
     root = tmp_path / "spool"
     root.mkdir()
     (root / INDEX_NAME).write_bytes(b"not a database" * 100)

@@ -1,4 +1,4 @@
-"""Any order of calls and accidents keeps what the spool promises."""
+"""The spool keeps its promises under any order of calls and failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ holders = st.sampled_from(["run:1", "run:2", "run:3"])
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Two processes' worth of spools over one directory, and a list of who was told that what is there."""
+    """Two spools over one directory, and a model of the leases."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(name=names, holder=holders, at=st.integers(0, 1))
     def add(self, name: str, holder: str, at: int) -> None:
         with contextlib.suppress(SpoolFull):
-            self._held(name, holder, add(self.spools[at], name, holder))
+            self._check_lease(name, holder, add(self.spools[at], name, holder))
 
     @rule(name=names, at=st.integers(0, 1))
     def fail_to_add(self, name: str, at: int) -> None:
@@ -58,7 +58,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(name=names, holder=holders, at=st.integers(0, 1))
     def lease(self, name: str, holder: str, at: int) -> None:
         if path := self.spools[at].lease(key_of(name), holder):
-            self._held(name, holder, path)
+            self._check_lease(name, holder, path)
 
     @rule(name=names, holder=holders, at=st.integers(0, 1))
     def release(self, name: str, holder: str, at: int) -> None:
@@ -100,12 +100,12 @@ class SpoolMachine(RuleBasedStateMachine):
         assert bytes_on_disk(self.root) <= usage.used_bytes <= LIMIT_BYTES
 
     @invariant()
-    def what_is_leased_is_there_and_whole(self) -> None:
+    def every_leased_file_is_whole(self) -> None:
         for (name, _), (path, expires_at) in self.leases.items():
             if expires_at > self.now:
                 assert path.read_bytes() == content_of(name)
 
-    def _held(self, name: str, holder: str, path: Path) -> None:
+    def _check_lease(self, name: str, holder: str, path: Path) -> None:
         assert path.read_bytes() == content_of(name)
         self.leases[name, holder] = (path, self.now + LEASE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The spool within one process: leases, eviction, faults of the writer and of the disk."""
+"""The spool within one process: leases, eviction, removal, reclaim, threads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.unit.storage.spool.spool_children import LIMIT_BYTES, add, content_of
 
 
 class Clock:
-    """Wall time that stands until it is moved."""
+    """Wall time set by the test; each call adds a millisecond."""
 
     def __init__(self) -> None:
         self.now = 1e9
 
     def __call__(self) -> float:
-        self.now += 1e-3  # so that «least recently used» has an order
+        self.now += 1e-3  # gives «least recently used» an order
         return self.now
 
 
@@ -42,53 +42,53 @@ def spool(tmp_path: Path, clock: Clock) -> Iterator[Spool]:
 
 
 def never(_into: BinaryIO) -> None:
-    raise AssertionError("nothing was to be downloaded")
+    raise AssertionError("unexpected download")
 
 
 def fill(spool: Spool, names: str) -> None:
-    """Add files that nobody leases."""
+    """Add files and release their leases."""
     for name in names:
         add(spool, name, "filler")
     spool.release_all("filler")
 
 
 def holds(spool: Spool) -> str:
-    """Names of the whole files."""
-    names = "".join(name for name in "abcdefgh" if spool.lease(key_of(name), "looker"))
-    spool.release_all("looker")
+    """Return the names of the whole files."""
+    names = "".join(name for name in "abcdefgh" if spool.lease(key_of(name), "reader"))
+    spool.release_all("reader")
     return names
 
 
 # ── adding and leasing ──────────────────────────────────────────────────────
 
 
-def test_what_was_written_is_leased_and_counted(spool: Spool) -> None:
+def test_an_added_file_is_leased_and_counted(spool: Spool) -> None:
     path = add(spool, "a", "run:1")
     assert path.read_bytes() == content_of("a")
     assert spool.usage() == SpoolUsage(150, 0, LIMIT_BYTES, files=1, leases=1)
 
 
-def test_a_file_that_is_there_is_not_written_again(spool: Spool) -> None:
+def test_a_present_file_is_not_written_again(spool: Spool) -> None:
     path = add(spool, "a", "run:1")
     assert spool.add(key_of("a"), 150, "run:2", never) == path
     assert spool.usage().leases == 2
 
 
-def test_an_empty_file_is_a_file(spool: Spool) -> None:
+def test_an_empty_file_is_accepted(spool: Spool) -> None:
     assert spool.add(key_of("empty"), 0, "run:1", lambda _into: None).read_bytes() == b""
 
 
-def test_a_lease_on_what_is_not_there_is_none(spool: Spool) -> None:
+def test_a_lease_on_an_absent_file_is_none(spool: Spool) -> None:
     assert spool.lease(key_of("a"), "run:1") is None
 
 
-def test_a_lease_given_twice_is_one_lease(spool: Spool) -> None:
+def test_two_leases_of_one_holder_count_once(spool: Spool) -> None:
     add(spool, "a", "run:1")
     assert spool.lease(key_of("a"), "run:1") == add(spool, "a", "run:1")
     assert spool.usage().leases == 1
 
 
-def test_releasing_what_is_not_held_has_no_effect(spool: Spool) -> None:
+def test_releasing_an_absent_lease_has_no_effect(spool: Spool) -> None:
     add(spool, "a", "run:1")
     spool.release(key_of("a"), "run:2")
     spool.release(key_of("b"), "run:1")
@@ -105,7 +105,7 @@ def test_release_ends_one_lease_and_release_all_every_lease_of_the_holder(spool:
     assert spool.usage().leases == 1
 
 
-def test_everybody_who_has_a_lease_is_named_once(spool: Spool) -> None:
+def test_every_holder_of_a_lease_is_listed_once(spool: Spool) -> None:
     add(spool, "a", "run:1")
     add(spool, "b", "run:1")
     spool.lease(key_of("a"), "run:2")
@@ -114,7 +114,7 @@ def test_everybody_who_has_a_lease_is_named_once(spool: Spool) -> None:
     assert spool.holders() == ["run:2"]
 
 
-def test_another_size_under_the_same_key_is_fetched_anew(spool: Spool) -> None:
+def test_another_size_under_the_same_key_is_downloaded_again(spool: Spool) -> None:
     old = add(spool, "a", "run:1")
     new = spool.add(key_of("a"), 3, "run:2", writing(b"new"))
     assert (old.read_bytes(), new.read_bytes()) == (content_of("a"), b"new")
@@ -136,7 +136,7 @@ def test_keys_are_hex_digests(spool: Spool, key: str) -> None:
 # ── the limit ───────────────────────────────────────────────────────────────
 
 
-def test_the_least_recently_used_file_goes_first(spool: Spool) -> None:
+def test_the_least_recently_used_file_is_evicted_first(spool: Spool) -> None:
     fill(spool, "abcf")  # 150 + 200 + 250 + 100
     spool.lease(key_of("a"), "run:1")
     spool.release(key_of("a"), "run:1")
@@ -144,7 +144,7 @@ def test_the_least_recently_used_file_goes_first(spool: Spool) -> None:
     assert holds(spool) == "acef"
 
 
-def test_no_more_is_evicted_than_needed_and_nothing_in_vain(spool: Spool) -> None:
+def test_nothing_is_evicted_if_the_file_would_still_not_fit(spool: Spool) -> None:
     fill(spool, "abc")
     add(spool, "d", "run:1")
     before = spool.usage()
@@ -163,7 +163,7 @@ def test_a_leased_file_is_not_evicted(spool: Spool) -> None:
     assert holds(spool) == "ace"
 
 
-def test_a_removed_file_goes_before_any_that_somebody_may_still_want(spool: Spool, clock: Clock) -> None:
+def test_a_removed_file_is_evicted_before_all_others(spool: Spool, clock: Clock) -> None:
     fill(spool, "bcd")
     add(spool, "a", "run:1")
     spool.remove(key_of("a"))
@@ -173,7 +173,7 @@ def test_a_removed_file_goes_before_any_that_somebody_may_still_want(spool: Spoo
     assert holds(spool) == "bcdh"
 
 
-def test_an_expired_lease_protects_no_file(spool: Spool, clock: Clock) -> None:
+def test_a_file_with_an_expired_lease_is_evicted(spool: Spool, clock: Clock) -> None:
     for name in "cde":
         add(spool, name, "run:1")
     clock.now += 59
@@ -185,7 +185,7 @@ def test_an_expired_lease_protects_no_file(spool: Spool, clock: Clock) -> None:
     assert holds(spool) == "ace"
 
 
-def test_bytes_being_written_count_before_they_arrive(spool: Spool) -> None:
+def test_reserved_bytes_count_before_they_are_written(spool: Spool) -> None:
     def write(into: BinaryIO) -> None:
         assert spool.usage() == SpoolUsage(0, 350, LIMIT_BYTES, files=0, leases=0)
         assert spool.has_room(650)
@@ -198,7 +198,7 @@ def test_bytes_being_written_count_before_they_arrive(spool: Spool) -> None:
     assert spool.usage() == SpoolUsage(350, 0, LIMIT_BYTES, files=1, leases=1)
 
 
-def test_room_counts_what_could_be_evicted(spool: Spool) -> None:
+def test_has_room_counts_evictable_files(spool: Spool) -> None:
     fill(spool, "cde")
     assert spool.has_room(1000)
     add(spool, "c", "run:1")
@@ -206,15 +206,15 @@ def test_room_counts_what_could_be_evicted(spool: Spool) -> None:
     assert not spool.has_room(751)
 
 
-def test_a_file_larger_than_the_spool_is_not_waited_for(spool: Spool) -> None:
+def test_a_file_larger_than_the_spool_is_refused(spool: Spool) -> None:
     with pytest.raises(ObjectTooLarge, match="1001 bytes is over the spool's limit of 1000"):
         spool.add(key_of("a"), 1001, "run:1", never)
 
 
-def test_a_lowered_limit_is_kept_from_the_next_reclaim_on(spool: Spool) -> None:
+def test_a_lowered_limit_is_applied_by_the_next_reclaim(spool: Spool, clock: Clock) -> None:
     fill(spool, "ab")
     add(spool, "c", "run:1")
-    with Spool(spool.root, limit_bytes=300, clock=spool._clock) as smaller:
+    with Spool(spool.root, limit_bytes=300, clock=clock) as smaller:
         assert not smaller.has_room(100)
         assert smaller.reclaim() == 2
         assert smaller.usage().used_bytes == 250
@@ -223,7 +223,7 @@ def test_a_lowered_limit_is_kept_from_the_next_reclaim_on(spool: Spool) -> None:
 # ── remove and reclaim ──────────────────────────────────────────────────────
 
 
-def test_a_removed_file_is_fetched_anew(spool: Spool) -> None:
+def test_a_removed_file_is_downloaded_again(spool: Spool) -> None:
     old = add(spool, "a", "run:1")
     spool.release_all("run:1")
     spool.remove(key_of("a"))
@@ -232,7 +232,7 @@ def test_a_removed_file_is_fetched_anew(spool: Spool) -> None:
     assert add(spool, "a", "run:1") != old
 
 
-def test_a_removed_file_stays_for_those_who_lease_it_and_counts_until_they_release_it(spool: Spool) -> None:
+def test_a_removed_file_is_kept_and_counted_until_its_leases_end(spool: Spool) -> None:
     old = add(spool, "a", "run:1")
     add(spool, "a", "run:2")
     spool.remove(key_of("a"))
@@ -245,11 +245,11 @@ def test_a_removed_file_stays_for_those_who_lease_it_and_counts_until_they_relea
     assert new.read_bytes() == content_of("a")
 
 
-def test_removing_what_is_not_there_has_no_effect(spool: Spool) -> None:
+def test_removing_an_absent_file_has_no_effect(spool: Spool) -> None:
     spool.remove(key_of("a"))
 
 
-def test_reclaim_drops_what_has_no_counterpart_and_touches_no_stranger(spool: Spool, clock: Clock) -> None:
+def test_reclaim_drops_rows_without_files_and_files_without_rows_but_no_other_file(spool: Spool, clock: Clock) -> None:
     fill(spool, "ab")
     vanished, truncated, kept = (add(spool, name, "run:1") for name in "acd")
     vanished.unlink()
@@ -259,7 +259,7 @@ def test_reclaim_drops_what_has_no_counterpart_and_touches_no_stranger(spool: Sp
     for path in (stray, part_of(stray), stranger):
         path.write_text("x")
     clock.now += 61
-    assert spool.reclaim() == 3 + 2 + 2  # leases; a and c; the strays
+    assert spool.reclaim() == 3 + 2 + 2  # leases; a and c; the stray files
     assert spool.reclaim() == 0
     assert holds(spool) == "bd"
     assert kept.exists()
@@ -267,7 +267,7 @@ def test_reclaim_drops_what_has_no_counterpart_and_touches_no_stranger(spool: Sp
     assert not stray.exists()
 
 
-def test_reclaim_leaves_a_download_of_the_living_alone(spool: Spool) -> None:
+def test_reclaim_keeps_a_running_download(spool: Spool) -> None:
     def write(into: BinaryIO) -> None:
         with Spool(spool.root, limit_bytes=LIMIT_BYTES) as other:
             assert other.reclaim() == 0
@@ -279,7 +279,7 @@ def test_reclaim_leaves_a_download_of_the_living_alone(spool: Spool) -> None:
 # ── several threads ─────────────────────────────────────────────────────────
 
 
-def test_threads_that_want_one_key_download_it_once(spool: Spool) -> None:
+def test_threads_with_one_key_download_it_once(spool: Spool) -> None:
     downloads = []
 
     def write(into: BinaryIO) -> None:
@@ -292,7 +292,7 @@ def test_threads_that_want_one_key_download_it_once(spool: Spool) -> None:
     assert spool.usage().leases == 32
 
 
-def test_a_waiter_takes_over_when_the_first_download_fails(spool: Spool) -> None:
+def test_a_waiting_thread_downloads_after_the_first_download_fails(spool: Spool) -> None:
     is_writing, may_fail = threading.Event(), threading.Event()
 
     def fail(_into: BinaryIO) -> None:
@@ -309,7 +309,7 @@ def test_a_waiter_takes_over_when_the_first_download_fails(spool: Spool) -> None
         assert second.result().read_bytes() == content_of("a")
 
 
-def test_a_waiter_gives_up_after_its_timeout(spool: Spool) -> None:
+def test_a_waiting_thread_fails_after_its_timeout(spool: Spool) -> None:
     def write(into: BinaryIO) -> None:
         with pytest.raises(SpoolUnavailable, match=r"took over 0\.05 s"):
             spool.add(key_of("a"), 150, "run:2", never, timeout_seconds=0.05)
@@ -321,7 +321,7 @@ def test_a_waiter_gives_up_after_its_timeout(spool: Spool) -> None:
 # ── the directory ───────────────────────────────────────────────────────────
 
 
-def test_the_directory_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_directory_has_mode_0700(tmp_path: Path) -> None:
     with Spool(tmp_path / "deep/er/spool", limit_bytes=1) as spool:
         assert stat.S_IMODE(spool.root.stat().st_mode) == 0o700
 
@@ -344,7 +344,7 @@ def test_a_spool_opened_again_knows_its_files(spool: Spool) -> None:
         assert again.add(key_of("a"), 150, "run:1", never) == path
 
 
-def test_a_closed_spool_is_a_bug_and_says_so(spool: Spool) -> None:
+def test_a_call_on_a_closed_spool_raises_a_programming_error(spool: Spool) -> None:
     spool.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         spool.usage()

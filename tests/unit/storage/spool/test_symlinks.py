@@ -1,4 +1,4 @@
-"""What somebody else put into the spool's directory is never followed, read, waited for or written to."""
+"""Foreign files in the spool's directory are never followed, read, waited for or written to."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def outside(tmp_path: Path) -> Path:
     return path
 
 
-def exchange(path: Path, kind: str, outside: Path) -> None:
-    """Put something else in the file's place."""
+def replace(path: Path, kind: str, outside: Path) -> None:
+    """Replace the file by something else."""
     path.unlink(missing_ok=True)
     if kind == "fifo":
         os.mkfifo(path)
@@ -37,7 +37,7 @@ def exchange(path: Path, kind: str, outside: Path) -> None:
 
 
 def leave_half_a_file(root: Path) -> Path:
-    """Have a process killed while it writes ``a``; returns its part file."""
+    """Kill a process while it writes ``a``; return its part file."""
     child = start("hang", root)
     assert child.stdout is not None
     assert child.stdout.readline() == "half\n"
@@ -48,9 +48,9 @@ def leave_half_a_file(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "fifo"])
-def test_a_part_file_exchanged_after_its_writer_died_is_dropped(spool: Spool, outside: Path, kind: str) -> None:
+def test_a_part_file_replaced_after_its_writer_died_is_dropped(spool: Spool, outside: Path, kind: str) -> None:
     part = leave_half_a_file(spool.root)
-    exchange(part, kind, outside)
+    replace(part, kind, outside)
     assert spool.reclaim() == 1
     assert spool.usage() == SpoolUsage(0, 0, LIMIT_BYTES, files=0, leases=0)
     assert not part.is_symlink()
@@ -59,8 +59,8 @@ def test_a_part_file_exchanged_after_its_writer_died_is_dropped(spool: Spool, ou
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "fifo"])
-def test_a_name_that_is_taken_is_written_to_only_as_a_new_file(spool: Spool, outside: Path, kind: str) -> None:
-    exchange(part_of(spool.root / f"{key_of('a')}-1"), kind, outside)
+def test_a_name_in_use_is_replaced_by_a_new_file(spool: Spool, outside: Path, kind: str) -> None:
+    replace(part_of(spool.root / f"{key_of('a')}-1"), kind, outside)
     path = add(spool, "a", "run:1")
     assert path.read_bytes() == content_of("a")
     assert not path.is_symlink()
@@ -68,10 +68,10 @@ def test_a_name_that_is_taken_is_written_to_only_as_a_new_file(spool: Spool, out
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "fifo"])
-def test_a_whole_file_exchanged_for_something_else_is_fetched_anew(spool: Spool, outside: Path, kind: str) -> None:
+def test_a_whole_file_replaced_by_something_else_is_downloaded_again(spool: Spool, outside: Path, kind: str) -> None:
     old = add(spool, "a", "run:1")
     outside.write_bytes(bytes(150))  # of the size that the index knows
-    exchange(old, kind, outside)
+    replace(old, kind, outside)
     assert spool.lease(key_of("a"), "run:2") is None
     assert spool.add(key_of("a"), 150, "run:2", writer_of("a")).read_bytes() == content_of("a")
     spool.release_all("run:1")
@@ -87,7 +87,7 @@ def test_an_index_that_is_a_symlink_is_refused(tmp_path: Path, outside: Path) ->
     assert outside.read_bytes() == b"untouched" * 100
 
 
-def test_a_directory_with_a_files_name_is_a_stranger(spool: Spool) -> None:
+def test_a_directory_with_a_file_name_of_the_spool_is_kept(spool: Spool) -> None:
     stranger = spool.root / f"{key_of('a')}-7"
     stranger.mkdir()
     assert spool.reclaim() == 0
@@ -97,7 +97,7 @@ def test_a_directory_with_a_files_name_is_a_stranger(spool: Spool) -> None:
 @pytest.mark.parametrize(
     "key", ["../" * 12 + "etc/passwd", "/etc/passwd", "a" * 32 + "/../../x", "a" * 32 + "\0", "A" * 64]
 )
-def test_a_hostile_key_touches_nothing(spool: Spool, key: str) -> None:
+def test_a_hostile_key_is_refused_without_an_effect(spool: Spool, key: str) -> None:
     before = sorted(spool.root.iterdir())
     calls = (
         lambda: spool.add(key, 1, "run:1", writer_of("a")),

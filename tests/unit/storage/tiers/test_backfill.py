@@ -52,7 +52,7 @@ def fills(tiers: Tiers) -> dict[str, int]:
 @pytest.mark.parametrize(
     "stale", [None, b"", b"stale", CONTENT[::-1]], ids=["missing", "empty", "short", "other bytes"]
 )
-def test_what_cpfs_missed_or_had_wrong_is_put_there_and_served_from_there(
+def test_a_video_missing_or_wrong_on_cpfs_is_filled_and_then_served_from_there(
     root: Path, oss: WatchedStore, spool: Spool, stale: bytes | None
 ) -> None:
     if stale is not None:
@@ -66,13 +66,13 @@ def test_what_cpfs_missed_or_had_wrong_is_put_there_and_served_from_there(
     assert fills(tiers) == {"filled": 1}
 
 
-def test_nothing_is_filled_unless_asked_for(root: Path, oss: WatchedStore, spool: Spool) -> None:
+def test_nothing_is_filled_without_a_backfill(root: Path, oss: WatchedStore, spool: Spool) -> None:
     tiers = Tiers([Tier("cpfs", DirectoryStore(root)), Tier("oss", oss)], max_object_bytes=900)
     download(tiers, spool)
     assert list((root / "videos").iterdir()) == []
 
 
-def test_nothing_is_filled_with_what_the_object_store_did_not_confirm(
+def test_a_copy_that_the_object_store_did_not_confirm_is_not_filled(
     root: Path, oss: WatchedStore, spool: Spool, tmp_path: Path
 ) -> None:
     alluxio = WatchedStore(tmp_path / "alluxio")
@@ -87,7 +87,7 @@ def test_nothing_is_filled_with_what_the_object_store_did_not_confirm(
     assert fills(tiers) == {"filled": 1}
 
 
-def test_a_tier_that_does_not_answer_is_not_written_to(root: Path, oss: WatchedStore, spool: Spool) -> None:
+def test_a_tier_that_does_not_answer_is_not_filled(root: Path, oss: WatchedStore, spool: Spool) -> None:
     shutil.rmtree(root)
     tiers = open_tiers(root, oss)
     assert download(tiers, spool).misses["cpfs"].startswith("store_unavailable")
@@ -101,7 +101,7 @@ def test_an_empty_mount_point_is_not_filled(root: Path, oss: WatchedStore, spool
     assert (fills(tiers), list(root.iterdir())) == ({"no_bucket": 1}, [])
 
 
-def test_the_floor_stays_free(root: Path, oss: WatchedStore, spool: Spool) -> None:
+def test_a_fill_that_would_use_the_free_bytes_is_skipped(root: Path, oss: WatchedStore, spool: Spool) -> None:
     tiers = open_tiers(root, oss, FillLimits(floor_bytes=1 << 62))
     assert download(tiers, spool).tier == "oss"
     assert (fills(tiers), list((root / "videos").iterdir())) == ({"no_room": 1}, [])
@@ -123,20 +123,20 @@ def test_a_symlinked_directory_is_not_followed_out_of_the_root(
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_something_else_in_its_place_is_left_there(root: Path, oss: WatchedStore, spool: Spool) -> None:
+def test_a_directory_at_the_object_s_path_is_not_replaced(root: Path, oss: WatchedStore, spool: Spool) -> None:
     (root / "videos/clip.mp4").mkdir()
     tiers = open_tiers(root, oss)
     assert download(tiers, spool).tier == "oss"
     assert fills(tiers) == {"forbidden_path": 1}
 
 
-def test_a_source_that_is_gone_fails_nobody(root: Path, tmp_path: Path) -> None:
+def test_a_fill_of_a_missing_file_returns_disk_error(root: Path, tmp_path: Path) -> None:
     assert Backfill(root, ROOMY).fill(tmp_path / "gone", CLIP) == "disk_error"
 
 
-def test_one_fill_too_many_is_left_out(root: Path, tmp_path: Path) -> None:
+def test_a_fill_beyond_the_parallel_limit_is_skipped(root: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
-    os.mkfifo(source)  # the fill waits here until somebody writes
+    os.mkfifo(source)  # the fill blocks here until the test writes
     backfill = Backfill(root, FillLimits(floor_bytes=0, at_once=1))
     outcomes: list[str] = []
     first = threading.Thread(target=lambda: outcomes.append(backfill.fill(source, CLIP)))

@@ -29,7 +29,7 @@ def breaker(clock: Clock) -> Breaker:
 
 
 def call(breaker: Breaker, *, is_answered: bool | None, kind: str = "stat") -> bool:
-    """Call through the breaker; returns whether it let the call through."""
+    """Call through the breaker; return True if it admitted the call."""
     ticket = breaker.admit()
     if ticket is not None:
         breaker.record(ticket, kind, is_answered=is_answered)
@@ -42,7 +42,7 @@ def opened(breaker: Breaker, kind: str = "stat") -> None:
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
+def test_the_breaker_opens_after_the_limit_of_failures_in_a_row(breaker: Breaker) -> None:
     for _ in range(2):
         call(breaker, is_answered=False)
     call(breaker, is_answered=True)
@@ -54,14 +54,14 @@ def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
     assert not call(breaker, is_answered=True)
 
 
-def test_a_mount_that_answers_stats_but_hangs_in_reads_opens_it(breaker: Breaker) -> None:
+def test_failed_fetches_open_the_breaker_despite_answered_stats(breaker: Breaker) -> None:
     for _ in range(3):
         call(breaker, is_answered=True, kind="stat")
         call(breaker, is_answered=False, kind="fetch")
     assert breaker.state is BreakerState.OPEN
 
 
-def test_what_says_nothing_about_the_store_neither_opens_nor_clears(breaker: Breaker) -> None:
+def test_an_outcome_of_none_neither_counts_nor_resets(breaker: Breaker) -> None:
     for answer in (False, None, False, None, None):
         call(breaker, is_answered=answer)
     assert breaker.state is BreakerState.CLOSED
@@ -69,7 +69,7 @@ def test_what_says_nothing_about_the_store_neither_opens_nor_clears(breaker: Bre
     assert breaker.state is BreakerState.OPEN
 
 
-def test_after_the_pause_one_probe_is_let_through_and_its_success_closes(breaker: Breaker, clock: Clock) -> None:
+def test_after_the_pause_one_probe_is_admitted_and_its_success_closes(breaker: Breaker, clock: Clock) -> None:
     opened(breaker)
     clock.now += 4.9
     assert breaker.admit() is None
@@ -98,7 +98,7 @@ def test_a_probe_that_fails_doubles_the_pause_up_to_its_limit(breaker: Breaker, 
     assert breaker.wait_seconds == pytest.approx(LIMITS.pause_seconds)
 
 
-def test_a_probe_without_a_verdict_leaves_its_place_to_the_next(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_with_an_outcome_of_none_admits_another_probe(breaker: Breaker, clock: Clock) -> None:
     opened(breaker)
     clock.now += 5
     assert call(breaker, is_answered=None)
@@ -107,7 +107,7 @@ def test_a_probe_without_a_verdict_leaves_its_place_to_the_next(breaker: Breaker
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_closed_by_a_stat_it_opens_at_the_next_read_that_fails(breaker: Breaker, clock: Clock) -> None:
+def test_closed_by_a_stat_the_breaker_opens_at_the_next_failed_fetch(breaker: Breaker, clock: Clock) -> None:
     opened(breaker, "fetch")
     clock.now += 5
     call(breaker, is_answered=True, kind="stat")
@@ -116,7 +116,7 @@ def test_closed_by_a_stat_it_opens_at_the_next_read_that_fails(breaker: Breaker,
     assert breaker.state is BreakerState.OPEN
 
 
-def test_calls_from_before_it_opened_no_longer_matter(breaker: Breaker, clock: Clock) -> None:
+def test_outcomes_of_calls_from_before_the_opening_are_ignored(breaker: Breaker, clock: Clock) -> None:
     late = [breaker.admit() for _ in range(3)]
     opened(breaker)
     clock.now += 5
@@ -128,7 +128,7 @@ def test_calls_from_before_it_opened_no_longer_matter(breaker: Breaker, clock: C
     assert (probe is not None, breaker.state, breaker.openings) == (True, BreakerState.HALF_OPEN, 1)
 
 
-def test_of_many_threads_one_gets_to_probe(breaker: Breaker, clock: Clock) -> None:
+def test_of_many_threads_one_is_admitted_as_probe(breaker: Breaker, clock: Clock) -> None:
     opened(breaker)
     clock.now += 5
     together = threading.Barrier(8)

@@ -1,4 +1,4 @@
-"""Damage on the way, on every tier at once: what a decoder is given is the object, byte by byte, or nothing."""
+"""Damage in transit on every tier at once: a download returns exactly the object's bytes, or fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.unit.storage.objects.oss.oss_stores import open_store
 from tests.unit.storage.tiers.tier_stores import place
 
 OBJECTS = 60
-STEADY = TierLimits(breaker=BreakerLimits(failures=10**6))  # no tier is left alone: each is to show its damage
+STEADY = TierLimits(breaker=BreakerLimits(failures=10**6))  # no breaker opens: each tier shows its damage
 
 
 def uri_of(number: int) -> ObjectUri:
@@ -55,7 +55,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 @pytest.fixture
 def tiers(tmp_path: Path, oss: OssServer, alluxio: AlluxioServer) -> Tiers:
-    """Every object on every tier; every third copy on the mount has a byte turned, and every fourth is cut short."""
+    """Every object on every tier; every third copy on the mount has a flipped bit, every fourth is truncated."""
     for number in range(OBJECTS):
         content, uri = content_of(number), uri_of(number)
         oss.put(uri.bucket, uri.key, content)
@@ -70,7 +70,7 @@ def tiers(tmp_path: Path, oss: OssServer, alluxio: AlluxioServer) -> Tiers:
     return Tiers(made, max_object_bytes=10**6)
 
 
-def test_a_turned_byte_never_reaches_who_reads_the_file(
+def test_a_flipped_bit_never_reaches_the_reader(
     tiers: Tiers, spool: Spool, oss: OssServer, alluxio: AlluxioServer
 ) -> None:
     alluxio.wire.faults.add(Rule(WireFault("flip"), "^GET", probability=0.5))

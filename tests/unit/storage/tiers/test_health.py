@@ -1,4 +1,4 @@
-"""A tier that hangs or fails holds nobody up, is left alone for a while, and taken back when it is well."""
+"""A tier that hangs or fails blocks no caller, gets no calls for a pause, and serves again when it works."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def download(tiers: Tiers, spool: Spool, uri: ObjectUri = CLIP) -> SpooledVideo:
 
 
 @pytest.mark.parametrize("kind", ["stat", "fetch"])
-def test_a_mount_that_hangs_is_a_miss_after_its_timeout_and_soon_left_alone(
+def test_a_mount_that_hangs_is_a_miss_until_its_breaker_opens(
     spool: Spool, cpfs: WatchedStore, oss: WatchedStore, kind: str
 ) -> None:
     tiers = open_tiers(cpfs, oss, cpfs_limits=HASTY, oss_limits=PATIENT)
@@ -79,7 +79,7 @@ def test_a_mount_that_hangs_is_a_miss_after_its_timeout_and_soon_left_alone(
     assert spool.usage().reserved_bytes == 0
 
 
-def test_no_more_calls_hang_than_allowed_whatever_the_breaker_says(
+def test_no_more_calls_hang_than_allowed_even_with_a_closed_breaker(
     spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     limits = TierLimits(TimeLimits(silence_seconds=0.05, max_stuck_calls=2), EAGER.breaker)
@@ -91,7 +91,7 @@ def test_no_more_calls_hang_than_allowed_whatever_the_breaker_says(
     assert cpfs.asked["stat"] == 2
 
 
-def test_a_mount_that_is_well_again_is_taken_back(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
+def test_a_mount_that_works_again_serves_again(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
     tiers = open_tiers(cpfs, oss, cpfs_limits=EAGER, oss_limits=PATIENT)
     cpfs.fails.add("stat")
     for _ in range(3):
@@ -102,7 +102,7 @@ def test_a_mount_that_is_well_again_is_taken_back(spool: Spool, cpfs: WatchedSto
     assert tiers.counters()["cpfs"].health.state is BreakerState.CLOSED
 
 
-def test_a_missing_object_is_an_answer_and_opens_nothing(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
+def test_a_missing_object_does_not_count_as_a_failure(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
     tiers = open_tiers(cpfs, oss, cpfs_limits=PATIENT, oss_limits=PATIENT)
     for n in range(5):
         with pytest.raises(ObjectMissing):
@@ -110,7 +110,9 @@ def test_a_missing_object_is_an_answer_and_opens_nothing(spool: Spool, cpfs: Wat
     assert {counters.health.state for counters in tiers.counters().values()} == {BreakerState.CLOSED}
 
 
-def test_a_full_spool_says_nothing_about_a_tier(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
+def test_a_full_spool_does_not_count_as_a_failure_of_a_tier(
+    spool: Spool, cpfs: WatchedStore, oss: WatchedStore
+) -> None:
     tiers = open_tiers(cpfs, oss, cpfs_limits=PATIENT, oss_limits=PATIENT)
     spool.add("a" * 32, 1900, "run:2", lambda into: into.write(bytes(1900)))
     for _ in range(5):
@@ -119,7 +121,7 @@ def test_a_full_spool_says_nothing_about_a_tier(spool: Spool, cpfs: WatchedStore
     assert {counters.health.state for counters in tiers.counters().values()} == {BreakerState.CLOSED}
 
 
-def test_an_object_store_that_is_down_is_left_alone_and_its_rows_wait(
+def test_an_object_store_that_is_down_gets_no_calls_and_its_rows_wait(
     spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     tiers = open_tiers(cpfs, oss, cpfs_limits=PATIENT, oss_limits=PATIENT)
@@ -136,7 +138,7 @@ def test_an_object_store_that_is_down_is_left_alone_and_its_rows_wait(
     assert oss.asked == {"stat": 3}
 
 
-def test_while_the_object_store_is_left_alone_the_fast_tier_serves_without_waiting(
+def test_while_the_origin_s_breaker_is_open_the_fast_tier_serves_unverified(
     spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     tiers = open_tiers(cpfs, oss, cpfs_limits=PATIENT, oss_limits=HASTY)
@@ -146,7 +148,7 @@ def test_while_the_object_store_is_left_alone_the_fast_tier_serves_without_waiti
     assert (oss.asked["stat"], tiers.counters()["cpfs"].unverified) == (3, 5)
 
 
-def test_threads_held_up_by_one_mount_all_go_on(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
+def test_threads_blocked_by_one_mount_all_continue(spool: Spool, cpfs: WatchedStore, oss: WatchedStore) -> None:
     tiers = open_tiers(cpfs, oss, cpfs_limits=HASTY, oss_limits=PATIENT)
     cpfs.hangs |= {"stat", "fetch"}
     with ThreadPoolExecutor(6) as threads:
@@ -155,7 +157,7 @@ def test_threads_held_up_by_one_mount_all_go_on(spool: Spool, cpfs: WatchedStore
     assert tiers.counters()["cpfs"].health.abandoned_calls <= 8  # six at once, and two before the third failure
 
 
-def test_a_worker_of_alluxio_that_hangs_is_a_miss(spool: Spool, oss: WatchedStore) -> None:
+def test_an_alluxio_worker_that_hangs_is_a_miss(spool: Spool, oss: WatchedStore) -> None:
     with serving_alluxio({"videos/clip.mp4": CONTENT}) as server:
         alluxio = Tier("alluxio", AlluxioHttpStore(server.url), needs_opt_in=True, limits=HASTY)
         tiers = Tiers([alluxio, Tier("oss", oss)], max_object_bytes=900)
@@ -173,7 +175,7 @@ def test_a_worker_of_alluxio_that_hangs_is_a_miss(spool: Spool, oss: WatchedStor
         (WireFault("reset"), "store_unavailable"),
     ],
 )
-def test_whatever_alluxio_does_wrong_the_object_is_right(
+def test_after_any_fault_of_alluxio_the_origin_serves_the_right_bytes(
     spool: Spool, tmp_path: Path, fault: WireFault, reason: str
 ) -> None:
     oss = WatchedStore(tmp_path / "oss", states_checksum=True)
@@ -191,7 +193,7 @@ def test_whatever_alluxio_does_wrong_the_object_is_right(
     assert video.path.read_bytes() == CONTENT
 
 
-def test_a_look_asks_every_tier_and_tells_a_mount_that_is_gone(tmp_path: Path, oss: WatchedStore) -> None:
+def test_a_check_asks_every_tier_and_reports_a_lost_mount(tmp_path: Path, oss: WatchedStore) -> None:
     tiers = Tiers([Tier("cpfs", DirectoryStore(tmp_path / "gone")), Tier("oss", oss)], max_object_bytes=900)
     cpfs, origin = tiers.check(ObjectUri("videos", "no-such-object"))
     assert (cpfs.name, "is not mounted" in cpfs.fault) == ("cpfs", True)

@@ -1,4 +1,4 @@
-"""An address that leads elsewhere reaches no store, not even one that nobody checked before."""
+"""A hostile address reaches no store, even if it was not checked before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.storage.objects.hostile_paths import BUCKET, HOSTILE, IDS, LITER
 from tests.unit.storage.objects.oss.oss_stores import open_store
 from tests.unit.storage.tiers.tier_stores import CLIP, CONTENT, WatchedStore, place
 
-SECRET = b"nobody reads this"
+SECRET = b"must not be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class World:
 
     @property
     def bodies_read(self) -> int:
-        """How many objects were read, on whichever tier."""
+        """The number of objects read, over all tiers."""
         reads = [request for request in self.alluxio.requests if request.startswith("GET")]
         return self.cpfs.asked["fetch"] + len(reads) + sum(entry.method == "GET" for entry in self.oss.requests)
 
     @property
     def questions(self) -> int:
-        """How often any tier was asked anything."""
+        """The number of requests to all tiers."""
         return self.cpfs.asked.total() + len(self.alluxio.requests) + len(self.oss.requests)
 
     def download(self, uri: ObjectUri) -> None:
@@ -70,9 +70,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.mark.parametrize(("bucket", "path"), HOSTILE, ids=IDS)
-def test_a_rows_path_that_leads_elsewhere_is_refused_before_any_tier_is_asked(
-    world: World, bucket: str, path: str
-) -> None:
+def test_a_hostile_path_of_a_row_is_refused_before_any_tier_is_asked(world: World, bucket: str, path: str) -> None:
     with pytest.raises(ForbiddenPath):
         world.download(check_object(bucket, path, allowed_buckets=frozenset({BUCKET})))
     assert world.questions == 0
@@ -82,7 +80,7 @@ def test_a_rows_path_that_leads_elsewhere_is_refused_before_any_tier_is_asked(
 @pytest.mark.parametrize(
     "key", ["../others/secret.mp4", "a/../../others/secret.mp4", "/others/secret.mp4", "..", "", "a//b", "\ud800"]
 )
-def test_an_address_that_nobody_checked_reads_nothing_either(world: World, key: str) -> None:
+def test_an_unchecked_hostile_address_reads_nothing(world: World, key: str) -> None:
     with pytest.raises(ForbiddenPath):
         world.download(ObjectUri(BUCKET, key))
     assert world.bodies_read == 0
@@ -91,11 +89,11 @@ def test_an_address_that_nobody_checked_reads_nothing_either(world: World, key: 
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "relative", "fifo"])
-def test_a_symlink_on_a_mount_is_refused_and_nothing_read(world: World, tmp_path: Path, kind: str) -> None:
+def test_a_symlink_on_a_mount_is_refused_and_not_read(world: World, tmp_path: Path, kind: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "clip.mp4").write_bytes(CONTENT)
-    os.mkfifo(outside / "fifo")  # opened for reading it would be waited for
+    os.mkfifo(outside / "fifo")  # opening it for reading would block
     world.oss.put(BUCKET, "clip.mp4", CONTENT)
     link = world.cpfs.root / BUCKET / "clip.mp4"
     match kind:
@@ -112,7 +110,7 @@ def test_a_symlink_on_a_mount_is_refused_and_nothing_read(world: World, tmp_path
     assert world.spool.usage().files == 0
 
 
-def test_a_fifo_on_a_mount_is_a_miss_and_holds_nobody_up(world: World) -> None:
+def test_a_fifo_on_a_mount_is_a_miss_without_blocking(world: World) -> None:
     os.mkfifo(world.cpfs.root / BUCKET / "clip.mp4")
     world.oss.put(BUCKET, "clip.mp4", CONTENT)
     video = world.tiers.download(CLIP, use_alluxio=False, spool=world.spool, holder="run:1")
@@ -121,7 +119,7 @@ def test_a_fifo_on_a_mount_is_a_miss_and_holds_nobody_up(world: World) -> None:
 
 
 @pytest.mark.parametrize("key", LITERAL)
-def test_a_name_that_only_looks_like_a_trick_is_that_name(world: World, key: str) -> None:
+def test_an_unusual_but_valid_name_is_used_literally(world: World, key: str) -> None:
     uri = check_object(BUCKET, key, allowed_buckets=frozenset({BUCKET}))
     with pytest.raises(ObjectMissing):
         world.download(uri)

@@ -1,4 +1,4 @@
-"""Three directories stand for CPFS, Alluxio and OSS; a fault is a missing mount, a short file, a full spool."""
+"""Tiers on three directories: the order, the misses and the errors when no tier serves."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ CONTENT = b"clip" * 100
 
 
 @dataclass(frozen=True, slots=True)
-class Rotten:
-    """A store whose file loses its end between its stat and its fetch."""
+class TruncatingStore:
+    """A store whose file is truncated between its stat and its fetch."""
 
     root: Path
 
@@ -50,8 +50,8 @@ class Rotten:
 
 
 @dataclass(frozen=True, slots=True)
-class Careless:
-    """A store that ends early and does not notice."""
+class ShortStore:
+    """A store that writes too few bytes and raises no error."""
 
     root: Path
 
@@ -98,7 +98,7 @@ def download(tiers: Tiers, spool: Spool, *, use_alluxio: bool = True, holder: st
     ("holding", "expected"),
     [("cpfs alluxio oss", "cpfs"), ("alluxio oss", "alluxio"), ("oss", "oss")],
 )
-def test_the_first_tier_that_holds_the_object_serves(
+def test_the_first_tier_with_the_object_serves_it(
     tiers: Tiers, spool: Spool, tmp_path: Path, holding: str, expected: str
 ) -> None:
     for name in holding.split():
@@ -111,7 +111,7 @@ def test_the_first_tier_that_holds_the_object_serves(
     assert all(reason.startswith("object_missing: ") for reason in video.misses.values())
 
 
-def test_alluxio_is_asked_only_for_rows_that_want_it(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
+def test_alluxio_is_asked_only_for_rows_with_use_alluxio(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "alluxio")
     place(tmp_path / "oss")
     video = download(tiers, spool, use_alluxio=False)
@@ -137,8 +137,10 @@ def test_a_lost_mount_is_a_miss_with_its_reason(tiers: Tiers, spool: Spool, tmp_
     assert "is not mounted" in video.misses["cpfs"]
 
 
-@pytest.mark.parametrize("store", [Rotten, Careless])
-def test_a_tier_whose_file_is_not_whole_is_a_miss(spool: Spool, tmp_path: Path, store: type[Rotten | Careless]) -> None:
+@pytest.mark.parametrize("store", [TruncatingStore, ShortStore])
+def test_a_tier_whose_file_is_not_whole_is_a_miss(
+    spool: Spool, tmp_path: Path, store: type[TruncatingStore | ShortStore]
+) -> None:
     place(tmp_path / "cpfs")
     place(tmp_path / "oss")
     tiers = Tiers(
@@ -158,34 +160,36 @@ def test_missing_in_every_tier_names_the_tiers_asked(tiers: Tiers, spool: Spool)
         download(tiers, spool, use_alluxio=False)
 
 
-def test_one_unavailable_tier_makes_it_worth_a_retry(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
+def test_one_unavailable_tier_makes_the_failure_retryable(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     (tmp_path / "oss/videos").rmdir()
     (tmp_path / "oss").rmdir()
     with pytest.raises(Unavailable, match="is not mounted"):
         download(tiers, spool)
 
 
-def test_a_damaged_copy_is_not_recorded_while_another_tier_may_have_a_whole_one(spool: Spool, tmp_path: Path) -> None:
+def test_a_damaged_copy_beside_an_unavailable_tier_is_retryable(spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "cpfs")
     tiers = Tiers(
-        [Tier("cpfs", Rotten(tmp_path / "cpfs")), Tier("oss", DirectoryStore(tmp_path / "oss"))], max_object_bytes=900
+        [Tier("cpfs", TruncatingStore(tmp_path / "cpfs")), Tier("oss", DirectoryStore(tmp_path / "oss"))],
+        max_object_bytes=900,
     )
     with pytest.raises(Unavailable, match=r"cpfs: .* bytes instead of 400; oss: .* is not mounted"):
         download(tiers, spool)
 
 
-def test_damaged_where_it_stands_and_missing_elsewhere_is_corrupt(spool: Spool, tmp_path: Path) -> None:
+def test_damaged_on_one_tier_and_missing_on_the_other_is_corrupt(spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "oss")
     (tmp_path / "cpfs").mkdir()
     tiers = Tiers(
-        [Tier("cpfs", DirectoryStore(tmp_path / "cpfs")), Tier("oss", Rotten(tmp_path / "oss"))], max_object_bytes=900
+        [Tier("cpfs", DirectoryStore(tmp_path / "cpfs")), Tier("oss", TruncatingStore(tmp_path / "oss"))],
+        max_object_bytes=900,
     )
     with pytest.raises(ObjectCorrupt, match="no tier serves"):
         download(tiers, spool)
     assert (spool.usage().used_bytes, spool.usage().reserved_bytes) == (0, 0)
 
 
-def test_a_forbidden_path_ends_the_search_at_once(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
+def test_a_forbidden_path_ends_the_download_at_once(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "oss")
     (tmp_path / "cpfs/videos/clip.mp4").symlink_to(tmp_path / "oss/videos/clip.mp4")
     with pytest.raises(ForbiddenPath):
@@ -201,7 +205,7 @@ def test_an_object_over_the_limit_is_refused_before_a_byte_is_fetched(
     assert tiers.counters()["cpfs"].fetched_bytes == 0
 
 
-def test_a_full_spool_is_not_blamed_on_a_tier(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
+def test_a_full_spool_is_not_counted_as_a_miss(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "cpfs", b"x" * 600)
     download(tiers, spool)
     place(tmp_path / "cpfs", b"z" * 601)
@@ -212,7 +216,7 @@ def test_a_full_spool_is_not_blamed_on_a_tier(tiers: Tiers, spool: Spool, tmp_pa
     assert tiers.counters()["oss"].hits == 0
 
 
-def test_a_broken_spool_is_not_blamed_on_a_tier(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
+def test_a_broken_spool_is_not_counted_as_a_miss(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "cpfs")
     place(tmp_path / "oss")
     (tmp_path / "spool").rename(tmp_path / "elsewhere")
@@ -231,7 +235,7 @@ def test_a_changed_object_is_another_file_in_the_spool(tiers: Tiers, spool: Spoo
     assert (old.path.read_bytes(), new.path.read_bytes()) == (b"old!", b"new!")
 
 
-def test_counters_tell_hits_misses_bytes_and_time(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
+def test_counters_count_hits_misses_bytes_and_time(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "oss")
     for holder in ("run:1", "run:2", "run:3"):
         download(tiers, spool, holder=holder)
@@ -252,13 +256,13 @@ def test_counters_count_every_thread(tiers: Tiers, spool: Spool, tmp_path: Path)
     assert spool.usage().leases == 40
 
 
-def test_a_spooled_video_travels_as_json(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
+def test_a_spooled_video_is_serialisable_as_json(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:
     place(tmp_path / "oss")
     video = asdict(download(tiers, spool))
     assert json.loads(json.dumps(video | {"path": str(video["path"])}))["tier"] == "oss"
 
 
-def test_tiers_that_cannot_serve_every_row_are_the_operators_mistake(tmp_path: Path) -> None:
+def test_tiers_that_cannot_serve_every_row_are_a_usage_error(tmp_path: Path) -> None:
     alluxio = Tier("alluxio", DirectoryStore(tmp_path), needs_opt_in=True)
     with pytest.raises(UsageError, match=r"no tier serves every row \(tiers: alluxio\)"):
         Tiers([alluxio], max_object_bytes=1)

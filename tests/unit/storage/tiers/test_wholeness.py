@@ -1,4 +1,4 @@
-"""A copy on a fast tier counts only when it is what the object store says the object is."""
+"""A copy on a fast tier is accepted only if it equals the object store's statement."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def download(tiers: Tiers, spool: Spool, holder: str = "run:1") -> SpooledVideo:
     return tiers.download(CLIP, use_alluxio=True, spool=spool, holder=holder)
 
 
-def test_a_copy_like_the_object_is_a_hit_for_one_head(
+def test_an_equal_copy_is_a_hit_after_one_head(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(cpfs.root)
@@ -54,7 +54,7 @@ def test_a_copy_like_the_object_is_a_hit_for_one_head(
 
 
 @pytest.mark.parametrize("content", [b"", CONTENT[:-1], CONTENT + b"x", b"y" * 901])
-def test_a_copy_of_another_size_is_a_miss_and_not_read(
+def test_a_copy_of_another_size_is_a_miss_and_is_not_read(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore, content: bytes
 ) -> None:
     place(cpfs.root, content)
@@ -67,7 +67,7 @@ def test_a_copy_of_another_size_is_a_miss_and_not_read(
     assert tiers.counters()["cpfs"].misses == {"wrong_size": 1}
 
 
-def test_a_copy_of_the_same_size_with_other_bytes_is_a_miss_where_a_checksum_is_known(
+def test_a_copy_with_another_checksum_is_a_miss(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(cpfs.root, OTHER)
@@ -84,7 +84,7 @@ def test_a_miss_costs_no_second_head(tiers: Tiers, spool: Spool, oss: WatchedSto
     assert oss.asked == {"stat": 1, "fetch": 1}
 
 
-def test_after_a_read_in_vain_the_object_store_is_asked_anew(
+def test_after_a_failed_read_the_object_store_is_asked_again(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(cpfs.root, OTHER)
@@ -93,7 +93,7 @@ def test_after_a_read_in_vain_the_object_store_is_asked_anew(
     assert oss.asked == {"stat": 2, "fetch": 1}
 
 
-def test_whichever_tier_serves_it_one_object_is_one_file_in_the_spool(
+def test_one_object_from_two_tiers_is_one_file_in_the_spool(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(oss.root)
@@ -105,7 +105,7 @@ def test_whichever_tier_serves_it_one_object_is_one_file_in_the_spool(
     assert (cpfs.asked["fetch"], tiers.counters()["cpfs"].reused) == (0, 1)
 
 
-def test_while_the_object_store_is_away_the_fast_tier_serves_what_it_has(
+def test_while_the_object_store_is_unavailable_the_fast_tier_serves_its_copy(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(cpfs.root)
@@ -115,7 +115,7 @@ def test_while_the_object_store_is_away_the_fast_tier_serves_what_it_has(
     assert tiers.counters()["cpfs"].unverified == 1
 
 
-def test_what_the_object_store_does_not_know_is_served_by_the_fast_tier_that_has_it(
+def test_an_object_unknown_to_the_object_store_is_served_by_the_fast_tier(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore
 ) -> None:
     place(cpfs.root)
@@ -123,7 +123,9 @@ def test_what_the_object_store_does_not_know_is_served_by_the_fast_tier_that_has
     assert (video.tier, video.is_verified) == ("cpfs", False)
 
 
-def test_away_and_nowhere_else_is_unavailable_after_one_question(tiers: Tiers, spool: Spool, oss: WatchedStore) -> None:
+def test_an_unavailable_object_store_without_copies_is_asked_once(
+    tiers: Tiers, spool: Spool, oss: WatchedStore
+) -> None:
     oss.fails.add("stat")
     with pytest.raises(Unavailable, match="oss: oss says later"):
         download(tiers, spool)
@@ -131,7 +133,7 @@ def test_away_and_nowhere_else_is_unavailable_after_one_question(tiers: Tiers, s
     assert tiers.counters()["oss"].misses == {"store_unavailable": 1}
 
 
-def test_the_size_that_the_object_store_states_is_held_against_the_limit(
+def test_the_stated_size_is_compared_with_the_limit(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(oss.root, b"x" * 901)
@@ -141,7 +143,7 @@ def test_the_size_that_the_object_store_states_is_held_against_the_limit(
     assert not cpfs.asked
 
 
-def test_without_the_check_a_fast_tier_is_taken_at_its_word(
+def test_without_the_origin_check_a_copy_is_served_unverified(
     spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(cpfs.root, b"stale")
@@ -152,19 +154,19 @@ def test_without_the_check_a_fast_tier_is_taken_at_its_word(
     assert not oss.asked
 
 
-def test_a_lone_store_is_asked_once(spool: Spool, oss: WatchedStore) -> None:
+def test_a_single_store_is_asked_once(spool: Spool, oss: WatchedStore) -> None:
     place(oss.root)
     video = download(Tiers([Tier("oss", oss)], max_object_bytes=900), spool)
     assert video.is_verified
     assert oss.asked == {"stat": 1, "fetch": 1}
 
 
-def test_crops_never_go_to_a_cache(cpfs: WatchedStore, oss: WatchedStore) -> None:
+def test_the_origin_is_never_an_opt_in_tier(cpfs: WatchedStore, oss: WatchedStore) -> None:
     tiers = Tiers([Tier("cpfs", cpfs), Tier("alluxio", oss, needs_opt_in=True)], max_object_bytes=900)
     assert tiers.origin is cpfs
 
 
-def test_a_stale_copy_where_the_object_store_fails_is_worth_a_retry(
+def test_a_stale_copy_beside_a_failing_object_store_is_retryable(
     tiers: Tiers, spool: Spool, cpfs: WatchedStore, oss: WatchedStore
 ) -> None:
     place(cpfs.root, b"stale")

@@ -1,4 +1,4 @@
-"""Other processes of a node that fetch one object: ``tier_children.py ROLE ROOT`` as a script.
+"""Child processes that fetch one object: ``tier_children.py ROLE ROOT`` as a script.
 
 ROOT holds ``oss/``, the spool, and ``fetches.log`` with a line for each real download.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +27,7 @@ LIMIT_BYTES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class LoggingStore:
-    """A directory whose fetches leave a line, take a while, and end as the role says."""
+    """A directory store that logs each fetch; the fetch succeeds, hangs or fails by role."""
 
     root: Path
     role: str
@@ -39,13 +39,13 @@ class LoggingStore:
         with (self.root.parent / "fetches.log").open("a") as log:
             log.write(f"{self.role}\n")
         if self.role == "wait":
-            time.sleep(0.3)
+            sys.stdin.readline()
             DirectoryStore(self.root).fetch(uri, stat, into)
             return
         into.write(b"half" * 10)
         say("half")
         if self.role == "hang":
-            time.sleep(600)
+            threading.Event().wait()
         sys.stdin.readline()
         raise Unavailable("the connection broke")
 
@@ -54,20 +54,20 @@ class LoggingStore:
 
 
 def say(word: str) -> None:
-    """Tell the parent."""
+    """Write a line to the parent."""
     sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
 
 
 def start(role: str, root: Path) -> subprocess.Popen[str]:
-    """Start this file as a script in another process: ``wait``, ``hang`` or ``fail`` (when told to)."""
+    """Start this file as a script: ``wait`` and ``fail`` continue at a line on standard input, ``hang`` never does."""
     command = [sys.executable, "-W", "error", __file__, role, str(root)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={"PYTHONPATH": str(REPOSITORY)})
 
 
 def main(role: str, root: Path) -> None:
-    """Download the clip and say what came of it."""
+    """Download the clip and print its content or the error."""
     tiers = Tiers([Tier("oss", LoggingStore(root / "oss", role))], max_object_bytes=LIMIT_BYTES)
     with Spool(root / "spool", limit_bytes=LIMIT_BYTES) as spool:
         say("ready")

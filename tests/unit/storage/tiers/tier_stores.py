@@ -1,4 +1,4 @@
-"""Directory stores that state a checksum, hang, or are away; what they serve is on a real disk."""
+"""Directory stores on a real disk that may state a checksum, hang or fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT = b"clip" * 100
 
 
 def place(root: Path, content: bytes = CONTENT, uri: ObjectUri = CLIP) -> None:
-    """Put the content at its place, another file where there was one."""
+    """Write the content as a new file."""
     path = root / uri.bucket / uri.key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -29,7 +29,7 @@ def place(root: Path, content: bytes = CONTENT, uri: ObjectUri = CLIP) -> None:
 
 @dataclass(slots=True)
 class WatchedStore:
-    """A directory that counts what it is asked and may be switched off, or hang until it is let go."""
+    """A directory store that counts its calls; calls in ``fails`` fail, and calls in ``hangs`` wait for ``let_go``."""
 
     root: Path
     states_checksum: bool = False

@@ -1,4 +1,4 @@
-"""Weights from OSS, over the wire: ranges in parallel, and what goes wrong on the way."""
+"""Weights from OSS, over the wire: parallel ranges, and faults."""
 
 from __future__ import annotations
 
@@ -51,33 +51,33 @@ def test_a_file_is_downloaded_in_parts_once(server, weights):
 
 
 @pytest.mark.parametrize("kind", ["status", "reset", "truncate", "lose_reply"])
-def test_trouble_that_passes_is_outlived(server, weights, kind):
+def test_temporary_faults_are_retried(server, weights, kind):
     server.faults.add(Rule(WireFault(kind), "GET", times=3, skip=2))
     assert weights.ensure(MODEL).read_bytes() == CONTENT
     assert server.faults.injected() == 3
 
 
-def test_bytes_damaged_on_the_way_are_fetched_once_more(server, weights):
+def test_a_file_damaged_in_transit_is_downloaded_once_more(server, weights):
     server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     assert weights.ensure(MODEL).read_bytes() == CONTENT
     assert gets(server) == 2 * PARTS
 
 
-def test_a_network_that_damages_everything_is_named(server, weights, tmp_path):
+def test_a_file_damaged_in_every_download_is_unavailable(server, weights, tmp_path):
     server.faults.add(Rule(WireFault("flip"), "GET"))
     with pytest.raises(Unavailable, match="damaged in transit 2 times"):
         weights.ensure(MODEL)
     assert [path.suffix for path in (tmp_path / "weights" / "files").iterdir()] == [".lock"]
 
 
-def test_an_object_that_is_not_the_pinned_one_is_fetched_once(server, weights):
+def test_an_object_with_another_digest_is_downloaded_once_and_refused(server, weights):
     server.put("models", "vfx.safetensors", CONTENT[::-1])
     with pytest.raises(ObjectCorrupt, match=f"SHA-256 {sha256_of(CONTENT[::-1])}, not the pinned {PIN}"):
         weights.ensure(MODEL)
     assert gets(server) == PARTS
 
 
-def test_an_outage_keeps_what_is_there(server, weights):
+def test_parts_present_before_an_outage_are_kept(server, weights):
     server.faults.add(Rule(WireFault("status"), "GET", skip=5))
     with pytest.raises(Unavailable):
         weights.ensure(MODEL)
@@ -87,7 +87,7 @@ def test_an_outage_keeps_what_is_there(server, weights):
     assert gets(server) - before == PARTS - 5
 
 
-def test_an_object_replaced_meanwhile_is_begun_anew(server, weights):
+def test_a_download_of_a_replaced_object_starts_again(server, weights):
     server.faults.add(Rule(WireFault("status"), "GET", skip=5))
     with pytest.raises(Unavailable):
         weights.ensure(MODEL)

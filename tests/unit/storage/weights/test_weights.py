@@ -1,4 +1,4 @@
-"""The weights directory of a node: one download, only whole and right files, by one process or many."""
+"""The weights directory of a node: one download of each file, whole and verified, with one process or many."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def model(pin: str = PIN) -> Checkpoint:
 
 
 def files(root: Path) -> list[str]:
-    """What stands in the store's directory of files, locks aside."""
+    """Return the names in the store's directory of files, without the locks."""
     return sorted(path.name for path in (root / "files").iterdir() if path.suffix != ".lock")
 
 
-# ── what is asked for is there ───────────────────────────────────────────────────────────────────────────────────────
+# ── downloads ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_file_is_downloaded_in_parts_and_then_known(root, origin):
+def test_a_file_is_downloaded_in_parts_and_not_again(root, origin):
     path = opened(root, origin).ensure(model())
     assert path.read_bytes() == CONTENT
     assert path.name == "model.safetensors"
@@ -79,7 +79,7 @@ def test_a_file_is_downloaded_in_parts_and_then_known(root, origin):
     assert files(root) == [PIN, f"{PIN}.verified"]
 
 
-def test_a_directory_is_its_pinned_files_and_nothing_else(root, origin):
+def test_a_directory_contains_the_pinned_files_only(root, origin):
     config = b'{"labels": []}'
     put(origin, "vjepa2/config.json", config)
     put(origin, "vjepa2/optimizer.pt", b"not wanted")
@@ -91,7 +91,7 @@ def test_a_directory_is_its_pinned_files_and_nothing_else(root, origin):
     }
 
 
-def test_a_file_has_no_neighbours_of_another_checkpoint(root, origin):
+def test_a_checkpoint_directory_contains_no_file_of_another_checkpoint(root, origin):
     config = b"{}"
     put(origin, "vjepa2/config.json", config)
     store = opened(root, origin)
@@ -100,19 +100,19 @@ def test_a_file_has_no_neighbours_of_another_checkpoint(root, origin):
     assert len([read for read in origin.reads() if read.startswith(KEY)]) == 10
 
 
-def test_the_same_bytes_elsewhere_are_not_downloaded_again(root, origin):
+def test_the_same_bytes_at_another_address_are_not_downloaded_again(root, origin):
     put(origin, "copy/model.safetensors", CONTENT)
     store = opened(root, origin)
     assert store.ensure(model()) == store.ensure(read_reference("oss://models/copy/model.safetensors", PIN))
     assert len(origin.reads()) == 10
 
 
-def test_an_empty_file_is_a_file(root, origin):
+def test_an_empty_file_is_accepted(root, origin):
     put(origin, "empty.json", b"")
     assert opened(root, origin).ensure(read_reference("oss://models/empty.json", sha256_of(b""))).read_bytes() == b""
 
 
-def test_what_stands_here_is_told_without_reading_it(root, origin):
+def test_presence_is_reported_without_reading_the_file(root, origin):
     store, (file,) = opened(root, origin), model().files
     assert store.presence(file) is Presence.ABSENT
     path = store.ensure(model())
@@ -124,7 +124,7 @@ def test_what_stands_here_is_told_without_reading_it(root, origin):
     assert len(origin.reads()) == 10
 
 
-# ── wrong bytes are never handed out ─────────────────────────────────────────────────────────────────────────────────
+# ── wrong bytes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def flip(content: bytes) -> bytes:
@@ -132,7 +132,7 @@ def flip(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("wrong", [flip(CONTENT), CONTENT[:-1], CONTENT + b"x", b""])
-def test_other_bytes_than_the_pinned_ones_are_deleted_and_named(root, origin, wrong):
+def test_bytes_with_another_digest_are_deleted_and_refused(root, origin, wrong):
     put(origin, KEY, wrong)
     with pytest.raises(ObjectCorrupt, match=f"have the SHA-256 {sha256_of(wrong)}, not the pinned {PIN}"):
         opened(root, origin).ensure(model())
@@ -142,26 +142,26 @@ def test_other_bytes_than_the_pinned_ones_are_deleted_and_named(root, origin, wr
 
 
 @pytest.mark.parametrize("wrong", [flip(CONTENT), CONTENT[:-1], b""])
-def test_a_file_changed_on_the_node_is_fetched_again(root, origin, wrong):
+def test_a_file_changed_on_the_node_is_downloaded_again(root, origin, wrong):
     path = opened(root, origin).ensure(model())
     path.write_bytes(wrong)
     assert opened(root, origin).ensure(model()).read_bytes() == CONTENT
     assert len(origin.reads()) == 20
 
 
-def test_a_link_that_was_turned_elsewhere_is_turned_back(root, origin):
+def test_a_changed_link_is_restored(root, origin):
     path = opened(root, origin).ensure(model())
     path.unlink()
     path.symlink_to("/etc/hostname")
     assert opened(root, origin).ensure(model()).read_bytes() == CONTENT
 
 
-def test_an_object_that_is_missing_is_said_to_be(root, origin):
+def test_a_missing_object_is_named_in_the_error(root, origin):
     with pytest.raises(ObjectMissing, match="other"):
         opened(root, origin).ensure(read_reference("oss://models/other", PIN))
 
 
-# ── trouble on the way ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_part_that_fails_is_tried_again(root, origin):
@@ -175,7 +175,7 @@ def test_a_part_that_fails_is_tried_again(root, origin):
     assert len(origin.reads()) == 12
 
 
-def test_a_part_that_fails_for_good_ends_the_download_and_the_next_one_goes_on(root, origin):
+def test_after_a_failed_part_the_next_download_fetches_only_that_part(root, origin):
     def fail(uri: ObjectUri, start: int) -> None:
         if start == 9 * PART_BYTES:
             raise Unavailable("down")
@@ -189,7 +189,7 @@ def test_a_part_that_fails_for_good_ends_the_download_and_the_next_one_goes_on(r
 
 
 def half_downloaded(root: Path, origin: CountedStore) -> Path:
-    """Parts 0 to 4, left by a download that failed; the part file."""
+    """Download parts 0 to 4 and fail; return the part file."""
 
     def fail(uri: ObjectUri, start: int) -> None:
         if start == 5 * PART_BYTES:
@@ -198,11 +198,11 @@ def half_downloaded(root: Path, origin: CountedStore) -> Path:
     plan = DownloadPlan(parallel_parts=1, part_bytes=PART_BYTES, attempts=1)
     with pytest.raises(Unavailable):
         WeightsStore(root, CountedStore(origin.root, fail), plan).ensure(model())
-    origin.diary.unlink()
+    origin.log.unlink()
     return root / "files" / f"{PIN}.part"
 
 
-def test_a_part_damaged_meanwhile_is_fetched_again(root, origin):
+def test_a_part_damaged_on_the_disk_is_downloaded_again(root, origin):
     part = half_downloaded(root, origin)
     content = part.read_bytes()
     part.write_bytes(content[:4000] + b"?" + content[4001:])
@@ -210,7 +210,7 @@ def test_a_part_damaged_meanwhile_is_fetched_again(root, origin):
     assert sorted(origin.reads()) == [f"{KEY} {start}" for start in range(4000, 10000, PART_BYTES)]
 
 
-def test_a_torn_journal_costs_the_torn_part_only(root, origin):
+def test_a_truncated_progress_file_costs_only_the_last_part(root, origin):
     journal = half_downloaded(root, origin).with_name(f"{PIN}.part.journal")
     journal.write_bytes(journal.read_bytes()[:-10])
     assert opened(root, origin).ensure(model()).read_bytes() == CONTENT
@@ -218,20 +218,20 @@ def test_a_torn_journal_costs_the_torn_part_only(root, origin):
 
 
 @pytest.mark.parametrize("claims", ["", "null", '{"uri": 1}', "[]\n[0, 1]\n"])
-def test_a_journal_that_makes_no_sense_costs_the_download_and_no_more(root, origin, claims):
+def test_an_invalid_progress_file_restarts_the_download(root, origin, claims):
     half_downloaded(root, origin).with_name(f"{PIN}.part.journal").write_text(claims)
     assert opened(root, origin).ensure(model()).read_bytes() == CONTENT
     assert len(origin.reads()) == 10
 
 
-def test_parts_of_an_object_replaced_meanwhile_are_not_mixed_in(root, origin):
+def test_parts_of_a_replaced_object_are_not_reused(root, origin):
     half_downloaded(root, origin)
     os.utime(origin.root / "models" / KEY, (1, 1))
     assert opened(root, origin).ensure(model()).read_bytes() == CONTENT
     assert len(origin.reads()) == 10
 
 
-def test_a_disk_without_room_says_so_before_a_byte_is_read(root, origin):
+def test_a_disk_without_room_fails_before_a_byte_is_read(root, origin):
     program = (
         "import resource, sys; from pathlib import Path; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "from tests.unit.storage.weights.weights_children import main; "
@@ -244,27 +244,27 @@ def test_a_disk_without_room_says_so_before_a_byte_is_read(root, origin):
     assert os.strerror(errno.EFBIG) in last
     assert "free space there, or set TAMIS_WEIGHTS_DIR to a larger disk" in last
     assert origin.reads() == []
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 5000  # of the child alone
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 5000  # set in the child only
     assert opened(root, origin).ensure(model()).read_bytes() == CONTENT
 
 
-def test_a_directory_that_cannot_be_written_is_named(tmp_path, origin):
+def test_an_unwritable_directory_is_unavailable_with_a_remedy(tmp_path, origin):
     (tmp_path / "weights").write_text("a file in its place")
     with pytest.raises(Unavailable, match="set TAMIS_WEIGHTS_DIR to a healthy local directory"):
         opened(tmp_path / "weights", origin).ensure(model())
 
 
-# ── several at once ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── concurrency ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_processes_that_start_at_once_download_once(root, origin):
+def test_processes_started_together_download_once(root, origin):
     children = [start(origin.root, root, KEY, PIN) for _ in range(6)]
     ends = [child.communicate()[0].splitlines()[-1] for child in children]
     assert set(ends) == {f"at {opened(root, origin).ensure(model())}"}
     assert sorted(origin.reads()) == [f"{KEY} {start}" for start in range(0, 10000, PART_BYTES)]
 
 
-def test_a_wrong_pin_is_found_once_for_all_who_waited(root, origin, caplog):
+def test_a_wrong_pin_is_found_by_one_download_for_all_waiting_threads(root, origin, caplog):
     gate = threading.Event()
     slow = CountedStore(origin.root, lambda _uri, _start: gate.wait() and None)
     caplog.set_level(logging.INFO, "storage.weights")
@@ -278,7 +278,7 @@ def test_a_wrong_pin_is_found_once_for_all_who_waited(root, origin, caplog):
     assert len(origin.reads()) == 10
 
 
-def test_one_killed_half_way_is_waited_for_and_then_continued(root, origin):
+def test_a_waiting_process_continues_the_download_of_a_killed_one(root, origin):
     downloader = start(origin.root, root, KEY, PIN, hang_at=5000)
     assert downloader.stdout is not None
     while not (line := downloader.stdout.readline()).startswith("hangs"):
@@ -296,7 +296,7 @@ def test_one_killed_half_way_is_waited_for_and_then_continued(root, origin):
     assert sorted(starts[6:]) == [5000, 6000, 7000, 8000, 9000]
 
 
-def test_one_that_is_stuck_is_named_when_patience_ends(root, origin):
+def test_a_stuck_process_is_named_after_the_wait_limit(root, origin):
     downloader = start(origin.root, root, KEY, PIN, hang_at=5000)
     try:
         assert downloader.stdout is not None
@@ -309,7 +309,7 @@ def test_one_that_is_stuck_is_named_when_patience_ends(root, origin):
         downloader.communicate()
 
 
-def test_two_files_are_downloaded_side_by_side(root, origin):
+def test_two_files_are_downloaded_in_parallel(root, origin):
     other = content_of("other")
     put(origin, "other.safetensors", other)
     both = threading.Barrier(2, timeout=60)
@@ -327,7 +327,7 @@ def test_two_files_are_downloaded_side_by_side(root, origin):
     assert met == {KEY, "other.safetensors"}
 
 
-def test_how_far_a_download_is_stands_in_its_lock(root, origin):
+def test_the_lock_file_contains_the_holder_s_progress(root, origin):
     gate = threading.Event()
     store = opened(root, CountedStore(origin.root, lambda _uri, start: start == 9000 and gate.wait() and None))
     with ThreadPoolExecutor(1) as pool:
@@ -357,7 +357,7 @@ def test_how_far_a_download_is_stands_in_its_lock(root, origin):
         ("oss://models/vfx/", {"": PIN}),
     ],
 )
-def test_a_reference_that_leads_elsewhere_is_refused(reference, pins):
+def test_a_reference_with_dot_or_empty_segments_is_refused(reference, pins):
     with pytest.raises(ForbiddenPath):
         read_reference(reference, pins)
 
@@ -369,7 +369,7 @@ def test_only_allowed_buckets_are_read():
 
 
 @pytest.mark.parametrize("pins", [None, "", {}])
-def test_what_is_not_pinned_is_refused(pins):
+def test_a_reference_without_pins_is_refused(pins):
     with pytest.raises(UsageError, match='add sha256 = "…"'):
         read_reference(REFERENCE, pins)
 

@@ -1,4 +1,4 @@
-"""Other processes that want weights: ``weights_children.py ORIGIN ROOT KEY SHA256 HANG_AT`` as a script."""
+"""Child processes that download weights: ``weights_children.py ORIGIN ROOT KEY SHA256 HANG_AT`` as a script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAN = DownloadPlan(parallel_parts=4, part_bytes=PART_BYTES, attempts=3, first_w
 
 
 def content_of(name: str, parts: int = 10) -> bytes:
-    """That many parts, the last one short, which no other name has."""
+    """Return ``parts`` parts, the last one short, different for every name."""
     return (hashlib.sha256(name.encode()).hexdigest().encode() * 16 * parts)[: parts * PART_BYTES - 300]
 
 
@@ -35,37 +35,37 @@ def sha256_of(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class CountedStore:
-    """A directory of objects that notes every range read in a file, so that processes are counted together."""
+    """A directory store that logs every range read to a file shared by all processes."""
 
     root: Path
     before_read: Callable[[ObjectUri, int], None] = lambda _uri, _start: None
 
     @property
-    def diary(self) -> Path:
+    def log(self) -> Path:
         return self.root.with_name("reads")
 
     def reads(self) -> list[str]:
-        """``key start`` of every range that was asked for."""
-        return self.diary.read_text().splitlines() if self.diary.exists() else []
+        """Return ``key start`` of every requested range."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
         return DirectoryStore(self.root).stat(uri)
 
     def read_range(self, uri: ObjectUri, stat: ObjectStat, start: int, length: int, into: BinaryIO) -> None:
-        with self.diary.open("ab", buffering=0) as diary:
-            diary.write(f"{uri.key} {start}\n".encode())
+        with self.log.open("ab", buffering=0) as log:
+            log.write(f"{uri.key} {start}\n".encode())
         self.before_read(uri, start)
         DirectoryStore(self.root).read_range(uri, stat, start, length, into)
 
 
 def start(origin: Path, root: Path, key: str, sha256: str, hang_at: int = -1) -> subprocess.Popen[str]:
-    """Start this file as a script; it hangs before it reads the byte ``hang_at``."""
+    """Start this file as a script; it hangs before it reads byte ``hang_at``."""
     command = [sys.executable, "-W", "error", __file__, str(origin), str(root), key, sha256, str(hang_at)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(REPOSITORY)})
 
 
 def main(origin: Path, root: Path, key: str, sha256: str, hang_at: int) -> None:
-    """Say ``ready``, wait for nobody, bring the weights, say where they lie or what went wrong."""
+    """Download the weights; print their path or the error."""
 
     def hang(_uri: ObjectUri, start: int) -> None:
         if start == hang_at:

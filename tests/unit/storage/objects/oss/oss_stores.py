@@ -1,4 +1,4 @@
-"""Stores on the OSS server of the tests, impatient enough for them."""
+"""OSS stores on the tests' OSS server, with short waits."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def fetched(store: OssStore, uri: ObjectUri = CLIP) -> bytes:
 
 
 def asked(server: OssServer, method: str, *, pattern: str = "") -> list[int]:
-    """The statuses of the requests of one method, in order; 0 where no reply was sent."""
+    """Return the statuses of the requests of one method, in order; 0 where no reply was sent."""
     return [entry.status for entry in server.requests if entry.method == method and pattern in entry.target]
 
 
 class OnFirstWrite(io.BytesIO):
-    """Does something when the first bytes arrive."""
+    """A target that calls ``act`` at its first write."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One request in five goes wrong, in one way at a time: what arrives is right, or a typed error says it did not."""
+"""One request in five fails, with one kind of fault at a time: every call is right or raises a typed error."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def uri_of(number: int) -> ObjectUri:
 
 
 def outcomes(call: Callable[[int], bytes], count: int) -> list[bytes | StorageError]:
-    """What each call returned, or the typed error it raised; any other error ends the test."""
+    """Return the result or the typed error of each call; any other error ends the test."""
 
     def outcome(number: int) -> bytes | StorageError:
         try:
@@ -73,7 +73,9 @@ def outcomes(call: Callable[[int], bytes], count: int) -> list[bytes | StorageEr
 
 
 @KINDS
-def test_every_object_arrives_as_it_is_or_not_at_all(server: OssServer, store: OssStore, fault: WireFault) -> None:
+def test_every_fetch_returns_the_exact_bytes_or_a_typed_error(
+    server: OssServer, store: OssStore, fault: WireFault
+) -> None:
     contents = [content_of(number, size_bytes) for number, size_bytes in enumerate(FETCHED_SIZES)]
     for number, content in enumerate(contents):
         server.put("videos", uri_of(number).key, content)
@@ -92,7 +94,7 @@ def test_every_object_arrives_as_it_is_or_not_at_all(server: OssServer, store: O
 
 
 @KINDS
-def test_every_file_is_stored_as_it_is_or_not_at_all(
+def test_every_put_stores_the_exact_bytes_or_raises_a_typed_error(
     server: OssServer, store: OssStore, tmp_path: Path, fault: WireFault
 ) -> None:
     contents = [content_of(number, size_bytes) for number, size_bytes in enumerate(PUT_SIZES)]
@@ -108,7 +110,7 @@ def test_every_file_is_stored_as_it_is_or_not_at_all(
     stored = server.objects()
     assert server.faults.injected() >= 5
     assert all(stored[uri.bucket, uri.key] == contents[number] for number, uri in _stored(found))
-    assert set(stored.values()) <= set(contents)  # nothing damaged stands there, not even after an error
+    assert set(stored.values()) <= set(contents)  # no damaged object is stored, not even after an error
     server.faults.clear()
     assert outcomes(put, len(contents)) == contents
     assert server.objects() == {("videos", uri_of(number).key): content for number, content in enumerate(contents)}

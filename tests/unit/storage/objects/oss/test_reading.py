@@ -40,7 +40,7 @@ def put(server: OssServer, content: bytes) -> None:
     server.put(CLIP.bucket, CLIP.key, content)
 
 
-# ── what arrives ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── fetching ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_stat_states_size_version_and_checksum(server: OssServer, store: OssStore) -> None:
@@ -52,18 +52,14 @@ def test_stat_states_size_version_and_checksum(server: OssServer, store: OssStor
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-def test_a_broken_connection_is_followed_by_one_that_goes_on_where_it_broke(
-    server: OssServer, store: OssStore, content: bytes
-) -> None:
+def test_a_broken_connection_is_resumed_at_the_same_byte(server: OssServer, store: OssStore, content: bytes) -> None:
     put(server, content)
     server.faults.add(Rule(WireFault("truncate"), "GET", times=3))
     assert fetched(store) == content
     assert asked(server, "GET") == [200, 206, 206, 206]
 
 
-def test_a_connection_that_breaks_time_and_again_with_progress_is_not_given_up(
-    server: OssServer, store: OssStore
-) -> None:
+def test_breaks_with_progress_between_them_do_not_use_up_the_attempts(server: OssServer, store: OssStore) -> None:
     put(server, LARGE)
     server.faults.add(Rule(WireFault("truncate"), "GET", times=3))  # each brings over 1 MiB
     server.faults.add(Rule(WireFault("reset"), "GET", times=LIMITS.attempts - 2))
@@ -72,14 +68,12 @@ def test_a_connection_that_breaks_time_and_again_with_progress_is_not_given_up(
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-def test_an_object_replaced_while_it_is_read_is_never_a_mixture(
-    server: OssServer, store: OssStore, content: bytes
-) -> None:
+def test_an_object_replaced_while_it_is_read_is_never_mixed(server: OssServer, store: OssStore, content: bytes) -> None:
     put(server, content)
     stat = store.stat(CLIP)
     server.faults.add(Rule(WireFault("truncate"), "GET", times=1))
     into = OnFirstWrite(lambda: put(server, content[::-1]))
-    if content is SMALL:  # is written only when it is whole and right
+    if content is SMALL:  # written only when it is whole and right
         store.fetch(CLIP, stat, into)
         assert into.getvalue() == content
     else:
@@ -97,18 +91,14 @@ def test_another_version_than_stated_is_not_fetched(server: OssServer, store: Os
     assert not into.getvalue()
 
 
-def test_a_small_object_that_arrives_damaged_is_read_again_before_anything_is_handed_on(
-    server: OssServer, store: OssStore
-) -> None:
+def test_a_damaged_small_object_is_read_again_before_any_byte_is_written(server: OssServer, store: OssStore) -> None:
     put(server, SMALL)
     server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     assert fetched(store) == SMALL
 
 
-def test_a_small_object_that_arrives_damaged_each_time_in_another_way_is_given_up(
-    server: OssServer, store: OssStore
-) -> None:
-    put(server, SMALL * 20)  # over 1 MiB: the bytes that arrive do not count as progress
+def test_a_small_object_damaged_differently_each_time_is_unavailable(server: OssServer, store: OssStore) -> None:
+    put(server, SMALL * 20)  # over 1 MiB: the received bytes do not count as progress
     server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     server.faults.add(Rule(WireFault("truncate"), "GET", times=1))  # the rest is flipped elsewhere
     server.faults.add(Rule(WireFault("flip"), "GET"))
@@ -117,7 +107,7 @@ def test_a_small_object_that_arrives_damaged_each_time_in_another_way_is_given_u
     assert len(asked(server, "GET")) == LIMITS.attempts + 1
 
 
-def test_a_large_object_that_arrives_damaged_is_to_be_fetched_again(server: OssServer, store: OssStore) -> None:
+def test_a_damaged_large_object_is_unavailable_and_the_next_fetch_succeeds(server: OssServer, store: OssStore) -> None:
     put(server, LARGE)
     server.faults.add(Rule(WireFault("flip"), "GET", times=1))
     with pytest.raises(Unavailable, match="damaged in transit"):
@@ -150,13 +140,13 @@ def test_an_object_stored_as_gzip_arrives_as_it_is_stored(server: OssServer, sto
     assert fetched(store) == packed
 
 
-def test_bytes_go_to_anything_that_can_write(server: OssServer, store: OssStore) -> None:
+def test_a_fetch_needs_only_a_write_method(server: OssServer, store: OssStore) -> None:
     class Sink:
         def __init__(self) -> None:
             self.write = io.BytesIO().write
 
     put(server, LARGE)
-    store.fetch(CLIP, store.stat(CLIP), Sink())  # type: ignore[arg-type] # what a tier's guard hands in
+    store.fetch(CLIP, store.stat(CLIP), Sink())  # type: ignore[arg-type] # as a tier's guard passes it
 
 
 # ── ranges ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -182,11 +172,11 @@ def test_a_range_past_the_end_is_corrupt(server: OssServer, store: OssStore) -> 
             store.read_range(CLIP, wrong, start, len(SMALL) + 1 - start, io.BytesIO())
 
 
-# ── what OSS refuses ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("key", ["", "..", "a/../b", "a//b", "/a", "a/", "nul\0", "half\ud800", "x" * 1024])
-def test_a_key_that_may_lead_elsewhere_is_refused_without_a_request(
+def test_a_key_with_dot_segments_or_control_characters_is_refused_without_a_request(
     server: OssServer, store: OssStore, key: str
 ) -> None:
     with pytest.raises(ForbiddenPath):
@@ -196,7 +186,7 @@ def test_a_key_that_may_lead_elsewhere_is_refused_without_a_request(
     assert not server.requests
 
 
-def test_a_bucket_that_cannot_be_one_is_refused(server: OssServer, store: OssStore) -> None:
+def test_an_invalid_bucket_name_is_refused(server: OssServer, store: OssStore) -> None:
     with pytest.raises(ForbiddenPath):
         store.stat(ObjectUri("Not_a_bucket", "key"))
     with pytest.raises(ObjectMissing, match="no such bucket"):
@@ -208,7 +198,7 @@ def refusing(server: OssServer, **credentials: str) -> StorageError:
     keys = Credentials(**{"access_key_id": KEY_ID, "access_key_secret": SECRET, **credentials})
     with pytest.raises(StorageError) as caught:
         fetched(open_store(server, StaticProvider(keys)))
-    assert len(server.requests) == 1  # asked once: the same request again gets the same answer
+    assert len(server.requests) == 1  # sent once: a repetition gets the same answer
     return caught.value
 
 
@@ -220,7 +210,7 @@ def refusing(server: OssServer, **credentials: str) -> StorageError:
         ({"security_token": "wrong"}, "InvalidSecurityToken.*token is wrong"),
     ],
 )
-def test_refused_keys_are_the_operator_s_fault_and_not_the_row_s(
+def test_refused_keys_are_unavailable_and_name_the_setting(
     server: OssServer, credentials: dict[str, str], message: str
 ) -> None:
     error = refusing(server, **credentials)
@@ -229,7 +219,7 @@ def test_refused_keys_are_the_operator_s_fault_and_not_the_row_s(
         raise error
 
 
-def test_a_policy_that_forbids_is_recorded(server: OssServer) -> None:
+def test_a_refusal_by_policy_is_recorded(server: OssServer) -> None:
     server.denied.add("videos")
     error = refusing(server)
     assert isinstance(error, ForbiddenPath)
@@ -245,7 +235,7 @@ def test_a_policy_that_forbids_is_recorded(server: OssServer) -> None:
         (WireFault("status", 404), ObjectMissing),
     ],
 )
-def test_an_answer_that_will_not_change_is_not_asked_for_again(
+def test_a_permanent_error_is_not_retried(
     server: OssServer, store: OssStore, fault: WireFault, kind: type[StorageError]
 ) -> None:
     put(server, SMALL)
@@ -255,11 +245,11 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again(
     assert len(server.requests) == 1
 
 
-# ── trying again ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── retries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
-def test_a_server_in_trouble_is_asked_again_and_then_given_up(server: OssServer, store: OssStore, status: int) -> None:
+def test_a_temporary_error_is_retried_up_to_the_limit(server: OssServer, store: OssStore, status: int) -> None:
     put(server, SMALL)
     server.faults.add(Rule(WireFault("status", status), times=LIMITS.attempts - 1))
     assert store.stat(CLIP).size_bytes == len(SMALL)
@@ -271,29 +261,27 @@ def test_a_server_in_trouble_is_asked_again_and_then_given_up(server: OssServer,
     assert len(server.requests) == LIMITS.attempts
 
 
-def test_a_server_that_asks_for_more_patience_than_we_have_is_left_alone_at_once(
-    server: OssServer, store: OssStore
-) -> None:
+def test_a_retry_after_beyond_the_limits_ends_the_retries(server: OssServer, store: OssStore) -> None:
     server.faults.add(Rule(WireFault("status", 503, headers={"Retry-After": "60"})))
     with pytest.raises(Unavailable):
         store.stat(CLIP)
     assert len(server.requests) == 1
 
 
-def test_a_server_that_hangs_is_given_up(server: OssServer) -> None:
+def test_a_server_that_hangs_is_unavailable(server: OssServer) -> None:
     server.faults.add(Rule(WireFault("hang", seconds=60)))
     limits = TryLimits(attempts=2, first_wait_seconds=0.001)
     with pytest.raises(Unavailable, match="does not answer"):
         open_store(server, limits=limits, read_timeout_seconds=0.1).stat(CLIP)
 
 
-def test_a_server_that_is_not_there_is_unavailable(server: OssServer, store: OssStore) -> None:
+def test_a_stopped_server_is_unavailable(server: OssServer, store: OssStore) -> None:
     server.close()
     with pytest.raises(Unavailable, match="does not answer"):
         store.stat(CLIP)
 
 
-def test_the_deadline_ends_a_transfer_that_goes_on_and_on(server: OssServer) -> None:
+def test_the_deadline_ends_endless_retries(server: OssServer) -> None:
     put(server, LARGE)
     limits = TryLimits(attempts=1000, first_wait_seconds=0.001, longest_wait_seconds=0.001, deadline_seconds=0.3)
     server.faults.add(Rule(WireFault("reset"), "GET"))
@@ -304,7 +292,7 @@ def test_the_deadline_ends_a_transfer_that_goes_on_and_on(server: OssServer) -> 
 # ── keys and surroundings ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_keys_are_asked_for_before_each_request(server: OssServer) -> None:
+def test_the_provider_is_called_before_each_request(server: OssServer) -> None:
     class Rotating:
         keys = Credentials(KEY_ID, SECRET)
 
@@ -324,7 +312,7 @@ def test_proxies_and_netrc_of_the_environment_are_not_used(
     server: OssServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login nobody password wrong\n")
+    netrc.write_text("machine 127.0.0.1 login other password wrong\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")

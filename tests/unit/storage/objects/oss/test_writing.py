@@ -57,7 +57,7 @@ def test_other_bytes_of_the_same_size_replace_the_object(
 
 
 @BOTH
-def test_bytes_damaged_on_their_way_are_refused_and_sent_again(
+def test_bytes_damaged_in_transit_are_refused_and_sent_again(
     server: OssServer, store: OssStore, source: Path, content: bytes
 ) -> None:
     source.write_bytes(content)
@@ -79,7 +79,7 @@ def test_bytes_that_are_always_damaged_are_never_stored(
     assert not server.shelf.uploads
 
 
-def test_a_part_that_cannot_be_sent_gives_the_upload_up(server: OssServer, store: OssStore, source: Path) -> None:
+def test_a_part_that_cannot_be_sent_aborts_the_upload(server: OssServer, store: OssStore, source: Path) -> None:
     source.write_bytes(LARGE)
     server.faults.add(Rule(WireFault("status", 503), "partNumber=4&|partNumber=4$"))
     with pytest.raises(Unavailable, match="503"):
@@ -99,10 +99,12 @@ def test_a_lost_reply_neither_duplicates_nor_corrupts(
     assert server.objects() == {("videos", CLIP.key): LARGE}
 
 
-def test_a_lost_reply_of_every_joining_is_looked_up(server: OssServer, store: OssStore, source: Path) -> None:
+def test_a_completed_upload_whose_replies_were_lost_is_recognised(
+    server: OssServer, store: OssStore, source: Path
+) -> None:
     source.write_bytes(LARGE)
     server.faults.add(Rule(WireFault("lose_reply"), "POST .*uploadId"))
-    with pytest.raises(Unavailable):  # joined at once; the other replies would say «no such upload»
+    with pytest.raises(Unavailable):  # completed at once; the other replies are «no such upload»
         store.put(source, CLIP)
     server.faults.clear()
     version = store.stat(CLIP).version
@@ -119,7 +121,7 @@ def test_a_lost_reply_of_a_put_is_put_again(server: OssServer, store: OssStore, 
     assert server.objects() == {("videos", CLIP.key): SMALL}
 
 
-def test_a_bucket_that_takes_nothing_says_why(server: OssServer, store: OssStore, source: Path) -> None:
+def test_a_put_to_a_denied_or_absent_bucket_names_the_reason(server: OssServer, store: OssStore, source: Path) -> None:
     source.write_bytes(SMALL)
     server.denied.add("videos")
     with pytest.raises(ForbiddenPath, match="policy"):
@@ -128,7 +130,7 @@ def test_a_bucket_that_takes_nothing_says_why(server: OssServer, store: OssStore
         store.put(source, ObjectUri("absent", "crop.mp4"))
 
 
-def test_a_file_that_is_not_there_is_not_blamed_on_oss(server: OssServer, store: OssStore, source: Path) -> None:
+def test_a_put_of_a_missing_source_raises_file_not_found(server: OssServer, store: OssStore, source: Path) -> None:
     with pytest.raises(FileNotFoundError):
         store.put(source, CLIP)
     assert not server.requests
