@@ -1,4 +1,4 @@
-"""Real clips with a logo and black bars burnt in, and a stand-in for the trained detector that would find them."""
+"""Real clips with a painted logo and black bars, and a stand-in for a trained detector that finds them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.media import real_clip
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
-LOGO_COLOUR = (255, 0, 255)  # as good as never seen in nature
+LOGO_COLOUR = (255, 0, 255)  # very rare in real pictures
 LABELS = ("logo", "border", "border")
 
 
 def brand(name: str, path: Path, logo: Box | None, bar_pixels: int = 0) -> tuple[Path, list[Box]]:
-    """Burn a logo and bars (above and below) into every frame of a real clip; its sound is copied.
+    """Paint a logo and bars (above and below) on every frame of a real clip; its sound is copied.
 
-    Returns the new clip and the boxes of what was burnt in.
+    Return the new clip and the boxes of the painted parts.
     """
     with av.open(str(real_clip(name))) as source, av.open(str(path), "w") as output:
         video = source.streams.video[0]
@@ -57,14 +57,14 @@ def _branded(frame: av.VideoFrame, logo: Box | None, bar_pixels: int) -> av.Vide
 
 
 class StandInDetector:
-    """NOT a model: it is told where the boxes are, and answers as a trained detector might.
+    """NOT a model: it knows the true boxes, and returns them as a trained detector might.
 
-    Every box trembles by some pixels, goes unseen now and then, and something false flashes by in every other frame.
+    Every box is shifted by some pixels at random and missed in one frame of eight; every second frame has a false box.
     """
 
-    def __init__(self, boxes: Sequence[Box], tremble_pixels: int = 3, seed: int = 0) -> None:
+    def __init__(self, boxes: Sequence[Box], shift_pixels: int = 3, seed: int = 0) -> None:
         self._boxes = boxes
-        self._tremble_pixels = tremble_pixels
+        self._shift_pixels = shift_pixels
         self._rng = np.random.default_rng(seed)
 
     def detect(self, decoded: DecodedVideo, clip: Clip) -> list[Detection]:
@@ -78,10 +78,10 @@ class StandInDetector:
         width, height = decoded.probe.width, decoded.probe.height
         found = []
         for number, (box, label) in enumerate(zip(self._boxes, LABELS, strict=False)):
-            if (place + number) % 8 == 7:  # unseen
+            if (place + number) % 8 == 7:  # missed
                 continue
-            trembling = np.array(box) + self._rng.integers(-self._tremble_pixels, self._tremble_pixels + 1, 4)
-            x1, y1, x2, y2 = np.clip(trembling, 0, (width, height, width, height)).tolist()
+            shifted = np.array(box) + self._rng.integers(-self._shift_pixels, self._shift_pixels + 1, 4)
+            x1, y1, x2, y2 = np.clip(shifted, 0, (width, height, width, height)).tolist()
             found.append(Detection(moment, label, 0.9, (float(x1), float(y1), float(x2), float(y2))))
         if place % 2:
             x, y = self._rng.uniform(0, 0.5, 2) * (width, height)
@@ -90,7 +90,7 @@ class StandInDetector:
 
 
 def as_if_trained(models: Models, detector: StandInDetector) -> Models:
-    """The models with this detector, whose weights then count as trained."""
+    """Return the models with this detector, whose weights then count as trained."""
     spec = models.manifest.detector
     assert spec is not None
     return replace(models, detectors=Pool({spec.name: [detector]}), untrained=models.untrained - {spec.name})

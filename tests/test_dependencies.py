@@ -1,4 +1,4 @@
-"""What tamis brings onto a host: nothing absent, nothing at odds, and whose licences ask more of you than its own."""
+"""The dependencies of tamis: installed, in accepted versions, and copyleft only in the detector."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXTRAS = frozenset({"gpu", "aliyun", "otel", "decord"})
 
 
 def required(name: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str]]]) -> Iterator[Distribution]:
-    """Yield the package and all that it needs. PackageNotFoundError for one that is absent."""
+    """Yield the package and all its dependencies; ``PackageNotFoundError`` for an absent one."""
     if (name, extras) in seen:
         return
     seen.add((name, extras))
@@ -26,18 +26,18 @@ def required(name: str, extras: frozenset[str], seen: set[tuple[str, frozenset[s
 
 
 def licence(package: Distribution) -> str:
-    told = package.metadata
-    classifiers = [line for line in told.get_all("Classifier") or [] if "License ::" in line]
-    return " ".join([told.get("License-Expression") or "", (told.get("License") or "")[:100], *classifiers])
+    metadata = package.metadata
+    classifiers = [line for line in metadata.get_all("Classifier") or [] if "License ::" in line]
+    return " ".join([metadata.get("License-Expression") or "", (metadata.get("License") or "")[:100], *classifiers])
 
 
-def test_copyleft_comes_with_the_detector_alone() -> None:
+def test_only_the_detector_has_a_copyleft_licence() -> None:
     packages = {one.metadata["Name"]: licence(one) for one in required("tamis", EXTRAS, set())}
     assert len(packages) > 50
     assert {name.split("-")[0] for name, text in packages.items() if "GPL" in text} == {"ultralytics"}
 
 
-def test_every_package_has_what_it_needs_in_a_version_that_it_takes() -> None:
+def test_every_package_has_its_dependencies_in_accepted_versions() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, timeout=120, check=False
     )

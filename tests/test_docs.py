@@ -17,7 +17,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub makes of a page's headings."""
+    """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -66,7 +66,7 @@ def test_the_runbook_has_an_entry_for_every_alert_and_no_other() -> None:
 
 
 def where_it_goes() -> dict[str, list[str]]:
-    """What CONTRIBUTING answers to "Where does it go?": kind of change -> the files and folders named for it."""
+    """Return CONTRIBUTING's answers to "Where does it go?": kind of change -> the files and folders named for it."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([a-z, ]+) \|(.+)$", text.split("## Glossary")[0], re.MULTILINE)
     path = re.compile(r"`(?:python )?([\w./@]+(?:/|\.(?:py|toml|md|yml)))`")

@@ -46,7 +46,7 @@ _COLUMNS = "id, key, size_bytes, state"
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
-    """One row of the index."""
+    """A row of the index."""
 
     id: int
     key: str

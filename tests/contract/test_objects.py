@@ -1,7 +1,7 @@
 """Contract of all object stores. A new store is added by one line in ``STORES``.
 
-The suite also runs against a real OSS when the environment names one; what it puts stands under ``tamis-contract/`` and
-stays there:
+The suite also runs against a real OSS if the environment names one; its objects are put below ``tamis-contract/`` and
+are not deleted:
 
     TAMIS_TEST_OSS_ENDPOINT            https://oss-<region>.aliyuncs.com
     TAMIS_TEST_OSS_REGION              <region>
@@ -27,13 +27,14 @@ import pytest
 
 from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing
+from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.directory import DirectoryStore
 from storage.objects.oss.client import OssPlace
 from storage.objects.oss.store import OssStore
 from storage.objects.oss.writing import PartLimits
 from storage.objects.protocol import ObjectStat, ObjectStore
 from storage.uri import ObjectUri
-from tests.servers.alluxio.filled import filled_alluxio
+from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
 
 PREFIX = "TAMIS_TEST_OSS_"
@@ -82,10 +83,33 @@ class Elsewhere:
         return ObjectUri(self.buckets[uri.bucket], f"{self.prefix}/{uri.key}")
 
 
+@dataclass(frozen=True, slots=True)
+class FilledAlluxio:
+    """The read-only HTTP store, with a ``put`` that fills the test server."""
+
+    store: AlluxioHttpStore
+    server: AlluxioServer
+
+    def stat(self, uri: ObjectUri) -> ObjectStat:
+        return self.store.stat(uri)
+
+    def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
+        self.store.fetch(uri, stat, into)
+
+    def put(self, path: Path, uri: ObjectUri) -> None:
+        self.server.objects[f"{uri.bucket}/{uri.key}"] = path.read_bytes()
+
+
+@contextmanager
+def alluxio(_root: Path) -> Iterator[ObjectStore]:
+    with serving_alluxio() as server:
+        yield FilledAlluxio(AlluxioHttpStore(server.url), server)
+
+
 STORES = {"directory": directory, "oss": oss, "oss v1": partial(oss, signature="v1")}
 if GIVEN:
     STORES["real oss"] = real_oss
-STORES["alluxio"] = filled_alluxio
+STORES["alluxio"] = alluxio
 CLIP = ObjectUri("videos", "2025/clip.mp4")
 
 

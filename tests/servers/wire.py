@@ -16,7 +16,7 @@ from tests.servers.faults import Faults, WireFault, damage, flipped
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, with its whole body."""
+    """A request with its whole body."""
 
     method: str
     path: str  # percent-decoded
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. ``content_length`` is for HEAD, whose body is empty."""
+    """An answer. ``content_length`` is for HEAD, whose body is empty."""
 
     status: int = 200
     body: bytes = field(default=b"", repr=False)
@@ -38,7 +38,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One line of the request log."""
+    """A line of the request log."""
 
     method: str
     target: str
@@ -50,7 +50,7 @@ Respond = Callable[[Request], Response]
 
 
 class WireServer:
-    """Serves ``respond`` on a free port of 127.0.0.1 until closed. Threads are daemons; hanging requests end with the server."""
+    """Serves ``respond`` on a free port of 127.0.0.1 until closed. Hanging requests end with the server."""
 
     def __init__(self, respond: Respond, *, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()

@@ -16,7 +16,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 def read(stored: Stored, headers: Mapping[str, str], *, is_head: bool) -> Response:
     """Return the object, or the requested range of it."""
     _check_conditions(stored, headers)
-    headers_out = {
+    facts = {
         "ETag": f'"{stored.etag}"',
         "Last-Modified": format_datetime(stored.modified, usegmt=True),
         "x-oss-object-type": stored.kind,
@@ -25,13 +25,15 @@ def read(stored: Stored, headers: Mapping[str, str], *, is_head: bool) -> Respon
         **stored.headers,
     }
     if is_head:
-        return Response(200, headers=headers_out, content_length=stored.size_bytes)
+        return Response(200, headers=facts, content_length=stored.size_bytes)
     body = stored.path.read_bytes()
     bounds = _bounds(headers, stored.size_bytes)
     if bounds is None:
-        return Response(200, body, headers_out)
+        return Response(200, body, facts)
     first, last = bounds
-    return Response(206, body[first : last + 1], {**headers_out, "Content-Range": f"bytes {first}-{last}/{stored.size_bytes}"})
+    return Response(
+        206, body[first : last + 1], {**facts, "Content-Range": f"bytes {first}-{last}/{stored.size_bytes}"}
+    )
 
 
 def _check_conditions(stored: Stored, headers: Mapping[str, str]) -> None:
@@ -44,7 +46,7 @@ def _check_conditions(stored: Stored, headers: Mapping[str, str]) -> None:
 
 
 def _bounds(headers: Mapping[str, str], size_bytes: int) -> tuple[int, int] | None:
-    """Return first and last byte; None for the whole object, OSS's default answer to an invalid range."""
+    """Return first and last byte; None for the whole object (also for an invalid range)."""
     asked = _RANGE.fullmatch(headers.get("range", ""))
     if asked is None or asked.groups() == ("", ""):
         return None

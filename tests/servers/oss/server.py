@@ -23,7 +23,7 @@ KEY_ID, SECRET = "LTAItest0001", "s3cret-of-the-test-key"  # a key with every pe
 
 
 class OssServer:
-    """Serves buckets until closed; bodies are files in ``root``. ``keys`` and ``denied`` may be changed while it runs."""
+    """Serves buckets until closed; bodies are files in ``root``. ``keys`` and ``denied`` may change while it runs."""
 
     def __init__(
         self,
