@@ -8,6 +8,7 @@ StorageError
 │   ├── BadRow           a column of the row is missing or malformed
 │   ├── ForbiddenPath    the row's path lies outside the buckets it may read
 │   ├── ObjectMissing    no tier holds the object
+│   ├── ObjectArchived   the object must be restored from an archive class before it can be read
 │   ├── ObjectCorrupt    the object's bytes do not match its size or checksum
 │   └── ObjectTooLarge   the object is over the byte limit
 └── UsageError           tell the operator: a URL, table, column or setting is wrong
@@ -70,6 +71,12 @@ class ObjectMissing(Rejected):
     """No tier holds the object."""
 
     code: ClassVar[str] = "object_missing"
+
+
+class ObjectArchived(Rejected):
+    """The object is in an archive storage class and must be restored before it can be read."""
+
+    code: ClassVar[str] = "object_archived"
 
 
 class ObjectCorrupt(Rejected):

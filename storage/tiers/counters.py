@@ -16,7 +16,7 @@ class TierCounters:
 
     hits: int
     reused: int  # hits whose bytes were already in the spool
-    unverified: int  # hits that were not compared with the object store
+    unverified: int  # hits without a checksum of the object store to compare with
     misses: Mapping[str, int]
     fetched_bytes: int
     milliseconds: float  # of hits and misses together

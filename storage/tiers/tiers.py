@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from storage.errors import (
+    ObjectArchived,
     ObjectCorrupt,
     ObjectMissing,
     ObjectTooLarge,
@@ -34,7 +35,7 @@ from storage.tiers.guard import GuardedStore, TierLimits
 from storage.tiers.wholeness import ChecksumWriter, WrongSize, check_size
 from storage.uri import ObjectUri
 
-Miss = ObjectMissing | ObjectCorrupt | Unavailable
+Miss = ObjectMissing | ObjectArchived | ObjectCorrupt | Unavailable
 OriginAnswer = ObjectStat | Miss | None  # its statement, its error, or None: not asked
 
 
@@ -59,7 +60,7 @@ class SpooledVideo:
     tier: str
     misses: Mapping[str, str]  # of the tiers before it: name -> "code: message"
     milliseconds: float  # of all tiers asked
-    is_verified: bool  # compared with the object store's statement
+    is_verified: bool  # its checksum is the one that the object store states
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Tiers:
 
         Raises ``ForbiddenPath`` and ``ObjectTooLarge`` at once, and the spool's own errors. When no tier serves:
         ``TierOpen`` if the origin's breaker is open, ``Unavailable`` if a tier may serve later, else
-        ``ObjectCorrupt`` if a copy is damaged, else ``ObjectMissing``.
+        ``ObjectCorrupt`` if a copy is damaged, ``ObjectArchived`` if it must be restored, else ``ObjectMissing``.
         """
         started = time.perf_counter()
         asked = [guarded for guarded in self._tiers if use_alluxio or not guarded.tier.needs_opt_in]
@@ -159,7 +160,7 @@ class Tiers:
         with _timed(self._origin):
             try:
                 stat = self._origin.store.stat(uri)
-            except (ObjectMissing, ObjectCorrupt, Unavailable) as miss:
+            except (ObjectMissing, ObjectArchived, ObjectCorrupt, Unavailable) as miss:
                 return miss
         self._check_limit(uri, stat)
         return stat
@@ -170,7 +171,7 @@ class Tiers:
                 hit = self._fetch(guarded, request, stated)
             except (SpoolFull, SpoolUnavailable):
                 raise  # an error of this node: another tier cannot help
-            except (ObjectMissing, ObjectCorrupt, Unavailable) as miss:
+            except (ObjectMissing, ObjectArchived, ObjectCorrupt, Unavailable) as miss:
                 guarded.tally.miss(miss.code)
                 return miss
         guarded.tally.hit(hit.size_bytes, is_reused=hit.is_reused, is_verified=hit.is_verified)
@@ -189,7 +190,8 @@ class Tiers:
 
         key = spool_key(request.uri, named)
         path = request.spool.add(key, stat.size_bytes, request.holder, write)
-        return _Hit(key, path, stat.size_bytes, is_reused, is_verified=is_origin or named is stated)
+        is_verified = named.crc64 is not None and (is_origin or named is stated)
+        return _Hit(key, path, stat.size_bytes, is_reused, is_verified=is_verified)
 
     def _stat(self, guarded: _Guarded, uri: ObjectUri, stated: OriginAnswer) -> ObjectStat:
         if guarded is self._origin and stated is not None:
@@ -212,7 +214,7 @@ class Tiers:
         last = misses.get(self._origin.tier.name)
         if isinstance(last, TierOpen):
             return TierOpen(fault, wait_seconds=last.wait_seconds)
-        kinds: tuple[type[Miss], ...] = (Unavailable, ObjectCorrupt)
+        kinds: tuple[type[Miss], ...] = (Unavailable, ObjectCorrupt, ObjectArchived)
         kind = next((kind for kind in kinds if any(isinstance(miss, kind) for miss in misses.values())), ObjectMissing)
         return kind(fault)
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from oss2.exceptions import ClientError, OssError, RequestError
 
-from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Rejected, StorageError, Unavailable
+from storage.errors import (
+    ForbiddenPath,
+    ObjectArchived,
+    ObjectCorrupt,
+    ObjectMissing,
+    Rejected,
+    StorageError,
+    Unavailable,
+)
 
 # These are not errors of the row: with other keys, another clock or another setting the same request succeeds.
 KEYS_REFUSED = {
@@ -33,6 +41,7 @@ class OssFailure:
     is_retryable: bool = False
     retry_after_seconds: float | None = None  # asked for by the server
     code: str = ""  # the error code of OSS
+    is_unexplained_refusal: bool = False  # status 403 without an error code: not necessarily an answer of OSS
 
 
 def broken(what: str, why: str) -> OssFailure:
@@ -55,7 +64,8 @@ def failure_of(what: str, error: OssError) -> OssFailure:
     message = f"{what}: OSS answers {status} {code} (request {error.request_id or 'without id'})".replace("  ", " ")
     if status >= 500 or status in RETRIED_STATUS or code in RETRIED_CODES:
         return OssFailure(Unavailable(message), True, _retry_after(error), code)
-    return OssFailure(_permanent(message, what, status, error), code=code)
+    is_unexplained = status == 403 and not code
+    return OssFailure(_permanent(message, what, status, error), code=code, is_unexplained_refusal=is_unexplained)
 
 
 def _permanent(message: str, what: str, status: int, error: OssError) -> StorageError:
@@ -81,6 +91,10 @@ def _rejected(message: str, what: str, status: int, code: str) -> StorageError:
             error = Unavailable(f"{what} was replaced in OSS while it was read; fetch it again")
         case 416, _:
             error = ObjectCorrupt(f"{message}: the object is shorter than was stated")
+        case 403, "InvalidObjectState":
+            error = ObjectArchived(f"{message}: it is archived; restore it in OSS, then retry rows of this reason")
+        case 403, "":
+            error = ForbiddenPath(f"{message}: refused without an error code; check policies, and proxies before OSS")
         case 403, _:
             error = ForbiddenPath(f"{message}: the key's RAM policy or the bucket's policy does not allow it")
         case _:

@@ -86,10 +86,24 @@ class OssStore:
     def _head(self, uri: ObjectUri) -> ObjectStat | OssFailure:
         answer: Any = self._client.ask(str(uri), uri.bucket, lambda bucket: bucket.head_object(uri.key))
         if isinstance(answer, OssFailure):
-            return answer
+            return self._stat_by_get(uri) if answer.is_unexplained_refusal else answer
         if answer.content_length is None or not answer.etag:
             return broken(str(uri), "OSS states no size or no ETag")
         return ObjectStat(answer.content_length, answer.etag, answer.server_crc)
+
+    def _stat_by_get(self, uri: ObjectUri) -> ObjectStat | OssFailure:
+        """Ask for the first byte: a proxy or a private cloud may refuse HEAD only, and a GET's error has a code."""
+        answer: Any = self._client.ask(
+            str(uri), uri.bucket, lambda bucket: bucket.get_object(uri.key, (0, 0)), is_streamed=True
+        )
+        if isinstance(answer, OssFailure):
+            return answer
+        answer.resp.response.close()
+        whole = (answer.content_range or "").rpartition("/")[2]
+        size_bytes = int(whole) if whole.isdecimal() else answer.content_length  # without a range, the whole answers
+        if size_bytes is None or not answer.etag:
+            return broken(str(uri), "OSS states no size or no ETag")
+        return ObjectStat(size_bytes, answer.etag, answer.server_crc)
 
     def _holds(self, uri: ObjectUri, source: MeasuredFile) -> bool:
         try:

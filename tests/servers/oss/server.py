@@ -40,6 +40,7 @@ class OssServer:
         self.keys = dict(keys or {KEY_ID: Key(SECRET)})
         self.region = region
         self.denied: set[str] = set()  # buckets that every key is denied
+        self.archived: set[tuple[str, str]] = set()  # objects (bucket, key) that must be restored before a GET
         self._request_ids = itertools.count(1)
         self._wire = WireServer(self._respond, faults=faults)
 
@@ -100,6 +101,8 @@ class OssServer:
         if "uploadId" in request.query:
             return self._serve_upload(request)
         match request.method:
+            case "GET" if (bucket, key) in self.archived:
+                raise Refused(403, "InvalidObjectState", "The operation is not valid for the object's state.")
             case "GET" | "HEAD":
                 return read(self.shelf.find(bucket, key), request.headers, is_head=request.method == "HEAD")
             case "PUT":

@@ -87,6 +87,14 @@ def test_a_copy_that_the_object_store_did_not_confirm_is_not_filled(
     assert fills(tiers) == {"filled": 1}
 
 
+def test_a_video_without_a_stated_checksum_is_not_filled(root: Path, spool: Spool, tmp_path: Path) -> None:
+    origin = WatchedStore(tmp_path / "origin")
+    place(origin.root)
+    tiers = open_tiers(root, origin)
+    assert download(tiers, spool).tier == "oss"
+    assert (fills(tiers), list((root / "videos").iterdir())) == ({}, [])
+
+
 def test_a_tier_that_does_not_answer_is_not_filled(root: Path, oss: WatchedStore, spool: Spool) -> None:
     shutil.rmtree(root)
     tiers = open_tiers(root, oss)

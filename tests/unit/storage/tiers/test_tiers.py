@@ -14,6 +14,7 @@ import pytest
 
 from storage.errors import (
     ForbiddenPath,
+    ObjectArchived,
     ObjectCorrupt,
     ObjectMissing,
     ObjectTooLarge,
@@ -27,6 +28,8 @@ from storage.spool import Spool
 from storage.spool.files import SpoolUnavailable
 from storage.tiers import SpooledVideo, Tier, Tiers
 from storage.uri import ObjectUri
+from tests.servers.oss.server import OssServer
+from tests.unit.storage.objects.oss.oss_stores import open_store
 
 CLIP = ObjectUri("videos", "clip.mp4")
 CONTENT = b"clip" * 100
@@ -187,6 +190,19 @@ def test_damaged_on_one_tier_and_missing_on_the_other_is_corrupt(spool: Spool, t
     with pytest.raises(ObjectCorrupt, match="no tier serves"):
         download(tiers, spool)
     assert (spool.usage().used_bytes, spool.usage().reserved_bytes) == (0, 0)
+
+
+def test_an_archived_origin_beside_a_missing_copy_is_archived(spool: Spool, tmp_path: Path) -> None:
+    (tmp_path / "cpfs").mkdir()
+    with OssServer(tmp_path / "oss") as server:
+        server.put(CLIP.bucket, CLIP.key, CONTENT)
+        server.archived.add((CLIP.bucket, CLIP.key))
+        cpfs = Tier("cpfs", DirectoryStore(tmp_path / "cpfs"))
+        tiers = Tiers([cpfs, Tier("oss", open_store(server))], max_object_bytes=900)
+        with pytest.raises(ObjectArchived, match=r"cpfs: .*; oss: .*restore it in OSS"):
+            download(tiers, spool)
+        place(tmp_path / "cpfs")
+        assert download(tiers, spool).tier == "cpfs"
 
 
 def test_a_forbidden_path_ends_the_download_at_once(tiers: Tiers, spool: Spool, tmp_path: Path) -> None:

@@ -78,6 +78,18 @@ def test_a_copy_with_another_checksum_is_a_miss(
     assert spool.usage().used_bytes == len(CONTENT)
 
 
+def test_without_a_stated_checksum_no_hit_is_verified(spool: Spool, cpfs: WatchedStore, tmp_path: Path) -> None:
+    origin = WatchedStore(tmp_path / "origin")
+    place(origin.root)
+    tiers = Tiers([Tier("cpfs", cpfs), Tier("oss", origin)], max_object_bytes=900)
+    assert (download(tiers, spool).tier, download(tiers, spool, "run:2").is_verified) == ("oss", False)
+    place(cpfs.root, OTHER)
+    spool.release_all("run:1")
+    hit = download(tiers, spool, "run:3")
+    assert (hit.tier, hit.is_verified) == ("cpfs", False)
+    assert (tiers.counters()["oss"].unverified, tiers.counters()["cpfs"].unverified) == (2, 1)
+
+
 def test_a_miss_costs_no_second_head(tiers: Tiers, spool: Spool, oss: WatchedStore) -> None:
     place(oss.root)
     download(tiers, spool)

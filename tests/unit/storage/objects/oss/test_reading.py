@@ -11,7 +11,15 @@ import pytest
 from fastcrc import crc64
 
 from storage.aliyun.credentials import Credentials, StaticProvider
-from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Rejected, StorageError, Unavailable
+from storage.errors import (
+    ForbiddenPath,
+    ObjectArchived,
+    ObjectCorrupt,
+    ObjectMissing,
+    Rejected,
+    StorageError,
+    Unavailable,
+)
 from storage.objects.oss.store import MAX_BUFFERED_BYTES, OssStore
 from storage.objects.oss.tries import TryLimits
 from storage.objects.protocol import ObjectStat
@@ -225,6 +233,38 @@ def test_a_refusal_by_policy_is_recorded(server: OssServer) -> None:
     assert isinstance(error, ForbiddenPath)
     assert "policy" in str(error)
     assert "request 0000" in str(error)
+
+
+def test_an_archived_object_has_a_code_of_its_own_and_the_remedy(server: OssServer, store: OssStore) -> None:
+    put(server, SMALL)
+    server.archived.add((CLIP.bucket, CLIP.key))
+    with pytest.raises(ObjectArchived, match="restore it in OSS") as caught:
+        fetched(store)
+    assert caught.value.code == "object_archived"
+    assert len(server.requests) == 2  # HEAD succeeds; the refused GET is not repeated
+
+
+@pytest.mark.parametrize("content", [b"", b"x", SMALL], ids=["empty", "one byte", "small"])
+def test_a_head_refused_without_a_code_is_replaced_by_a_get(server: OssServer, store: OssStore, content: bytes) -> None:
+    put(server, content)
+    stat = store.stat(CLIP)
+    server.requests.clear()
+    server.faults.add(Rule(WireFault("status", 403), "HEAD"))
+    assert store.stat(CLIP) == stat
+    assert [entry.method for entry in server.requests] == ["HEAD", "GET"]
+    assert fetched(store) == content
+
+
+def test_a_head_refused_without_a_code_takes_the_reason_from_the_get(server: OssServer, store: OssStore) -> None:
+    server.faults.add(Rule(WireFault("status", 403), "HEAD"))
+    with pytest.raises(ObjectMissing):
+        store.stat(CLIP)
+    wrong_keys = StaticProvider(Credentials(KEY_ID, "wrong"))
+    with pytest.raises(Unavailable, match="SignatureDoesNotMatch"):
+        open_store(server, wrong_keys).stat(CLIP)
+    server.faults.add(Rule(WireFault("status", 403), "GET"))
+    with pytest.raises(ForbiddenPath, match="without an error code"):
+        store.stat(CLIP)
 
 
 @pytest.mark.parametrize(
