@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # this module is loaded where torch must not be
     from inference.profiling.options import ProfileOptions
     from inference.profiling.run import ProfileResult
     from inference.profiling.statistics import Distribution
+    from inference.profiling.stored import Comparison
     from inference.profiling.summary import Summary
 
 
@@ -25,7 +26,7 @@ def print_opening(options: ProfileOptions, console: Console) -> None:
         drawn.add_row(name, value)
     console.print(drawn)
     chosen = ", ".join(f"{name}={value}" for name, value in asdict(options).items() if value not in (None, False, ()))
-    _say(console, f"configuration: {chosen}, pid={os.getpid()}")
+    say(console, f"configuration: {chosen}, pid={os.getpid()}")
 
 
 def print_result(result: ProfileResult, console: Console) -> None:
@@ -34,15 +35,15 @@ def print_result(result: ProfileResult, console: Console) -> None:
     if result.is_interrupted:
         console.print("interrupted: the figures are of the steps so far", style="yellow")
     console.print(stages_table(summary))
-    _say(console, throughput_line(summary))
+    say(console, throughput_line(summary))
     for line in [*first_call_lines(summary), *live_lines(result)]:
-        _say(console, line)
+        say(console, line)
     if summary.losses is not None:
-        _say(console, f"loss: {summary.losses[0]:.4f} at first, {summary.losses[1]:.4f} at last (means of a tenth)")
+        say(console, f"loss: {summary.losses[0]:.4f} at first, {summary.losses[1]:.4f} at last (means of a tenth)")
     console.print(f"verdict: {result.verdict.bound.value}", style="bold")
     for line in result.verdict.evidence:
-        _say(console, f"  {line}")
-    _say(console, f"  next: {result.verdict.next_change}")
+        say(console, f"  {line}")
+    say(console, f"  next: {result.verdict.next_change}")
 
 
 def stages_table(summary: Summary) -> Table:
@@ -93,5 +94,18 @@ def _variation(one: Distribution) -> str:
     return "" if one.variation is None else f"{one.variation:.1%}"
 
 
-def _say(console: Console, line: str) -> None:
+def comparison_table(comparison: Comparison) -> Table:
+    """An earlier run's figures beside this one's, and the conditions in which they differ."""
+    drawn = Table("", "before", "now", "change", title=f"against {comparison.stem}", title_justify="left")
+    for one in comparison.figures:
+        change = "" if one.change is None else f"{one.change:+.0%}"
+        drawn.add_row(one.name, f"{one.before:.3f}", f"{one.now:.3f}", change)
+    if comparison.differences:
+        pairs = (f"{name}: {before} → {now}" for name, (before, now) in comparison.differences.items())
+        drawn.caption = "the runs differ in " + ", ".join(pairs)
+    return drawn
+
+
+def say(console: Console, line: str) -> None:
+    """Print one line as it is."""
     console.print(line, soft_wrap=True, highlight=False, markup=False)
