@@ -5,6 +5,7 @@ Alluxio states no checksum: its bytes are compared with the checksum of the obje
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,11 +27,13 @@ _MISSING = frozenset({404, 410})
 class AlluxioHttpStore:
     """Objects at ``url/bucket/key``, read only. Thread-safe; open it after a fork.
 
-    ``timeout_seconds`` limits the connection attempt, and the wait for each block. Redirects are not followed.
+    ``timeout_seconds`` limits the connection attempt and each wait for bytes, ``total_seconds`` one whole fetch.
+    Redirects are not followed.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float = 20.0) -> None:
+    def __init__(self, url: str, *, timeout_seconds: float = 20.0, total_seconds: float = 300.0) -> None:
         self.url = check_url(url)
+        self._total_seconds = total_seconds
         self._pool = urllib3.PoolManager(
             maxsize=16, timeout=urllib3.Timeout(connect=min(timeout_seconds, 5.0), read=timeout_seconds), retries=False
         )
@@ -41,10 +44,11 @@ class AlluxioHttpStore:
             return _stat(uri, answer)
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
-        """Stream the object in blocks of 1 MiB; after a broken connection, continue at the same byte."""
+        """Stream the object in blocks of up to 1 MiB; after a broken connection, continue at the same byte."""
         done_bytes, error = 0, None
+        deadline = time.monotonic() + self._total_seconds
         for _ in range(1 + _RESUMPTIONS):
-            more_bytes, error = self._read(uri, stat, done_bytes, into)
+            more_bytes, error = self._read(uri, stat, done_bytes, into, deadline)
             done_bytes += more_bytes
             if error is None or not more_bytes:
                 break
@@ -57,16 +61,19 @@ class AlluxioHttpStore:
         """Raise ``UsageError``: Alluxio is a cache of another store, and read only here."""
         raise UsageError(f"{path} cannot be put at {self.url} as {uri}: Alluxio is read only here; set an object store")
 
-    def _read(self, uri: ObjectUri, stat: ObjectStat, start: int, into: BinaryIO) -> tuple[int, HTTPError | None]:
+    def _read(
+        self, uri: ObjectUri, stat: ObjectStat, start: int, into: BinaryIO, deadline: float
+    ) -> tuple[int, HTTPError | None]:
         """Read from ``start`` on; return the number of bytes received, and the error if the connection broke."""
         done_bytes = 0
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._faults(uri), self._answer("GET", uri, headers) as answer:
             self._check_same(uri, stat, answer, start)
-            blocks = answer.stream(BLOCK_BYTES, decode_content=False)
             while True:
-                try:
-                    block = next(blocks, b"")
+                if time.monotonic() >= deadline:
+                    raise Unavailable(f"{uri} at {self.url} took over {self._total_seconds:g} s in total")
+                try:  # read1 returns what is there: a trickle cannot delay the check of the deadline
+                    block = answer.read1(BLOCK_BYTES, decode_content=False)
                 except HTTPError as error:
                     return done_bytes, error
                 if not block:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -39,6 +40,11 @@ class DownloadPlan:
     attempts: int = 5
     first_wait_seconds: float = 0.5  # before the second attempt
     longest_wait_seconds: float = 15.0
+    total_seconds: float = 3600.0  # of one download; its parts are kept for the next one
+
+
+class DownloadTooSlow(Unavailable):
+    """A download that exceeded its total time; its complete parts are kept."""
 
 
 def retrying(call: Callable[[], T], plan: DownloadPlan, what: str, wait: Callable[[float], object]) -> T:
@@ -47,6 +53,8 @@ def retrying(call: Callable[[], T], plan: DownloadPlan, what: str, wait: Callabl
     for attempt in count(1):
         try:
             return call()
+        except DownloadTooSlow:
+            raise
         except (Unavailable, ObjectCorrupt) as error:
             if attempt >= plan.attempts:
                 raise
@@ -62,7 +70,8 @@ def download(
     """Download the object into ``part_file``, and continue where an earlier download stopped.
 
     Raises:
-        Unavailable: a part failed at every attempt, or this node's disk failed; present parts are kept.
+        Unavailable: a part failed at every attempt, this node's disk failed, or the download took longer than
+            ``plan.total_seconds``; present parts are kept.
         ObjectCorrupt: a part ended early at every attempt.
         Rejected: the object may not be read, or is gone.
     """
@@ -105,6 +114,7 @@ class _Download:
     report: Progress
     part_file: Path
     done_bytes: int = 0
+    started: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -148,6 +158,14 @@ class _Download:
             raise
         self.record(part, target.digest.hexdigest())
 
+    def check_time(self) -> None:
+        """Raise ``DownloadTooSlow`` after the total time."""
+        if time.monotonic() - self.started >= self.plan.total_seconds:
+            done = f"{self.done_bytes} of {self.stat.size_bytes} bytes"
+            raise DownloadTooSlow(
+                f"{self.uri}: {done} arrived in {self.plan.total_seconds:g} s; complete parts are kept, start again"
+            )
+
     def record(self, part: int, digest: str) -> None:
         """Record that the part is present."""
         with self.lock, weights_disk_faults(self.progress.path):
@@ -170,6 +188,7 @@ class _PartTarget:
 
     def write(self, block: ReadableBuffer, /) -> int:
         """Write the whole block; ``ObjectCorrupt`` beyond the part's length."""
+        self.download.check_time()
         rest = memoryview(block).cast("B")
         length = len(rest)
         if self.written_bytes + length > self.limit_bytes:

@@ -73,7 +73,11 @@ def _open_alluxio(settings: Settings) -> ObjectStore | None:
         return None
     from storage.objects.alluxio import AlluxioHttpStore  # its HTTP client is an extra
 
-    return AlluxioHttpStore(settings.tiers.alluxio_url, timeout_seconds=settings.tiers.alluxio_timeout_seconds)
+    return AlluxioHttpStore(
+        settings.tiers.alluxio_url,
+        timeout_seconds=settings.tiers.alluxio_timeout_seconds,
+        total_seconds=settings.tiers.fast_read_seconds,
+    )
 
 
 def _backfill(settings: Settings) -> Backfill | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["status", "slow", "hang", "reset", "truncate", "flip", "flip_upload", "lose_reply"]
+Kind = Literal["status", "slow", "hang", "reset", "truncate", "trickle", "flip", "flip_upload", "lose_reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class WireFault:
 
     ``status`` answers with that status and does nothing; ``slow`` answers late; ``hang`` sends no answer and closes the
     connection after ``seconds``; ``reset`` closes it at once; ``truncate`` announces the whole body and sends half;
-    ``flip`` flips one bit of the body, ``flip_upload`` one of the request's body; ``lose_reply`` performs the request,
-    then closes the connection without an answer.
+    ``trickle`` sends a byte every ``seconds``; ``flip`` flips one bit of the body, ``flip_upload`` one of the request's
+    body; ``lose_reply`` performs the request, then closes the connection without an answer.
     """
 
     kind: Kind

@@ -156,10 +156,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         body = damage(response.body, fault)
         if request.method != "HEAD":
-            self.wfile.write(body)
+            self.send_body(body, fault)
         if len(body) < len(response.body):
             self.wfile.flush()
             self.close_connection = True
+
+    def send_body(self, body: bytes, fault: WireFault | None) -> None:
+        if fault is None or fault.kind != "trickle":
+            self.wfile.write(body)
+            return
+        with contextlib.suppress(OSError):  # the client gave up
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                self.server.wire.hold(fault.seconds)
+        self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815 - the base class calls them so
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -17,7 +17,7 @@ from storage.uri import ObjectUri
 BLOCK_BYTES = 1 << 18
 
 
-def blocks(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range, tries: Tries) -> Iterator[bytes]:
+def blocks(client: OssClient, uri: ObjectUri, stat: ObjectStat, span: range, tries: Tries) -> Generator[bytes]:
     """Yield the bytes of ``span`` in order; after a broken connection, a new one continues at the same byte.
 
     Every request names the version of ``stat``; a block is the result of one read of the socket.

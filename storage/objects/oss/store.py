@@ -6,7 +6,8 @@ The SDK retries nothing, returns damaged bytes without an error, and computes it
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Generator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -141,13 +142,14 @@ class OssStore:
         raise _damaged_in_transit(uri)
 
 
-def _copy(received: Iterable[bytes], into: BinaryIO | None) -> int:
+def _copy(received: Generator[bytes], into: BinaryIO | None) -> int:
     """Write the blocks, and return their CRC-64."""
     crc = crc64.xz(b"")
-    for block in received:
-        crc = crc64.xz(block, crc)
-        if into is not None:
-            into.write(block)
+    with closing(received):  # releases the connection at once if ``into`` fails
+        for block in received:
+            crc = crc64.xz(block, crc)
+            if into is not None:
+                into.write(block)
     return crc
 
 

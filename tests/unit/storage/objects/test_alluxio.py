@@ -132,6 +132,13 @@ def test_a_connection_that_breaks_without_bytes_is_not_repeated(server: AlluxioS
     assert sum(request.startswith("GET") for request in server.requests) == 1
 
 
+def test_a_trickling_answer_ends_at_the_total_limit(server: AlluxioServer) -> None:
+    store = AlluxioHttpStore(server.url, total_seconds=0.2)
+    server.wire.faults.add(Rule(WireFault("trickle", seconds=0.01), "GET"))
+    with pytest.raises(Unavailable, match=r"took over 0\.2 s in total"):
+        fetched(store)
+
+
 def test_an_object_replaced_between_stat_and_fetch_is_refused(server: AlluxioServer, store: AlluxioHttpStore) -> None:
     stat = store.stat(CLIP)
     server.objects["videos/2025/clip.mp4"] = CONTENT[::-1]

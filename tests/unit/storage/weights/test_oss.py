@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,12 @@ def server(tmp_path: Path) -> Iterator[OssServer]:
 
 @pytest.fixture
 def weights(server: OssServer, tmp_path: Path) -> WeightsStore:
-    keys = StaticProvider(Credentials(KEY_ID, SECRET))
+    return WeightsStore(tmp_path / "weights", origin_of(server), PLAN)
+
+
+def origin_of(server: OssServer) -> OssStore:
     limits = TryLimits(attempts=2, first_wait_seconds=0.001)
-    return WeightsStore(tmp_path / "weights", OssStore(OssPlace(server.endpoint, REGION), keys, limits=limits), PLAN)
+    return OssStore(OssPlace(server.endpoint, REGION), StaticProvider(Credentials(KEY_ID, SECRET)), limits=limits)
 
 
 def gets(server: OssServer) -> int:
@@ -81,6 +85,17 @@ def test_parts_present_before_an_outage_are_kept(server, weights):
     server.faults.add(Rule(WireFault("status"), "GET", skip=5))
     with pytest.raises(Unavailable):
         weights.ensure(MODEL)
+    server.faults.clear()
+    before = gets(server)
+    assert weights.ensure(MODEL).read_bytes() == CONTENT
+    assert gets(server) - before == PARTS - 5
+
+
+def test_a_trickling_download_ends_at_its_total_limit_and_keeps_its_parts(server, weights, tmp_path):
+    server.faults.add(Rule(WireFault("trickle", seconds=0.01), "GET", skip=5))
+    hasty = WeightsStore(tmp_path / "weights", origin_of(server), replace(PLAN, total_seconds=1.0))
+    with pytest.raises(Unavailable, match=r"bytes arrived in 1 s; complete parts are kept"):
+        hasty.ensure(MODEL)
     server.faults.clear()
     before = gets(server)
     assert weights.ensure(MODEL).read_bytes() == CONTENT

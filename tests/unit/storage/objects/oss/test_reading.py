@@ -4,6 +4,7 @@ import gzip
 import io
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import oss2
@@ -327,6 +328,13 @@ def test_the_deadline_ends_endless_retries(server: OssServer) -> None:
     server.faults.add(Rule(WireFault("reset"), "GET"))
     with pytest.raises(Unavailable, match=r"0\.3 s are over"):
         fetched(open_store(server, limits=limits))
+
+
+def test_the_deadline_ends_a_trickling_transfer(server: OssServer) -> None:
+    put(server, SMALL)
+    server.faults.add(Rule(WireFault("trickle", seconds=0.01), "GET"))
+    with pytest.raises(Unavailable, match=r"0\.3 s are over"):
+        fetched(open_store(server, limits=replace(LIMITS, deadline_seconds=0.3)))
 
 
 # ── keys and surroundings ────────────────────────────────────────────────────────────────────────────────────────────
