@@ -1,4 +1,4 @@
-"""``python -m bench [--case decode] [--rounds 5] [--short]``: measure, compare, hold answers equal, print and store."""
+"""``python -m bench [--case decode] [--rounds 5] [--short]``: measure, compare answers and costs, print and store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bench.report import describe, stages_table, store, table
 from bench.summary import Measured
 
 CASES = ("decode", "share", "engine", "flow")
-CASES_BY_NAME = ("frames48", "video", "storage")  # only when named: needs ffmpeg; 4 minutes; 3 minutes
+CASES_BY_NAME = ("frames48", "video", "storage")  # run only when named: need ffmpeg; 4 minutes; 3 minutes
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the cases; 1 when two variants of one gave different answers, or a case cannot run here."""
+    """Run the cases; return 1 when two variants gave different answers, or a case cannot run on this machine."""
     chosen = _parser().parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=150)
     for module in [chosen.module] if chosen.module else [f"bench.{name}" for name in chosen.case or CASES]:
@@ -40,7 +40,7 @@ def _run_case(module: str, chosen: argparse.Namespace, console: Console) -> None
     described, by_name = [], dict[str, list[Measured]]()
     for comparison in case.short if chosen.short else case.comparisons:
         with console.status(comparison.name) as status:
-            measured = run(comparison, module, rounds, is_short=chosen.short, tell=status.update)
+            measured = run(comparison, module, rounds, is_short=chosen.short, report=status.update)
         console.print(table(comparison, measured, is_short=chosen.short), "")
         if stages := stages_table(comparison, measured, is_short=chosen.short):
             console.print(stages, "")
@@ -52,13 +52,13 @@ def _run_case(module: str, chosen: argparse.Namespace, console: Console) -> None
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure variants of the same work by turns.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure variants of the same work in turns.")
     parser.add_argument(
         "--case", action="append", choices=CASES + CASES_BY_NAME, help=f"only this case; default: {', '.join(CASES)}"
     )
-    parser.add_argument("--module", help="a module with a CASE of your own, by its dotted name")
+    parser.add_argument("--module", help="dotted name of a module that defines its own CASE")
     parser.add_argument("--rounds", type=_at_least_one, help=f"rounds of each variant; default {ROUNDS}")
-    parser.add_argument("--short", action="store_true", help="tiny inputs, two rounds: does it work at all?")
+    parser.add_argument("--short", action="store_true", help="tiny inputs and two rounds, only to check that it runs")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="directory for the JSON")
     return parser
 

@@ -1,4 +1,4 @@
-"""Input videos: real clips that installed packages ship, scaled and joined, encoded once into ``bench/cache``."""
+"""Input videos: real clips from installed packages, scaled and joined, encoded once into ``bench/cache``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.media import real_clip
 CACHE = Path(__file__).resolve().parent / "cache"
 SOURCES = ("bigbuckbunny.mp4", "bikes.mp4", "cityCC0.mpg")  # film, a moving hand-held camera, a pan over a city
 FPS = 25
-# Closed groups of pictures of up to 250 frames with B-frames between: what most uploads look like.
+# Closed groups of up to 250 frames with B-frames, as in most uploads.
 X264 = "log-level=none:keyint=250:bframes=3:open-gop=0"
 
 
 def joined(width: int, height: int, seconds: int) -> Path:
-    """A clip of that size and length: equal stretches of every source, H.264 at a constant quality."""
+    """Return a clip of this size and length: equal parts of every source, H.264 at a constant quality."""
     path = CACHE / f"joined-{width}x{height}-{seconds}s.mp4"
     if not path.exists():
         CACHE.mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ def _frames(width: int, height: int, count: int) -> Iterator[av.VideoFrame]:
 
 
 def _scaled(name: str, width: int, height: int) -> Iterator[av.VideoFrame]:
-    """The source's frames for ever: from its start again where it ends."""
+    """Yield the source's frames without end, from its start again after its last frame."""
     for path in cycle([str(real_clip(name))]):
         with av.open(path) as source:
             for frame in source.decode(video=0):

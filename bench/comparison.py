@@ -1,4 +1,4 @@
-"""What is compared: named variants of one piece of work, and what a round of one of them yields."""
+"""Cases and comparisons: named variants of the same work, and the result of one round."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, cast
 from bench.summary import Measured
 
 Work = Callable[[], Callable[[], Any]]
-"""The measured call. It returns the maker of its answer, which is called unmeasured: JSON, equal for every variant, or
-that with the work's stages (:class:`Staged`)."""
+"""The measured call. It returns a function that makes the answer after the measurement: JSON, equal for every variant,
+or that with the work's stages (:class:`Staged`)."""
 
 Variant = Callable[[bool], AbstractContextManager[Work]]
-"""Opens what the work needs, unmeasured. The argument says whether inputs are to be tiny."""
+"""Opens what the work needs, before the measurement. The argument is True for tiny inputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """An answer, and what each stage of the work took in CPU-seconds."""
+    """An answer, and the CPU-seconds of each stage of the work."""
 
     answer: Any
     cpu_seconds: Mapping[str, float]
@@ -32,26 +32,28 @@ def no_inputs(_is_short: bool) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Variants of the same work. The first is the baseline: ratios say how many times less the others take."""
+    """Variants of the same work. The first is the baseline; a ratio is its cost over the cost of another variant."""
 
     name: str
-    unit: str  # what is counted per second
+    unit: str  # counted per second
     count: Callable[[bool], float]  # units in one round, tiny inputs or not
     variants: Mapping[str, Variant]
-    tolerance: float = 0.0  # by which numbers of equal answers may differ
+    tolerance: float = 0.0  # largest difference between numbers of equal answers
     inputs: Callable[[bool], None] = no_inputs  # builds input files, once, in the harness's process
-    max_rounds: int | None = None  # of a comparison for the sake of the answers
+    max_rounds: int | None = None  # for comparisons that only check answers
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Comparisons that are run and stored together."""
+    """Comparisons that run and are stored together."""
 
     name: str
     comparisons: tuple[Comparison, ...]
-    short: tuple[Comparison, ...]  # the ones that --short runs
-    rounds: int | None = None  # unless told otherwise
-    closing: Callable[[Mapping[str, Sequence[Measured]]], str] | None = None  # comparison -> rounds: the last line
+    short: tuple[Comparison, ...]  # run by --short
+    rounds: int | None = None  # default number
+    closing: Callable[[Mapping[str, Sequence[Measured]]], str] | None = (
+        None  # makes the last line from comparison -> rounds
+    )
 
 
 def load_case(module: str) -> Case:
@@ -60,6 +62,6 @@ def load_case(module: str) -> Case:
 
 
 def find(module: str, comparison: str) -> Comparison:
-    """A comparison of a module's case by its name."""
+    """Return the comparison of this name of a module's case."""
     case = load_case(module)
     return next(one for one in (*case.comparisons, *case.short) if one.name == comparison)

@@ -1,4 +1,4 @@
-"""Who judges a queue of videos, from files to scores: the design before ours, and what a worker runs for each video."""
+"""Two ways to judge a queue of videos, from files to scores: the original design, and the code of a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 from bench.clips import FPS, joined
 from bench.comparison import Staged, Work
-from bench.meter import Clock, children_cpu_seconds
+from bench.meter import ClockReading, children_cpu_seconds
 from bench.share import shared
 from inference.decode import DecoderPool
 from inference.judge import judge_video
@@ -26,14 +26,14 @@ from inference.models.scoring import Models
 from inference.types import Clip, Crop, CroppedVideo, DecodedVideo, DecodePlan, Verdict
 
 if TYPE_CHECKING:
-    from bench.original.fleet import Judged
+    from bench.original.process import Judged
 
-THREADS = 6  # of a worker, ours and the original's
+THREADS = 6  # of a worker, in both designs
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """What one round judges: the same clip so many times."""
+class VideoQueue:
+    """The videos of one round: copies of the same clip."""
 
     width: int
     height: int
@@ -42,25 +42,25 @@ class Queue:
 
     @property
     def paths(self) -> list[Path]:
-        """The clip's file, from here on in memory."""
+        """The clip's file, ``videos`` times; reading it first puts it into the page cache."""
         path = joined(self.width, self.height, self.seconds)
         path.read_bytes()
         return [path] * self.videos
 
 
 @contextmanager
-def original(queue: Queue, skips_predictor: bool, _is_short: bool) -> Iterator[Work]:
-    """The design before ours: see :mod:`bench.original.fleet`."""
-    from bench.original.fleet import open_fleet  # decord is an extra: without it the case says so
+def original(queue: VideoQueue, skips_predictor: bool, _is_short: bool) -> Iterator[Work]:
+    """The original design: see :mod:`bench.original.process`."""
+    from bench.original.process import open_process  # decord is optional; bench.video checks for it
 
     torch.set_num_threads(1)
     manifest, paths = classifiers(), queue.paths
-    fleet = open_fleet(manifest, THREADS, skips_predictor=skips_predictor)
+    process = open_process(manifest, THREADS, skips_predictor=skips_predictor)
 
     def work() -> Callable[[], Any]:
-        before = Clock.read()
-        judged = fleet.judge_all(paths)
-        cpu_seconds = Clock.read().cpu_seconds - before.cpu_seconds
+        before = ClockReading.read()
+        judged = process.judge_all(paths)
+        cpu_seconds = ClockReading.read().cpu_seconds - before.cpu_seconds
         computing = sum(one.model_cpu_seconds for video in judged for clips in video.values() for one in clips)
         stages = {"decode": cpu_seconds - computing, "compute": computing}
         return lambda: Staged([_original_answer(manifest, video) for video in judged], stages)
@@ -69,8 +69,8 @@ def original(queue: Queue, skips_predictor: bool, _is_short: bool) -> Iterator[W
 
 
 @contextmanager
-def ours(queue: Queue, decoder: str, _is_short: bool) -> Iterator[Work]:
-    """What a worker runs, without the detector: one decode pass in a child, shared and batched backbones."""
+def ours(queue: VideoQueue, decoder: str, _is_short: bool) -> Iterator[Work]:
+    """The code of a worker without the detector: one decode pass in a child, shared and batched backbones."""
     manifest, paths = classifiers(), queue.paths
     with (
         closing(open_models(manifest, device="cpu", threads=1)) as models,
@@ -80,11 +80,11 @@ def ours(queue: Queue, decoder: str, _is_short: bool) -> Iterator[Work]:
         pool.warm_up()
 
         def work() -> Callable[[], Any]:
-            before, decoding_before = Clock.read(), children_cpu_seconds()
+            before, decoding_before = ClockReading.read(), children_cpu_seconds()
             with ThreadPoolExecutor(THREADS) as threads:
                 judged = list(threads.map(partial(_judge, models, pool), paths))
             decoding = children_cpu_seconds() - decoding_before
-            computing = Clock.read().cpu_seconds - before.cpu_seconds - decoding
+            computing = ClockReading.read().cpu_seconds - before.cpu_seconds - decoding
             stages = {"decode": decoding, "compute": computing}
             return lambda: Staged([_own_answer(manifest, *one) for one in judged], stages)
 
@@ -98,8 +98,8 @@ def classifiers() -> Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Noting:
-    """A decoder that keeps what it decoded, so that frame numbers can be compared."""
+class _KeepingDecoder:
+    """A decoder that keeps its results, so that frame numbers can be compared."""
 
     pool: DecoderPool
     kept: list[DecodedVideo] = field(default_factory=list)
@@ -113,9 +113,9 @@ class _Noting:
 
 
 def _judge(models: Models, pool: DecoderPool, path: Path) -> tuple[DecodedVideo, Verdict]:
-    noting = _Noting(pool)
-    verdict = judge_video(path, frozenset(models.manifest.switches), models.manifest, noting, models)
-    return noting.kept[0], verdict
+    decoder = _KeepingDecoder(pool)
+    verdict = judge_video(path, frozenset(models.manifest.switches), models.manifest, decoder, models)
+    return decoder.kept[0], verdict
 
 
 def _own_answer(manifest: Manifest, decoded: DecodedVideo, verdict: Verdict) -> Any:
@@ -151,6 +151,6 @@ def _outputs(manifest: Manifest) -> tuple[Output, ...]:
 
 
 def _entry(start_seconds: float, end_seconds: float, frames: list[int], scores: Mapping[str, float]) -> Any:
-    """Times in whole milliseconds: a tolerance is for the scores alone."""
+    """Times are in whole milliseconds, because the tolerance is for scores only."""
     milliseconds = [round(start_seconds * 1000), round(end_seconds * 1000)]
     return {"milliseconds": milliseconds, "frames": frames, "scores": dict(scores)}

@@ -1,7 +1,7 @@
-"""One decode pass for everything that any filter needs, against decoding per window and per filter.
+"""A single decode pass for all filters, against decoding per window and per filter.
 
-The one pass is measured in this process, through the adapter that a decoder child runs: starting a child, which a
-worker does once in hundreds of videos, is not part of it.
+The single pass is measured in this process, with the adapter of a decoder child. Starting a child is not measured: a
+worker does it once in hundreds of videos.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.clips import FPS, joined
 from bench.comparison import Case, Comparison, Work
-from bench.per_window import Span, decode_spans
+from bench.per_window import DecodedSpan, decode_spans
 from inference.decode.decoders.pyav import PyAv
 from inference.decode.frames.shared_frames import map_pictures
 from inference.decode.one_pass import decode_once
@@ -30,7 +30,7 @@ MODEL_PICTURE = PictureSpec(256, 256)
 WHOLE = ClipRequest(Scope.WHOLE, MODEL_PICTURE, 48)
 WINDOWS = ClipRequest(Scope.WINDOWS, MODEL_PICTURE, 48, window_seconds=4.0, overlap_seconds=1.0)
 SAMPLED = ClipRequest(Scope.SAMPLED, PictureSpec(960, 960, Fit.LETTERBOX), 64, interval_seconds=1.0)
-# What the production filters look at: three read the whole video, three its windows, the detector its samples.
+# Requests of the production filters: three read the whole video, three its windows, the detector its samples.
 READERS: Mapping[str, ClipRequest] = {
     "vfx_filter": WHOLE,
     "simcam_filter": WHOLE,
@@ -41,34 +41,34 @@ READERS: Mapping[str, ClipRequest] = {
     "abnormal_region_info": SAMPLED,
 }
 DISTINCT = tuple(dict.fromkeys(READERS.values()))
-Decoded = Mapping[str, list[Span]]
+Decoded = Mapping[str, list[DecodedSpan]]
 
 
 def one_pass(path: Path) -> Decoded:
-    """Decode the file once; every reader's clips are cut from the same frames."""
+    """Decode the file once; every reader's clips come from the same frames."""
     _, spans = decode_plan(path, DISTINCT)
     return {reader: spans[request] for reader, request in READERS.items()}
 
 
-def decode_plan(path: Path, requests: Sequence[ClipRequest]) -> tuple[VideoProbe, dict[ClipRequest, list[Span]]]:
-    """Every clip of distinct requests, from one pass."""
+def decode_plan(path: Path, requests: Sequence[ClipRequest]) -> tuple[VideoProbe, dict[ClipRequest, list[DecodedSpan]]]:
+    """Return the probe and every clip of distinct requests, from one pass."""
     plan = DecodePlan(tuple(requests))
     decoded, descriptor = decode_once(PyAv(), str(path), path.stat().st_size, plan, DecodeLimits())
     pictures = map_pictures(descriptor, decoded.layout)
     os.close(descriptor)
-    spans: dict[ClipRequest, list[Span]] = {}
+    spans: dict[ClipRequest, list[DecodedSpan]] = {}
     for clip in decoded.clips:
         absolute = np.rint(decoded.pts_seconds[clip.request.picture] * FPS).astype(np.int64)
         spans.setdefault(clip.request, []).append(_span(clip, absolute, pictures[clip.request.picture]))
     return decoded.probe, spans
 
 
-def _span(clip: Clip, absolute: Indices, frames: Frames) -> Span:
-    return Span(clip.start_seconds, absolute[clip.indices], frames[clip.indices])
+def _span(clip: Clip, absolute: Indices, frames: Frames) -> DecodedSpan:
+    return DecodedSpan(clip.start_seconds, absolute[clip.indices], frames[clip.indices])
 
 
 def once_per_window(path: Path) -> Decoded:
-    """Decode each window once, whichever filters read it."""
+    """Decode each window once for all filters that read it."""
     spans = {request: decode_spans(path, request) for request in DISTINCT}
     return {reader: spans[request] for reader, request in READERS.items()}
 
@@ -83,7 +83,7 @@ def _variant(
     decode: Callable[[Path], Decoded], width: int, height: int, seconds: int, _is_short: bool
 ) -> Iterator[Work]:
     path = joined(width, height, seconds)
-    path.read_bytes()  # from here on the file is in memory, whoever was measured before
+    path.read_bytes()  # puts the file into the page cache for every variant
 
     def work() -> Callable[[], Any]:
         return partial(answer, decode(path))
@@ -92,7 +92,7 @@ def _variant(
 
 
 def answer(decoded: Decoded) -> Any:
-    """Per reader and clip: start, the file's frame numbers, and a digest of every pixel."""
+    """Return per reader and clip: start in seconds, the file's frame numbers, and a digest of every pixel."""
     return {
         reader: [
             [span.start_seconds, span.indices.tolist(), hashlib.sha256(span.frames.tobytes()).hexdigest()]

@@ -1,4 +1,4 @@
-"""What the engine changes about an encoder's forward: cached tables, batches, no predictor. CPU, one thread."""
+"""Effect of the engine's changes to an encoder's forward: cached tables, batches, no predictor. CPU, one thread."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Forward = Callable[[nn.Module, Tensor], Tensor]
 
 
 def skipping(model: nn.Module, clips: Tensor) -> Tensor:
-    """As the engine calls it."""
+    """Call the model as the engine does."""
     tokens: Tensor = model(pixel_values_videos=clips, skip_predictor=True).last_hidden_state
     return tokens
 
 
 def by_default(model: nn.Module, clips: Tensor) -> Tensor:
-    """As Transformers runs it unless told otherwise: the training-time predictor too."""
+    """Call the model with the defaults of Transformers, which also run the training-time predictor."""
     tokens: Tensor = model(pixel_values_videos=clips).last_hidden_state
     return tokens
 

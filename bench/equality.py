@@ -1,4 +1,4 @@
-"""Whether two answers are the same: asked before any speed is told. Pure."""
+"""Comparison of two answers, made before any figure is printed. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def difference(expected: Any, found: Any, tolerance: float, where: str = "answer") -> str | None:
-    """The first place where two JSON values differ, in words; None when there is none.
+    """Describe the first place where two JSON values differ; None when they are equal.
 
     >>> difference({"a": [1.0, 2.0]}, {"a": [1.0, 2.5]}, 0.1)
     'answer.a[1]: 2.0 became 2.5'
@@ -29,6 +29,8 @@ def difference(expected: Any, found: Any, tolerance: float, where: str = "answer
 
 
 def _is_equal(expected: Any, found: Any, tolerance: float) -> bool:
-    if isinstance(expected, float) and isinstance(found, float):  # a NaN equals nothing: scores must be numbers
+    if isinstance(expected, float) and isinstance(
+        found, float
+    ):  # a NaN equals no number, so NaN scores are a difference
         return math.isclose(expected, found, rel_tol=0.0, abs_tol=tolerance)
     return type(expected) is type(found) and bool(expected == found)

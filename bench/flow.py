@@ -1,4 +1,4 @@
-"""What a row costs besides its video: through ledger and tables without Celery, and onto the broker with it."""
+"""Cost of a row without its video: through ledger and tables without Celery, and publishing it with Celery."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _submitted(rt: Runtime, directory: Path, count: int) -> Run:
 
 
 def _carry(run: Run, rt: Runtime) -> None:
-    """Carry every row from the input table to the output table, as the fleet's tasks do."""
+    """Move every row from the input table to the output table, as the fleet's tasks do."""
     published: list[RowMessage] = []
     while pipeline.feed(run.run_id, rt, published.extend):
         for row in published:
@@ -120,7 +120,7 @@ def judged(row: RowMessage) -> ResultRow:
 
 
 def _outcomes(run: Run, rt: Runtime) -> Any:
-    """Every ordinal with its video and outcome, in the table; and what the ledger counted."""
+    """Digest of every ordinal with its video and outcome in the table, and the ledger's counts."""
     written = sorted([row.ordinal, row.video_id, row.outcome] for row in rt.output_table(run).results(run.run_id))
     counts = rt.ledger.counts(run.run_id)
     counted = [counts.ok, counts.failed, counts.in_flight] if counts else None
@@ -135,7 +135,7 @@ def _publish_variant(name: str, is_short: bool) -> Iterator[Work]:
     with valkey_server(arguments=AOF) as server:
         os.environ["TAMIS_BROKER_URL"] = server.url  # before the Celery app exists
         publish = _publisher(name)
-        publish(messages_of(8))  # connects, and declares the queue
+        publish(messages_of(8))  # connects and declares the queue
         _empty(server)
         rows = messages_of(_rows(is_short))
 
@@ -167,7 +167,7 @@ def _publisher(name: str) -> Callable[[Sequence[RowMessage]], None]:
 
 
 def messages_of(count: int) -> list[RowMessage]:
-    """So many rows of one run."""
+    """Make ``count`` rows of one run."""
     return [RowMessage(run_id="run", shard_id="s", ordinal=n, record=_record(n)) for n in range(count)]
 
 
@@ -177,15 +177,15 @@ def _empty(server: ValkeyServer) -> None:
 
 
 def _published(server: ValkeyServer) -> Any:
-    """How many messages wait, and a digest of what they ask for; ids differ from round to round."""
+    """Number of queued messages, and a digest of their contents without ids, which differ from round to round."""
     with closing(server.client()) as client:
         messages = [json.loads(text) for text in reversed(client.lrange("tamis:io", 0, -1))]
     bodies = [json.loads(base64.b64decode(message["body"])) for message in messages]
-    asked = [
+    requested = [
         [message["headers"]["task"], args, _tasks(embed["chain"])]
         for message, (args, _, embed) in zip(messages, bodies, strict=True)
     ]
-    return {"messages": len(asked), "digest": _digest(asked)}
+    return {"messages": len(requested), "digest": _digest(requested)}
 
 
 def _tasks(steps: list[dict[str, Any]]) -> list[str]:

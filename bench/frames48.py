@@ -1,7 +1,7 @@
-"""What picking frames costs, held against the ``ffmpeg`` command decoding the whole file on one thread, to nowhere.
+"""Cost of picking frames, against the ``ffmpeg`` command that decodes the whole file on one thread without output.
 
-Both sides decode with FFmpeg; ours leaves out the frames on which no wanted one depends, and scales the wanted ones.
-Debian's and PyAV's FFmpeg differ in version: the ratio is what an operator sees, not a comparison of decoders.
+Both sides decode with FFmpeg; ours skips the frames on which no wanted frame depends, and scales the wanted ones.
+Debian's and PyAV's FFmpeg differ in version, so the ratio is that of two programs, not of two decoders.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Requests = Sequence[ClipRequest]
 
 @contextmanager
 def ffmpeg_null(path: Path, requests: Requests, _is_short: bool) -> Iterator[Work]:
-    """Decode every frame and drop it. The answer is what decoding every frame and picking then gives."""
+    """Decode every frame and drop it. The answer is that of decoding every frame, then picking."""
     command = [PROGRAM, "-v", "error", "-nostats", "-progress", "-", "-threads", "1", "-i", str(path)]
     command += ["-map", "0:v:0", "-f", "null", "-"]
 
@@ -38,7 +38,7 @@ def ffmpeg_null(path: Path, requests: Requests, _is_short: bool) -> Iterator[Wor
         reported = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
         return partial(_reference, path, requests, int(_FRAMES.findall(reported)[-1]))
 
-    path.read_bytes()  # from here on the file is in memory, whoever was measured before
+    path.read_bytes()  # puts the file into the page cache for every variant
     yield work
 
 
@@ -48,7 +48,7 @@ def _reference(path: Path, requests: Requests, frames: int) -> Any:
 
 @contextmanager
 def one_pass(path: Path, requests: Requests, _is_short: bool) -> Iterator[Work]:
-    """Decode what the requests want, as a decoder child does."""
+    """Decode the frames of the requests, as a decoder child does."""
 
     def work() -> Callable[[], Any]:
         probe, spans = decode_plan(path, requests)
@@ -65,7 +65,9 @@ def _one_video(_is_short: bool) -> float:
 
 def _build(width: int, height: int, seconds: int, _is_short: bool) -> None:
     if shutil.which(PROGRAM) is None:
-        raise Absent(f"this case compares with the {PROGRAM} command, which is not here: apt-get install {PROGRAM}")
+        raise Absent(
+            f"this case compares with the {PROGRAM} command, which is not installed: apt-get install {PROGRAM}"
+        )
     joined(width, height, seconds)
 
 

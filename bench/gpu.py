@@ -1,7 +1,7 @@
-"""``python -m bench.gpu [--seconds 540] [--json PATH] [--tiny]``: what a GPU does with our encoder, in ten minutes.
+"""``python -m bench.gpu [--seconds 540] [--json PATH] [--tiny]``: measure a GPU with our encoder, in ten minutes.
 
-Needs PyTorch, Transformers and this repository, nothing else: no table, no broker, no weights, no network. Where PyAV
-is installed, too, and the GPU's driver decodes video, G6 says what that is worth.
+Needs only PyTorch, Transformers and this repository: no table, no broker, no weights, no network. With PyAV installed
+and a GPU driver that decodes video, G6 measures that too.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from bench.accelerator.encoder import TINY, VIT_B
 from bench.accelerator.forward import forward
 from bench.accelerator.numerics import numerics
 from bench.accelerator.serving import end_to_end, threads_and_batcher
-from bench.accelerator.setting import Row, Section, Setting, first_line
+from bench.accelerator.setting import BenchSetting, FigureRow, Section, first_line
 from bench.accelerator.upload import upload
 from inference.models.device import choose_device, device_info, device_name
 
-# letter -> title, section, share of the whole time it may take
+# letter -> title, section, largest share of the whole time
 SECTIONS: Mapping[str, tuple[str, Section, float]] = {
     "G0": ("ceilings: matrix products and copies", ceilings, 0.06),
     "G5": ("numerics against float32", numerics, 0.08),
     "G1": ("one backbone's forward", forward, 0.5),
     "G2": ("six clips in flight", threads_and_batcher, 0.1),
-    "G3": ("a clip's way to the device", upload, 0.06),
-    "G4": ("whole videos, decoded already", end_to_end, 0.2),
+    "G3": ("upload of a clip to the device", upload, 0.06),
+    "G4": ("whole decoded videos", end_to_end, 0.2),
     "G6": ("decoding on the GPU and on the CPU", decoding, 0.12),
 }
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}  # dense float16, as NVIDIA's data sheets state (SXM)
-LACKS = ("failed", "not run")  # what stands in a row instead of figures
+LACKS = ("failed", "not run")  # keys of a row without figures
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure what there is time for, print it as it comes, store all of it."""
+    """Run the sections within the time limit, print each at its end, store all of them."""
     chosen = _parser().parse_args(arguments)
     setting = _setting(chosen.device, chosen.seconds, is_tiny=chosen.tiny)
     print(f"{device_name(setting.device)}: {device_info(setting.device)}; {setting.shape.name}")
     whole = Deadline(chosen.seconds)
-    measured: dict[str, list[Row]] = {}
+    measured: dict[str, list[FigureRow]] = {}
     for letter in chosen.only or SECTIONS:
         title, section, share = SECTIONS[letter]
         setting.deadline = Deadline(min(whole.left_seconds, share * chosen.seconds))
@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def verdict(setting: Setting, rows: Iterable[Row]) -> str:
-    """The limit, what was reached of it, and by what."""
+def verdict(setting: BenchSetting, rows: Iterable[FigureRow]) -> str:
+    """Summarise the limit, the share of it that was reached, and the best case."""
     found = [row for row in rows if "ms/clip" in row.figures]
     if not found or not setting.gemm_tflops:
         return "no verdict: neither the ceiling nor a forward was measured"
@@ -78,17 +78,17 @@ def verdict(setting: Setting, rows: Iterable[Row]) -> str:
     return f"limit: {limit:.3g} ms a clip ({work}); reached: {reached}"
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Rows under the names of all their figures; what went wrong stands in the row's own words."""
+def table(rows: Iterable[FigureRow]) -> str:
+    """Format rows under the names of all their figures; a row without figures shows its reason."""
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row.figures if name not in LACKS))
     lines = [["", *names], *([row.case, *(_number(row.figures.get(name)) for name in names)] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    told = ["", *(_lack(row) for row in rows)]
-    return "\n".join(_line(line, widths, lack) for line, lack in zip(lines, told, strict=True))
+    reasons = ["", *(_lack(row) for row in rows)]
+    return "\n".join(_line(line, widths, lack) for line, lack in zip(lines, reasons, strict=True))
 
 
-def _lack(row: Row) -> str:
+def _lack(row: FigureRow) -> str:
     return ", ".join(f"{kind}: {row.figures[kind]}" for kind in LACKS if kind in row.figures)
 
 
@@ -101,20 +101,20 @@ def _number(figure: float | str | None) -> str:
     return f"{figure:.4g}" if isinstance(figure, float) else str(figure if figure is not None else "")
 
 
-def _run(section: Section, setting: Setting) -> list[Row]:
-    rows: list[Row] = []
+def _run(section: Section, setting: BenchSetting) -> list[FigureRow]:
+    rows: list[FigureRow] = []
     try:
         rows.extend(section(setting))
-    except RuntimeError as error:  # one section without memory or kernels must not cost the others
-        rows.append(Row("the section ended early", {"failed": first_line(error)}))
+    except RuntimeError as error:  # a section without memory or kernels must not end the others
+        rows.append(FigureRow("the section ended early", {"failed": first_line(error)}))
     if setting.device.type == "cuda":
         torch.cuda.empty_cache()
     return rows
 
 
-def _setting(device: str, seconds: float, *, is_tiny: bool) -> Setting:
+def _setting(device: str, seconds: float, *, is_tiny: bool) -> BenchSetting:
     place = choose_device(device)
-    setting = Setting(
+    setting = BenchSetting(
         device=place,
         shape=TINY if is_tiny else VIT_B,
         batch_sizes=(1, 2) if is_tiny else (1, 2, 4, 8, 16, 32),
@@ -125,7 +125,7 @@ def _setting(device: str, seconds: float, *, is_tiny: bool) -> Setting:
     return replace(setting, peak_tflops=known[0]) if known and setting.has_gpu else setting
 
 
-def _store(path: Path, setting: Setting, measured: Mapping[str, list[Row]]) -> None:
+def _store(path: Path, setting: BenchSetting, measured: Mapping[str, list[FigureRow]]) -> None:
     content: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(setting.device),
@@ -148,11 +148,13 @@ def _store(path: Path, setting: Setting, measured: Mapping[str, list[Row]]) -> N
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Measure a GPU with our encoder.")
-    parser.add_argument("--seconds", type=float, default=540.0, help="how long it may take, about; default 540")
+    parser.add_argument("--seconds", type=float, default=540.0, help="approximate limit of the whole time; default 540")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>; default auto")
-    parser.add_argument("--tiny", action="store_true", help="a small model and two batch sizes: does it work at all?")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a small model and two batch sizes, only to check that it runs"
+    )
     parser.add_argument("--only", action="append", choices=sorted(SECTIONS), help="only this section; default: all")
-    parser.add_argument("--json", type=Path, help=f"where to store the figures; default: a new file in {RESULTS.name}/")
+    parser.add_argument("--json", type=Path, help=f"file for the figures; default: a new file in {RESULTS.name}/")
     return parser
 
 

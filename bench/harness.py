@@ -1,4 +1,4 @@
-"""Runs a comparison: its variants by turns, each round in a process of its own, every answer held to the first one."""
+"""Runs a comparison: variants in turns, each round in its own process, every answer compared with the first."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from bench.equality import difference
 from bench.summary import Measured
 
 ROOT = Path(__file__).resolve().parent.parent
-ROUND_SECONDS = 600.0  # no round takes longer, not even where ten others want the same cores
+ROUND_SECONDS = 600.0  # per round; enough also when ten other processes use the same cores
 
 
 class Unequal(Exception):
-    """A variant gave another answer than the baseline: its speed means nothing."""
+    """A variant's answer differs from the baseline's, so its speed means nothing."""
 
 
 class Absent(Exception):
-    """Something outside this project that the case measures against is not on this machine."""
+    """A program or package outside this project that the case needs is not on this machine."""
 
 
 def turns(variants: list[str], rounds: int) -> Iterator[tuple[int, str]]:
-    """Every variant once a round, in turned order every other round, so that a drift hits all alike.
+    """Yield every variant once per round, in reverse order every other round, so that drift affects all equally.
 
     >>> [variant for _, variant in turns(["a", "b"], 2)]
     ['a', 'b', 'b', 'a']
@@ -39,7 +39,7 @@ def turns(variants: list[str], rounds: int) -> Iterator[tuple[int, str]]:
 
 
 def run(
-    comparison: Comparison, module: str, rounds: int, *, is_short: bool, tell: Callable[[str], object] = str
+    comparison: Comparison, module: str, rounds: int, *, is_short: bool, report: Callable[[str], object] = str
 ) -> list[Measured]:
     """Measure every variant ``rounds`` times, the baseline's first.
 
@@ -51,7 +51,7 @@ def run(
     measured: list[Measured] = []
     expected: Any = None
     for number, variant in turns(list(comparison.variants), rounds):
-        tell(f"{comparison.name}: round {number + 1} of {rounds}, {variant}")
+        report(f"{comparison.name}: round {number + 1} of {rounds}, {variant}")
         reply = _round(module, comparison.name, variant, is_short=is_short)
         if not measured:
             expected = reply["answer"]
@@ -72,6 +72,6 @@ def _round(module: str, comparison: str, variant: str, *, is_short: bool) -> dic
 
 
 def _environ() -> dict[str, str]:
-    """The caller's TAMIS_* settings play no part; one thread per library, or ratios depend on who else is running."""
+    """Environment without TAMIS_* settings and with one thread per library, so that other load matters less."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
     return own | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}

@@ -1,4 +1,4 @@
-"""``python -m bench.memory``: bytes of Redis memory for each row in flight, by where it is. For docs/operations.md."""
+"""``python -m bench.memory``: bytes of Redis memory per row in flight, by its state, for docs/operations.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORKER = "0123456789abcdef"
 
 
 def main() -> int:
-    """Feed rows that nobody takes, then record them, and print what each cost."""
+    """Feed rows without a worker, then record them, and print the bytes of each state."""
     with valkey_server() as server, closing(server.client()) as client:
         os.environ["TAMIS_BROKER_URL"] = server.url  # before the Celery app exists
         from tasks.feed import publish
@@ -29,7 +29,7 @@ def main() -> int:
         client.flushall()
         open_bytes, recorded_bytes = _in_the_ledger(client)
     sys.stdout.write(
-        f"a message that waits: {waiting:,.0f} bytes\n"
+        f"a message in the queue: {waiting:,.0f} bytes\n"
         f"a row of an open shard, begun once: {open_bytes:,.0f} bytes\n"
         f"a row that is recorded, until its shard is written: {recorded_bytes:,.0f} bytes\n"
     )

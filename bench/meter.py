@@ -1,4 +1,4 @@
-"""What one round cost: seconds of the clock, CPU-seconds and memory of a whole process tree, and a canary."""
+"""Cost of a round: wall seconds, CPU-seconds and memory of the whole process tree, and a canary."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class ClockReading:
     """A reading of both clocks."""
 
     wall_seconds: float
     cpu_seconds: float
 
     @classmethod
-    def read(cls) -> Clock:
-        """Now. Living descendants count in steps of 10 ms: that is how finely the kernel tells."""
+    def read(cls) -> ClockReading:
+        """Read both clocks now. CPU-seconds of living descendants have steps of 10 ms, the resolution of the kernel."""
         own = _rusage(resource.RUSAGE_SELF) + _rusage(resource.RUSAGE_CHILDREN)
         return cls(time.perf_counter(), own + sum(_descendants_seconds()))
 
 
 def children_cpu_seconds() -> float:
-    """CPU-seconds of the living descendants alone."""
+    """CPU-seconds of the living descendants only."""
     return sum(_descendants_seconds())
 
 
 def tree_peak_bytes() -> int:
     """Sum of the peaks of resident memory of this process and its living descendants.
 
-    Not ``ru_maxrss``: a child inherits that from the process that started it.
+    ``ru_maxrss`` is not used: a child inherits it from the process that started it.
     """
     pids = [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
     return sum(_peak_bytes(pid) for pid in pids)
 
 
-def canary() -> Clock:
-    """How long a fixed piece of work takes: a machine that slows down silently shows here."""
+def canary() -> ClockReading:
+    """Time a fixed piece of work, which shows a machine that becomes slower."""
     started, cpu_started = time.perf_counter(), time.process_time()
     total = 0
     for number in range(SPINS):
         total += number
-    return Clock(time.perf_counter() - started, time.process_time() - cpu_started)
+    return ClockReading(time.perf_counter() - started, time.process_time() - cpu_started)
 
 
-def _rusage(who: int) -> float:
-    usage = resource.getrusage(who)
+def _rusage(scope: int) -> float:
+    usage = resource.getrusage(scope)
     return usage.ru_utime + usage.ru_stime
 
 
@@ -69,6 +69,6 @@ def _descendants_seconds() -> Iterator[float]:
 def _peak_bytes(pid: int) -> int:
     try:
         found = _PEAK.search(Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return 0
     return int(found[1]) * 1024 if found else 0

@@ -1,7 +1,7 @@
-"""Decoding as a design without a shared pass does it: each filter opens the file for each of its windows.
+"""Decoding without a shared pass: each filter opens the file for each of its windows.
 
-Fair to that design: every open seeks to the key frame before the window and stops at the last wanted frame, as a
-``decord.VideoReader`` does, with the same scaler and the same rule for which frames a clip takes.
+To be fair to that design, every open seeks to the key frame before the window and stops at the last wanted frame, as a
+``decord.VideoReader`` does, with the same scaler and the same choice of frames for a clip.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpola
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """One clip, as the file's own frames: ``indices`` into its presentation order."""
+class DecodedSpan:
+    """Frames of a clip, and their ``indices`` in the file's presentation order."""
 
     start_seconds: float
     indices: Indices
     frames: Frames
 
 
-def decode_spans(path: Path, request: ClipRequest) -> list[Span]:
-    """Every clip of a request, each from an open file of its own."""
+def decode_spans(path: Path, request: ClipRequest) -> list[DecodedSpan]:
+    """Every clip of a request; the file is opened for each."""
     starts = [start for start, _ in _bounds(request, _timeline(path)[0])]
     return [_decode_one(path, request, number) for number in range(len(starts))]
 
 
-def _decode_one(path: Path, request: ClipRequest, number: int) -> Span:
-    pts_seconds, ticks = _timeline(path)  # a reader counts the frames whenever it opens a file
+def _decode_one(path: Path, request: ClipRequest, number: int) -> DecodedSpan:
+    pts_seconds, ticks = _timeline(path)  # a reader counts the frames at each open
     start, end = _bounds(request, pts_seconds)[number]
     indices = _indices(request, pts_seconds, start, end)
     distinct, places = np.unique(indices, return_inverse=True)
-    return Span(start, indices, _read(path, ticks[distinct], request.picture)[places])
+    return DecodedSpan(start, indices, _read(path, ticks[distinct], request.picture)[places])
 
 
 def _bounds(request: ClipRequest, pts_seconds: Seconds) -> list[tuple[float, float]]:
@@ -81,7 +81,7 @@ def _read(path: Path, wanted: Indices, picture: PictureSpec) -> Frames:
                 _write(frame, picture, frames[row.pop(frame.pts)], reformatter)
             if not row:
                 return frames
-    raise ValueError(f"{path} ended before {len(row)} wanted frames came")
+    raise ValueError(f"{path} ended before {len(row)} wanted frames")
 
 
 def _write(frame: VideoFrame, picture: PictureSpec, canvas: Frames, reformatter: VideoReformatter) -> None:

@@ -1,4 +1,4 @@
-"""What a person and a program read of a comparison: a table, and JSON."""
+"""Reports of a comparison: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = ("av", "celery", "kombu", "numpy", "redis", "torch")
 
 
 def describe(comparison: Comparison, rounds: Sequence[Measured], *, is_short: bool) -> dict[str, Any]:
-    """A comparison's figures and every measurement behind them."""
+    """Figures of a comparison and all their measurements."""
     return {
         "comparison": comparison.name,
         "unit": comparison.unit,
@@ -36,7 +36,7 @@ def describe(comparison: Comparison, rounds: Sequence[Measured], *, is_short: bo
 
 
 def table(comparison: Comparison, rounds: Sequence[Measured], *, is_short: bool) -> Table:
-    """Medians with their spread; how many times less than the baseline."""
+    """Table of medians with their spread, and ratios to the baseline."""
     drawn = Table(title=f"{comparison.name}: equal=yes", caption=warning(noise(rounds)), title_justify="left")
     headings = ("variant", "CPU s", "wall s", f"{comparison.unit}/s", "peak MB", "× less CPU", "in even rounds")
     for heading in headings:
@@ -55,7 +55,7 @@ def table(comparison: Comparison, rounds: Sequence[Measured], *, is_short: bool)
 
 
 def stages_table(comparison: Comparison, rounds: Sequence[Measured], *, is_short: bool) -> Table | None:
-    """The same of each stage; None when the variants do not tell stages apart."""
+    """Table of each stage; None when the variants have no stages."""
     found = figures(rounds, comparison.count(is_short))
     if not found[0].stages:
         return None
@@ -67,7 +67,7 @@ def stages_table(comparison: Comparison, rounds: Sequence[Measured], *, is_short
 
 
 def warning(found: Noise) -> str:
-    """What the canaries say: on a slow core nothing compares with another run, beside other work no wall seconds."""
+    """Summary of the canaries: a slow core spoils comparison with other runs, other work spoils wall seconds."""
     return f"{found.slow} of {found.of} measurements on a slow core, {found.contended} beside other work"
 
 
@@ -82,7 +82,7 @@ def store(directory: Path, case: str, described: Sequence[dict[str, Any]]) -> Pa
 
 
 def machine() -> dict[str, Any]:
-    """Where and of what the figures are."""
+    """Machine, versions and commit of the figures."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return {

@@ -1,4 +1,4 @@
-"""One round of one variant, in a process of its own: ``python -m bench.round MODULE COMPARISON VARIANT LENGTH PATH``.
+"""Measure a round of a variant in this process: ``python -m bench.round MODULE COMPARISON VARIANT LENGTH PATH``.
 
 Opening, warming and closing are not measured. The measurement and the answer go to PATH as JSON.
 """
@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 
 from bench.comparison import Staged, find
-from bench.meter import Clock, canary, tree_peak_bytes
+from bench.meter import ClockReading, canary, tree_peak_bytes
 
 
 def main(module: str, comparison: str, variant: str, length: str, path: str) -> None:
     """Measure once."""
     with find(module, comparison).variants[variant](length == "short") as work:
         before = canary()
-        started = Clock.read()
+        started = ClockReading.read()
         make_answer = work()
-        ended = Clock.read()
+        ended = ClockReading.read()
         peak_bytes = tree_peak_bytes()
         after = canary()
         answered = make_answer()

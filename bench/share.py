@@ -1,4 +1,4 @@
-"""Heads that read one backbone pass, against one backbone for each filter. Frames lie in memory; CPU, one thread."""
+"""Heads on one shared backbone pass, against one backbone per filter. Frames are in memory; CPU, one thread."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Opener = Callable[[Manifest], Sequence[Manifest]]
 
 
 def separate(manifest: Manifest) -> Sequence[Manifest]:
-    """A manifest for each filter, so that each loads and runs a backbone of its own."""
+    """Return a manifest per filter, so that each loads and runs its own backbone."""
     return [_only(manifest, one.name) for one in manifest.filters]
 
 
 def shared(manifest: Manifest) -> Sequence[Manifest]:
-    """All filters together, as a worker opens them."""
+    """Return one manifest with all filters, as a worker opens it."""
     return [_only(manifest, *(one.name for one in manifest.filters))]
 
 
 def _only(manifest: Manifest, *filters: str) -> Manifest:
-    """The manifest without other filters, without heads that nobody reads, and without the detector."""
+    """Return the manifest with these filters and their heads only, without the detector."""
     chosen = tuple(one for one in manifest.filters if one.name in filters)
     heads = {one.head: manifest.spec.heads[one.head] for one in chosen}
     spec = manifest.spec.model_copy(update={"filters": chosen, "heads": heads, "detector": None})
@@ -75,7 +75,7 @@ def _answer(scores: dict[str, tuple[Scores, ...]]) -> Any:
 
 
 def _in_memory(plan: DecodePlan, seconds: int) -> DecodedVideo:
-    """Blocks of colour, cut into clips as the decoder would."""
+    """Blocks of colour with the decoder's clips."""
     count = seconds * FPS
     pts_seconds = np.arange(count) / FPS
     timeline = Timeline(

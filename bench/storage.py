@@ -1,7 +1,7 @@
-"""Rows and videos over the wire: what checking, recording and going on cost, against a plain loop over the same SDK.
+"""Rows and videos over the wire: cost of checks, records and resuming, against a plain loop with the same SDK.
 
-The servers are the tests', on loopback, in processes that are not counted: CPU-seconds are the client's alone, and the
-clock's include the server's work, which is the same for every variant that asks for the same.
+The servers are those of the tests, on loopback, in processes that are not measured: CPU-seconds are the client's only.
+Wall seconds include the server's work, which is equal for equal requests.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tasks.messages import RowMessage
 
 SHARD_ROWS = 256  # the default
 VIDEO_BYTES = 12 << 20
-STAMPS = ("written_at", "batch")  # what our writer adds to a result, so that a newer row is known from an older one
+STAMPS = ("written_at", "batch")  # keys that our writer adds to a result, to tell a newer row from an older one
 Rows = list[dict[str, Any]]
 
 
@@ -78,7 +78,7 @@ def _url(table: str) -> str:
 
 @contextmanager
 def record_reader(is_short: bool) -> Iterator[Work]:
-    """The SDK's reader, record by record, in one request."""
+    """Read with the SDK, record by record, in one request."""
     with serving(_input_rows(is_short), ()) as wire:
         table = _sdk(wire).get_table("videos")
 
@@ -95,7 +95,7 @@ def record_reader(is_short: bool) -> Iterator[Work]:
 
 @contextmanager
 def our_reader(rows_at_once: int, is_short: bool) -> Iterator[Work]:
-    """Ours: numbered ranges of one snapshot."""
+    """Read with our table: numbered ranges of one snapshot."""
     with serving(_input_rows(is_short), ()) as wire:
 
         def read(count: int | None = None) -> Rows:
@@ -119,7 +119,7 @@ def _read(rows: Rows) -> Any:
 
 @contextmanager
 def record_writer(count: Callable[[bool], int], rows_at_once: int, is_short: bool) -> Iterator[Work]:
-    """The SDK's writer: one session for each batch, record by record; nothing is remembered, nothing looked up."""
+    """Write with the SDK: one session per batch, record by record, without a journal or a look-up."""
     with serving(0, ()) as wire:
         table, rows = _sdk(wire).get_table("results"), _results(count(is_short))
         with table.open_writer(partition=DAY, reopen=True):
@@ -138,7 +138,7 @@ def record_writer(count: Callable[[bool], int], rows_at_once: int, is_short: boo
 
 @contextmanager
 def our_writer(count: Callable[[bool], int], is_short: bool) -> Iterator[Work]:
-    """Ours: a batch for each shard, remembered before it is sent."""
+    """Write with our table: one batch per shard, recorded in the journal before it is sent."""
     with serving(0, ()) as wire:
         rows = _results(count(is_short))
         with closing(open_output(_url("results"), _connection(wire))) as table:
@@ -164,12 +164,12 @@ def _results(count: int) -> list[ResultRow]:
 
 
 def _written(wire: Wire) -> Any:
-    """Every row that stands in the table, but for our writer's stamps."""
+    """Every row of the table, without our writer's stamps."""
     rows = []
     with _sdk(wire).get_table("results").open_reader(partition=DAY) as reader:
         for record in reader:
-            told = {name: value for name, value in json.loads(record["result_info"]).items() if name not in STAMPS}
-            rows.append([*(record[name] for name in OUTPUT_COLUMNS[:-1]), told])
+            own = {name: value for name, value in json.loads(record["result_info"]).items() if name not in STAMPS}
+            rows.append([*(record[name] for name in OUTPUT_COLUMNS[:-1]), own])
     rows.sort(key=lambda row: row[-1]["ordinal"])
     return {"rows": len(rows), "digest": _digest(rows)}
 
@@ -179,7 +179,7 @@ def _written(wire: Wire) -> Any:
 
 @contextmanager
 def get_object_to_file(is_short: bool) -> Iterator[Work]:
-    """The SDK's download with its checksum, which the C extension of crcmod computes."""
+    """Download with the SDK and its checksum, which the C extension of crcmod computes."""
     with _files(is_short) as (wire, directory):
         auth = oss2.ProviderAuthV4(oss2.StaticCredentialsProvider(KEY_ID, SECRET))
         bucket = oss2.Bucket(auth, wire.oss, BUCKET, region=wire.region)
@@ -194,7 +194,7 @@ def get_object_to_file(is_short: bool) -> Iterator[Work]:
 
 @contextmanager
 def verified(is_short: bool) -> Iterator[Work]:
-    """Our store's: asks for size, version and checksum, then for that version, and checks the whole."""
+    """Download with our store: request size, version and checksum, then that version, and check the whole object."""
     with _files(is_short) as (wire, directory):
         store = _store(wire)
 
@@ -210,7 +210,7 @@ def verified(is_short: bool) -> Iterator[Work]:
 
 @contextmanager
 def spooled(is_short: bool) -> Iterator[Work]:
-    """The whole step: through the tiers into the spool, reserved, synced to the disk, renamed and leased."""
+    """Run the whole download step: through the tiers into the spool, reserved, synced to disk, renamed and leased."""
     with _files(is_short) as (wire, directory):
         tiers = Tiers([Tier("oss", _store(wire))], max_object_bytes=VIDEO_BYTES)
         spool = Spool(directory / "spool", limit_bytes=2 * VIDEO_BYTES * _objects(is_short))
@@ -286,15 +286,15 @@ DOWNLOAD = Comparison(
     count=_megabytes,
     variants={"get_object_to_file": get_object_to_file, "verified": verified, "spooled": spooled},
 )
-TOLD = {"rows_in": ("rows-in", "ours_by_shards"), "rows_out": ("rows-out", "ours_by_shards")}
-TOLD |= {"download": ("download", "verified")}
+REPORTED = {"rows_in": ("rows-in", "ours_by_shards"), "rows_out": ("rows-out", "ours_by_shards")}
+REPORTED |= {"download": ("download", "verified")}
 
 
 def closing_line(rounds: Mapping[str, Sequence[Measured]]) -> str:
-    """The case in one line: how many times the plain loop's rate ours is, by the clock, then by CPU-seconds."""
+    """Summarise the case in one line: our rate over the plain loop's, by wall seconds, then by CPU-seconds."""
     found = {
         word: next(one for one in figures(rounds[comparison], 1.0) if one.variant == variant)
-        for word, (comparison, variant) in TOLD.items()
+        for word, (comparison, variant) in REPORTED.items()
     }
     by_clock = [f"{word}_ratio={one.wall_ratio.median:.1f}" for word, one in found.items()]
     by_cpu = [f"{word}_cpu_ratio={one.cpu_ratio.median:.1f}" for word, one in found.items()]

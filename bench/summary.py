@@ -1,4 +1,4 @@
-"""From rounds to figures: medians with their spread, ratios within rounds, and which rounds to distrust. Pure."""
+"""Figures of rounds: medians with their spread, ratios within rounds, and counts of disturbed rounds. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVEN_FACTOR = 1.15  # a round is even when the canaries of the two that are comp
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One round of one variant."""
+    """Measurement of a round of a variant."""
 
     round: int
     variant: str
@@ -26,7 +26,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median and what lies around it."""
+    """A median with the smallest and largest value."""
 
     median: float
     least: float
@@ -41,7 +41,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of a variant's work over all rounds."""
+    """A stage of a variant's work over all rounds."""
 
     cpu_seconds: Spread
     cpu_ratio: Spread  # to the baseline's same stage
@@ -49,12 +49,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One variant over all rounds. A ratio is the baseline's seconds over the variant's, within one round."""
+    """A variant over all rounds. A ratio is the baseline's seconds over the variant's, within a round."""
 
     variant: str
     cpu_seconds: Spread
     wall_seconds: Spread
-    units_per_second: float  # of the clock, median
+    units_per_second: float  # of wall seconds, median
     peak_bytes: int
     cpu_ratio: Spread
     even_cpu_ratio: Spread | None  # of the rounds in which both ran at the same speed of the machine
@@ -65,7 +65,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Measurements to distrust: the core itself was slow, or others were running on it (the clock's seconds only)."""
+    """Counts of disturbed measurements: on a slow core, or beside other work (which affects wall seconds only)."""
 
     slow: int
     contended: int
@@ -82,7 +82,7 @@ def figures(rounds: Sequence[Measured], count: float) -> list[Figures]:
 
 
 def noise(rounds: Sequence[Measured]) -> Noise:
-    """Count what the canaries say."""
+    """Count disturbed measurements by their canaries."""
     best_seconds = min(one.canary_cpu_seconds for one in rounds)
     slow = sum(one.canary_cpu_seconds > NOISE_FACTOR * best_seconds for one in rounds)
     contended = sum(one.canary_wall_seconds > NOISE_FACTOR * one.canary_cpu_seconds for one in rounds)

@@ -1,7 +1,7 @@
-"""The tests' MaxCompute and OSS servers for a round, outside of its process tree: their CPU-seconds are nobody's.
+"""The tests' MaxCompute and OSS servers for a round, outside of its process tree, so that they are not measured.
 
-``python -m bench.wire`` forks and ends; its child belongs to nobody that is measured, fills the servers, says where
-they are, and serves until its standard input ends, however that comes about.
+``python -m bench.wire`` forks and ends. Its child is outside of the measured tree; it fills the servers, prints their
+addresses, and serves until its standard input ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Where the servers are."""
+    """Addresses of the servers."""
 
     odps: str
     oss: str
@@ -34,7 +34,7 @@ class Wire:
 
 
 def input_rows(count: int) -> list[dict[str, str]]:
-    """Rows as tables of videos hold them."""
+    """Rows of a table of videos."""
     return [
         dict(
             zip(
@@ -48,13 +48,13 @@ def input_rows(count: int) -> list[dict[str, str]]:
 
 
 def object_key(number: int) -> str:
-    """The key of an object there is."""
+    """Key of object ``number``."""
     return f"2025/01/15/{number:06}.mp4"
 
 
 @contextmanager
 def serving(rows: int, object_sizes: Sequence[int]) -> Iterator[Wire]:
-    """Serve a table ``videos`` of so many rows, an empty table ``results``, and objects of these sizes."""
+    """Serve a table ``videos`` with ``rows`` rows, an empty table ``results``, and objects of these sizes in bytes."""
     asked = json.dumps({"rows": rows, "object_sizes": list(object_sizes)})
     command = [sys.executable, "-m", "bench.wire", asked]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as launcher:
@@ -62,7 +62,7 @@ def serving(rows: int, object_sizes: Sequence[int]) -> Iterator[Wire]:
             raise RuntimeError("no pipes to the servers")
         yield Wire(**json.loads(launcher.stdout.readline()))
         launcher.stdin.close()
-        launcher.stdout.read()  # they have ended
+        launcher.stdout.read()  # returns when the servers have ended
 
 
 def _serve(rows: int, object_sizes: Sequence[int]) -> None:

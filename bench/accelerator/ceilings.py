@@ -1,4 +1,4 @@
-"""G0: what the device can do at best: matrix products, and copies."""
+"""G0: upper limits of the device: rates of matrix products and copies."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 import torch
 
 from bench.accelerator.clock import measure
-from bench.accelerator.setting import TERA, Figures, Row, Setting, attempt
+from bench.accelerator.setting import TERA, BenchSetting, FigureRow, Figures, attempt
 from inference.models.torch_settings import float32_precision
 
 GPU_SIDE, CPU_SIDE = 8192, 1024  # rows and columns
 GPU_BYTES, CPU_BYTES = 2**30, 2**26
 
 
-def ceilings(setting: Setting) -> Iterator[Row]:
+def ceilings(setting: BenchSetting) -> Iterator[FigureRow]:
     """The rate of large matrix products in each number format, and of copies."""
     for name, dtype, is_tf32 in _formats(setting):
         row = attempt(setting, f"GEMM {name}", _gemm(setting, dtype, is_tf32=is_tf32))
@@ -27,7 +27,7 @@ def ceilings(setting: Setting) -> Iterator[Row]:
         yield attempt(setting, "copy from pageable memory", _copy(setting, torch.device("cpu"), is_pinned=False))
 
 
-def _formats(setting: Setting) -> list[tuple[str, torch.dtype, bool]]:
+def _formats(setting: BenchSetting) -> list[tuple[str, torch.dtype, bool]]:
     if not setting.has_gpu:
         return [("float32", torch.float32, False)]
     return [
@@ -38,7 +38,7 @@ def _formats(setting: Setting) -> list[tuple[str, torch.dtype, bool]]:
     ]
 
 
-def _gemm(setting: Setting, dtype: torch.dtype, *, is_tf32: bool) -> Callable[[], Figures]:
+def _gemm(setting: BenchSetting, dtype: torch.dtype, *, is_tf32: bool) -> Callable[[], Figures]:
     side = GPU_SIDE if setting.has_gpu else CPU_SIDE
 
     def run() -> Figures:
@@ -51,7 +51,7 @@ def _gemm(setting: Setting, dtype: torch.dtype, *, is_tf32: bool) -> Callable[[]
     return run
 
 
-def _copy(setting: Setting, source: torch.device, *, is_pinned: bool) -> Callable[[], Figures]:
+def _copy(setting: BenchSetting, source: torch.device, *, is_pinned: bool) -> Callable[[], Figures]:
     size_bytes = GPU_BYTES if setting.has_gpu else CPU_BYTES
 
     def run() -> Figures:
@@ -63,6 +63,6 @@ def _copy(setting: Setting, source: torch.device, *, is_pinned: bool) -> Callabl
     return run
 
 
-def _number(row: Row, name: str) -> float | None:
+def _number(row: FigureRow, name: str) -> float | None:
     found = row.figures.get(name)
     return float(found) if isinstance(found, int | float) else None

@@ -1,4 +1,4 @@
-"""Timing whatever runs on a device, within a budget."""
+"""Timing of calls on a device, within a time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST_RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Wall seconds of one call, the device's work included."""
+    """Wall seconds of a call, including the device's work."""
 
     median_seconds: float
     least_seconds: float
@@ -24,30 +24,30 @@ class Timing:
 
 
 class Deadline:
-    """A point in time that loops ask about."""
+    """A point in time at which loops end."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     @property
     def left_seconds(self) -> float:
-        """How long until then; 0 once it has passed."""
+        """Seconds left; 0 after the deadline."""
         return max(0.0, self._end - time.monotonic())
 
     @property
     def has_passed(self) -> bool:
-        """Whether no time is left."""
+        """True when no time is left."""
         return self.left_seconds == 0
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def measure_once(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call; of the first, to see what compiling and recording cost."""
+    """Measure one call, in seconds; for the first call this includes compiling and recording."""
     synchronize(device)
     started = time.perf_counter()
     run()
@@ -56,7 +56,7 @@ def measure_once(run: Callable[[], object], device: torch.device) -> float:
 
 
 def measure(run: Callable[[], object], device: torch.device, seconds: float) -> Timing:
-    """Call ``run`` for about that long, at least three times, after two calls that do not count."""
+    """Call ``run`` for about ``seconds``, at least three times, after two calls that are not counted."""
     for _ in range(WARM_RUNS):
         run()
     synchronize(device)

@@ -1,4 +1,4 @@
-"""G6: decoding a video on the GPU, held against PyAV on the CPU: the same frames, and what they cost either way."""
+"""G6: decoding a video on the GPU, against PyAV on the CPU: equality of frames, and both costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.accelerator.clock import Deadline
-from bench.accelerator.setting import Figures, Row, Setting, attempt
+from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 WANTED = 48
 RATE = 30
 CHILDREN = (1, 4, 8, 16)
-NEEDED = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH")  # by what a child finds the GPU
+NEEDED = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH")  # variables with which a child finds the GPU
 
 
-def decoding(setting: Setting) -> Iterator[Row]:
-    """48 frames of a 1080p video: seconds and CPU-seconds a video, one at a time and by several children at once."""
+def decoding(setting: BenchSetting) -> Iterator[FigureRow]:
+    """48 frames of a 1080p video: videos per second and CPU-seconds per video, with one and with several children."""
     case = "48 frames of 1080p H.264"
     if not setting.has_gpu:
-        yield Row(case, {"not run": "it needs a GPU"})
+        yield FigureRow(case, {"not run": "needs a GPU"})
         return
     if not _has_pyav():
-        yield Row(case, {"not run": "it needs PyAV: pip install 'av>=18'"})
+        yield FigureRow(case, {"not run": "needs PyAV: pip install 'av>=18'"})
         return
     from inference.decode.decoders.nvdec import open_nvdec
 
     decoder = open_nvdec()
     if decoder.gpu is None:
-        yield Row(case, {"not run": decoder.no_gpu_reason})
+        yield FigureRow(case, {"not run": decoder.no_gpu_reason})
         return
     with tempfile.TemporaryDirectory() as folder:
         path = write_video(Path(folder) / "video.mp4", seconds=10)
@@ -49,8 +49,8 @@ def decoding(setting: Setting) -> Iterator[Row]:
         yield from _at_once(setting, path)
 
 
-def one_at_a_time(setting: Setting, path: Path, decoders: Mapping[str, VideoDecoder]) -> Iterator[Row]:
-    """PyAV's row first, then the others', which must show the same pixels."""
+def one_at_a_time(setting: BenchSetting, path: Path, decoders: Mapping[str, VideoDecoder]) -> Iterator[FigureRow]:
+    """Yield PyAV's row, then those of ``decoders``, with a comparison of their pixels."""
     from inference.decode.decoders.pyav import PyAv
 
     expected = frames_of(PyAv(), path)
@@ -59,7 +59,7 @@ def one_at_a_time(setting: Setting, path: Path, decoders: Mapping[str, VideoDeco
         yield attempt(setting, name, lambda decoder=decoder: _repeated(setting, decoder, path, expected))
 
 
-def _repeated(setting: Setting, decoder: VideoDecoder, path: Path, expected: Frames) -> Figures:
+def _repeated(setting: BenchSetting, decoder: VideoDecoder, path: Path, expected: Frames) -> Figures:
     done, deadline = 0, Deadline(setting.seconds)
     started, cpu_started = time.perf_counter(), _cpu_seconds()
     while not done or not deadline.has_passed:
@@ -70,12 +70,12 @@ def _repeated(setting: Setting, decoder: VideoDecoder, path: Path, expected: Fra
     return {"videos/s": done / seconds, "CPU-s/video": cpu_seconds / done, "pyav's pixels": is_equal}
 
 
-def _at_once(setting: Setting, path: Path) -> Iterator[Row]:
+def _at_once(setting: BenchSetting, path: Path) -> Iterator[FigureRow]:
     for children in CHILDREN:
         yield attempt(setting, f"nvdec, {children} children", lambda children=children: _by(setting, children, path))
 
 
-def _by(setting: Setting, children: int, path: Path) -> Figures:
+def _by(setting: BenchSetting, children: int, path: Path) -> Figures:
     from inference.decode import DecoderPool
 
     environ = {name: os.environ[name] for name in NEEDED if name in os.environ}
@@ -99,7 +99,7 @@ def _by(setting: Setting, children: int, path: Path) -> Figures:
 
 
 def frames_of(decoder: VideoDecoder, path: Path) -> Frames:
-    """The wanted frames (48, 256, 256, 3) of the video. Raises RuntimeError if they cannot be had."""
+    """Decode the wanted frames (48, 256, 256, 3) of the video; raise RuntimeError if that fails."""
     from inference.decode import DecodeLimits
     from inference.decode.frames import shared_frames
     from inference.decode.one_pass import decode_once
@@ -116,7 +116,7 @@ def frames_of(decoder: VideoDecoder, path: Path) -> Frames:
 
 
 def write_video(path: Path, seconds: int, width: int = 1920, height: int = 1080) -> Path:
-    """Encode grain that drifts over a gradient: H.264 with B-frames, a key frame at most every 250 frames."""
+    """Encode noise that moves over a gradient: H.264 with B-frames, a key frame at most every 250 frames."""
     import av
 
     noise = np.random.default_rng(0).integers(0, 48, (height, width, 3), dtype=np.uint8)
@@ -145,5 +145,5 @@ def _cpu_seconds() -> float:
 def _has_pyav() -> bool:
     try:
         return find_spec("av") is not None
-    except ValueError:  # blocked, as the tests do it
+    except ValueError:  # blocked in sys.modules, as in the tests
         return False

@@ -1,4 +1,4 @@
-"""The encoder that is measured: V-JEPA 2 as Transformers has it, or with what we change about it. Random weights."""
+"""The measured encoder: V-JEPA 2 of Transformers, stock or with our changes. Random weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATCH, TUBELET = 16, 2  # pixels, frames
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An encoder and its clip."""
+    """Dimensions of an encoder and its clip."""
 
     name: str
     hidden_size: int
@@ -30,12 +30,12 @@ class Shape:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one clip."""
+        """Number of tokens of a clip."""
         return self.frames // TUBELET * (self.size // PATCH) ** 2
 
     @property
     def flop(self) -> float:
-        """Floating-point operations of one clip, two for each multiply-add; norms and the like left out."""
+        """Floating-point operations of a clip, two per multiply-add, without norms and activations."""
         width, tokens = self.hidden_size, self.tokens
         linear, attention = 24 * tokens * width**2, 4 * tokens**2 * width
         patches = 2 * tokens * width * 3 * TUBELET * PATCH**2
@@ -47,14 +47,14 @@ TINY = Shape("tiny 16x64x64", 192, 4, 3, 16, 64)
 
 
 class UnknownAttention(Exception):
-    """The installed Transformers has another attention than the cached tables were written for."""
+    """The attention of the installed Transformers does not fit the cached tables."""
 
 
 def build_encoder(shape: Shape, *, is_cached: bool, has_predictor: bool = False) -> VJEPA2Model:
-    """In float32 on the CPU, the same weights at every call.
+    """Build the encoder in float32 on the CPU, with equal weights at every call.
 
     Raises:
-        UnknownAttention: cached tables were asked for and do not fit.
+        UnknownAttention: ``is_cached`` is set and the cached tables do not fit.
     """
     config = VJEPA2Config(
         hidden_size=shape.hidden_size,
@@ -62,7 +62,7 @@ def build_encoder(shape: Shape, *, is_cached: bool, has_predictor: bool = False)
         num_attention_heads=shape.heads,
         crop_size=shape.size,
         frames_per_clip=shape.frames,
-        # as deep as the encoder and half as wide: what Transformers' default is beside a ViT-B
+        # as deep as the encoder and half as wide, like the default of Transformers for a ViT-B
         pred_hidden_size=shape.hidden_size // 2,
         pred_num_attention_heads=shape.heads,
         pred_num_hidden_layers=shape.layers if has_predictor else 1,
@@ -84,14 +84,14 @@ def build_model(
     is_cached: bool = True,
     heads: dict[str, nn.Module] | None = None,
 ) -> VideoModel:
-    """The encoder as the engine runs it: uint8 clips in."""
+    """Build the encoder as the engine runs it, with uint8 clips as input."""
     own = {name: head.to(dtype) for name, head in (heads or {}).items()}
     backbone = Backbone(build_encoder(shape, is_cached=is_cached), skips_predictor=True).to(dtype)
     return VideoModel(Normalise(MEAN, STD, dtype), backbone, own).to(device).eval()
 
 
 def noise(shape: Shape, count: int, seed: int = 0) -> Tensor:
-    """Clips ``(count, T, H, W, 3)`` uint8 on the host."""
+    """Random clips ``(count, T, H, W, 3)`` uint8 on the host."""
     generator = torch.Generator().manual_seed(seed)
     size = (count, shape.frames, shape.size, shape.size, 3)
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)

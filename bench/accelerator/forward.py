@@ -1,4 +1,4 @@
-"""G1: one backbone's forward, by batch size, by what is changed about it, and by attention kernel."""
+"""G1: forward of a backbone, by batch size, variant and attention kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.attention import sdpa_kernel
 
 from bench.accelerator.clock import measure, measure_once
 from bench.accelerator.encoder import build_model, noise
-from bench.accelerator.setting import Figures, Row, Setting, attempt
+from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
 from inference.models.graphs import CudaCapture, GraphedFeatures
 from inference.models.layers import compile_layers
 from inference.models.torch_settings import KERNELS
@@ -21,8 +21,8 @@ DEFAULT = "torch's choice"
 ATTENTION = ("cudnn", "flash", "efficient")
 
 
-def forward(setting: Setting) -> Iterator[Row]:
-    """Every kernel with cached tables first; the rest with the best of them; then the rest of the cross."""
+def forward(setting: BenchSetting) -> Iterator[FigureRow]:
+    """Measure every kernel with cached tables, the other variants with the best kernel, then with the other kernels."""
     cached = build_model(setting.shape, setting.device, setting.dtype).features
     stock = build_model(setting.shape, setting.device, setting.dtype, is_cached=False).features
     if not setting.has_gpu:
@@ -44,21 +44,21 @@ def forward(setting: Setting) -> Iterator[Row]:
             yield from _sizes(setting, "cached tables + graph", GraphedFeatures(cached, CudaCapture()), kernel)
 
 
-def _compiled(setting: Setting, kernel: str) -> Iterator[Row]:
-    """By layer; the graph on top runs what was compiled. The kernel is fixed when compiling."""
+def _compiled(setting: BenchSetting, kernel: str) -> Iterator[FigureRow]:
+    """Measure compiled layers without and with a graph. The kernel is fixed at compilation."""
     model = build_model(setting.shape, setting.device, setting.dtype)
     compile_layers(model.backbone, len(setting.batch_sizes))
     yield from _sizes(setting, "compiled layers", model.features, kernel)
     yield from _sizes(setting, "compiled layers + graph", GraphedFeatures(model.features, CudaCapture()), kernel)
 
 
-def _sizes(setting: Setting, variant: str, features: Features, kernel: str) -> Iterator[Row]:
+def _sizes(setting: BenchSetting, variant: str, features: Features, kernel: str) -> Iterator[FigureRow]:
     clips = noise(setting.shape, 1).to(setting.device).expand(max(setting.batch_sizes), -1, -1, -1, -1).contiguous()
     for size in setting.batch_sizes:
         yield attempt(setting, f"{variant}, {kernel}, B={size}", _forward(setting, features, kernel, clips[:size]))
 
 
-def _forward(setting: Setting, features: Features, kernel: str, batch: Tensor) -> Callable[[], Figures]:
+def _forward(setting: BenchSetting, features: Features, kernel: str, batch: Tensor) -> Callable[[], Figures]:
     def run() -> Figures:
         size = len(batch)
         with torch.inference_mode(), _only(kernel):
@@ -79,6 +79,6 @@ def _only(kernel: str) -> AbstractContextManager[None]:
     return nullcontext() if kernel == DEFAULT else sdpa_kernel([KERNELS[kernel]])
 
 
-def _best(rows: list[Row]) -> float:
-    """The least time a clip takes; infinite when none was measured."""
+def _best(rows: list[FigureRow]) -> float:
+    """Smallest milliseconds per clip; infinite without a measurement."""
     return min((float(row.figures.get("ms/clip", "inf")) for row in rows), default=float("inf"))

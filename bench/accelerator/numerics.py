@@ -1,4 +1,4 @@
-"""G5: what faster number formats, cached tables, compiling and graphs change about the answer."""
+"""G5: effect of number formats, cached tables, compiling and graphs on the tokens."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from bench.accelerator.encoder import build_model, noise
-from bench.accelerator.setting import Figures, Row, Setting, attempt
+from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
 from inference.models.graphs import CudaCapture, GraphedFeatures
 from inference.models.layers import compile_layers
 from inference.models.torch_settings import float32_precision
 from inference.models.video_model import Features
 
 
-def numerics(setting: Setting) -> Iterator[Row]:
-    """Tokens of one clip against float32 with Transformers' own attention on this device."""
+def numerics(setting: BenchSetting) -> Iterator[FigureRow]:
+    """Compare tokens of a clip with those of float32 and the stock attention on this device."""
     clip = noise(setting.shape, 1).to(setting.device)
     with float32_precision(is_tf32=False):
         exact = _tokens(build_model(setting.shape, setting.device, torch.float32, is_cached=False).features, clip)
@@ -54,11 +54,11 @@ def _tokens(features: Features, clip: Tensor) -> Tensor:
     return features(clip).float().clone()
 
 
-def _model(setting: Setting, dtype: torch.dtype, *, is_cached: bool = True) -> Features:
+def _model(setting: BenchSetting, dtype: torch.dtype, *, is_cached: bool = True) -> Features:
     return build_model(setting.shape, setting.device, dtype, is_cached=is_cached).features
 
 
-def _compiled(setting: Setting) -> Features:
+def _compiled(setting: BenchSetting) -> Features:
     model = build_model(setting.shape, setting.device, torch.float16)
     compile_layers(model.backbone, 1)
     return model.features

@@ -1,4 +1,4 @@
-"""G2 and G4: who runs the clips. A model for each of six threads, as the design before ours had it, or the batcher."""
+"""G2 and G4: a model for each of six threads, as in the original design, against one model behind the batcher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.accelerator.clock import Deadline
 from bench.accelerator.encoder import MEAN, STD, Shape, build_model
-from bench.accelerator.setting import Figures, Row, Setting, attempt
+from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
 from inference.models.batcher import Answer, Batcher, Batching
 from inference.models.heads import AttentiveHead, LinearHead
 from inference.models.torch_settings import KERNELS, attention_kernels
@@ -23,28 +23,28 @@ from inference.models.video_model import ClipScorer, VideoModel
 from inference.types import Frames, Indices
 
 THREADS = 6
-WINDOW_FRAMES_APART = 0.75  # of a window's length: 4 s with 1 s overlap
+WINDOW_FRAMES_APART = 0.75  # as a share of a window's length: 4 s with 1 s overlap
 BUCKETS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A decoded video in memory: the frames of its windows, each window a clip, and one clip over all of it."""
+    """A decoded video in memory: its frames, one clip per window, and one clip over the whole video."""
 
     frames: Frames
     whole: Indices
     windows: tuple[Indices, ...]
 
 
-def threads_and_batcher(setting: Setting) -> Iterator[Row]:
-    """G2: clips a second with six clips in flight."""
+def threads_and_batcher(setting: BenchSetting) -> Iterator[FigureRow]:
+    """G2: clips per second with six clips in flight."""
     with _attention(setting):
         yield attempt(setting, "6 models in 6 threads, B=1", lambda: _clips_a_second(setting, _six_models))
         yield attempt(setting, "1 model behind the batcher", lambda: _clips_a_second(setting, _one_batcher))
 
 
-def end_to_end(setting: Setting) -> Iterator[Row]:
-    """G4: videos a second, decoded already: the ceiling that decoding has to keep up with."""
+def end_to_end(setting: BenchSetting) -> Iterator[FigureRow]:
+    """G4: decoded videos per second, the rate that decoding has to reach."""
     video = _video(setting.shape, windows=20 if setting.has_gpu else 2)
     with _attention(setting):
         yield attempt(setting, "a backbone per filter, B=1, float upload", lambda: _per_filter(setting, video))
@@ -52,7 +52,7 @@ def end_to_end(setting: Setting) -> Iterator[Row]:
 
 
 @contextmanager
-def _attention(setting: Setting) -> Iterator[None]:
+def _attention(setting: BenchSetting) -> Iterator[None]:
     best = setting.best_attention
     with attention_kernels(best if best in KERNELS else "auto", setting.device):
         yield
@@ -60,10 +60,10 @@ def _attention(setting: Setting) -> Iterator[None]:
 
 # ── G2 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Submit = Callable[[int, Tensor], object]  # a thread's number and its clip -> once it is scored
+Submit = Callable[[int, Tensor], object]  # (number of the thread, clip); returns after scoring
 
 
-def _clips_a_second(setting: Setting, open_one: Callable[[Setting, ExitStack], Submit]) -> Figures:
+def _clips_a_second(setting: BenchSetting, open_one: Callable[[BenchSetting, ExitStack], Submit]) -> Figures:
     clip = torch.zeros((setting.shape.frames, setting.shape.size, setting.shape.size, 3), dtype=torch.uint8)
     clip = clip.pin_memory() if setting.has_gpu else clip
     with ExitStack() as opened:
@@ -72,8 +72,8 @@ def _clips_a_second(setting: Setting, open_one: Callable[[Setting, ExitStack], S
     return {"clips/s": rate, "ms/clip": 1e3 / rate, **setting.rates(rate)}
 
 
-def _throughput(setting: Setting, run: Callable[[int], object]) -> float:
-    """Calls a second of six threads that each call again as soon as they are answered."""
+def _throughput(setting: BenchSetting, run: Callable[[int], object]) -> float:
+    """Calls per second of six threads, each of which calls again after every result."""
     with ThreadPoolExecutor(THREADS) as threads:
         list(threads.map(run, range(THREADS)))  # warm
         started, deadline = time.perf_counter(), Deadline(2 * setting.seconds)
@@ -89,23 +89,23 @@ def _repeat(run: Callable[[int], object], thread: int, deadline: Deadline) -> in
     return done
 
 
-def _six_models(setting: Setting, _opened: ExitStack) -> Submit:
+def _six_models(setting: BenchSetting, _opened: ExitStack) -> Submit:
     scorers = [ClipScorer(_linear(setting), setting.device) for _ in range(THREADS)]
     return lambda thread, clip: scorers[thread]([clip], [["linear"]], 1)
 
 
-def _one_batcher(setting: Setting, opened: ExitStack) -> Submit:
+def _one_batcher(setting: BenchSetting, opened: ExitStack) -> Submit:
     batcher = opened.enter_context(_batcher(setting, "base", _linear(setting), (1, 2, 4, 6)))
     return lambda _thread, clip: batcher.submit(clip, ["linear"]).result()
 
 
-def _linear(setting: Setting) -> VideoModel:
+def _linear(setting: BenchSetting) -> VideoModel:
     heads = {"linear": LinearHead(setting.shape.hidden_size, 2)}
     return build_model(setting.shape, setting.device, setting.dtype, heads=heads)
 
 
 @contextmanager
-def _batcher(setting: Setting, name: str, model: VideoModel, buckets: tuple[int, ...]) -> Iterator[Batcher]:
+def _batcher(setting: BenchSetting, name: str, model: VideoModel, buckets: tuple[int, ...]) -> Iterator[Batcher]:
     scorer = ClipScorer(model, setting.device, max_batch=buckets[-1])
     with closing(Batcher(name, scorer, Batching(buckets=buckets))) as batcher:
         yield batcher
@@ -123,8 +123,8 @@ def _video(shape: Shape, windows: int) -> Video:
     return Video(frames, whole, tuple(within + apart * place for place in range(windows)))
 
 
-def _per_filter(setting: Setting, video: Video) -> Figures:
-    """Three filters read the whole video, three its windows: a pass each, normalised to float32 on the host."""
+def _per_filter(setting: BenchSetting, video: Video) -> Figures:
+    """Three filters read the whole video, three its windows: a pass for each, normalised to float32 on the host."""
     models = [_linear(setting) for _ in range(THREADS)]
     clips = [video.whole] * 3 + [*video.windows] * 3
 
@@ -136,7 +136,7 @@ def _per_filter(setting: Setting, video: Video) -> Figures:
 
 
 @torch.inference_mode()
-def _float_pass(setting: Setting, model: VideoModel, frames: Frames) -> Tensor:
+def _float_pass(setting: BenchSetting, model: VideoModel, frames: Frames) -> Tensor:
     clip = torch.from_numpy(float_clip(frames)).unsqueeze(0).to(setting.device)
     return model.probabilities("linear", model.backbone(clip.to(setting.dtype))).cpu()
 
@@ -147,8 +147,8 @@ def float_clip(frames: Frames) -> np.ndarray[tuple[int, ...], np.dtype[np.float3
     return np.ascontiguousarray(((frames.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
 
 
-def _shared(setting: Setting, video: Video) -> Figures:
-    """One backbone for three filters, another for the fourth; what several filters read is passed once."""
+def _shared(setting: BenchSetting, video: Video) -> Figures:
+    """Share a backbone between three filters, with a second one for the fourth; shared clips pass once."""
     width, heads = setting.shape.hidden_size, setting.shape.heads
     attentive = AttentiveHead(width, 2, depth=4, num_attention_heads=heads)
     base = {"vfx": LinearHead(width, 2), "simcam": LinearHead(width, 2), "low-quality": attentive}
@@ -175,10 +175,12 @@ def _shared(setting: Setting, video: Video) -> Figures:
         return _videos(setting, judge, passes=2 + 2 * len(video.windows))
 
 
-def _submit(setting: Setting, batcher: Batcher, video: Video, indices: Indices, heads: Sequence[str]) -> Future[Answer]:
+def _submit(
+    setting: BenchSetting, batcher: Batcher, video: Video, indices: Indices, heads: Sequence[str]
+) -> Future[Answer]:
     return batcher.submit(gather_clip(video.frames, indices, is_pinned=setting.has_gpu), heads)
 
 
-def _videos(setting: Setting, judge: Callable[[int], None], *, passes: int) -> Figures:
+def _videos(setting: BenchSetting, judge: Callable[[int], None], *, passes: int) -> Figures:
     rate = _throughput(setting, judge)
     return {"videos/s": rate, "passes/video": passes, "clips/s": passes * rate, **setting.rates(passes * rate)}

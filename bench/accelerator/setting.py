@@ -1,4 +1,4 @@
-"""What every section is told, and what it tells."""
+"""Parameters of all sections, and rows of their results."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ TERA = 1e12
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a section's table."""
+class FigureRow:
+    """A line of a section's table."""
 
     case: str
     figures: Figures
 
 
 @dataclass(slots=True)
-class Setting:
-    """The machine, the model, how long one measurement takes, and what earlier sections found."""
+class BenchSetting:
+    """The device, the model, the time limits, and results of earlier sections."""
 
     device: torch.device
     shape: Shape
     batch_sizes: tuple[int, ...]
     seconds: float  # of one measurement
     deadline: Deadline  # of the section
-    gemm_tflops: float | None = None  # what the first section measured
-    peak_tflops: float | None = None  # what the maker states, dense
+    gemm_tflops: float | None = None  # measured by the first section
+    peak_tflops: float | None = None  # stated by the maker, dense
     best_attention: str | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def has_gpu(self) -> bool:
-        """Whether the device is a CUDA GPU."""
+        """True when the device is a CUDA GPU."""
         return self.device.type == "cuda"
 
     @property
@@ -47,7 +47,7 @@ class Setting:
         return torch.float16 if self.has_gpu else torch.float32
 
     def rates(self, clips_per_second: float) -> dict[str, float]:
-        """Clips a second as TFLOP/s, and as shares of what was measured and of what is stated."""
+        """Convert clips per second to TFLOP/s, and to shares of the measured and the stated limit."""
         tflops = clips_per_second * self.shape.flop / TERA
         found = {"TFLOP/s": tflops}
         if self.gemm_tflops:
@@ -58,20 +58,20 @@ class Setting:
 
 
 Trial = tuple[str, Callable[[], Figures]]
-Section = Callable[[Setting], Iterator[Row]]
+Section = Callable[[BenchSetting], Iterator[FigureRow]]
 
 
-def attempt(setting: Setting, case: str, run: Callable[[], Figures]) -> Row:
-    """Run one measurement; what it lacks (time, memory, a kernel) stands in its row instead of figures."""
+def attempt(setting: BenchSetting, case: str, run: Callable[[], Figures]) -> FigureRow:
+    """Run a measurement; if it fails or no time is left, the row holds the reason instead of figures."""
     if setting.deadline.has_passed:
-        return Row(case, {"not run": "no time left"})
+        return FigureRow(case, {"not run": "no time left"})
     try:
-        return Row(case, run())
-    except (RuntimeError, NotImplementedError) as error:  # no memory, no such kernel, no compiler: told, not fatal
-        return Row(case, {"failed": first_line(error)})
+        return FigureRow(case, run())
+    except (RuntimeError, NotImplementedError) as error:  # no memory, kernel or compiler: reported in the row
+        return FigureRow(case, {"failed": first_line(error)})
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one short line."""
+    """Format an error as one short line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__

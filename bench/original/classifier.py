@@ -1,4 +1,4 @@
-"""One filter's model as the original had it: a whole V-JEPA 2 of its own, one float32 clip at a time."""
+"""A filter's model in the original design: its own V-JEPA 2, one float32 clip at a time."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from inference.types import Frames
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """Frames in, probabilities out. One thread at a time may use it."""
+    """Classifies a clip's frames. Not thread-safe."""
 
     backbone: VJEPA2Model
     head: nn.Module
     preprocessing: Preprocessing
-    skips_predictor: bool  # Transformers runs the training-time predictor unless told otherwise, and so the original
+    skips_predictor: bool  # the original runs the training-time predictor, the default of Transformers
 
     @torch.inference_mode()
     def __call__(self, frames: Frames) -> list[float]:
@@ -41,21 +41,21 @@ class Classifier:
 
 
 def build_classifiers(manifest: Manifest, one: FilterSpec, count: int, *, skips_predictor: bool) -> list[Classifier]:
-    """``count`` exclusive instances of a filter, with the manifest's own seeded weights."""
+    """Build ``count`` instances of a filter's model, with the manifest's seeded weights."""
     head_spec = manifest.spec.heads[one.head]
     preprocessing = manifest.preprocessing[head_spec.backbone]
     spec = manifest.spec.backbones[head_spec.backbone]
     backbone = _build_backbone(spec, preprocessing)
     head = build_head(one.head, head_spec, backbone.config.hidden_size)
     for module, weights in ((backbone, spec.weights), (head, head_spec.weights)):
-        fill_from_seed(module, _seed(weights))  # each tensor by its name: the predictor's change no other
+        fill_from_seed(module, _seed(weights))  # each tensor by its name, so the predictor changes no other
         module.eval().requires_grad_(False)
     first = Classifier(backbone, head, preprocessing, skips_predictor)
     return [first, *(deepcopy(first) for _ in range(count - 1))]
 
 
 def _build_backbone(spec: BackboneSpec, preprocessing: Preprocessing) -> VJEPA2Model:
-    """The encoder of the manifest, with a predictor as deep and half as wide: what a ViT-B has in Transformers."""
+    """Build the manifest's encoder with a predictor as deep and half as wide, as a ViT-B has in Transformers."""
     config = VJEPA2Config(
         **spec.config, crop_size=preprocessing.picture.height, frames_per_clip=preprocessing.num_frames
     )

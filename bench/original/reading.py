@@ -1,8 +1,8 @@
-"""How the original reads clips: a ``decord.VideoReader`` of its own for each filter and each window.
+"""Reading of clips in the original design: a new ``decord.VideoReader`` for each filter and each window.
 
-Where a reading of that design is open, the cheaper one is taken: one decoding thread (a second costs a tenth more CPU),
-scaling inside decord, one ``get_batch`` a clip, and a reversed clip is read forwards and then turned round: asked for
-frames in descending order, decord would seek for each of them and take six times as long.
+Where that design leaves a choice, the cheaper one is taken: one decoding thread (a second costs a tenth more CPU),
+scaling inside decord, one ``get_batch`` per clip. A reversed clip is read forwards, then reversed: for frames in
+descending order, decord would seek for each of them and take six times as long.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logging.set_level(logging.QUIET)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which frames one clip takes, as ascending numbers of the file's frames."""
+    """Times of a clip, and its frames as ascending numbers of the file's frames."""
 
     start_seconds: float
     end_seconds: float
@@ -30,7 +30,7 @@ class Span:
 
 
 def spans(path: Path, request: ClipRequest) -> list[Span]:
-    """The clips of a request; the file is opened to learn its length."""
+    """The clips of a request; the file is opened to read its length."""
     reader = _open(path, request.picture)
     count, fps = len(reader), reader.get_avg_fps()
     bounds = _windows(count / fps, request) if request.scope is Scope.WINDOWS else [(0.0, count / fps)]
@@ -40,7 +40,7 @@ def spans(path: Path, request: ClipRequest) -> list[Span]:
 
 
 def read(path: Path, picture: PictureSpec, span: Span, *, is_reversed: bool) -> Frames:
-    """The clip's frames ``(T, H, W, 3)`` uint8 RGB as they are fed; the file is opened for them."""
+    """Open the file and read the clip's frames ``(T, H, W, 3)`` uint8 RGB."""
     frames: Frames = _open(path, picture).get_batch(span.indices.tolist()).asnumpy()
     return frames[::-1].copy() if is_reversed else frames
 

@@ -45,7 +45,7 @@ def gather_clip(frames: Frames, indices: Indices, *, is_reversed: bool = False, 
     return clip
 
 
-class Upload:
+class BatchUpload:
     """Copies host clips into one batch on ``device``, in memory that is allocated once for the largest batch.
 
     Every batch size starts at the same address, as replayed CUDA graphs need it. Copies from pinned memory are

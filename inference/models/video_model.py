@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from inference.models.transforms import Normalise, Upload
+from inference.models.transforms import BatchUpload, Normalise
 
 Probabilities = npt.NDArray[np.float32]
 Features = Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ class ClipScorer:
         self.model = model
         self.device = device
         self._features = features or model.features
-        self._upload = Upload(device, max_batch)
+        self._upload = BatchUpload(device, max_batch)
 
     def __call__(
         self, clips: Sequence[Tensor], heads: Sequence[Sequence[str]], size: int

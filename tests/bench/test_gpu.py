@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.accelerator.setting import Row
+from bench.accelerator.setting import FigureRow
 from bench.gpu import SECTIONS, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,5 +53,5 @@ def test_the_gpu_bench_lists_what_it_could_not_measure(ran):
 
 def test_a_measurement_that_failed_or_was_not_run_stands_in_the_table():
     failed, missed = {"failed": "RuntimeError: no kernel"}, {"not run": "no time"}
-    said = table([Row("a", {"ms": 1.23456}), Row("b", failed), Row("c", missed)])
+    said = table([FigureRow("a", {"ms": 1.23456}), FigureRow("b", failed), FigureRow("c", missed)])
     assert said.splitlines() == ["      ms", "a  1.235", "b  failed: RuntimeError: no kernel", "c  not run: no time"]

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from bench.__main__ import main
-from bench.contestants import Queue, original, ours
+from bench.contestants import VideoQueue, original, ours
 from bench.equality import difference
 from bench.summary import Measured
 from bench.video import OWN_DECODER_TOLERANCE, SAME_DECODER_TOLERANCE, closing_line
 
-SHORT = Queue(320, 180, 5, 1)  # two windows
+SHORT = VideoQueue(320, 180, 5, 1)  # two windows
 LAST_LINE = re.compile(r"bench video: cpu_ratio_180p=\d+\.\d decode_ratio=\d+\.\d compute_ratio=\d+\.\d equal=yes")
 
 

@@ -8,7 +8,7 @@ import torch
 from inference.models.graphs import GraphedFeatures
 
 
-class Recorder:
+class StandInCapture:
     """Computes from the memory of the recorded batch into its own memory."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ def features(batch: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def recorder():
-    return Recorder()
+    return StandInCapture()
 
 
 @pytest.fixture

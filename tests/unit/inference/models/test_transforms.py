@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.models.transforms import Normalise, Upload, gather_clip
+from inference.models.transforms import BatchUpload, Normalise, gather_clip
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -50,19 +50,19 @@ def test_an_index_outside_the_frames_is_refused(index):
 
 
 def test_a_batch_is_padded_to_its_size():
-    batch = Upload(torch.device("cpu"))(list(clips(2)), 4)
+    batch = BatchUpload(torch.device("cpu"))(list(clips(2)), 4)
     assert torch.equal(batch[:2], clips(2))
     assert batch.shape == (4, *clips(1).shape[1:])
 
 
 def test_batches_of_every_size_use_the_same_memory():
-    upload = Upload(torch.device("cpu"), max_batch=4)
+    upload = BatchUpload(torch.device("cpu"), max_batch=4)
     addresses = {upload(list(clips(count)), size).data_ptr() for count, size in ((1, 1), (3, 4), (2, 2), (4, 4))}
     assert len(addresses) == 1
 
 
 def test_a_larger_batch_and_clips_of_another_shape_get_new_memory():
-    upload = Upload(torch.device("cpu"), max_batch=1)
+    upload = BatchUpload(torch.device("cpu"), max_batch=1)
     assert torch.equal(upload(list(clips(3)), 3), clips(3))
     small = [clip[:, :2] for clip in clips(2)]
     assert torch.equal(upload(small, 2), torch.stack(small))

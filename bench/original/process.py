@@ -1,4 +1,4 @@
-"""The original's process: as many instances of each filter's model as threads, and a queue of videos.
+"""A process of the original design: as many instances of each filter's model as threads, and a queue of videos.
 
 A thread takes an instance of one filter, decodes the clips of that filter's outputs one by one, and runs the model on
 each: 63 decodes and 63 passes for a minute of video with the production filters.
@@ -22,7 +22,7 @@ from inference.models.lending import Pool
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One clip's probabilities, in the order of the head's labels."""
+    """Probabilities of a clip, in the order of the head's labels."""
 
     span: Span
     probabilities: Sequence[float]
@@ -30,20 +30,20 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    """Everything the process owns."""
+class OriginalProcess:
+    """The models and threads of a process."""
 
     manifest: Manifest
     pool: Pool[Classifier]  # filter -> its instances
     threads: int
 
     def judge_all(self, paths: Sequence[Path]) -> list[dict[str, list[Judged]]]:
-        """Per video: output key -> its clips."""
+        """Return per video: output key -> its clips."""
         with ThreadPoolExecutor(self.threads) as threads:
             return list(threads.map(self.judge, paths))
 
     def judge(self, path: Path) -> dict[str, list[Judged]]:
-        """Output key -> its clips, every clip decoded for itself, the reversed ones too."""
+        """Return output key -> its clips; every clip is decoded separately, reversed ones too."""
         outputs = self.manifest.outputs(frozenset(self.manifest.switches))
         return {output.key: self._output(path, output) for output in outputs}
 
@@ -52,19 +52,19 @@ class Fleet:
             return [_judge_clip(path, output, span, classifier) for span in spans(path, output.request)]
 
 
-def open_fleet(manifest: Manifest, threads: int, *, skips_predictor: bool) -> Fleet:
-    """Build every instance, and run one of each filter: first calls cost more."""
+def open_process(manifest: Manifest, threads: int, *, skips_predictor: bool) -> OriginalProcess:
+    """Build every instance, and run one of each filter, because first calls are slow."""
     built = {
         one.name: build_classifiers(manifest, one, threads, skips_predictor=skips_predictor) for one in manifest.filters
     }
     for instances in built.values():
         fed = instances[0].preprocessing
         instances[0](np.zeros((fed.num_frames, fed.picture.height, fed.picture.width, 3), np.uint8))
-    return Fleet(manifest, Pool(built), threads)
+    return OriginalProcess(manifest, Pool(built), threads)
 
 
 def _judge_clip(path: Path, output: Output, span: Span, classifier: Classifier) -> Judged:
     frames = read(path, output.request.picture, span, is_reversed=output.is_reversed)
-    before = time.thread_time()  # the models run on one thread, this one
+    before = time.thread_time()  # the models run on this thread only
     probabilities = classifier(frames)
     return Judged(span, probabilities, time.thread_time() - before)
