@@ -1,6 +1,6 @@
-"""Judge a video: decode, detect, crop, score, and convert the scores to the output's ``info`` keys.
+"""Judge a video: decode, detect abnormal regions, crop, score.
 
-The decoder and the models are arguments. :func:`verdict_info` is pure: it judges stored scores again without a GPU.
+:func:`open_judge` opens a manifest's models and a decoder; :func:`judge_video` takes them as arguments.
 """
 
 from __future__ import annotations
@@ -8,40 +8,99 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
-from inference.manifest import Manifest, Output
-from inference.region import CropDecision, CropRule, NoCrop, Region, decide_crop
-from inference.types import (
-    ClipRequest,
-    Crop,
-    CroppedVideo,
-    DecodedVideo,
-    DecodePlan,
-    Detection,
-    EncodedCrop,
-    Scores,
-    Verdict,
-)
+from inference.decode.options import DecodeLimits, default_processes
+from inference.manifest import Manifest, load_manifest
+from inference.region import CropRule, NoCrop, decide_crop
+from inference.types import ClipRequest, Crop, CroppedVideo, DecodedVideo, DecodePlan, Detection, Scores, Verdict
+from inference.verdict import Regions, verdict_info
+
+if TYPE_CHECKING:  # importing this module loads neither torch nor PyAV
+    from inference.decode import DecoderPool
+    from inference.models.build import Models
 
 T = TypeVar("T")
 
-DIGITS = 6  # of a probability
-PIXEL_DIGITS = 2
-SECOND_DIGITS = 3
-REGION_KEY = "abnormal_region_info"
-CROP_KEY = "abnormal_region_crop"
-
 
 @dataclass(frozen=True, slots=True)
-class Regions:
-    """Boxes that the detector found in a video, and the decision about a crop."""
+class Judge:
+    """Warm models and decoder processes of a manifest. Thread-safe; close it, or use it in a ``with`` statement."""
 
-    detections: Sequence[Detection]
-    frame_seconds: Sequence[float]  # times of the inspected frames
-    decision: CropDecision
+    manifest: Manifest
+    decoder: DecoderPool
+    models: Models
+
+    def judge(self, path: str | Path, switches: Iterable[str] | None = None) -> Verdict:
+        """Judge the video file at ``path`` with the filters of ``switches``, by default with all filters.
+
+        The caller closes the verdict's ``crop`` if there is one.
+
+        Raises:
+            ManifestError: a switch is unknown, or ``switches`` is empty.
+            BadVideo: the file cannot be judged; ``code`` is the reason.
+            OSError: the file cannot be read.
+            Transient: no model became free in time, or (DeviceLost) the device failed.
+        """
+        enabled = frozenset(self.manifest.switches if switches is None else switches)
+        return judge_video(Path(path), enabled, self.manifest, self.decoder, self.models)
+
+    def close(self) -> None:
+        """End the decoder processes and free the models."""
+        self.decoder.close()
+        self.models.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_judge(
+    manifest: Manifest | str | Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    decoder: str = "pyav",
+    decoder_processes: int | None = None,
+    limits: DecodeLimits | None = None,
+    scratch: Path | None = None,
+    decoder_environ: Mapping[str, str] | None = None,
+    warms_up: bool = False,
+) -> Judge:
+    """Load the models of ``manifest``; decoder processes start at the first video.
+
+    ``manifest`` is a loaded manifest, the name of a built-in one (``"tiny"``, ``"production"``), or the path of a TOML
+    file. ``device`` is ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``. ``threads`` is torch's number of CPU
+    threads for the whole process; None leaves it unchanged. ``decoder`` is ``"pyav"``, ``"decord"`` or ``"nvdec"``, run
+    in ``decoder_processes`` processes (default: one per core, at most 8 for ``"nvdec"``) under ``limits``. Files of
+    crops are made in ``scratch`` (default: the temporary directory), without names. ``decoder_environ`` is the whole
+    environment of the decoder processes, which ``"nvdec"`` needs to find its GPU. ``warms_up`` runs every model once with every
+    batch size, so that the first video is not slower than later ones.
+
+    Raises:
+        ManifestError: the manifest, a checkpoint or the device is wrong; the message names the remedy.
+        Transient: the device's memory is full, or (DeviceLost) the device failed.
+        ImportError: a package of the ``gpu`` extra is not installed.
+    """
+    from inference.decode import DecoderPool
+    from inference.models.build import open_models
+
+    loaded = manifest if isinstance(manifest, Manifest) else load_manifest(manifest)
+    with ExitStack() as undo:
+        models = undo.enter_context(closing(open_models(loaded, device=device, threads=threads)))
+        if warms_up:
+            models.warm_up()
+        size = decoder_processes or default_processes(decoder)
+        pool = DecoderPool(size, limits, decoder, scratch=scratch, environ=decoder_environ)
+        undo.pop_all()
+    return Judge(loaded, pool, models)
 
 
 class Decoder(Protocol):
@@ -113,47 +172,6 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
     )
 
 
-def verdict_info(
-    outputs: Iterable[Output], scores: Mapping[str, Sequence[Scores]], regions: Regions | None = None
-) -> dict[str, Any]:
-    """Build the output's ``info`` keys: an entry per output, and unless ``regions`` is None the two of the regions.
-
-    The crop's entry stays null until the crop is stored: :func:`with_crop`.
-
-    An entry is a verdict, or for a segmented output a verdict per window under ``"0"``, ``"1"``, ….
-
-    Raises:
-        KeyError: an output has no scores.
-    """
-    verdicts = {output.key: _entry(output, scores[output.key]) for output in outputs}
-    return verdicts if regions is None else verdicts | _region_entries(regions)
-
-
-def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: float) -> Verdict:
-    """Return the verdict with the entry of its crop, which is stored at ``url``."""
-    entry = {
-        "url": url,
-        "rect": list(astuple(encoded.crop)),
-        "frames": encoded.num_frames,
-        "audio": encoded.audio,
-        "size_bytes": encoded.size_bytes,
-        "sha256": encoded.sha256,
-    }
-    return replace(
-        verdict,
-        info={**verdict.info, CROP_KEY: entry},
-        milliseconds={**verdict.milliseconds, "upload": milliseconds},
-        crop=None,
-    )
-
-
-def classify(probabilities: Mapping[str, float]) -> dict[str, Any]:
-    """Return ``{"result": {label: prob}, "label", "prob"}`` with the most probable label; the first of equals wins."""
-    label = max(probabilities, key=lambda name: probabilities[name])
-    rounded = {name: round(float(value), DIGITS) for name, value in probabilities.items()}
-    return {"result": rounded, "label": label, "prob": rounded[label]}
-
-
 def _timed(stage: str, milliseconds: dict[str, float], work: Callable[[], T]) -> T:
     begin = time.perf_counter()
     answer = work()
@@ -187,52 +205,3 @@ def _crop_rule(manifest: Manifest, scorer: Scorer) -> CropRule:
         margin=spec.crop_margin,
         refusal=refusal,
     )
-
-
-def _region_entries(regions: Regions) -> dict[str, Any]:
-    decision = regions.decision
-    crop = decision.crop
-    found = {
-        "boxes": [_box(one) for one in regions.detections],
-        "frames": len(regions.frame_seconds),
-        "frame_seconds": [_seconds(moment) for moment in regions.frame_seconds],
-        "regions": [_region(one) for one in decision.regions],
-        "acted_on": decision.made is not None,
-        "reason": decision.refusal,
-        "crop": crop and {"rect": list(astuple(crop)), "share": round(decision.share, DIGITS)},
-    }
-    return {REGION_KEY: found, CROP_KEY: None}
-
-
-def _region(one: Region) -> dict[str, Any]:
-    return {
-        "label": one.label,
-        "score": round(one.score, DIGITS),
-        "box": [round(side, PIXEL_DIGITS) for side in one.box],
-        "presence": round(one.presence, DIGITS),
-    }
-
-
-def _entry(output: Output, scores: Sequence[Scores]) -> dict[str, Any]:
-    if not output.is_segmented:
-        (whole,) = scores
-        return classify(whole.probabilities)
-    return {str(place): _segment(output.key, one) for place, one in enumerate(scores)}
-
-
-def _segment(key: str, one: Scores) -> dict[str, Any]:
-    return {"duration": [_seconds(one.start_seconds), _seconds(one.end_seconds)], key: classify(one.probabilities)}
-
-
-def _box(found: Detection) -> dict[str, Any]:
-    return {
-        "label": found.label,
-        "score": round(found.score, DIGITS),
-        "box": [round(side, PIXEL_DIGITS) for side in found.box],
-        "pts_seconds": _seconds(found.pts_seconds),
-    }
-
-
-def _seconds(value: float) -> int | float:
-    rounded = round(float(value), SECOND_DIGITS)
-    return int(rounded) if rounded.is_integer() else rounded

@@ -27,7 +27,7 @@ from tasks.telemetry.metrics.instruments import SHARDS, observe_row
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
     from inference.types import Verdict
     from storage.tiers import SpooledVideo, Tiers
-    from tasks.resources.runtime import Judging, Runtime
+    from tasks.resources.runtime import Runtime
     from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -194,16 +194,16 @@ def release(row: RowMessage, rt: Runtime) -> None:
 def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
     """Judge the row's video and return its result row."""
     started, clock = datetime.now(UTC), time.perf_counter()
-    row, judging = downloaded.row, rt.judging_for(downloaded.row.run_id)
+    row, judge = downloaded.row, rt.judge_for(downloaded.row.run_id)
     with spooled(downloaded, rt) as (path, tier, milliseconds):
-        verdict = upload(row, judging.judge(path, rt.run(row.run_id).spec.filters), rt)
+        verdict = upload(row, judge.judge(path, rt.run(row.run_id).spec.filters), rt)
     seconds = time.perf_counter() - clock
     execution = Execution(
         start_time=started,
         end_time=datetime.now(UTC),
-        avg_cost_seconds=judging.mean_cost.add(seconds),
-        device_name=judging.models.device_name,
-        device_info=judging.models.device_info,
+        avg_cost_seconds=rt.mean_cost.add(seconds),
+        device_name=judge.models.device_name,
+        device_info=judge.models.device_info,
         attempt=attempt,
         tier=tier,
         stages_milliseconds={"download": milliseconds, **verdict.milliseconds},
@@ -222,7 +222,7 @@ def upload(row: RowMessage, verdict: Verdict, rt: Runtime) -> Verdict:
     The key is made of source, crop and encoder, so a repeated crop is the same object. The crop is uploaded before the
     result that names it is recorded.
     """
-    from inference.judge import with_crop
+    from inference.verdict import with_crop
 
     if verdict.crop is None:
         return verdict
@@ -244,18 +244,18 @@ def _crop_uri(row: RowMessage, digest: str, settings: Settings) -> ObjectUri:
 def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:
     """Return the result row of a video that could not be judged: it has a reason and no scores."""
     now = datetime.now(UTC)
-    device: Judging | None = rt.judging
+    judge = rt.judge
     execution = Execution(
         start_time=now,
         end_time=now,
         avg_cost_seconds=0.0,
-        device_name=device.models.device_name if device else "none",
-        device_info=device.models.device_info if device else "none",
+        device_name=judge.models.device_name if judge else "none",
+        device_info=judge.models.device_info if judge else "none",
         attempt=failure.attempts,
         tier=None,
         stages_milliseconds={},
         models={},
-        is_untrained=device.models.is_untrained if device else False,
+        is_untrained=judge.models.is_untrained if judge else False,
         decoded_fraction=None,
     )
     return ResultRow.failed(row.record, run_id=row.run_id, ordinal=row.ordinal, failure=failure, execution=execution)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 GIBIBYTE = 1 << 30
@@ -31,3 +32,9 @@ class DecodeLimits:
     timeout_seconds: float = 300.0  # wall clock of one decode, waiting for a free decoder not counted
     crop_timeout_seconds: float = 900.0  # the same of encoding a crop: it costs several times as much
     min_decoded_fraction: float = 0.9
+
+
+def default_processes(decoder: str) -> int:
+    """Number of decoder processes on this machine: one per core, or at most 8 that decode on a GPU."""
+    cores = os.cpu_count() or 1
+    return min(cores, GPU_CHILDREN) if decoder in GPU_DECODERS else cores

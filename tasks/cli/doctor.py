@@ -20,10 +20,11 @@ from storage.ledger import Ledger
 from storage.records import check_input_columns
 from storage.uri import ObjectUri
 from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
+from tasks.resources.judge import open_judge
 from tasks.resources.redis import ledger_client
 from tasks.resources.stores import open_tiers, tier_places
 from tasks.resources.tables import open_input, open_output
-from tasks.resources.weights import fetch_weights, weights_statuses
+from tasks.resources.weights import weights_statuses
 from tasks.settings import Settings
 from tasks.settings.groups import GIB
 from tasks.submit import merging_notices
@@ -190,21 +191,16 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
             "models", is_well=True, found="not loaded: PyTorch is not installed; only GPU workers need it (gpu extra)"
         )
         return
-    from inference.manifest import load_manifest
-    from inference.models.build import open_models
-
-    manifest = fetch_weights(load_manifest(chosen.models.manifest), chosen)
-    models = open_models(manifest, device=chosen.models.device, threads=chosen.models.threads)
-    try:
-        models.warm_up()
+    with open_judge(chosen) as judge:
+        models = judge.models
         trained = "untrained weights: verdicts mean nothing" if models.is_untrained else "trained weights"
-        yield Finding("models", is_well=True, found=f"manifest {manifest.name} on {models.device_name}, {trained}")
+        yield Finding(
+            "models", is_well=True, found=f"manifest {judge.manifest.name} on {models.device_name}, {trained}"
+        )
         for instance, filters in models.shared.items():
             yield Finding(f"backbone {instance}", is_well=True, found=f"one pass per clip for {', '.join(filters)}")
         for name, digest in models.digests.items():
             yield Finding(f"model {name}", is_well=True, found=digest[:16])
-    finally:
-        models.close()
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.errors import Transient
@@ -20,17 +18,14 @@ from storage.tables.protocol import InputTable, OutputTable
 from storage.tiers import Tiers
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
+from tasks.resources.judge import open_judge
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.resources.stores import open_tiers
 from tasks.resources.tables import open_input, open_output
-from tasks.resources.weights import fetch_weights
-from tasks.settings import Settings, decoder_environ
+from tasks.settings import Settings
 
-if TYPE_CHECKING:  # only GPU workers pay for torch
-    from inference.decode import DecoderPool
-    from inference.manifest import Manifest
-    from inference.models.build import Models
-    from inference.types import Verdict
+if TYPE_CHECKING:
+    from inference.judge import Judge
 
 log = logging.getLogger(__name__)
 
@@ -62,30 +57,6 @@ class MeanCost:
             return self._total_seconds / self._count
 
 
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """Manifest, decoder and models of a GPU worker, warm."""
-
-    manifest: Manifest
-    decoder: DecoderPool
-    models: Models
-    mean_cost: MeanCost = field(default_factory=MeanCost)
-
-    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
-        """Decode the video, find boxes, score every clip of the video or of its crop, and return the verdict.
-
-        The caller closes the verdict's crop.
-        """
-        from inference.judge import judge_video
-
-        return judge_video(path, frozenset(switches), self.manifest, self.decoder, self.models)
-
-    def close(self) -> None:
-        """End the decoder processes and free the models."""
-        self.decoder.close()
-        self.models.close()
-
-
 @dataclass(slots=True)
 class Runtime:
     """Open resources of a worker process. Tables are opened at first use and shared by the process's threads."""
@@ -95,7 +66,8 @@ class Runtime:
     deferred: Deferred
     spool: Spool
     tiers: Tiers | None = None  # io and GPU workers only
-    judging: Judging | None = None
+    judge: Judge | None = None  # GPU workers only
+    mean_cost: MeanCost = field(default_factory=MeanCost)
     worker: str = field(default_factory=lambda: secrets.token_hex(6))  # unique to this process
     open_input: Callable[[str], InputTable] = open_input
     open_output: Callable[[str], OutputTable] = open_output
@@ -129,25 +101,25 @@ class Runtime:
                 self._outputs[run.spec.outputs] = table
             return self._outputs[run.spec.outputs]
 
-    def judging_for(self, run_id: str) -> Judging:
+    def judge_for(self, run_id: str) -> Judge:
         """Return the warm models; ``WrongManifest`` when the run needs others."""
         spec = self.run(run_id).spec
-        if self.judging is None:
+        if self.judge is None:
             msg = "this worker consumes no GPU queue, so it has no models: start it with -Q gpu"
             raise WrongManifest(msg)
-        if self.judging.manifest.digest != spec.manifest_digest:
+        if self.judge.manifest.digest != spec.manifest_digest:
             msg = (
                 f"run {run_id} needs manifest {spec.manifest} ({spec.manifest_digest[:12]}), this worker holds "
-                f"{self.judging.manifest.name} ({self.judging.manifest.digest[:12]}): "
+                f"{self.judge.manifest.name} ({self.judge.manifest.digest[:12]}): "
                 "set TAMIS_MANIFEST to the same file on every node"
             )
             raise WrongManifest(msg)
-        return self.judging
+        return self.judge
 
     def close(self) -> None:
         """Close everything, in reverse order of opening."""
-        if self.judging is not None:
-            self.judging.close()
+        if self.judge is not None:
+            self.judge.close()
         for output in self._outputs.values():
             output.close()
         for source in self._inputs.values():
@@ -167,7 +139,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         deferred=Deferred(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
-        judging=open_judging(settings) if needs_models else None,
+        judge=open_judge(settings, scratch=settings.spool_root) if needs_models else None,
     )
 
 
@@ -191,29 +163,6 @@ def _end_idle_leases(rt: Runtime) -> int:
     for holder in idle:
         rt.spool.release_all(holder)
     return len(idle)
-
-
-def open_judging(settings: Settings) -> Judging:
-    """Load and warm the manifest's models, and start the decoder."""
-    from inference.decode import DecoderPool
-    from inference.manifest import load_manifest
-    from inference.models.build import open_models
-
-    manifest = fetch_weights(load_manifest(settings.models.manifest), settings)
-    clock = time.perf_counter()
-    models = open_models(manifest, device=settings.models.device, threads=settings.models.threads)
-    models.warm_up()
-    decoder = DecoderPool(
-        settings.decode.processes,
-        settings.decode.limits,
-        decoder=settings.decode.decoder,
-        scratch=settings.spool_root,
-        environ=decoder_environ(settings.decode.decoder),
-    )
-    log.info(
-        "models of manifest %s warm in %.1f s on %s", manifest.name, time.perf_counter() - clock, models.device_name
-    )
-    return Judging(manifest=manifest, decoder=decoder, models=models)
 
 
 # ── this process's runtime ───────────────────────────────────────────────────────────────────────────────────────────

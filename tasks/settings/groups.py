@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from inference.decode.options import GPU_CHILDREN, GPU_DECODERS, DecodeLimits
+from inference.decode.options import DecodeLimits, default_processes
 from tasks.settings.kinds import RABBITMQ_SCHEMES
 
 GIB = 1024**3
@@ -181,8 +180,7 @@ class DecodeSettings:
     @property
     def processes(self) -> int:
         """Return the number of decoder children, or its default."""
-        cores = os.cpu_count() or 1
-        return self.children or (min(cores, GPU_CHILDREN) if self.decoder in GPU_DECODERS else cores)
+        return self.children or default_processes(self.decoder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from storage.errors import Unavailable
 from tasks.worker.config import wiring_of
 
 if TYPE_CHECKING:
-    from tasks.resources.runtime import Judging, Runtime
+    from inference.judge import Judge
+    from tasks.resources.runtime import Runtime
 
 
 @inspect_command()
@@ -35,8 +36,8 @@ def _opened(rt: Runtime) -> dict[str, Any]:
     if rt.tiers is not None:
         shown["tiers"] = {name: dataclasses.asdict(counters) for name, counters in rt.tiers.counters().items()}
         shown["spool"] = _spool(rt)
-    if rt.judging is not None:
-        shown |= _judging(rt.judging)
+    if rt.judge is not None:
+        shown |= _judge(rt.judge)
     return shown
 
 
@@ -47,14 +48,14 @@ def _spool(rt: Runtime) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def _judging(judging: Judging) -> dict[str, Any]:
+def _judge(judge: Judge) -> dict[str, Any]:
     from inference.models.batcher import BatchCounters
     from inference.models.device import device_load
 
-    models, load = judging.models, device_load(judging.models.device)
+    models, load = judge.models, device_load(judge.models.device)
     counters = models.counters()
     return {
-        "manifest": {"name": judging.manifest.name, "digest": judging.manifest.digest},
+        "manifest": {"name": judge.manifest.name, "digest": judge.manifest.digest},
         "device": models.device_info,
         "device_load": dataclasses.asdict(load) if load else None,
         "digests": dict(models.digests),
@@ -64,7 +65,7 @@ def _judging(judging: Judging) -> dict[str, Any]:
         "instances": {
             name: dataclasses.asdict(one) for name, one in counters.items() if not isinstance(one, BatchCounters)
         },
-        "decoder_children": list(judging.decoder.children()),
+        "decoder_children": list(judge.decoder.children()),
     }
 
 

@@ -8,13 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from inference.decode import DecodeLimits, DecoderPool
 from inference.manifest import Manifest, load_manifest
 from inference.types import Verdict
-from tasks.resources.runtime import MeanCost
 from tasks.settings import Settings
 from tests.drill.plan import Plan
 from tests.drill.rows import DECODED, Kind, Row
@@ -38,14 +37,13 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class LightJudging:
-    """What :class:`tasks.resources.runtime.Judging` offers, without a model."""
+    """A double of :class:`inference.judge.Judge` without models."""
 
     world: World
     plan: Plan
     decoder: DecoderPool
     manifest: Manifest
     models: Device = Device()
-    mean_cost: MeanCost = field(default_factory=MeanCost)
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
         """Check the bytes, then do what the row is meant to do."""

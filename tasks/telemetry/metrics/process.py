@@ -14,8 +14,9 @@ from tasks.telemetry.metrics.families import Family, Labels, metrics
 from tasks.telemetry.pulse import Phase, Pulse
 
 if TYPE_CHECKING:
+    from inference.judge import Judge
     from storage.tiers import Tiers
-    from tasks.resources.runtime import Judging, Runtime
+    from tasks.resources.runtime import Runtime
 
 FAMILIES = (
     Family("tamis_worker_phase", "1 for the present phase of the process", ("phase",)),
@@ -75,8 +76,8 @@ def _read_runtime(runtime: Runtime, found: Found) -> None:
     if runtime.tiers is not None:
         _read_tiers(runtime.tiers, found)
         _read_spool(runtime, found)
-    if runtime.judging is not None:
-        _read_models(runtime.judging, found)
+    if runtime.judge is not None:
+        _read_models(runtime.judge, found)
 
 
 def _read_tiers(tiers: Tiers, found: Found) -> None:
@@ -101,11 +102,11 @@ def _read_spool(runtime: Runtime, found: Found) -> None:
     found["tamis_spool_leases"] = [((), usage.leases)]
 
 
-def _read_models(judging: Judging, found: Found) -> None:
+def _read_models(judge: Judge, found: Found) -> None:
     from inference.models.batcher import BatchCounters
     from inference.models.device import device_load
 
-    for name, counters in judging.models.counters().items():
+    for name, counters in judge.models.counters().items():
         if isinstance(counters, BatchCounters):
             found["tamis_batches"].append(((name,), counters.batches))
             found["tamis_batch_clips"].append(((name,), counters.clips))
@@ -115,8 +116,8 @@ def _read_models(judging: Judging, found: Found) -> None:
         else:
             found["tamis_pool_instances"] += [((name, "all"), counters.instances), ((name, "in_use"), counters.in_use)]
             found["tamis_pool_waiting"].append(((name,), counters.waiting))
-    found["tamis_decoder_children"] = [((), len(judging.decoder.children()))]
-    if (load := device_load(judging.models.device)) is not None:
+    found["tamis_decoder_children"] = [((), len(judge.decoder.children()))]
+    if (load := device_load(judge.models.device)) is not None:
         found["tamis_device_memory_bytes"] = [(("used",), load.used_bytes), (("total",), load.total_bytes)]
         if load.busy_ratio is not None:
             found["tamis_device_busy_ratio"] = [((), load.busy_ratio)]

@@ -22,7 +22,7 @@ __all__ = ["app"]
 
 @dataclass(frozen=True, slots=True)
 class NotingJudging:
-    """What :class:`tasks.resources.runtime.Judging` offers; ``diary`` gets a line for each video that is judged."""
+    """A double of :class:`inference.judge.Judge`; ``diary`` gets a line for each video that is judged."""
 
     manifest: Any
     diary: Path
@@ -32,11 +32,6 @@ class NotingJudging:
     def models(self) -> Any:
         """The models' names."""
         return self.light.models
-
-    @property
-    def mean_cost(self) -> Any:
-        """The mean cost of a video."""
-        return self.light.mean_cost
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
         """Note the video and judge it."""
@@ -54,7 +49,7 @@ def open_ingesting(settings: Settings, queues: Iterable[str]) -> Runtime:
     opened = open_light(settings, names)
     if any(is_gpu_queue(queue) for queue in names):
         manifest = load_manifest(settings.models.manifest)
-        opened.judging = NotingJudging(manifest, Path(os.environ["INGEST_DIARY"]))  # type: ignore[assignment]  # same shape
+        opened.judge = NotingJudging(manifest, Path(os.environ["INGEST_DIARY"]))  # type: ignore[assignment]  # same shape
     return opened
 
 

@@ -14,7 +14,7 @@ import tasks.resources.runtime
 from inference.types import Verdict
 from tasks.celery import app
 from tasks.queues import Queue, is_gpu_queue
-from tasks.resources.runtime import MeanCost, Runtime, open_runtime
+from tasks.resources.runtime import Runtime, open_runtime
 from tasks.settings import Settings
 
 __all__ = ["app"]
@@ -24,14 +24,13 @@ MANIFEST_DIGEST = "light"
 
 @dataclass(frozen=True, slots=True)
 class LightJudging:
-    """What :class:`tasks.resources.runtime.Judging` offers. ``judge`` waits while the file ``hold`` is there."""
+    """A double of :class:`inference.judge.Judge` without models. ``judge`` waits while the file ``hold`` is there."""
 
     hold: Path
     manifest: Any = field(default_factory=lambda: SimpleNamespace(name="light", digest=MANIFEST_DIGEST))
     models: Any = field(
         default_factory=lambda: SimpleNamespace(device_name="none", device_info="none", is_untrained=True)
     )
-    mean_cost: MeanCost = field(default_factory=MeanCost)
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
         """Say where the file lay and what stood in it."""
@@ -50,7 +49,7 @@ def open_light(settings: Settings, queues: Iterable[str]) -> Runtime:
     judges = any(is_gpu_queue(queue) for queue in names)
     opened = open_runtime(settings, {Queue.IO.value} if judges else names)
     if judges:
-        opened.judging = LightJudging(Path(os.environ["LIGHT_HOLD"]))  # type: ignore[assignment]  # the same shape
+        opened.judge = LightJudging(Path(os.environ["LIGHT_HOLD"]))  # type: ignore[assignment]  # the same shape
     return opened
 
 

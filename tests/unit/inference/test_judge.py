@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from inference.judge import Regions, classify, judge_video, verdict_info
+from inference.judge import judge_video
 from inference.region import CropRule, NoCrop, decide_crop
 from inference.types import Detection, Scores
+from inference.verdict import Regions, classify, verdict_info
 
 
 def scores(first: float, start: float = 0.0, end: float = 7.0, label: str = "VFX_video") -> Scores:

@@ -16,9 +16,10 @@ import pytest
 
 from inference.decode import DecoderPool
 from inference.errors import BadVideo, VideoFault
-from inference.judge import judge_video, with_crop
+from inference.judge import judge_video
 from inference.manifest import Manifest
 from inference.region import iou
+from inference.verdict import with_crop
 from tests.branded import LOGO_COLOUR, StandInDetector, as_if_trained, brand
 from tests.media import remux
 

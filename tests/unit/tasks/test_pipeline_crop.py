@@ -18,6 +18,7 @@ import redis
 import torch
 
 from inference.decode import DecoderPool
+from inference.judge import Judge
 from inference.manifest import Manifest, parse_manifest
 from inference.models.lending import Pool
 from inference.models.scoring import Models
@@ -30,7 +31,7 @@ from storage.tiers import Tier, Tiers
 from storage.uri import ObjectUri
 from tasks import pipeline
 from tasks.messages import RowMessage
-from tasks.resources.runtime import Judging, Runtime
+from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tests.branded import StandInDetector
 from tests.children import is_caught_writing, wait_until
@@ -60,7 +61,7 @@ def open_rt(root: Path, url: str, **settings: str) -> Runtime:
         deferred=Deferred(redis.Redis.from_url(url)),
         spool=spool,
         tiers=Tiers([Tier("cpfs", DirectoryStore(root / "cpfs")), Tier("oss", store)], max_object_bytes=10**8),
-        judging=Judging(manifest=manifest, decoder=DecoderPool(1, scratch=spool.root), models=models_of(manifest)),
+        judge=Judge(manifest=manifest, decoder=DecoderPool(1, scratch=spool.root), models=models_of(manifest)),
     )
 
 
@@ -76,13 +77,13 @@ def models_of(manifest: Manifest) -> Models:
 
 
 def submit(rt: Runtime, name: str) -> RowMessage:
-    assert rt.judging is not None
+    assert rt.judge is not None
     spec = RunSpec(
         tables="sqlite:////in.db#v",
         outputs="sqlite:////out.db#r",
         filters=("abnormal_region_enable",),
         manifest="region-only",
-        manifest_digest=rt.judging.manifest.digest,
+        manifest_digest=rt.judge.manifest.digest,
     )
     run, _ = rt.ledger.submit(spec, total_rows=1, shard_rows=1, extra_columns=())
     record = {"video_id": "v", "oss_bucket": "bucket", "video_path": name, "video_tag": "", "info": ""}
@@ -168,8 +169,8 @@ from pathlib import Path
 from tasks import pipeline
 from tests.unit.tasks.test_pipeline_crop import open_rt, submit
 rt = open_rt(Path(sys.argv[1]), sys.argv[2])
-rt.judging.decoder.warm_up()
-print(*rt.judging.decoder.children(), flush=True)
+rt.judge.decoder.warm_up()
+print(*rt.judge.decoder.children(), flush=True)
 pipeline.infer(pipeline.download(submit(rt, "world.mp4"), rt), 1, rt)
 """
 

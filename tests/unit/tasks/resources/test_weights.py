@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from inference.models.heads import build_head
 from inference.types import Fit, PictureSpec
 from storage.errors import ForbiddenPath, ObjectCorrupt, UsageError
 from tasks.cli.doctor import check_models, check_weights
-from tasks.resources.runtime import open_judging
+from tasks.resources.judge import open_judge
 from tasks.resources.weights import fetch_weights
 from tasks.settings import Settings
 from tests.media import real_clip
@@ -86,10 +85,10 @@ def chosen(root: Path, pins: str, weights: str = REMOTE, **options) -> Settings:
 def test_weights_in_the_object_store_are_opened_and_judge(tmp_path, checkpoint):
     settings = chosen(tmp_path, pins_of(checkpoint))
     settings.spool_root.mkdir(parents=True)
-    with closing(open_judging(settings)) as judging:
-        assert not judging.models.is_untrained
-        assert judging.manifest.digest == load_manifest(settings.models.manifest).digest
-        verdict = judging.judge(real_clip("b.mp4"), ["vfx_enable"])
+    with open_judge(settings) as judge:
+        assert not judge.models.is_untrained
+        assert judge.manifest.digest == load_manifest(settings.models.manifest).digest
+        verdict = judge.judge(real_clip("b.mp4"), ["vfx_enable"])
     assert set(verdict.info["vfx_filter"]["result"]) == {"VFX_video", "normal_video"}
     brought = [path.name for path in (tmp_path / "state" / "weights" / "checkpoints").glob("*/*")]
     assert sorted(brought) == ["config.json", "model.safetensors"]
@@ -118,7 +117,7 @@ def test_weights_with_another_digest_than_the_pinned_one_are_refused(tmp_path, c
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(ObjectCorrupt, match="not the pinned"):
-        open_judging(settings)
+        open_judge(settings)
 
 
 def test_weights_in_a_bucket_that_is_not_allowed_are_refused(tmp_path, checkpoint):

@@ -1,0 +1,116 @@
+"""The output's ``info`` keys, from scores and boxes. Pure: stored scores can be judged again without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+from inference.manifest import Output
+from inference.region import CropDecision, Region
+from inference.types import Detection, EncodedCrop, Scores, Verdict
+
+DIGITS = 6  # of a probability
+PIXEL_DIGITS = 2
+SECOND_DIGITS = 3
+REGION_KEY = "abnormal_region_info"
+CROP_KEY = "abnormal_region_crop"
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Boxes that the detector found in a video, and the decision about a crop."""
+
+    detections: Sequence[Detection]
+    frame_seconds: Sequence[float]  # times of the inspected frames
+    decision: CropDecision
+
+
+def verdict_info(
+    outputs: Iterable[Output], scores: Mapping[str, Sequence[Scores]], regions: Regions | None = None
+) -> dict[str, Any]:
+    """Build the output's ``info`` keys: an entry per output, and unless ``regions`` is None the two of the regions.
+
+    The crop's entry stays null until the crop is stored: :func:`with_crop`.
+
+    An entry is a verdict, or for a segmented output a verdict per window under ``"0"``, ``"1"``, ….
+
+    Raises:
+        KeyError: an output has no scores.
+    """
+    verdicts = {output.key: _entry(output, scores[output.key]) for output in outputs}
+    return verdicts if regions is None else verdicts | _region_entries(regions)
+
+
+def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: float) -> Verdict:
+    """Return the verdict with the entry of its crop, which is stored at ``url``."""
+    entry = {
+        "url": url,
+        "rect": list(astuple(encoded.crop)),
+        "frames": encoded.num_frames,
+        "audio": encoded.audio,
+        "size_bytes": encoded.size_bytes,
+        "sha256": encoded.sha256,
+    }
+    return replace(
+        verdict,
+        info={**verdict.info, CROP_KEY: entry},
+        milliseconds={**verdict.milliseconds, "upload": milliseconds},
+        crop=None,
+    )
+
+
+def classify(probabilities: Mapping[str, float]) -> dict[str, Any]:
+    """Return ``{"result": {label: prob}, "label", "prob"}`` with the most probable label; the first of equals wins."""
+    label = max(probabilities, key=lambda name: probabilities[name])
+    rounded = {name: round(float(value), DIGITS) for name, value in probabilities.items()}
+    return {"result": rounded, "label": label, "prob": rounded[label]}
+
+
+def _region_entries(regions: Regions) -> dict[str, Any]:
+    decision = regions.decision
+    crop = decision.crop
+    found = {
+        "boxes": [_box(one) for one in regions.detections],
+        "frames": len(regions.frame_seconds),
+        "frame_seconds": [_seconds(moment) for moment in regions.frame_seconds],
+        "regions": [_region(one) for one in decision.regions],
+        "acted_on": decision.made is not None,
+        "reason": decision.refusal,
+        "crop": crop and {"rect": list(astuple(crop)), "share": round(decision.share, DIGITS)},
+    }
+    return {REGION_KEY: found, CROP_KEY: None}
+
+
+def _region(one: Region) -> dict[str, Any]:
+    return {
+        "label": one.label,
+        "score": round(one.score, DIGITS),
+        "box": [round(side, PIXEL_DIGITS) for side in one.box],
+        "presence": round(one.presence, DIGITS),
+    }
+
+
+def _entry(output: Output, scores: Sequence[Scores]) -> dict[str, Any]:
+    if not output.is_segmented:
+        (whole,) = scores
+        return classify(whole.probabilities)
+    return {str(place): _segment(output.key, one) for place, one in enumerate(scores)}
+
+
+def _segment(key: str, one: Scores) -> dict[str, Any]:
+    return {"duration": [_seconds(one.start_seconds), _seconds(one.end_seconds)], key: classify(one.probabilities)}
+
+
+def _box(found: Detection) -> dict[str, Any]:
+    return {
+        "label": found.label,
+        "score": round(found.score, DIGITS),
+        "box": [round(side, PIXEL_DIGITS) for side in found.box],
+        "pts_seconds": _seconds(found.pts_seconds),
+    }
+
+
+def _seconds(value: float) -> int | float:
+    rounded = round(float(value), SECOND_DIGITS)
+    return int(rounded) if rounded.is_integer() else rounded

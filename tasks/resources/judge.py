@@ -1,0 +1,44 @@
+"""The models and decoder of the settings: the one way in which worker, doctor and ``tamis judge`` open them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inference.manifest import load_manifest
+from tasks.resources.weights import fetch_weights
+from tasks.settings import Settings, decoder_environ
+
+if TYPE_CHECKING:  # only processes that judge load torch
+    from inference.judge import Judge
+
+log = logging.getLogger(__name__)
+
+
+def open_judge(settings: Settings, *, scratch: Path | None = None, warms_up: bool = True) -> Judge:
+    """Download missing weights, then load the models, and run each once with every batch size if ``warms_up``.
+
+    Files of crops are made in ``scratch``, by default in the temporary directory.
+
+    Raises the errors of :func:`inference.judge.open_judge` and of :func:`tasks.resources.weights.fetch_weights`.
+    """
+    from inference.judge import open_judge
+
+    manifest = fetch_weights(load_manifest(settings.models.manifest), settings)
+    started = time.monotonic()
+    judge = open_judge(
+        manifest,
+        device=settings.models.device,
+        threads=settings.models.threads,
+        decoder=settings.decode.decoder,
+        decoder_processes=settings.decode.processes,
+        limits=settings.decode.limits,
+        scratch=scratch,
+        decoder_environ=decoder_environ(settings.decode.decoder),
+        warms_up=warms_up,
+    )
+    seconds = time.monotonic() - started
+    log.info("models of manifest %s opened in %.1f s on %s", manifest.name, seconds, judge.models.device_name)
+    return judge
