@@ -81,8 +81,8 @@ def open_judge(
     threads for the whole process; None leaves it unchanged. ``decoder`` is ``"pyav"``, ``"decord"`` or ``"nvdec"``, run
     in ``decoder_processes`` processes (default: one per core, at most 8 for ``"nvdec"``) under ``limits``. Files of
     crops are made in ``scratch`` (default: the temporary directory), without names. ``decoder_environ`` is the whole
-    environment of the decoder processes, which ``"nvdec"`` needs to find its GPU. ``warms_up`` runs every model once with every
-    batch size, so that the first video is not slower than later ones.
+    environment of the decoder processes, which ``"nvdec"`` needs to find its GPU. ``warms_up`` runs every model once
+    with every batch size, so that the first video is not slower than later ones.
 
     Raises:
         ManifestError: the manifest, a checkpoint or the device is wrong; the message names the remedy.

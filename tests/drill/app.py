@@ -50,7 +50,7 @@ def open_drill_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         deferred=Deferred(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=Tiers(stores, max_object_bytes=settings.decode.limits.max_bytes) if judges or Queue.IO in names else None,
-        judge=judging.open_light_judging(settings, world, plan) if judges else None,
+        judge=judging.open_drill_judge(settings, world, plan) if judges else None,
         open_output=lambda url: FaultyOutput(url, world),
     )
 

@@ -36,7 +36,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class LightJudging:
+class DrillJudge:
     """A double of :class:`inference.judge.Judge` without models."""
 
     world: World
@@ -76,8 +76,8 @@ def verdict_of(row: Row, content: bytes) -> list[object]:
     return [row.ordinal, hashlib.sha256(content).hexdigest()]
 
 
-def open_light_judging(settings: Settings, world: World, plan: Plan) -> LightJudging:
+def open_drill_judge(settings: Settings, world: World, plan: Plan) -> DrillJudge:
     """A judge with decoders that do what poison files say."""
     limits = DecodeLimits(memory_bytes=1 << 30, timeout_seconds=settings.decode.limits.timeout_seconds)
     children = DecoderPool(settings.decode.children or 1, limits, decoder="tests.drill.poison:Poisoned")
-    return LightJudging(world, plan, children, load_manifest(MANIFEST))
+    return DrillJudge(world, plan, children, load_manifest(MANIFEST))

@@ -15,18 +15,18 @@ from tasks.celery import app
 from tasks.queues import is_gpu_queue
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
-from tests.fleet.apps.light import LightJudging, open_light
+from tests.fleet.apps.light import LightJudge, open_light
 
 __all__ = ["app"]
 
 
 @dataclass(frozen=True, slots=True)
-class NotingJudging:
+class RecordingJudge:
     """A double of :class:`inference.judge.Judge`; ``diary`` gets a line for each video that is judged."""
 
     manifest: Any
     diary: Path
-    light: LightJudging = field(default_factory=lambda: LightJudging(Path("/nowhere")))
+    light: LightJudge = field(default_factory=lambda: LightJudge(Path("/nowhere")))
 
     @property
     def models(self) -> Any:
@@ -49,7 +49,7 @@ def open_ingesting(settings: Settings, queues: Iterable[str]) -> Runtime:
     opened = open_light(settings, names)
     if any(is_gpu_queue(queue) for queue in names):
         manifest = load_manifest(settings.models.manifest)
-        opened.judge = NotingJudging(manifest, Path(os.environ["INGEST_DIARY"]))  # type: ignore[assignment]  # same shape
+        opened.judge = RecordingJudge(manifest, Path(os.environ["INGEST_DIARY"]))  # type: ignore[assignment]  # same shape
     return opened
 
 

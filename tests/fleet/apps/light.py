@@ -23,7 +23,7 @@ MANIFEST_DIGEST = "light"
 
 
 @dataclass(frozen=True, slots=True)
-class LightJudging:
+class LightJudge:
     """A double of :class:`inference.judge.Judge` without models. ``judge`` waits while the file ``hold`` is there."""
 
     hold: Path
@@ -49,7 +49,7 @@ def open_light(settings: Settings, queues: Iterable[str]) -> Runtime:
     judges = any(is_gpu_queue(queue) for queue in names)
     opened = open_runtime(settings, {Queue.IO.value} if judges else names)
     if judges:
-        opened.judge = LightJudging(Path(os.environ["LIGHT_HOLD"]))  # type: ignore[assignment]  # the same shape
+        opened.judge = LightJudge(Path(os.environ["LIGHT_HOLD"]))  # type: ignore[assignment]  # the same shape
     return opened
 
 

@@ -27,4 +27,4 @@ def test_a_host_without_pytorch_passes_and_doctor_names_the_workers_that_need_it
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True, timeout=60
     )
     assert "is_well=True" in said.stdout
-    assert "GPU workers alone need" in said.stdout
+    assert "only GPU workers need it" in said.stdout
