@@ -12,6 +12,7 @@ from storage.errors import UsageError
 from storage.records import Record
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
+csv.field_size_limit(MAX_LINE_BYTES)  # of the process; the default of 131,072 characters is less than one long `info`
 _BYTE_ORDER_MARK = "\ufeff"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tracemalloc
@@ -96,6 +97,17 @@ def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path, monkeypatch:
 
 
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("value", ["x" * 131_073, "line\n" * 200_000, '"' * 300_000], ids=["long", "lines", "quotes"])
+def test_a_long_field_is_read_like_the_same_json_value(tmp_path: Path, value: str) -> None:
+    record = {"video_id": "1", "info": value}
+    with (tmp_path / "v.csv").open("w", newline="") as file:
+        rows = csv.DictWriter(file, list(record), lineterminator="\n")
+        rows.writeheader()
+        rows.writerow(record)
+    written(tmp_path, "v.jsonl", json.dumps(record))
+    assert rows_of(tmp_path / "v.csv") == rows_of(tmp_path / "v.jsonl") == [record]
 
 
 def test_csv_values_are_text_and_what_is_empty_stays_empty(tmp_path: Path) -> None:
