@@ -73,11 +73,12 @@ def _check_key(key: str) -> None:
     size_bytes = len(key.encode("utf-8", "surrogatepass"))
     if size_bytes > MAX_KEY_BYTES:
         raise ForbiddenPath(f"path of {size_bytes} bytes is over the limit of {MAX_KEY_BYTES}: {key[:80]!r}…")
-    seen: str | None = None
-    decoded = key
+    if fault := _fault_of(key):
+        raise ForbiddenPath(f"path {key!r} {fault}")
+    seen, decoded = key, unquote(key)
     while decoded != seen:  # a gateway in front of the store may decode once more; each round shortens the text
-        if fault := _fault_of(decoded):
-            raise ForbiddenPath(f"path {key!r} {fault}")
+        if fault := _fault_of_decoded(decoded):
+            raise ForbiddenPath(f"path {key!r}, percent-decoded, {fault}")
         seen, decoded = decoded, unquote(decoded)
 
 
@@ -92,6 +93,17 @@ def _fault_of(path: str) -> str | None:
     if "" in segments:
         return "has an empty segment ('//' or a '/' at its end)"
     if not {".", ".."}.isdisjoint(segments):
+        return "has a '.' or '..' segment"
+    return None
+
+
+def _fault_of_decoded(path: str) -> str | None:
+    """Return the reason to refuse a decoded key. A key may be an encoded URL: empty segments are allowed here."""
+    if "\0" in path:
+        return "holds a NUL character"
+    if "\\" in path:
+        return "holds a backslash"
+    if not {".", ".."}.isdisjoint(path.split("/")):
         return "has a '.' or '..' segment"
     return None
 
