@@ -13,13 +13,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from inference.decode.frames.fit import Placement, placement
-from inference.errors import BadVideo, VideoFault
+from inference.errors import BadVideo, ManifestError, VideoFault
 from inference.manifest.schema import DetectorSpec
 from inference.models.faults import device_faults
 from inference.types import Clip, DecodedVideo, Detection, Picture, VideoProbe
@@ -75,7 +76,7 @@ _silence_ultralytics()
 torch_save = torch.save
 
 import ultralytics  # noqa: E402 - after its environment is set
-from ultralytics.nn.tasks import DetectionModel  # noqa: E402 - as above
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint  # noqa: E402 - as above
 from ultralytics.utils import YAML  # noqa: E402 - as above
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402 - as above
 
@@ -96,6 +97,31 @@ def build_network(spec: DetectorSpec) -> nn.Module:
 def prime_biases(network: Any) -> None:  # a DetectionModel, which has no types
     """Set the last layer's biases to those at the start of training; seeded ones would make every cell a box."""
     network.model[-1].bias_init()
+
+
+def open_checkpoint(path: Path) -> tuple[nn.Module, list[str]]:
+    """Return the network of an Ultralytics ``.pt`` file and its labels. Only known classes are unpickled.
+
+    Raises:
+        ManifestError: the file is no such checkpoint.
+    """
+    try:
+        network: Any = load_checkpoint(path)[0]
+    except (TypeError, RuntimeError, KeyError, UnpicklingError) as error:
+        raise ManifestError(f"{path} is no detector checkpoint of Ultralytics: {str(error).splitlines()[0]}") from error
+    return network, [network.names[place] for place in sorted(network.names)]
+
+
+def find_boxes(network: nn.Module, pixels: Tensor, confidence: float) -> list[Tensor]:
+    """Per picture of ``pixels (pictures, 3, H, W)``: ``(boxes, 6)`` with x1, y1, x2, y2, score and class.
+
+    Pixels are in 0..1, and both sides multiples of 32.
+    """
+    answer = network(pixels)[0].float()
+    boxes: list[Tensor] = non_max_suppression(
+        answer, conf_thres=confidence, nc=answer.shape[1] - 4, max_time_img=SUPPRESSION_SECONDS
+    )
+    return boxes
 
 
 class Detector:

@@ -19,10 +19,9 @@ import av
 
 RATE = 25
 TICKS = 90_000 // RATE  # of the RTP clock, a frame
-SDP = "\r\n".join(
-    ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=clip", "c=IN IP4 127.0.0.1", "t=0 0", "m=video 0 RTP/AVP 96"]
-    + ["a=rtpmap:96 H264/90000", "a=fmtp:96 packetization-mode=1", "a=framerate:25", "a=control:track", ""]
-)
+SESSION = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=clip", "c=IN IP4 127.0.0.1", "t=0 0")
+MEDIA = ("m=video 0 RTP/AVP 96", "a=rtpmap:96 H264/90000", "a=fmtp:96 packetization-mode=1", "a=framerate:25")
+SDP = "\r\n".join([*SESSION, *MEDIA, "a=control:track", ""])
 
 
 @dataclass
