@@ -124,7 +124,7 @@ def _own_answer(manifest: Manifest, decoded: DecodedVideo, verdict: Verdict) -> 
 
 def _own_clips(output: Output, decoded: DecodedVideo, found: Mapping[str, Any]) -> list[Any]:
     clips = [clip for clip in decoded.clips if clip.request == output.request]
-    verdicts = [one[output.key] for one in found.values()] if output.is_segmented else [found]
+    verdicts = [one[output.verdict_key] for one in found.values()] if output.is_segmented else [found]
     return [
         _entry(clip.start_seconds, clip.end_seconds, _file_frames(clip, decoded), verdict["result"])
         for clip, verdict in zip(clips, verdicts, strict=True)

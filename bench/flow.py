@@ -35,7 +35,7 @@ VERDICT = {
     "vfx_filter": SCORES,
     "simcam_filter": SCORES,
     "rotate_vertical_filter": SCORES,
-    "seg_simcam_filter": {str(n): {"duration": [3 * n, 3 * n + 4], "seg_simcam_filter": SCORES} for n in range(5)},
+    "seg_simcam_filter": {str(n): {"duration": [3 * n, 3 * n + 4], "simcam_filter": SCORES} for n in range(5)},
     "abnormal_region_info": {},
 }
 

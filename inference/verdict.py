@@ -33,7 +33,8 @@ def verdict_info(
 
     The crop's entry stays null until the crop is stored: :func:`with_crop`.
 
-    An entry is a verdict, or for a segmented output a verdict per window under ``"0"``, ``"1"``, ….
+    An entry is a verdict, or for a segmented output one window under each of ``"0"``, ``"1"``, …, whose verdict stands
+    under the filter's own name.
 
     Raises:
         KeyError: an output has no scores.
@@ -95,7 +96,7 @@ def _entry(output: Output, scores: Sequence[Scores]) -> dict[str, Any]:
     if not output.is_segmented:
         (whole,) = scores
         return classify(whole.probabilities)
-    return {str(place): _segment(output.key, one) for place, one in enumerate(scores)}
+    return {str(place): _segment(output.verdict_key, one) for place, one in enumerate(scores)}
 
 
 def _segment(key: str, one: Scores) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Output:
         """True when the key holds a verdict per window instead of one for the whole video."""
         return self.request.scope is Scope.WINDOWS
 
+    @property
+    def verdict_key(self) -> str:
+        """Key of the verdict in a window's entry: the filter's own name, ``simcam_filter`` in ``seg_simcam_filter``."""
+        return f"{self.filter}_filter"
+
 
 @dataclass(frozen=True)  # without slots: the cached properties need a dict
 class Manifest:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from storage.records import ResultRow
+from storage.verdicts import Judgement, judgements
 from tasks.queues import route
 
 MOST_CHARACTERS = 300  # an event for each message passes through the broker: keep it small
@@ -51,29 +52,26 @@ def verdict(result: ResultRow) -> str:
 
 def labels(info: Mapping[str, Any]) -> dict[str, str]:
     """Return output key -> label; for a segmented output the label of most windows."""
-    found: dict[str, str] = {}
-    for key, entry in info.items():
-        if not isinstance(entry, Mapping):
-            continue
-        if isinstance(entry.get("label"), str):
-            found[key] = entry["label"]
-        elif isinstance(entry.get("0"), Mapping):
-            windows = Counter(window[key]["label"] for window in entry.values())
-            ((found[key], _),) = windows.most_common(1)
-    return found
+    judged = {key: judgements(entry) for key, entry in info.items()}
+    return {key: _main_label(found) for key, found in judged.items() if found}
 
 
 def cell(key: str, info: Mapping[str, Any]) -> str:
     """Return an output's label for a narrow column: ``normal``, or ``normal 9/10`` for nine of ten windows."""
-    label = labels(info).get(key)
-    if label is None:
+    entry = info.get(key)
+    found = judgements(entry)
+    if not found:
         return "–"
+    label = _main_label(found)
     short = label.removesuffix("_video").replace("_", " ")
-    entry = info[key]
-    if "label" in entry:
+    if isinstance(entry, Mapping) and "label" in entry:
         return short
-    agreeing = sum(1 for window in entry.values() if window[key]["label"] == label)
-    return f"{short} {agreeing}/{len(entry)}"
+    return f"{short} {sum(one.label == label for one in found)}/{len(found)}"
+
+
+def _main_label(found: Sequence[Judgement]) -> str:
+    ((label, _),) = Counter(one.label for one in found).most_common(1)
+    return label
 
 
 def remarks(info: Mapping[str, Any]) -> str:

@@ -152,10 +152,16 @@ def test_verdicts_have_the_documented_shape(world: World, sifted: subprocess.Com
     for key in ("vfx_filter", "simcam_filter", "rotate_vertical_filter"):
         assert sum(info[key]["result"].values()) == pytest.approx(1, abs=1e-4)
         assert info[key]["prob"] == info[key]["result"][info[key]["label"]]
-    for key in ("seg_simcam_filter", "inverse_seg_simcam_filter", "seg_low_quality_filter"):
+    own_keys = {
+        "seg_simcam_filter": "simcam_filter",
+        "inverse_seg_simcam_filter": "simcam_filter",
+        "seg_low_quality_filter": "low_quality_filter",
+    }
+    for key, own in own_keys.items():
         assert [info[key][str(n)]["duration"] for n in range(2)] == [[0, 4], [3, 7]]
         assert len(info[key]) == 10  # 30.5 s
-        assert info[key]["9"][key]["label"]
+        assert info[key]["9"].keys() == {"duration", own}
+        assert info[key]["9"][own]["label"]
     assert info["abnormal_region_info"]["acted_on"] is False
     assert info["abnormal_region_crop"] is None
     assert result["untrained"] is True

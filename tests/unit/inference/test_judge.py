@@ -26,18 +26,27 @@ def test_a_whole_video_filter_is_written_as_result_label_and_prob(tiny):
     }
 
 
-def test_a_segmented_filter_is_written_per_window_under_its_own_key(tiny):
+def test_a_segmented_filter_is_written_per_window_under_the_filters_own_name(tiny):
     windows = [scores(0.75, 0.0, 4.0, "low_quality_video"), scores(0.25, 3.0, 6.5004, "low_quality_video")]
     info = verdict_info(tiny.outputs(frozenset({"low_quality_enable"})), {"seg_low_quality_filter": windows})
     segmented = info["seg_low_quality_filter"]
     assert list(segmented) == ["0", "1"]
     assert segmented["0"]["duration"] == [0, 4]
     assert json.dumps(segmented["1"]["duration"]) == "[3, 6.5]"
-    assert segmented["0"]["seg_low_quality_filter"] == {
+    assert segmented["0"]["low_quality_filter"] == {
         "result": {"low_quality_video": 0.75, "normal_video": 0.25},
         "label": "low_quality_video",
         "prob": 0.75,
     }
+
+
+def test_windows_in_both_directions_are_written_under_the_name_of_their_filter(tiny):
+    window = [scores(0.75, 0.0, 4.0, "simcam_video")]
+    keys = ("seg_simcam_filter", "inverse_seg_simcam_filter")
+    info = verdict_info(
+        tiny.outputs(frozenset({"com_enable"})), {"simcam_filter": window} | dict.fromkeys(keys, window)
+    )
+    assert [info[key]["0"].keys() for key in keys] == [{"duration", "simcam_filter"}] * 2
 
 
 def test_the_first_of_equally_probable_labels_wins():

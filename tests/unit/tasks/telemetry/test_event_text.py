@@ -52,7 +52,7 @@ def result(info: dict[str, Any], outcome: str = "ok") -> ResultRow:
 def test_a_verdict_names_what_is_not_normal() -> None:
     windows = {"0": {"f_filter": {"label": "low_quality_video"}}, "1": {"f_filter": {"label": "normal_video"}}}
     windows["2"] = windows["0"]
-    info = {"use_alluxio": True, "vfx_filter": {"label": "normal_video"}, "f_filter": windows}
+    info = {"use_alluxio": True, "vfx_filter": {"label": "normal_video"}, "seg_f_filter": windows}
     assert verdict(result(info)) == "ok: low quality 2/3"
     assert verdict(result({"vfx_filter": {"label": "normal_video"}})) == "ok: normal"
     assert verdict(result({}, "not_a_video")) == "failed: not_a_video"

@@ -1,0 +1,49 @@
+"""Reading of verdicts from a row's ``info`` (docs/formats.md), of rows of this release and of earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict of an output on a whole video, or on one window of it."""
+
+    label: str  # the most probable one
+    prob: float | None  # of ``label``
+    result: Mapping[str, float] = field(default_factory=dict)  # label -> probability
+    start_seconds: float | None = None  # of the window; None for a whole video
+    end_seconds: float | None = None
+
+
+def judgements(entry: object) -> tuple[Judgement, ...]:
+    """Read an entry of ``info``: one judgement of the whole video, one per window in order, or none.
+
+    A window's verdict stands under the filter's own name, ``simcam_filter`` in ``seg_simcam_filter``. Earlier releases
+    wrote the output's name there; so every key of a window is tried.
+    """
+    if not isinstance(entry, Mapping):
+        return ()
+    if _is_verdict(entry):
+        return (_judgement(entry),)
+    windows = [window for window in entry.values() if isinstance(window, Mapping)]
+    return tuple(found for window in windows for found in _of_window(window))
+
+
+def _of_window(window: Mapping[str, Any]) -> Iterator[Judgement]:
+    duration = window.get("duration")
+    start, end = duration if isinstance(duration, list) and len(duration) == 2 else (None, None)
+    for verdict in window.values():
+        if isinstance(verdict, Mapping) and _is_verdict(verdict):
+            yield _judgement(verdict, start, end)
+
+
+def _is_verdict(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("label"), str)
+
+
+def _judgement(entry: Mapping[str, Any], start: float | None = None, end: float | None = None) -> Judgement:
+    result = entry.get("result")
+    return Judgement(entry["label"], entry.get("prob"), result if isinstance(result, Mapping) else {}, start, end)
