@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from storage.tables.sqlite.connection import BUSY_TIMEOUT_SECONDS, connect, name
 from storage.tables.sqlite.schema import IS_WRITTEN, NOTE_WRITTEN, PartitionSql, prepare_tables
 from storage.uri import TableUrl
 
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 1.0  # wait for other readers and writers
 PAGE_ROWS = 256  # rows of one query of results(); no read transaction stays open between two queries
 
 
@@ -41,6 +45,7 @@ class SqliteOutput:
             raise UsageError(f"{self._url}: there is no directory {parent}. Create it, or correct the path")
         with self._connected(creating=True) as connection:
             prepare_tables(connection, self._schema, extra_columns, self._timeout_seconds)
+            self._checkpoint(connection)
 
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
         """Write rows and the batch's own record in one transaction.
@@ -50,13 +55,15 @@ class SqliteOutput:
         """
         if not rows:
             return
-        with self._connected() as connection, connection:  # the inner context commits, or rolls back on an error
-            connection.execute("BEGIN IMMEDIATE")
-            if connection.execute(IS_WRITTEN, (batch_id,)).fetchone():
-                rows = [row for row in rows if not self._holds(connection, row)]
-            if rows:
-                self._upsert(connection, rows)
-                self._note(connection, batch_id, rows)
+        with self._connected() as connection:
+            with connection:  # commits, or rolls back on an error
+                connection.execute("BEGIN IMMEDIATE")
+                if connection.execute(IS_WRITTEN, (batch_id,)).fetchone():
+                    rows = [row for row in rows if not self._holds(connection, row)]
+                if rows:
+                    self._upsert(connection, rows)
+                    self._note(connection, batch_id, rows)
+            self._checkpoint(connection)
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
         """Return ``ordinal -> "ok" | error code``, from a range of the identity index."""
@@ -82,6 +89,19 @@ class SqliteOutput:
         """Close the connection. Idempotent; the next call opens a new one."""
         with self._lock:
             self._disconnect()
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Copy the write-ahead log into the database file, so that the file alone has all rows.
+
+        While another program holds an older snapshot open, the copy is partial; the next write or close completes it.
+        """
+        connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_SECONDS * 1000:.0f}")
+        try:
+            is_partial, *_ = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {self._timeout_seconds * 1000:.0f}")
+        if is_partial:
+            log.info("%s: the newest rows are in its -wal file until another program ends its transaction", self._url)
 
     def _page(self, run_id: str, after: int) -> list[ResultRow]:
         with self._connected() as connection:
@@ -135,6 +155,10 @@ class SqliteOutput:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
+            try:
+                self._checkpoint(self._connection)
+            except sqlite3.Error as error:  # the rows are safe in the -wal file, or the file was deleted
+                log.info("%s was closed without a checkpoint: %s", self._url, error)
             self._connection.close()
         self._connection = None
 

@@ -58,6 +58,37 @@ def test_the_database_is_in_wal_mode_and_every_commit_reaches_the_disk(sink: Sql
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
+def test_the_database_file_alone_has_every_written_row(database: Path, tmp_path: Path) -> None:
+    def write(writer: int) -> None:
+        with closing(opened(database, f"results/ds={writer}")) as table:
+            for number in range(10):
+                table.write_batch(f"{writer} {number}", [succeeded(number)])
+            together.wait()  # both writers are open while the file is copied
+            shutil.copy(database, tmp_path / f"{writer}.db")
+            together.wait()
+
+    together = Barrier(2, timeout=60)
+    with closing(opened(database)) as table:
+        table.prepare(("title",))
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, range(2)))
+    assert [rows_in(tmp_path / f"{writer}.db") for writer in range(2)] == [20, 20]
+
+
+def test_rows_behind_an_open_reader_reach_the_database_file_at_the_close(
+    sink: SqliteOutput, database: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(database)) as reader:
+        sink.write_batch("first", [succeeded(0)])
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM results").fetchone() == (1,)
+        sink.write_batch("second", [succeeded(1)])
+        reader.rollback()
+        sink.close()
+        shutil.copy(database, tmp_path / "copy.db")
+    assert rows_in(tmp_path / "copy.db") == 2
+
+
 def test_each_batch_has_a_record(sink: SqliteOutput, database: Path) -> None:
     sink.write_batch("batch", [succeeded(1), failed(2)])
     assert query(database, "SELECT batch_id, run_id, rows FROM tamis_batches") == [("batch", "run", 2)]
