@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -20,6 +20,7 @@ OUTPUT_COLUMNS: Final = ("video_id", "oss_bucket", "video_oss_url", "video_tag",
 RESULT_INFO: Final = "result_info"
 RUN_ID: Final = "run_id"  # keys of result_info; partition, run and ordinal together identify a row of the output table
 ORDINAL: Final = "ordinal"
+GENERATION: Final = "generation"  # key of result_info in rows of a retry; the higher one is newer
 OK: Final = "ok"
 MAX_MESSAGE_CHARACTERS = 2000
 
@@ -192,6 +193,15 @@ class ResultRow:
     def is_ok(self) -> bool:
         """True if the row holds a verdict."""
         return bool(self.result_info["succeed"] == "true")
+
+    @property
+    def generation(self) -> int:
+        """The row's generation: 0 for a first result, the ledger's number for a result of a retry."""
+        return int(self.result_info.get(GENERATION, 0))
+
+    def with_generation(self, generation: int) -> Self:
+        """Return the row of this generation; 0 leaves the row as it is."""
+        return replace(self, result_info={**self.result_info, GENERATION: generation}) if generation else self
 
     @property
     def outcome(self) -> str:
