@@ -19,7 +19,7 @@ from storage.objects.protocol import ObjectStore
 from storage.tables.protocol import InputTable
 from storage.uri import ObjectUri
 from tasks.cli.usage import OneLine, clear_errors, open_console, settings
-from tasks.gallery.rows import Selection, select_rows, selected_rows
+from tasks.gallery.rows import ShownRows, select_rows, selected_rows
 from tasks.gallery.strips import Strip, make_strips, read_journal, reasons
 from tasks.gallery.write import write_gallery
 from tasks.resources.stores import NO_TIER, open_origin
@@ -73,7 +73,7 @@ def gallery(tables: str, folder: Path, run: str | None, limit: int | None, strip
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _strips(table: InputTable, selection: Selection, folder: Path, chosen: Settings) -> Mapping[str, Strip]:
+def _strips(table: InputTable, selection: ShownRows, folder: Path, chosen: Settings) -> Mapping[str, Strip]:
     """Make the strips that are not there yet; return all of them, those that could not be made with their reason."""
     found = read_journal(folder)
     wanted = [uri for row in selected_rows(table, selection) if row.is_ok and (uri := _uri(row.video_oss_url))]
@@ -117,7 +117,7 @@ def _media(media: str | None, chosen: Settings, folder: Path) -> str | None:
     return None if root is None else os.path.relpath(root, folder.absolute()) + "/"
 
 
-def _report(selection: Selection, strips: Mapping[str, Strip], page: Path) -> list[str]:
+def _report(selection: ShownRows, strips: Mapping[str, Strip], page: Path) -> list[str]:
     missing = sum(not strip.file for strip in strips.values())
     notes: list[tuple[Any, str]] = [
         (selection.other_runs, f"other runs in the table: {', '.join(selection.other_runs)} (--run)"),

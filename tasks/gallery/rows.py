@@ -16,8 +16,8 @@ Age = tuple[str, int]  # end_time and attempt: of two rows with one identity the
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """The rows to show: their positions in the table, and what was left out."""
+class ShownRows:
+    """Rows to show: their positions in the table, and what was left out."""
 
     run_id: str
     positions: frozenset[int]
@@ -26,7 +26,7 @@ class Selection:
     foreign: int  # rows that are no results of tamis
 
 
-def select_rows(table: InputTable, run: str | None = None, limit: int | None = None) -> Selection:
+def select_rows(table: InputTable, run: str | None = None, limit: int | None = None) -> ShownRows:
     """Choose a run (``run``: its id or the start of it; default: the newest) and the newest row of each identity.
 
     Raises ``UsageError`` when the table holds no results, or not of that run, or of several that ``run`` may mean.
@@ -45,10 +45,10 @@ def select_rows(table: InputTable, run: str | None = None, limit: int | None = N
     run_id = _choose(table.url, newest, run)
     ordinals = sorted(newest[run_id])[:limit]
     positions = frozenset(newest[run_id][ordinal][1] for ordinal in ordinals)
-    return Selection(run_id, positions, tuple(sorted(set(newest) - {run_id})), replaced, foreign)
+    return ShownRows(run_id, positions, tuple(sorted(set(newest) - {run_id})), replaced, foreign)
 
 
-def selected_rows(table: InputTable, selection: Selection) -> Iterator[ResultRow]:
+def selected_rows(table: InputTable, selection: ShownRows) -> Iterator[ResultRow]:
     """Yield the selected rows in the table's order, in bounded memory; one with a damaged ``info`` has no verdicts."""
     for position, record in enumerate(_records(table)):
         if position in selection.positions:

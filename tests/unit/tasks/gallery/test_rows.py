@@ -11,7 +11,7 @@ import pytest
 from storage.errors import UsageError
 from storage.records import ResultRow
 from storage.tables.open import open_input
-from tasks.gallery.rows import Selection, select_rows, selected_rows
+from tasks.gallery.rows import ShownRows, select_rows, selected_rows
 from tests.browser.results import row
 
 
@@ -22,7 +22,7 @@ def export(path: Path, rows: list[ResultRow], *more: str) -> str:
     return str(path)
 
 
-def selected(url: str, run: str | None = None, limit: int | None = None) -> tuple[Selection, list[ResultRow]]:
+def selected(url: str, run: str | None = None, limit: int | None = None) -> tuple[ShownRows, list[ResultRow]]:
     with closing(open_input(url)) as table:
         selection = select_rows(table, run, limit)
         return selection, list(selected_rows(table, selection))
