@@ -12,7 +12,7 @@ from tasks.queues import Queue
 from tasks.settings import Settings, current
 from tasks.telemetry import logs, tracing
 from tasks.telemetry.metrics import waits
-from tasks.worker import insight, intake  # noqa: F401 -- importing them registers their remote-control commands
+from tasks.worker import insight, intake, trace  # noqa: F401 -- importing them registers their remote-control commands
 from tasks.worker.config import WorkerConfig, install, wiring_of
 
 if TYPE_CHECKING:

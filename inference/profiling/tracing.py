@@ -38,11 +38,9 @@ def make_tracer(kind: Tracing, stem: Path) -> Tracer:
     """Return a tracer that writes to ``stem`` with an ending of its own."""
     if kind is Tracing.NVTX:
         return NvtxTracer()
-    return (
-        TorchTracer(Path(f"{stem}_trace.json.gz"))
-        if kind is Tracing.TORCH
-        else MemoryTracer(Path(f"{stem}_memory.pickle"))
-    )
+    if kind is Tracing.TORCH:
+        return TorchTracer(Path(f"{stem}_trace.json.gz"))
+    return MemoryTracer(Path(f"{stem}_memory.pickle"))
 
 
 class TorchTracer:
@@ -76,7 +74,7 @@ class NvtxTracer:
 
     def start(self) -> None:
         """Begin nsys' capture range."""
-        torch.cuda.cudart().cudaProfilerStart()
+        torch.cuda.cudart().cudaProfilerStart()  # type: ignore[no-untyped-call]  # torch has no types for it
 
     def span(self, name: str) -> AbstractContextManager[object]:
         """A range on nsys' time line."""
@@ -84,7 +82,7 @@ class NvtxTracer:
 
     def stop(self) -> None:
         """End nsys' capture range."""
-        torch.cuda.cudart().cudaProfilerStop()
+        torch.cuda.cudart().cudaProfilerStop()  # type: ignore[no-untyped-call]  # as above
 
 
 class MemoryTracer:
@@ -104,7 +102,7 @@ class MemoryTracer:
     def stop(self) -> Path:
         """Write the snapshot."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        torch.cuda.memory._dump_snapshot(str(self._path))  # noqa: SLF001  the documented calls
+        torch.cuda.memory._dump_snapshot(str(self._path))  # type: ignore[no-untyped-call]  # noqa: SLF001  as above
         torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001
         return self._path
 
