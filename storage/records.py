@@ -23,6 +23,7 @@ ORDINAL: Final = "ordinal"
 GENERATION: Final = "generation"  # key of result_info in rows of a retry; the higher one is newer
 OK: Final = "ok"
 MAX_MESSAGE_CHARACTERS = 2000
+MAX_EXACT_FLOAT = 2.0**53  # beyond it, neighbouring integers are the same float
 
 
 def check_input_columns(columns: Sequence[str], url: object) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ class VideoRow:
             video_id=_identifier(record, "video_id"),
             oss_bucket=_required(record, "oss_bucket"),
             video_path=_required(record, "video_path"),
-            video_tag=json_text.text_of(record.get("video_tag")),
+            video_tag=json_text.text_of(_whole(record.get("video_tag"))),
             info=_parse_info(record.get("info")),
             extras=_extras(record),
         )
@@ -178,7 +179,8 @@ class ResultRow:
         verdict_info: Mapping[str, Any],
         result_info: Mapping[str, Any],
     ) -> Self:
-        columns = {column: json_text.text_of(record.get(column)) for column in ("video_id", "oss_bucket", "video_tag")}
+        named = ("video_id", "oss_bucket", "video_tag")
+        columns = {column: json_text.text_of(_whole(record.get(column))) for column in named}
         return cls(
             run_id=run_id,
             ordinal=ordinal,
@@ -250,13 +252,20 @@ class ResultRow:
 
 def _identifier(record: Mapping[str, Scalar], column: str) -> str:
     """Return a name as text; many tables hold integers in such a column."""
-    value = record.get(column)
+    value = _whole(record.get(column))
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if is_number else _required(record, column)
 
 
+def _whole(value: Scalar) -> Scalar:
+    """Return a whole-number float as an integer: many tools read an integer column with NULLs as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_FLOAT else value
+
+
 def _required(record: Mapping[str, Scalar], column: str) -> str:
     text = record.get(column)
+    if isinstance(text, float) and abs(text) > MAX_EXACT_FLOAT:
+        raise BadRow(f"column {column} is the float {text!r}, too large to be exact: cast it to BIGINT or text")
     if not isinstance(text, str) or not text:
         raise BadRow(f"column {column} must be text and not empty, but is {text!r}")
     if json_text.clean(text) != text:
