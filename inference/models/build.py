@@ -26,10 +26,9 @@ from inference.models.checkpoint import (
     select_part,
     tensors_digest,
 )
+from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
 from inference.models.device import choose_device, choose_dtype
-from inference.models.graphs import CudaCapture, GraphedFeatures
 from inference.models.heads import Head, build_head
-from inference.models.layers import compile_layers
 from inference.models.lending import Pool
 from inference.models.rope import cache_rope
 from inference.models.scoring import Engine, Models, RegionDetector
