@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import pytest
+import redis
+
+from tests.valkey import ValkeyServer, valkey_server
+
 if TYPE_CHECKING:
-    import pytest
     from xdist.scheduler import LoadScopeScheduling
 
 os.environ["OMP_WAIT_POLICY"] = "passive"  # before any test imports torch; inference.models gives the reason
@@ -28,3 +33,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
             return TOGETHER.get(path, path)
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ValkeyServer]:
+    """A real Valkey server for all tests of a process that neither stop nor reconfigure it; see :func:`client`."""
+    with valkey_server() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ValkeyServer) -> Iterator[redis.Redis]:
+    """A client of ``server``, which is empty at the start of the test."""
+    with server.client() as opened:
+        opened.flushall()
+        yield opened

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-
-from inference.cores import usable_cores
 
 GIBIBYTE = 1 << 30
 
@@ -36,6 +35,6 @@ class DecodeLimits:
 
 
 def default_processes(decoder: str) -> int:
-    """Number of decoder processes on this machine: one per usable core, or at most 8 that decode on a GPU."""
-    cores = usable_cores()
+    """Number of decoder processes on this machine: one per core, or at most 8 that decode on a GPU."""
+    cores = os.cpu_count() or 1
     return min(cores, GPU_CHILDREN) if decoder in GPU_DECODERS else cores

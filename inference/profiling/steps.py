@@ -19,11 +19,6 @@ from inference.profiling.sources import FrameReader
 Span = Callable[[str], AbstractContextManager[object]]
 
 
-def no_span(_name: str) -> AbstractContextManager[object]:
-    """Trace nothing."""
-    return nullcontext()
-
-
 class Phase(StrEnum):
     """Which figures a step belongs to."""
 
@@ -72,7 +67,7 @@ class Work:
     device: torch.device
     prep_device: torch.device
     synchronize: Synchronize
-    span: Span = no_span
+    span: Span = lambda _name: nullcontext()
 
 
 class RunDelay:

@@ -49,7 +49,6 @@ def describe(result: ProfileResult) -> dict[str, Any]:
         "verdict": asdict(result.verdict),
         "interrupted": result.is_interrupted,
         "outages_seconds": result.outages_seconds,
-        "trace": str(result.trace_path) if result.trace_path else None,
     }
 
 

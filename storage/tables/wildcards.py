@@ -34,8 +34,7 @@ def stars_in(pattern: str, text: str) -> tuple[str, ...] | None:
 def written_columns(url: TableUrl, address: str) -> list[str]:
     """Return the partition's columns in the address's order; a parsed URL has them sorted."""
     parts = address.replace("#", "/").split("/")
-    columns = [unquote(part.partition("=")[0]) for part in parts[len(parts) - len(url.partition) :]]
-    return [column.lower() for column in columns] if url.scheme == "odps" else columns
+    return [unquote(part.partition("=")[0]) for part in parts[len(parts) - len(url.partition) :]]
 
 
 def partition_of(

@@ -1,4 +1,4 @@
-"""Celery's settings for the broker of a test, Redis or RabbitMQ, as its URL says."""
+"""Celery's settings for the broker of a test, Redis or RabbitMQ by its URL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tasks.broker.redis import redis_transport_options
 
 
 def broker_settings(url: str, visibility_timeout_seconds: float, keyprefix: str) -> dict[str, object]:
-    """Return what the production configuration sets for such a broker; the last two are for Redis."""
+    """Return the production settings for the broker; the last two arguments are for Redis."""
     if url.startswith("amqp://"):
         return rabbitmq_settings("work")
     return {"broker_transport_options": redis_transport_options(visibility_timeout_seconds, keyprefix)}

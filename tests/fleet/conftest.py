@@ -1,4 +1,4 @@
-"""Private brokers, and one fleet of worker processes per test."""
+"""Fixtures: private brokers, and one fleet of worker processes per test."""
 
 from __future__ import annotations
 
@@ -12,29 +12,22 @@ from kombu import Connection
 
 from tests.fleet.processes import Fleet
 from tests.rabbitmq import RabbitNode, rabbit_node
-from tests.valkey import ValkeyServer, valkey_server
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[ValkeyServer]:
-    """A real server on a free loopback port."""
-    with valkey_server() as server:
-        yield server
+from tests.valkey import ValkeyServer
 
 
 @pytest.fixture
-def make_fleet(valkey: ValkeyServer, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
-    """Make a fleet; its workers are killed and the broker emptied afterwards."""
+def make_fleet(server: ValkeyServer, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    """Return a function that makes fleets; their workers are killed and the broker is emptied afterwards."""
     fleets: list[Fleet] = []
 
     def make(visibility_timeout_seconds: float = 5.0) -> Fleet:
-        fleets.append(Fleet(valkey.url, tmp_path / f"fleet-{len(fleets)}", visibility_timeout_seconds))
+        fleets.append(Fleet(server.url, tmp_path / f"fleet-{len(fleets)}", visibility_timeout_seconds))
         return fleets[-1]
 
     yield make
     for fleet in fleets:
         fleet.close()
-    client = valkey.client()
+    client = server.client()
     client.flushall()
     client.close()
 
@@ -47,27 +40,27 @@ def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
 
 @pytest.fixture(scope="session")
 def rabbit() -> Iterator[RabbitNode]:
-    """A real node on free loopback ports; it takes seconds to start, so all tests share it."""
+    """A real node on free loopback ports, shared by all tests because it takes seconds to start."""
     with rabbit_node() as node:
         yield node
 
 
 @pytest.fixture
 def rabbit_fleet(rabbit: RabbitNode, tmp_path: Path) -> Iterator[Fleet]:
-    """A fleet on RabbitMQ; its workers are killed and its queues emptied afterwards.
+    """A fleet on RabbitMQ; its workers are killed and its queues are emptied afterwards.
 
-    Not deleted: a publisher that has declared a queue does not do so again, and would send to nobody.
+    The queues are not deleted: a publisher declares a queue only once, and would then send to no queue.
     """
     fleet = Fleet(rabbit.url, tmp_path / "fleet")
     yield fleet
     fleet.close()
     with Connection(rabbit.url) as connection:
         for queue in ("work", "other"):
-            with suppress(*connection.channel_errors):  # not every test declares both
+            with suppress(*connection.channel_errors):  # a test may declare only one of them
                 connection.default_channel.queue_purge(queue)
 
 
 @pytest.fixture(scope="session")
 def first_verdicts() -> dict[str, dict[str, Any]]:
-    """The local demo's result rows by video, as its first sift wrote them; empty until a test has run it."""
+    """Result rows of the local demo's first sift, by video; empty until a test has run it."""
     return {}

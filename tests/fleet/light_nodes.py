@@ -1,4 +1,4 @@
-"""Nodes of real worker processes on one broker, all but the models real, and a run of small files for them."""
+"""Nodes of real worker processes without models on one broker, and a run of small files for them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SILENCE_SECONDS = 3.0
 
 @dataclass
 class Nodes:
-    """Worker processes of several nodes on one broker, each node with a spool of its own."""
+    """Worker processes of several nodes on one broker; each node has its own spool."""
 
     root: Path
     fleet: Fleet
     ledger: Ledger
 
     def start(self, node: str, role: str, *queues: str, **more: str) -> WorkerProcess:
-        """Start a worker as `tamis up` on that node would; ``more`` variables for it."""
+        """Start a worker as `tamis up` on that node does; ``more`` are environment variables."""
         name, log_path = f"{role}-{node}", self.root / f"{role}-{node}.log"
         command = [sys.executable, "-m", "celery", "-A", "tests.fleet.apps.light", "worker", "--pool=threads"]
         command += [f"--concurrency={THREADS}", f"--queues={','.join(queues)}", f"--hostname={name}@test"]
@@ -73,6 +73,10 @@ class Nodes:
     def send(self, task: TaskName, *arguments: str) -> None:
         self.fleet.send(task, *arguments, queue=QUEUE_OF[task])
 
+    def is_complete(self, run: Run) -> bool:
+        found = self.ledger.run(run.run_id)
+        return found is not None and found.is_complete
+
     def in_flight(self, run: Run) -> int:
         counts = self.ledger.counts(run.run_id)
         assert counts is not None
@@ -81,7 +85,7 @@ class Nodes:
 
 @contextmanager
 def light_nodes(server: ValkeyServer, root: Path, *, visibility_timeout_seconds: float = 5.0) -> Iterator[Nodes]:
-    """Nodes on this server for the block; their workers are killed and the server emptied afterwards."""
+    """Yield nodes on this server; their workers are killed and the server is emptied afterwards."""
     client = server.client()
     fleet = Fleet(server.url, root / "fleet", visibility_timeout_seconds, keyprefix="tamis:")
     yield Nodes(root, fleet, Ledger(client))
@@ -91,7 +95,7 @@ def light_nodes(server: ValkeyServer, root: Path, *, visibility_timeout_seconds:
 
 
 def submit_small_files(nodes: Nodes) -> Run:
-    """Submit a run of small files that say which row they are."""
+    """Submit a run of small files; each file holds the number of its row."""
     folder = nodes.root / "objects" / "bucket"
     folder.mkdir(parents=True)
     rows = [(f"v{number}", "bucket", f"{number}.mp4", "", "") for number in range(ROWS)]
@@ -109,7 +113,7 @@ def submit_small_files(nodes: Nodes) -> Run:
 
 
 def written(nodes: Nodes) -> list[tuple[int, str, str]]:
-    """Ordinal, spool and content of every row of the output."""
+    """Return ordinal, spool and content of every row of the output."""
     with closing(sqlite3.connect(nodes.root / "out.db")) as db:
         rows = [tuple(map(json.loads, row)) for row in db.execute("SELECT info, result_info FROM r")]
     return sorted((result["ordinal"], info.get("spool", str(result)), info.get("content", "")) for info, result in rows)

@@ -1,4 +1,4 @@
-"""Real worker processes for tests: started, watched, signalled and killed by pid; every wait has a deadline."""
+"""Real worker processes for tests. Each is signalled and killed by its pid; every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ POLL_SECONDS = 0.02
 
 def wait_until(
     condition: Callable[[], object], what: str, seconds: float = 60.0, story: Callable[[], str] = str
-) -> float:
-    """Wait until ``condition()`` is true; return the seconds it took. AssertionError naming ``what`` otherwise."""
+) -> None:
+    """Wait until ``condition()`` is true; raise AssertionError with ``what`` and ``story()`` after ``seconds``."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < seconds, f"not within {seconds:g} s: {what}\n{story()}"
         time.sleep(POLL_SECONDS)
-    return time.monotonic() - started
 
 
 @dataclass
 class WorkerProcess:
-    """One ``celery worker``, in a session of its own, with its output in a file."""
+    """A ``celery worker`` in a session of its own, with its output in a file."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -74,6 +73,15 @@ class WorkerProcess:
         """Send a signal to this process only."""
         self.process.send_signal(signum)
 
+    def stop_at_once(self) -> None:
+        """Send SIGTERM again and again, as an impatient operator does, until a draining worker leaves."""
+
+        def is_leaving() -> bool:
+            self.send(signal.SIGTERM)
+            return "asks to stop at once" in self.log()
+
+        wait_until(is_leaving, f"{self.name} leaves", story=self.log)
+
     def wait_for_exit(self, seconds: float = EXIT_SECONDS) -> int:
         """Return the exit status."""
         try:
@@ -82,7 +90,7 @@ class WorkerProcess:
             raise AssertionError(f"{self.name} still runs after {seconds:g} s:\n{self.log()}") from None
 
     def kill(self) -> None:
-        """``kill -9``, as an out-of-memory killer would."""
+        """Send SIGKILL, as an out-of-memory killer does, and wait for the end."""
         with suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
@@ -109,7 +117,7 @@ class Fleet:
 
     @property
     def events_path(self) -> Path:
-        """Where tasks write one JSON line for each thing that happens to them."""
+        """The file to which tasks append a JSON line for each event."""
         return self.directory / "events.jsonl"
 
     def start_worker(
@@ -122,7 +130,7 @@ class Fleet:
         options: Iterable[str] = (),
         **config: object,
     ) -> WorkerProcess:
-        """Start ``tests/fleet/apps/<app>.py`` on the threads pool; ``config`` is what that app reads."""
+        """Start ``tests/fleet/apps/<app>.py`` on the threads pool, configured by ``config``."""
         log_path = self.directory / f"{name}.log"
         settings = {
             "broker_url": self.broker_url,
@@ -155,41 +163,56 @@ class Fleet:
         return str(self.app.send_task(task, args=arguments, kwargs=options or {}, queue=queue).id)
 
     def release(self, name: str) -> None:
-        """Let the ``hold`` task of that name end."""
+        """Let the ``hold`` task ``name`` end."""
         (self.directory / f"{name}.released").touch()
 
     def ping(self, worker: WorkerProcess) -> bool:
-        """Say whether the worker answers a remote-control ping."""
+        """Return whether the worker answers a remote-control ping."""
         replies = self.app.control.ping(timeout=3.0, limit=1, pattern=f"{worker.name}@*", matcher="glob")
         return any(key.startswith(f"{worker.name}@") for reply in replies or () for key in reply)
 
     def events(self, **match: object) -> list[dict[str, object]]:
-        """Return what tasks wrote, in order; only events that have all of ``match``."""
+        """Return the events that have all of ``match``, in order."""
         lines = self.events_path.read_text(encoding="utf-8").splitlines()
         events: list[dict[str, object]] = [json.loads(line) for line in lines]
         return [event for event in events if match.items() <= event.items()]
 
     def wait_for_events(self, count: int = 1, seconds: float = 60.0, **match: object) -> list[dict[str, object]]:
-        """Wait for at least ``count`` events that match."""
-        wait_until(lambda: len(self.events(**match)) >= count, f"{count} events {match}", seconds, self._story)
+        """Wait for at least ``count`` events that have all of ``match``; return them."""
+        wait_until(lambda: len(self.events(**match)) >= count, f"{count} events {match}", seconds, self.story)
         return self.events(**match)
 
     def waiting(self, queue: str = "work") -> int:
-        """Return how many messages wait in a queue."""
+        """Return the number of messages that wait in a queue."""
         with self.app.connection_for_read() as connection:
             return waiting_messages(connection.default_channel, [queue])
 
     def unacked(self) -> int:
-        """Return how many delivered messages are not acknowledged. Redis only."""
+        """Return the number of delivered messages that are not acknowledged. Redis only."""
+        return len(self.delivery_times())
+
+    def delivery_times(self) -> list[float]:
+        """Return the delivery times of unacknowledged messages, in wall-clock seconds, the oldest first. Redis only."""
         with self.app.connection_for_read() as connection:
             channel: Any = connection.default_channel
-            return int(channel.client.hlen(channel.unacked_key))
+            return [seconds for _, seconds in channel.client.zrange(channel.unacked_index_key, 0, -1, withscores=True)]
+
+    def wait_for_renewals(self) -> None:
+        """Wait until every unacknowledged message would be overdue without a renewal since now. Redis only."""
+        renewed_at = time.time() + self.visibility_timeout_seconds
+
+        def are_renewed() -> bool:
+            times = self.delivery_times()
+            return bool(times) and times[0] > renewed_at
+
+        wait_until(are_renewed, "every delivery time is renewed", story=self.story)
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the workers that still run."""
         for worker in self.workers:
             worker.kill()
         self.app.close()
 
-    def _story(self) -> str:
+    def story(self) -> str:
+        """Return the end of every worker's log."""
         return "\n".join(f"--- {worker.name}\n{worker.log()[-3000:]}" for worker in self.workers)

@@ -1,4 +1,4 @@
-"""A demo that is told to end, or dies, takes its fleet along."""
+"""A demo that is stopped or killed ends its fleet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_no_process_is_left_behind(tmp_path: Path, name: str, after: str, number
     root = tmp_path / "world"
     command = [sys.executable, REPOSITORY / "deploy" / f"{name}.py", root]
     script = subprocess.Popen(
-        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command],  # as a shell starts what runs in the background
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command],  # as a shell starts a background job
         env={"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -40,7 +40,7 @@ def test_no_process_is_left_behind(tmp_path: Path, name: str, after: str, number
 
 
 def living_in(root: Path) -> list[bytes]:
-    """The command lines of processes whose settings name the directory."""
+    """Return the command lines of processes whose environment names the directory."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""A small fault drill: every kind of fault once, six kills; `make drill` runs larger ones."""
+"""A small fault drill: every kind of fault once, and six kills. `make drill` runs larger ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from tests.fleet.processes import REPOSITORY
 
 
-def test_nothing_is_lost_and_nothing_twice_under_every_kind_of_fault() -> None:
+def test_every_kind_of_fault_loses_no_row_and_writes_none_twice() -> None:
     command = [sys.executable, "-m", "tests.drill", "--rows", "300", "--kills", "6", "--seed", "5", "--seconds", "200"]
     drill = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     told = drill.stdout + drill.stderr

@@ -1,4 +1,4 @@
-"""The newcomer's broker: private, durable, alone in its directory, and gone when we are."""
+"""The embedded broker: private, durable, one per directory, ended with its parent."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ def test_the_broker_listens_on_a_private_socket_only_and_never_evicts(tmp_path: 
         assert stat.S_IMODE(socket_path(tmp_path).stat().st_mode) == 0o700
 
 
-def test_what_was_queued_is_there_after_a_stop_and_a_start(tmp_path: Path) -> None:
+def test_data_is_kept_over_a_stop_and_a_start(tmp_path: Path) -> None:
     for expected in (b"1", b"2"):
         with _running(tmp_path) as broker, closing(redis.Redis.from_url(broker.redis_url)) as client:
             client.incr("starts")
             assert client.get("starts") == expected
 
 
-def test_a_second_broker_on_the_same_directory_is_refused_and_the_first_one_unharmed(tmp_path: Path) -> None:
+def test_a_second_broker_on_the_same_directory_is_refused_and_the_first_one_keeps_running(tmp_path: Path) -> None:
     with _running(tmp_path) as broker, closing(redis.Redis.from_url(broker.redis_url)) as client:
         with pytest.raises(BrokerError, match=rf"pid {broker.pid} already serves {re.escape(str(tmp_path))}"):
             EmbeddedBroker.start(tmp_path)
         assert client.ping()
 
 
-def test_the_broker_ends_with_its_owner_and_its_directory_is_free_again(tmp_path: Path) -> None:
+def test_the_broker_ends_with_its_parent_and_another_can_start_in_its_directory(tmp_path: Path) -> None:
     program = REPOSITORY / "tests" / "fleet" / "apps" / "embedding.py"
     owner = subprocess.Popen(
         [sys.executable, str(program), str(tmp_path)],
@@ -84,11 +84,11 @@ def test_the_broker_ends_with_its_owner_and_its_directory_is_free_again(tmp_path
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
         owner.send_signal(signal.SIGKILL)
-    with _running(tmp_path) as broker:  # waits for the orphan to end
+    with _running(tmp_path) as broker:  # waits for the end of the first broker
         assert broker.pid != pid
 
 
-def test_a_killed_broker_is_noticed_and_can_be_started_again(tmp_path: Path) -> None:
+def test_after_a_kill_the_broker_is_not_running_and_can_be_started_again(tmp_path: Path) -> None:
     broker = EmbeddedBroker.start(tmp_path)
     os.kill(broker.pid, signal.SIGKILL)
     wait_until(lambda: not broker.is_running(), "the broker's end")

@@ -1,4 +1,4 @@
-"""New partitions are found and sifted by a real fleet: two beats, real workers; only the models are light."""
+"""Ingestion by a real fleet without models: two beats and real workers find new partitions and sift them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 3
 BEAT_SILENCE_SECONDS = 4
 TAKEOVER_SECONDS = BEAT_SILENCE_SECONDS * 1.2
 TICK_SECONDS = 5.0
-GRACE_SECONDS = 15.0  # for a machine that has other things to do
+GRACE_SECONDS = 60.0  # for a busy machine
 
 SOURCES = """
 [[source]]
@@ -101,9 +101,9 @@ class World:
     def judged(self) -> list[str]:
         return sorted((self.root / "diary").read_text().split())
 
-    def wait_for(self, *days: str, seconds: float) -> float:
+    def wait_for(self, *days: str, seconds: float) -> None:
         wanted = [f"{day}-{n}" for day in days for n in range(ROWS)]
-        return wait_until(lambda: self.results() == wanted, f"results of {days}", seconds, self.story)
+        wait_until(lambda: self.results() == wanted, f"results of {days}", seconds, self.story)
 
     def story(self) -> str:
         return "\n".join(f"--- {process.name}\n{process.log()[-3000:]}" for process in self.processes)
@@ -133,7 +133,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             process.kill()
 
 
-def test_partitions_that_come_over_time_are_each_sifted_once_whatever_dies(world: World) -> None:
+def test_each_new_partition_is_sifted_once_although_beats_die_and_redis_is_emptied(world: World) -> None:
     world.add_partition("20250102")
     world.add_partition("20250101")
     world.start_worker("results", "results,control")
@@ -152,7 +152,7 @@ def test_partitions_that_come_over_time_are_each_sifted_once_whatever_dies(world
     world.wait_for("20250101", "20250102", "20250103", seconds=TICK_SECONDS + GRACE_SECONDS)
 
     with closing(world.server.client()) as client:
-        client.flushall()  # lock, schedule, journal and ledger are gone: what the output holds is not sifted again
+        client.flushall()  # lock, schedule, journal and ledger are gone; rows in the output are not sifted again
     world.add_partition("20250104")
     world.wait_for("20250101", "20250102", "20250103", "20250104", seconds=TICK_SECONDS + GRACE_SECONDS)
     assert world.judged() == world.results()
@@ -160,7 +160,7 @@ def test_partitions_that_come_over_time_are_each_sifted_once_whatever_dies(world
     assert third.process.poll() is None
 
     listed = world.tamis("ingest", "list")
-    assert "nowhere" in listed  # the other source's trouble is told, and held nobody up
+    assert "nowhere" in listed  # the other source's trouble is listed, and did not stop this one
     assert "already" not in listed
     entries = world.tamis("ingest", "list", "clips")
     assert entries.count("done") + entries.count("running") == 4

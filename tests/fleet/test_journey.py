@@ -1,4 +1,4 @@
-"""From row to result: `tamis up` and `tamis sift`, as a user runs them, on the demo's real clips."""
+"""`tamis up` and `tamis sift`, as a user runs them, on the demo's real clips."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,16 @@ import pytest
 import redis
 
 from tasks.node.embedded import redis_url
+from tests.fleet.processes import wait_until
 from tests.scripts import load_script
 from tests.valkey import free_port
 
 ROOT = Path(__file__).parents[2]
-PRESENT_BUT_LATE = "missing"  # the demo's row whose object nobody uploaded
+PRESENT_BUT_LATE = "missing"  # the demo's row without an object
 
 
 class World:
-    """The demo's world in a temporary directory, and the fleet that sifts it."""
+    """The demo's data in a temporary directory, and the fleet that sifts it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -86,7 +86,7 @@ class World:
         return path.read_text() if path.exists() else ""
 
     def worker_pid(self, name: str) -> int:
-        """The pid of one of the fleet's workers, from its command line."""
+        """Return the pid of the worker ``name``, found by its command line."""
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
@@ -97,13 +97,6 @@ class World:
                     return int(entry.name)
         msg = f"no {name} worker runs"
         raise AssertionError(msg)
-
-
-def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: never within {seconds} s"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +165,9 @@ def test_verdicts_have_the_documented_shape(world: World, sifted: subprocess.Com
     assert globe["video_oss_url"] == "oss://demo-videos/space/world.mp4"
 
 
-def test_the_first_tier_that_holds_a_video_serves_it(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+def test_a_video_comes_from_the_first_tier_that_holds_it(
+    world: World, sifted: subprocess.CompletedProcess[str]
+) -> None:
     tiers = {name: row["result_info"]["tier"] for name, row in world.by_video().items()}
     assert tiers["in-all-tiers"] == "cpfs"
     assert tiers["phone-sharp"] == "cpfs"
@@ -180,14 +175,16 @@ def test_the_first_tier_that_holds_a_video_serves_it(world: World, sifted: subpr
     assert tiers["bikes"] == "oss"
 
 
-def test_the_untrained_warning_and_the_place_of_the_output_are_shown_once(
+def test_the_untrained_warning_and_the_outputs_url_are_shown_once(
     world: World, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     assert sifted.stdout.count("untrained weights") == 1
     assert f"output: {world.outputs}" in sifted.stdout
 
 
-def test_sifting_again_computes_nothing_and_says_so(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+def test_a_second_sift_reports_the_complete_run_and_computes_nothing(
+    world: World, sifted: subprocess.CompletedProcess[str]
+) -> None:
     before = world.rows()
     again = world.sift(seconds=30)
     assert again.returncode == 0
@@ -195,7 +192,7 @@ def test_sifting_again_computes_nothing_and_says_so(world: World, sifted: subpro
     assert world.rows() == before
 
 
-def test_celerys_and_our_commands_work_while_the_fleet_is_up(
+def test_commands_of_celery_and_tamis_work_while_the_fleet_is_up(
     world: World, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     ping = world.run("inspect", "ping")
@@ -228,7 +225,7 @@ def test_a_run_can_be_exported_and_read_again(
     assert path.stat().st_size > 1000
 
 
-def test_a_retry_redoes_only_the_rows_of_that_reason_and_replaces_them(
+def test_a_retry_judges_only_rows_of_the_given_reason_and_replaces_them(
     world: World, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     before = world.by_video()
@@ -250,7 +247,7 @@ def test_a_retry_redoes_only_the_rows_of_that_reason_and_replaces_them(
     assert "forbidden_path" in none_left.stderr
 
 
-def test_a_wiped_ledger_is_rebuilt_from_the_output_without_computing_anything(
+def test_after_an_emptied_ledger_a_sift_counts_the_output_and_computes_nothing(
     world: World, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     before = world.rows()
@@ -263,14 +260,14 @@ def test_a_wiped_ledger_is_rebuilt_from_the_output_without_computing_anything(
     assert world.rows() == before
 
 
-def test_a_gpu_worker_killed_in_mid_run_loses_and_repeats_nothing(world: World) -> None:
+def test_a_gpu_worker_killed_during_a_run_loses_and_repeats_no_row(world: World) -> None:
     outputs = f"sqlite:///{world.root}/killed.db#results"
     arguments = ["sift", "--tables", world.tables, "--outputs", outputs, "--com_enable", "false"]
     sift = subprocess.Popen(
         world.demo.tamis(*arguments), env=world.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     marker = world.log("gpu0").count(": ok")
-    eventually(lambda: world.log("gpu0").count(": ok") > marker + 1, 120, "two rows judged")
+    wait_until(lambda: world.log("gpu0").count(": ok") > marker + 1, "two rows judged", 120)
     os.kill(world.worker_pid("gpu0"), signal.SIGKILL)
     said, _ = sift.communicate(timeout=240)
     assert sift.returncode == 0, said
@@ -292,7 +289,7 @@ def test_flower_serves_the_fleet(world: World, sifted: subprocess.CompletedProce
             except OSError:
                 return False
 
-        eventually(answers, 60, "flower answers")
+        wait_until(answers, "flower answers")
     finally:
         flower.terminate()
         flower.wait(30)
@@ -301,7 +298,7 @@ def test_flower_serves_the_fleet(world: World, sifted: subprocess.CompletedProce
 def test_ctrl_c_drains_and_leaves_no_process(tmp_path: Path) -> None:
     world = World(tmp_path / "w2")
     process = world.up()
-    eventually(lambda: "ready" in world.log("io"), 60, "io is ready")
+    wait_until(lambda: "ready" in world.log("io"), "io is ready")
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=90)
     assert process.returncode == 0

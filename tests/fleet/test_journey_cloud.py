@@ -1,4 +1,4 @@
-"""The demo over the wire: the local demo's verdicts, and no key in anything that the fleet leaves behind or shows."""
+"""The demo with wire servers: it gives the local demo's verdicts, and no file, log or page shows a key."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class CloudFleet:
     odps: OdpsServer
     oss: OssServer
     environ: dict[str, str]
-    sent: list[bytes] = field(default_factory=list, repr=False)  # every command that the broker was given
-    shown: list[str] = field(default_factory=list, repr=False)  # what commands and pages showed
+    sent: list[bytes] = field(default_factory=list, repr=False)  # every command that the broker received
+    shown: list[str] = field(default_factory=list, repr=False)  # output of commands and pages
 
     def tamis(self, *arguments: str, status: int = 0, **environ: str) -> str:
-        """Run a command; what it said is kept."""
+        """Run a command and keep its output."""
         done = subprocess.run(
             demo.tamis(*arguments),
             env=self.environ | {"COLUMNS": "200"} | environ,
@@ -70,23 +70,23 @@ class CloudFleet:
         return done.stdout
 
     def sift(self, tables: str, outputs: str, **options: Any) -> str:
-        """Sift one table into another, by their names."""
+        """Sift table ``tables`` into table ``outputs``."""
         urls = [f"odps://{demo_cloud.PROJECT}/{table}/{demo_cloud.PARTITION}" for table in (tables, outputs)]
         return self.tamis("sift", "--tables", urls[0], "--outputs", urls[1], **options)
 
     def log(self, *names: str) -> str:
-        """What processes of the fleet have logged."""
+        """Return the logs of these processes of the fleet."""
         paths = [self.root / "state" / "log" / f"{name}.log" for name in names]
         return "".join(path.read_text() for path in paths if path.exists())
 
     def results(self, table: str = "results") -> list[dict[str, Any]]:
-        """The rows of a results table."""
+        """Return the rows of a results table."""
         return self.odps.rows(table, demo_cloud.PARTITION)
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudFleet]:
-    """A running fleet whose processes log everything, as JSON or as text."""
+    """A running fleet whose processes log at DEBUG, as JSON or as text."""
     root = tmp_path_factory.mktemp("cloud")
     (root / "state").mkdir()
     demo.lay_out(root)
@@ -121,7 +121,7 @@ def environ(settings: dict[str, str], port: int) -> dict[str, str]:
 
 @contextmanager
 def watched(client: redis.Redis, sent: list[bytes]) -> Iterator[None]:
-    """Keep every command that the server is given during the block."""
+    """Keep every command that the server receives during the block."""
     with client.monitor() as monitor:
 
         def listen() -> None:
@@ -139,7 +139,7 @@ def watched(client: redis.Redis, sent: list[bytes]) -> Iterator[None]:
 
 
 def up(fleet: CloudFleet) -> Iterator[CloudFleet]:
-    """Run a node, and beside it one worker more that logs text."""
+    """Run a node and one more worker, which logs text."""
     worker = ["worker", "--hostname=text@cloud", "--queues=io", "--pool=threads", "--concurrency=2"]
     commands = {"up": ["up"], "text": [*worker, "--loglevel=DEBUG", "--without-mingle"]}
     logs = fleet.root / "state" / "log"
@@ -169,7 +169,7 @@ def sifted(fleet: CloudFleet) -> str:
 
 @pytest.fixture(scope="module")
 def local_verdicts(first_verdicts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """What the local demo says, by video: of the journey's tests, or of a demo of our own when they were not run."""
+    """The local demo's rows by video: those of test_journey.py, or of another demo when these tests did not run."""
     if not first_verdicts:
         root = tmp_path_factory.mktemp("local")
         subprocess.run([sys.executable, DEPLOY / "demo.py", root], check=True, capture_output=True, timeout=240)
@@ -180,7 +180,7 @@ def local_verdicts(first_verdicts: dict[str, Any], tmp_path_factory: pytest.Temp
 
 
 def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A result row without what tells one run, table, directory or moment from another."""
+    """Return the result row without the fields that depend on run, table, directory or time."""
     info, result = (
         json.loads(text) if isinstance(text := row[name], str) else text for name in ("info", "result_info")
     )
@@ -202,7 +202,7 @@ def test_the_verdicts_are_those_of_the_local_demo(
     assert difference(expected, found, 1e-4) is None  # scores depend on which clips shared a batch, so slightly
 
 
-def test_sifting_again_finds_the_run_complete_and_writes_nothing(fleet: CloudFleet, sifted: str) -> None:
+def test_a_second_sift_reports_the_complete_run_and_writes_nothing(fleet: CloudFleet, sifted: str) -> None:
     before = fleet.results()
     assert "is complete" in fleet.sift("videos", "results")
     assert fleet.results() == before
@@ -214,14 +214,14 @@ QUOTING = f"<Error><Code>{{}}</Code><Message>no: {KEY_ID} {SECRET} {TOKEN}</Mess
 
 
 def quoting(status: int, code: str) -> WireFault:
-    """A refusal by somebody, such as a proxy, who quotes every key."""
+    """A refusal that quotes every key, as a proxy may do."""
     body = QUOTING.format(code).encode()
     return WireFault("status", status=status, body=body, headers={"x-oss-err": base64.b64encode(body).decode()})
 
 
 @pytest.fixture(scope="module")
 def failed(fleet: CloudFleet, sifted: str) -> str:
-    """A run under which everything that knows a key fails once: what `tamis sift` said of it."""
+    """Output of `tamis sift` for a run in which every use of a key fails once."""
     fleet.odps.create_table("refused", demo_cloud.COLUMNS, partitions={"ds": "string"})
     rows = [dict(zip(demo_cloud.COLUMNS, demo.record(row), strict=False)) for row in demo.ROWS]
     chosen = [row for row in rows if row["video_id"] in {"phone-blurred", "really-text", "path-escape"}]
@@ -233,11 +233,11 @@ def failed(fleet: CloudFleet, sifted: str) -> str:
     return fleet.sift("refused", "failed")
 
 
-def test_failures_are_told_without_the_keys_that_they_quote(fleet: CloudFleet, failed: str) -> None:
+def test_failures_are_reported_without_the_keys_that_they_quote(fleet: CloudFleet, failed: str) -> None:
     rows = {row["video_id"]: json.loads(str(row["result_info"])) for row in fleet.results("failed")}
     assert rows["really-text"]["error"]["code"] == "forbidden_path"
     assert "AccessDenied" in rows["really-text"]["error"]["message"]
-    assert rows["phone-blurred"]["succeed"] == "true"  # another way to keys was tried by hand, as it were
+    assert rows["phone-blurred"]["succeed"] == "true"  # it was tried again
     assert fleet.oss.faults.injected() >= 3
     logged = fleet.log("io", "results", "text")
     assert "refuses these credentials" in logged
@@ -245,7 +245,7 @@ def test_failures_are_told_without_the_keys_that_they_quote(fleet: CloudFleet, f
     assert hidden_in(failed, logged, *map(str, rows.values())) == set()
 
 
-def test_a_wrong_key_is_one_line_that_does_not_show_it(fleet: CloudFleet) -> None:
+def test_a_wrong_key_is_reported_in_one_line_that_does_not_show_it(fleet: CloudFleet) -> None:
     wrong = "wr0ng/but+secret="
     said = fleet.sift("videos", "results", status=2, TAMIS_ALIYUN_ACCESS_KEY_SECRET=wrong)
     assert "MaxCompute refuses these credentials" in said
@@ -256,19 +256,19 @@ def test_a_wrong_key_is_one_line_that_does_not_show_it(fleet: CloudFleet) -> Non
 
 
 def hidden_in(*texts: str | bytes) -> set[str]:
-    """The secrets that stand in any of the texts, in plain words or encoded."""
+    """Return the secrets that any of the texts contains, plain or encoded."""
     blob = b"\0".join(text.encode() if isinstance(text, str) else text for text in texts)
     return {secret for secret in HIDDEN if any(form in blob for form in (secret.encode(), *base64_of(secret)))}
 
 
 def base64_of(secret: str) -> list[bytes]:
-    """What the secret looks like inside something longer that is base64, as message bodies are."""
+    """Return the forms of the secret inside a longer text in base64, such as a message body."""
     shifted = (base64.b64encode(b"\0" * shift + secret.encode()) for shift in range(3))
     return [text[4 * (shift > 0) : -4].rstrip(b"=") for shift, text in enumerate(shifted)]
 
 
 def inspected(fleet: CloudFleet) -> list[str]:
-    """What the workers answer to `tamis inspect stats`, `conf`, …"""
+    """Return the workers' answers to `tamis inspect stats`, `conf` and `report`."""
     app = Celery(broker=fleet.environ["TAMIS_BROKER_URL"], set_as_current=False)
     app.conf.broker_transport_options = redis_transport_options(10.0, "tamis:")
     questions: list[tuple[str, dict[str, object]]] = [("stats", {}), ("conf", {"with_defaults": True}), ("report", {})]
@@ -282,7 +282,7 @@ def inspected(fleet: CloudFleet) -> list[str]:
 
 
 def flower_pages(fleet: CloudFleet) -> Iterator[str]:
-    """What Flower shows, and what its API answers."""
+    """Yield Flower's pages and its API's answers."""
     port = free_port()
     command = demo.tamis("flower", "--address=127.0.0.1", f"--port={port}")
     log = fleet.root / "flower.log"
@@ -306,7 +306,7 @@ def flower_pages(fleet: CloudFleet) -> Iterator[str]:
         flower.wait(30)
 
 
-def test_nothing_that_the_fleet_leaves_behind_or_shows_holds_a_secret(fleet: CloudFleet, failed: str) -> None:
+def test_no_file_row_message_answer_or_page_of_the_fleet_holds_a_secret(fleet: CloudFleet, failed: str) -> None:
     run_id = json.loads(fleet.results()[0]["result_info"])["run_id"]
     fleet.tamis("runs", run_id, "--export", str(fleet.root / "exported.jsonl"))
     answers, pages = inspected(fleet), list(flower_pages(fleet))
@@ -315,7 +315,7 @@ def test_nothing_that_the_fleet_leaves_behind_or_shows_holds_a_secret(fleet: Clo
     files = [path.read_bytes() for path in fleet.root.rglob("*") if path.is_file()]
     rows = [repr(fleet.results(table)) for table in ("results", "failed")]
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert b"write_shard" in b"".join(fleet.sent)  # the broker was listened to
+    assert b"write_shard" in b"".join(fleet.sent)  # the broker's commands were kept
     assert all(json.loads(line) for line in fleet.log("io").splitlines() if line.startswith("{"))
     assert fleet.log("gpu0").count('"level": "DEBUG"') > 10
     assert ": DEBUG/" in fleet.log("text")
@@ -324,7 +324,7 @@ def test_nothing_that_the_fleet_leaves_behind_or_shows_holds_a_secret(fleet: Clo
     assert {kind: secrets for kind, texts in (left | shown).items() if (secrets := hidden_in(*texts))} == {}
 
 
-def test_no_object_that_holds_a_secret_shows_it(fleet: CloudFleet) -> None:
+def test_no_object_shows_its_secret_in_repr_or_str(fleet: CloudFleet) -> None:
     settings = Settings.from_env(fleet.environ)
     connection, tiers = odps_connection(settings), open_tiers(settings)
     groups = [getattr(settings, field.name) for field in fields(settings)]

@@ -1,6 +1,6 @@
-"""Several nodes, each in a network namespace of its own: `make drill NODES=2`, small.
+"""A small drill of two nodes, each in its own network namespace, as `make drill NODES=2`.
 
-These tests need root, and a kernel with network namespaces: they fail, and say so, where there are none.
+These tests need root and a kernel with network namespaces: without them they fail with a message about it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def ip(*arguments: str) -> str:
 
 
 def runs(pid: int) -> bool:
-    """Whether the process lives; what nobody has waited for yet has no command line."""
+    """Return whether the process lives; an ended process that its parent has not waited for has no command line."""
     with suppress(OSError):
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     return False
@@ -38,7 +38,7 @@ def drill(*prefix: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
-def test_a_node_that_is_cut_off_comes_back_and_the_rows_of_one_without_power_are_done_by_others() -> None:
+def test_a_disconnected_node_recovers_and_the_rows_of_a_lost_node_are_judged_by_others() -> None:
     done = drill()
     told = done.stdout + done.stderr
     assert done.returncode == 0, told
@@ -52,14 +52,14 @@ def test_a_node_that_is_cut_off_comes_back_and_the_rows_of_one_without_power_are
     assert float(found[3]) >= 0
 
 
-def test_where_no_namespaces_can_be_made_the_drill_fails_and_says_what_it_takes() -> None:
+def test_without_namespaces_the_drill_fails_and_names_what_it_needs() -> None:
     without_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
     refused = drill(*without_rights)
     assert refused.returncode == 2
     assert "It takes root" in refused.stderr
 
 
-def test_a_cut_is_silent_and_what_was_sent_meanwhile_arrives_after_it() -> None:
+def test_data_sent_during_a_cut_arrives_after_it_without_an_error() -> None:
     with network(2) as net:
         listen = "import socket; s = socket.create_server(('', 5000)); c = s.accept()[0]; c.sendall(c.recv(9))"
         echo = subprocess.Popen(net.within("n1", [sys.executable, "-c", listen]))
@@ -88,7 +88,7 @@ def test_a_cut_is_silent_and_what_was_sent_meanwhile_arrives_after_it() -> None:
         echo.wait(10)
 
 
-def test_nothing_outlives_a_harness_that_is_killed() -> None:
+def test_namespaces_and_processes_end_with_a_killed_harness() -> None:
     program = (
         "import subprocess\nfrom tests.drill.network import network\n"
         "with network(1) as net:\n"
@@ -103,11 +103,11 @@ def test_nothing_outlives_a_harness_that_is_killed() -> None:
     harness.wait()
     wait_until(lambda: not (NAMESPACES / f"{PREFIX}{harness.pid}n1").exists(), "the namespace is gone", 20)
     wait_until(lambda: f"{PREFIX}{harness.pid}" not in ip("link", "show"), "the bridge is gone", 20)
-    wait_until(lambda: not runs(sleeper), "what ran on the node is dead", 20)
+    wait_until(lambda: not runs(sleeper), "the node's process has ended", 20)
     harness.stdout.close()
 
 
-def test_what_was_left_behind_all_the_same_is_reclaimed_by_the_next() -> None:
+def test_leftovers_of_an_ended_harness_are_removed_by_the_next() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     bridge, node = f"{PREFIX}{ended.pid}", f"{PREFIX}{ended.pid}n1"
@@ -123,6 +123,6 @@ def test_what_was_left_behind_all_the_same_is_reclaimed_by_the_next() -> None:
     assert net.bridge not in ip("link", "show")
 
 
-def test_an_unknown_word_of_ip_is_told_with_what_ip_said() -> None:
+def test_an_error_of_ip_is_raised_with_its_message() -> None:
     with network(1) as net, pytest.raises(NetworkError, match="Cannot open network namespace"):
         type(net)(net.bridge, net.subnet, ("n7",)).pids("n7")

@@ -1,4 +1,4 @@
-"""The fleet's own app on RabbitMQ: which queues it makes, and what becomes of a message that nobody survives."""
+"""The fleet's own app on RabbitMQ: its queues, and a message that kills every worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -109,8 +108,8 @@ def _empty(rabbit: RabbitNode) -> None:
             connection.default_channel.queue_delete(queue)
 
 
-def test_every_queue_of_ours_is_quorum_with_a_limit_and_a_way_out(world: World) -> None:
-    world.send(  # published before anybody consumes, so declared by the publisher
+def test_every_queue_is_a_quorum_queue_with_a_delivery_limit_and_dead_letters(world: World) -> None:
+    world.send(  # published before any worker consumes, so declared by the publisher
         (TaskName.INFER, ({"node": "elsewhere"},)),
         (TaskName.INFER, ({},)),
         (TaskName.DOWNLOAD, ({},)),
@@ -132,7 +131,7 @@ def test_every_queue_of_ours_is_quorum_with_a_limit_and_a_way_out(world: World) 
     assert (world.waiting("gpu.elsewhere"), world.waiting("gpu")) == (1, 1)
 
 
-def test_a_message_nobody_survives_is_dead_lettered_and_its_row_ends_as_a_failure(world: World) -> None:
+def test_a_message_returned_too_often_becomes_a_dead_letter_and_its_row_a_failure(world: World) -> None:
     world.start_worker("results", "results,control")
     tables = f"file://{world.root}/input.jsonl"
     world.run("-m", "celery", "-A", "tasks", "sift", "--tables", tables, "--outputs", world.outputs, "--no-wait")
@@ -151,7 +150,7 @@ def test_a_message_nobody_survives_is_dead_lettered_and_its_row_ends_as_a_failur
     _wait(fed_again, "the sweep finds the row")
     (run,) = world.ledger.runs()
     (shard,) = world.ledger.open_shards(run.run_id)
-    for _ in range(ATTEMPTS):  # as processes leave it that die in the download
+    for _ in range(ATTEMPTS):  # as processes that die in the download leave it
         world.ledger.begin_attempt(run.run_id, shard.shard_id, 0, "download")
     world.start_worker("io", "io")
 
@@ -162,7 +161,7 @@ def test_a_message_nobody_survives_is_dead_lettered_and_its_row_ends_as_a_failur
     assert [world.waiting(queue) for queue in ("io", "results", "dead")] == [0, 0, 0]
 
 
-def test_what_is_sent_to_a_deleted_queue_is_kept_with_the_dead_letters(world: World) -> None:
+def test_a_message_to_a_deleted_queue_is_kept_with_the_dead_letters(world: World) -> None:
     world.start_worker("results", "results,control")
     world.send((TaskName.DOWNLOAD, ({},)))
     with Connection(world.rabbit.url) as connection:
@@ -170,7 +169,7 @@ def test_what_is_sent_to_a_deleted_queue_is_kept_with_the_dead_letters(world: Wo
         channel.queue_delete("io")
         channel.basic_publish_confirm(channel.prepare_message(b"{}"), exchange="tamis", routing_key="io")
 
-    _wait(lambda: world.waiting("dead") == 1, "the message that had nowhere to go")
+    _wait(lambda: world.waiting("dead") == 1, "the message without a queue")
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
@@ -178,7 +177,7 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
 
 
 def _refuse_until_gone(rabbit: RabbitNode, queue: str) -> int:
-    """Give a queue's message back until the broker gives it no more; return how often it was delivered."""
+    """Return a queue's message until the broker delivers it no more; return the number of deliveries."""
     deliveries = 0
     with Connection(rabbit.url) as connection:
         channel: Any = connection.default_channel
@@ -197,5 +196,4 @@ def _get(rabbit: RabbitNode, queue: str) -> dict[str, Any]:
 
 def _is_complete(world: World, run_id: str) -> bool:
     run = world.ledger.run(run_id)
-    time.sleep(0.05)
     return run is not None and run.is_complete

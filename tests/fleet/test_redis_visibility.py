@@ -1,4 +1,4 @@
-"""Redelivery in seconds after a death, and never for being slow."""
+"""Redis delivery times: a dead worker's messages are delivered again within seconds, a slow worker's are not."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tasks.worker.redis_visibility import renew
 from tests.fleet.processes import KEYPREFIX, Fleet, wait_until
 from tests.valkey import ValkeyServer
 
-VISIBILITY_SECONDS = 4.0
+VISIBILITY_SECONDS = 3.0
 
 
-def test_a_killed_workers_tasks_run_again_within_ten_seconds_and_nothing_is_lost(fleet: Fleet) -> None:
+def test_a_killed_workers_tasks_run_again_and_none_is_lost(fleet: Fleet) -> None:
     doomed = fleet.start_worker("doomed", concurrency=2)
     for name in ("first", "second"):
         fleet.send("hang_once", name)
@@ -30,8 +30,7 @@ def test_a_killed_workers_tasks_run_again_within_ten_seconds_and_nothing_is_lost
 
     doomed.kill()
 
-    seconds = wait_until(lambda: len(fleet.events(event="start", worker="heir")) == 8, "redelivery")
-    assert seconds <= 10.0
+    wait_until(lambda: len(fleet.events(event="start", worker="heir")) == 8, "redelivery")
     wait_until(
         lambda: {event["name"] for event in fleet.events(event="end")} == {"first", "second", *names}, "all tasks"
     )
@@ -40,13 +39,13 @@ def test_a_killed_workers_tasks_run_again_within_ten_seconds_and_nothing_is_lost
 
 
 @pytest.fixture(scope="module")
-def long_run(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A long and a hung task under way, with an idle worker beside them: the tests below wait in parallel."""
-    fleet = Fleet(valkey.url, tmp_path_factory.mktemp("long-run"), VISIBILITY_SECONDS)
+def long_run(server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A long and a hung task, and an idle worker: the tests below wait at the same time."""
+    fleet = Fleet(server.url, tmp_path_factory.mktemp("long-run"), VISIBILITY_SECONDS)
     try:
         fleet.start_worker("steady")
         fleet.start_worker("stuck", app="visibility_only", queues="stuck", concurrency=1, deadline_seconds=3.0)
-        fleet.send("nap", "long", 3 * VISIBILITY_SECONDS)
+        fleet.send("hold", "long")
         fleet.send("hang_once", "hung", queue="stuck")
         fleet.wait_for_events(count=2, event="start")
         fleet.start_worker("idle", queues="work,stuck")
@@ -55,20 +54,22 @@ def long_run(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> 
         fleet.close()
 
 
-def test_a_task_past_its_hard_deadline_is_not_leased_for_ever(long_run: Fleet) -> None:
+def test_the_message_of_a_task_past_its_hard_deadline_is_delivered_again(long_run: Fleet) -> None:
     long_run.wait_for_events(event="end", name="hung", worker="idle")
 
 
-def test_a_task_of_three_visibility_timeouts_runs_once(long_run: Fleet) -> None:
+def test_a_task_longer_than_the_visibility_timeout_runs_once(long_run: Fleet) -> None:
+    long_run.wait_for_renewals()
+    long_run.release("long")
     long_run.wait_for_events(event="end", name="long")
     wait_until(lambda: long_run.unacked() == 0, "acknowledged")
     assert long_run.waiting() == 0
     assert [event["worker"] for event in long_run.events(event="start", name="long")] == ["steady"]
 
 
-def test_only_unacknowledged_messages_are_renewed(valkey: ValkeyServer) -> None:
+def test_only_unacknowledged_messages_are_renewed(server: ValkeyServer) -> None:
     options = redis_transport_options(VISIBILITY_SECONDS, KEYPREFIX)
-    with Connection(valkey.url, transport_options=options) as connection, closing(valkey.client()) as client:
+    with Connection(server.url, transport_options=options) as connection, closing(server.client()) as client:
         channel: Any = connection.default_channel
         index = KEYPREFIX + channel.unacked_index_key
         client.zadd(index, {"held": 1.0})
@@ -79,8 +80,8 @@ def test_only_unacknowledged_messages_are_renewed(valkey: ValkeyServer) -> None:
         assert client.zscore(index, "acknowledged") is None
 
 
-def test_the_private_book_of_deliveries_that_lease_renewal_reads_is_still_there(valkey: ValkeyServer) -> None:
-    with Connection(valkey.url) as connection:
+def test_kombus_private_delivered_messages_have_the_expected_form(server: ValkeyServer) -> None:
+    with Connection(server.url) as connection:
         queue = connection.SimpleQueue("probe")
         queue.put({})
         message = queue.get(timeout=5.0)

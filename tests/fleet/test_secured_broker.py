@@ -1,4 +1,4 @@
-"""A fleet whose broker asks for TLS and a name: the users that deploy/ ships may do what a fleet does, and no more."""
+"""A broker with TLS and users: the users in deploy/ may do all that a fleet needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Secured:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A server with the shipped users, but for their passwords, behind TLS. Its default user is this test's own."""
+    """A server behind TLS with the shipped users and other passwords. The tests use its default user."""
     with valkey_server() as server, tls_relay(server.port, tmp_path_factory.mktemp("tls")) as relay:
         client = server.client()
         for line in USERS.read_text().splitlines():
@@ -71,7 +71,7 @@ def tamis(url: str, directory: Path, *command: str) -> subprocess.CompletedProce
 
 
 def ticks(url: str, directory: Path) -> str:
-    """Have a beat send what is due, and return its log."""
+    """Run a beat until it has sent a task; return its log."""
     log = directory / "beat.log"
     with (
         log.open("wb") as output,
@@ -96,9 +96,9 @@ def test_a_fleet_runs_a_whole_job_as_the_shipped_user_over_tls(secured: Secured,
         nodes.start("n1", role, *queues, TAMIS_BROKER_URL=url).wait_until_ready()
     nodes.send(TaskName.FEED, run.run_id)
     wait_until(
-        lambda: (found := nodes.ledger.run(run.run_id)) is not None and found.is_complete,
+        lambda: nodes.is_complete(run),
         "the run is complete",
-        story=nodes.fleet._story,
+        story=nodes.fleet.story,
     )
     ping, conf = tamis(url, nodes.root, "inspect", "ping"), tamis(url, nodes.root, "inspect", "conf")
     runs = tamis(url, nodes.root, "runs")
@@ -122,26 +122,26 @@ def test_a_fleet_runs_a_whole_job_as_the_shipped_user_over_tls(secured: Secured,
     ids=" ".join,
 )
 @pytest.mark.parametrize("user", ["fleet", "scaler"])
-def test_a_shipped_user_can_do_nothing_to_the_server_or_to_others_keys(
+def test_a_shipped_user_cannot_change_the_server_or_use_other_keys(
     secured: Secured, user: str, command: tuple[str, ...]
 ) -> None:
     with secured.client(user) as client, pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command)
 
 
-def test_the_scaler_reads_how_long_queues_are_and_nothing_in_them(secured: Secured) -> None:
+def test_the_scaler_reads_the_lengths_of_queues_and_no_messages(secured: Secured) -> None:
     with secured.client("scaler") as client:
         assert client.llen("tamis:io") == 0
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.lrange("tamis:io", 0, 0)
 
 
-def test_nobody_gets_in_without_a_name() -> None:
+def test_the_default_user_is_off() -> None:
     assert "user default off" in USERS.read_text().splitlines()
 
 
 @pytest.mark.parametrize("wrong", ["password", "authority"])
-def test_what_is_wrong_with_the_connection_is_told_in_one_line(secured: Secured, tmp_path: Path, wrong: str) -> None:
+def test_a_refused_connection_is_reported_in_one_line(secured: Secured, tmp_path: Path, wrong: str) -> None:
     url = secured.url(password="wr-0-ng") if wrong == "password" else secured.url().partition("?")[0]
     told = tamis(url, tmp_path, "runs")
     assert told.returncode == 2

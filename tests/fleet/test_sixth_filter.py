@@ -1,4 +1,4 @@
-"""A sixth filter, added by a manifest alone, is seen wherever the five are: no code of it exists."""
+"""A sixth filter, added by a manifest without code, appears wherever the five others do."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run(root: Path, *arguments: str, **settings: str) -> subprocess.CompletedPro
 
 @contextmanager
 def fleet(root: Path, port: int) -> Iterator[None]:
-    """The node `tamis up` for the block; its first worker's metrics are at the port."""
+    """Run `tamis up` during the block; its first worker serves its metrics at the port."""
     with (root / "up.log").open("w") as log:
         process = subprocess.Popen(
             [*TAMIS, "up"], cwd=ROOT, env=environ(root, TAMIS_METRICS_PORT=str(port)), stdout=log, stderr=log
@@ -89,7 +89,7 @@ def fleet(root: Path, port: int) -> Iterator[None]:
 
 
 def scrapes(port: int) -> str:
-    """What all workers of the node tell: the ports count on from the first."""
+    """Return the metrics of all workers of the node, whose ports follow the first one."""
     return "".join(get(f"http://127.0.0.1:{port + number}/metrics")[1] for number in range(4))
 
 
@@ -117,7 +117,7 @@ def test_a_source_switches_the_sixth_filter_off_and_an_unknown_one_is_refused(ro
     assert "night_enable" in unknown.stderr
 
 
-def test_the_sixth_verdict_stands_in_the_output_the_summary_and_the_metrics(root: Path) -> None:
+def test_the_sixth_verdict_is_in_the_output_the_summary_and_the_metrics(root: Path) -> None:
     port = free_port()
     output = f"sqlite:///{root}/out.db#results"
     with fleet(root, port):

@@ -1,4 +1,4 @@
-"""Traces, as a collector of OpenTelemetry's own protocol receives them from a real fleet."""
+"""Traces of a real fleet, as a collector receives them over OpenTelemetry's own protocol."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Collector:
         return Response(headers={"content-type": "application/x-protobuf"})
 
     def named(self, name: str) -> list[Span]:
-        """The spans so far of that name."""
+        """Return the spans of that name so far."""
         return [span for span in self.spans if span.name == name]
 
 
 @pytest.fixture
-def nodes(valkey: ValkeyServer, tmp_path: Path) -> Iterator[Nodes]:
-    with light_nodes(valkey, tmp_path) as nodes:
+def nodes(server: ValkeyServer, tmp_path: Path) -> Iterator[Nodes]:
+    with light_nodes(server, tmp_path) as nodes:
         yield nodes
 
 
@@ -61,7 +61,7 @@ def test_every_video_has_one_trace_from_its_feed_to_its_result(nodes: Nodes) -> 
         nodes.send(TaskName.FEED, run.run_id)
 
         for step in STEPS:
-            wait_until(partial(is_complete, collector, step), f"{step} of each row", story=nodes.fleet._story)
+            wait_until(partial(is_complete, collector, step), f"{step} of each row", story=nodes.fleet.story)
         wait_until(lambda: len({span.trace_id for span in collector.spans}) > ROWS, "the feed's own trace")
     finally:
         nodes.fleet.close()

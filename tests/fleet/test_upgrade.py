@@ -1,4 +1,4 @@
-"""A fleet is upgraded while it works: messages of the older release are taken, those of the newer are left to it."""
+"""Upgrade of a working fleet: old messages are read, newer ones wait for a newer worker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ JUDGED = [(number, "true", f"video {number}") for number in range(ROWS)]
 
 
 @pytest.fixture
-def world(valkey: ValkeyServer, tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path, valkey)
+def world(server: ValkeyServer, tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path, server)
     yield made
     made.close()
 
@@ -29,32 +29,32 @@ def is_complete(world: World) -> bool:
 
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA + 1))
-def test_messages_that_an_older_release_left_in_every_queue_are_taken(world: World, schema: int) -> None:
+def test_messages_of_an_older_release_in_every_queue_are_processed(world: World, schema: int) -> None:
     frozen = frozen_messages(schema)
     run = world.submit()
     assert run.run_id == SPEC.run_id
 
     world.push("control", frozen["control"])  # feed
     results = world.start("results", "results", "control")
-    wait_until(lambda: len(world.waiting("io")) == ROWS, "the run was fed", story=world.fleet._story)
+    wait_until(lambda: len(world.waiting("io")) == ROWS, "the run was fed", story=world.fleet.story)
     results.kill()
     world.drop("io")
 
     world.push("io", frozen["io"][: ROWS // 2])  # download, and infer behind it
-    world.push(gpu_queue(NODE), frozen[gpu_queue(NODE)][ROWS // 2 :])  # infer, whose file is not here any more
+    world.push(gpu_queue(NODE), frozen[gpu_queue(NODE)][ROWS // 2 :])  # infer, whose file is no longer in the spool
     world.start("gpu", gpu_queue(NODE), "gpu")
     world.start("io", "io")
-    wait_until(lambda: len(world.waiting("results")) == 1, "every row is judged", story=world.fleet._story)
+    wait_until(lambda: len(world.waiting("results")) == 1, "every row is judged", story=world.fleet.story)
 
     world.drop("results")
     world.push("results", frozen["results"])  # write_shard
     world.start("results", "results", "control")
-    wait_until(lambda: is_complete(world), "the shard is written", story=world.fleet._story)
+    wait_until(lambda: is_complete(world), "the shard is written", story=world.fleet.story)
     assert world.written() == JUDGED
-    wait_until(lambda: world.fleet.unacked() == 0, "every message is acknowledged", story=world.fleet._story)
+    wait_until(lambda: world.fleet.unacked() == 0, "every message is acknowledged", story=world.fleet.story)
 
 
-def test_messages_of_a_newer_release_wait_for_it_in_a_fleet_that_does_not_know_them(world: World) -> None:
+def test_messages_of_a_newer_release_wait_for_a_newer_worker(world: World) -> None:
     run = world.submit()
     world.start("results", "results", "control", app="newer")
     old_io, old_gpu = world.start("io", "io"), world.start("gpu", gpu_queue(NODE), "gpu")
@@ -69,5 +69,5 @@ def test_messages_of_a_newer_release_wait_for_it_in_a_fleet_that_does_not_know_t
     assert (counts.in_flight, counts.failed) == (ROWS, 0)
 
     world.start("gpu", "gpu", app="newer")
-    wait_until(lambda: is_complete(world), "the run is complete", story=world.fleet._story)
+    wait_until(lambda: is_complete(world), "the run is complete", story=world.fleet.story)
     assert world.written() == JUDGED

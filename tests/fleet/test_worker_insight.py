@@ -1,4 +1,4 @@
-"""What a worker tells of itself over HTTP and remote control, and how an operator stops it from taking work."""
+"""A worker's HTTP port, and the remote-control commands drain, resume and reload."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def either_fleet(request: pytest.FixtureRequest) -> Fleet:
     return request.getfixturevalue("fleet" if request.param == "redis" else "rabbit_fleet")
 
 
-def tell(fleet: Fleet, worker: WorkerProcess, command: str) -> None:
+def command(fleet: Fleet, worker: WorkerProcess, name: str) -> None:
     replies = fleet.app.control.broadcast(
-        command, reply=True, timeout=10.0, limit=1, pattern=f"{worker.name}@*", matcher="glob"
+        name, reply=True, timeout=10.0, limit=1, pattern=f"{worker.name}@*", matcher="glob"
     )
-    assert replies, f"{worker.name} did not answer {command}"
+    assert replies, f"{worker.name} did not answer {name}"
     assert all("ok" in reply for one in replies for reply in one.values())
 
 
@@ -35,7 +35,7 @@ def test_a_worker_is_live_from_its_start_and_ready_once_it_is_warm_and_consumes(
     assert get(f"http://127.0.0.1:{port}/")[0] == 404
 
 
-def test_a_scrape_tells_how_long_messages_waited_and_what_the_process_does(fleet: Fleet) -> None:
+def test_a_scrape_has_the_waits_of_messages_and_the_phase_of_the_process(fleet: Fleet) -> None:
     port = free_port()
     waits.install()
     fleet.send("nap", "task", 0.0)
@@ -48,7 +48,7 @@ def test_a_scrape_tells_how_long_messages_waited_and_what_the_process_does(fleet
     assert "process_resident_memory_bytes" in text
 
 
-def test_a_port_that_is_taken_costs_the_metrics_and_not_the_worker(fleet: Fleet) -> None:
+def test_a_worker_whose_port_is_in_use_works_without_metrics(fleet: Fleet) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -58,13 +58,13 @@ def test_a_port_that_is_taken_costs_the_metrics_and_not_the_worker(fleet: Fleet)
         fleet.wait_for_events(event="end")
 
 
-def test_a_drained_worker_finishes_what_it_has_takes_nothing_more_and_can_be_resumed(either_fleet: Fleet) -> None:
+def test_a_drained_worker_finishes_its_tasks_takes_no_messages_and_can_be_resumed(either_fleet: Fleet) -> None:
     fleet, port = either_fleet, free_port()
     worker = fleet.start_worker("worker", metrics_port=port, stall_seconds=2.0)
     fleet.send("hold", "running")
     fleet.wait_for_events(event="start", name="running")
 
-    tell(fleet, worker, "drain")
+    command(fleet, worker, "drain")
     assert get(f"http://127.0.0.1:{port}/readyz")[0] == 503
     fleet.release("running")
     fleet.wait_for_events(event="end", name="running")
@@ -76,16 +76,16 @@ def test_a_drained_worker_finishes_what_it_has_takes_nothing_more_and_can_be_res
         fleet.wait_for_events(event="start", name="later", seconds=4.0)
     assert get(f"http://127.0.0.1:{port}/livez")[0] == 200
 
-    tell(fleet, worker, "resume")
+    command(fleet, worker, "resume")
     fleet.wait_for_events(event="end", name="later")
     assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
 
 
-def test_a_reload_finishes_what_runs_and_ends_for_the_supervisor_to_start_a_fresh_process(fleet: Fleet) -> None:
+def test_a_reload_finishes_running_tasks_and_ends_the_process(fleet: Fleet) -> None:
     worker = fleet.start_worker("worker")
     fleet.send("hold", "running")
     fleet.wait_for_events(event="start", name="running")
-    tell(fleet, worker, "reload")
+    command(fleet, worker, "reload")
     fleet.release("running")
     assert worker.wait_for_exit() == 0
     assert fleet.events(event="end", name="running")

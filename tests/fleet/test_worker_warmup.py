@@ -1,4 +1,4 @@
-"""Nothing is consumed before the runtime is open, and whatever was opened is closed."""
+"""Warm-up: the runtime is opened before the first message and closed after the last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _story(fleet: Fleet, worker: str) -> list[object]:
     return [event["event"] for event in fleet.events(worker=worker)]
 
 
-def test_warming_up_comes_before_the_first_message_and_closing_after_the_last(fleet: Fleet) -> None:
+def test_the_runtime_is_open_before_the_first_message_and_closed_after_the_last(fleet: Fleet) -> None:
     fleet.send("nap", "early", 0.2)
     worker = fleet.start_worker("worker", queues="work,more", warmup_seconds=1.0)
     fleet.wait_for_events(event="end", name="early")
@@ -23,7 +23,7 @@ def test_warming_up_comes_before_the_first_message_and_closing_after_the_last(fl
     assert "warm after 1." in worker.log()
 
 
-def test_a_failed_warm_up_ends_the_process_with_its_reason_and_consumes_nothing(fleet: Fleet) -> None:
+def test_a_failed_warm_up_ends_the_process_with_its_reason_and_takes_no_message(fleet: Fleet) -> None:
     fleet.send("nap", "early", 0.0)
     worker = fleet.start_worker("worker", warmup_fault="no GPU with 24 GiB")
 
@@ -33,7 +33,7 @@ def test_a_failed_warm_up_ends_the_process_with_its_reason_and_consumes_nothing(
     assert fleet.waiting() == 1
 
 
-def test_a_stop_signal_during_warm_up_is_obeyed_at_once(fleet: Fleet) -> None:
+def test_a_stop_signal_during_the_warm_up_ends_the_process_at_once(fleet: Fleet) -> None:
     fleet.send("nap", "early", 0.0)
     worker = fleet.start_worker("worker", warmup_seconds=600.0)
     fleet.wait_for_events(event="open")

@@ -1,4 +1,4 @@
-"""A hung task ends its process, and everything that process held runs elsewhere."""
+"""A hung task ends its process, and the messages of that process run elsewhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from tests.fleet.processes import Fleet, WorkerProcess
 from tests.valkey import ValkeyServer
 
-HOUR = 3600.0  # as a visibility timeout: what comes back was handed back
+HOUR = 3600.0  # as a visibility timeout: messages come back only when the worker returns them
 
 
 @dataclass
 class Hangs:
-    """Workers in which a task hangs, all at once: the tests below wait in parallel."""
+    """Workers in which a task hangs: the tests below wait at the same time."""
 
     in_c: tuple[Fleet, WorkerProcess]
     with_lock: tuple[Fleet, WorkerProcess]
@@ -25,10 +25,10 @@ class Hangs:
 
 
 @pytest.fixture(scope="module")
-def hangs(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hangs]:
-    """Start them, and an heir for each."""
+def hangs(server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hangs]:
+    """Start three workers, each with a task that hangs."""
     fleets = [
-        Fleet(valkey.url, tmp_path_factory.mktemp(name), visibility_seconds, keyprefix=f"{name}:")
+        Fleet(server.url, tmp_path_factory.mktemp(name), visibility_seconds, keyprefix=f"{name}:")
         for name, visibility_seconds in (("in-c", HOUR), ("with-lock", 3.0), ("in-drain", HOUR))
     ]
     in_c, with_lock, in_drain = fleets
@@ -49,7 +49,7 @@ def _hang(fleet: Fleet, *, holds_gil: bool = False, **config: Any) -> WorkerProc
     return worker
 
 
-def test_a_task_hung_in_c_code_ends_the_process_and_runs_elsewhere_with_its_neighbour(hangs: Hangs) -> None:
+def test_a_task_that_hangs_in_c_code_ends_its_process_and_runs_elsewhere_with_its_neighbour(hangs: Hangs) -> None:
     fleet, hung = hangs.in_c
     fleet.send("hold", "neighbour")
     fleet.wait_for_events(event="start", name="neighbour", worker="hung")
@@ -62,7 +62,7 @@ def test_a_task_hung_in_c_code_ends_the_process_and_runs_elsewhere_with_its_neig
     fleet.wait_for_events(event="start", name="neighbour", worker="heir")
 
 
-def test_a_task_that_hangs_with_the_interpreter_lock_ends_the_process_too(hangs: Hangs) -> None:
+def test_a_task_that_hangs_with_the_interpreter_lock_ends_its_process(hangs: Hangs) -> None:
     fleet, frozen = hangs.with_lock
     fleet.start_worker("heir")
 
@@ -71,7 +71,7 @@ def test_a_task_that_hangs_with_the_interpreter_lock_ends_the_process_too(hangs:
     fleet.wait_for_events(event="end", name="culprit", worker="heir")
 
 
-def test_a_task_that_hangs_during_a_drain_cannot_block_it_for_ever(hangs: Hangs) -> None:
+def test_a_task_that_hangs_during_a_drain_ends_its_process(hangs: Hangs) -> None:
     fleet, hung = hangs.in_drain
     fleet.start_worker("heir")
 

@@ -1,9 +1,9 @@
-"""A run whose id is always the same, so that messages about it can be frozen, and the worker processes that take it.
+"""A run whose id is always the same, so that its messages can be kept in a file, and its worker processes.
 
     python -m tests.fleet.upgrading
 
-writes what this release sends about that run to ``messages/v<schema>.json``: run it once for each new schema, and
-never again. The file is what a fleet of that release leaves in the broker for the next one.
+writes the messages that this release sends about that run to ``messages/v<schema>.json``. Run it once for each new
+schema and never again: the file holds the messages that a fleet of that release leaves in the broker.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class World:
         return self.ledger.submit(SPEC, total_rows=ROWS, shard_rows=ROWS, extra_columns=())[0]
 
     def start(self, role: str, *queues: str, app: str = "light") -> WorkerProcess:
-        """Start a worker that will consume these queues."""
+        """Start a worker of these queues."""
         log_path = self.root / f"{role}-{len(self.fleet.workers)}.log"
         command = [sys.executable, "-m", "celery", "-A", f"tests.fleet.apps.{app}", "worker", "--pool=threads"]
         command += ["--concurrency=2", f"--queues={','.join(queues)}", f"--hostname={log_path.stem}@test"]
@@ -88,11 +88,11 @@ class World:
         }
 
     def waiting(self, queue: str) -> list[str]:
-        """The messages that wait in a queue, as they stand in Redis, the oldest first."""
+        """Return the messages that wait in a queue as they are in Redis, the oldest first."""
         return [text.decode() for text in reversed(self.client.lrange(KEYPREFIX + queue, 0, -1))]
 
     def push(self, queue: str, messages: list[str]) -> None:
-        """Put messages into a queue, the oldest first, as kombu does."""
+        """Add messages to a queue, the oldest first, as kombu does."""
         self.client.lpush(KEYPREFIX + queue, *messages)
 
     def drop(self, queue: str) -> None:
@@ -102,7 +102,7 @@ class World:
         self.fleet.send(task, *arguments, queue=QUEUE_OF[task])
 
     def written(self) -> list[tuple[int, str, str]]:
-        """Ordinal, whether it succeeded, and content, of each row of the output."""
+        """Return ordinal, success and content of each row of the output."""
         with closing(sqlite3.connect(self.root / "out.db")) as db:
             rows = [tuple(map(json.loads, row)) for row in db.execute("SELECT info, result_info FROM r")]
         return sorted((result["ordinal"], result["succeed"], info.get("content", "")) for info, result in rows)
@@ -124,13 +124,13 @@ def _write_input(root: Path) -> None:
 
 
 def frozen_messages(schema: int) -> dict[str, list[str]]:
-    """Queue -> messages that a release of this schema left in it, as they stood in Redis."""
+    """Return by queue the messages of a release of this schema, as they were in Redis."""
     messages: dict[str, list[str]] = json.loads((FROZEN / f"v{schema}.json").read_text(encoding="utf-8"))
     return messages
 
 
 def capture(world: World) -> dict[str, list[str]]:
-    """Send the run on its way step by step and keep what stands in each queue before anybody takes it."""
+    """Run each step once; return the messages in each queue before the next step takes them."""
     run = world.submit()
     world.send(TaskName.FEED, run.run_id)
     kept = {"control": world.waiting("control")}
@@ -148,7 +148,7 @@ def capture(world: World) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Write the file of the present schema, unless it is there: what was sent is sent."""
+    """Write the file of the present schema; an existing file is an error, because sent messages do not change."""
     path = FROZEN / f"v{SCHEMA}.json"
     with tempfile.TemporaryDirectory() as root, valkey_server() as server, path.open("x", encoding="utf-8") as file:
         world = World(Path(root), server)

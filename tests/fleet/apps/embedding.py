@@ -1,9 +1,9 @@
-"""A program that starts an embedded broker and then waits to be killed: ``python embedding.py STATE_DIR``."""
+"""A program that starts an embedded broker and waits to be killed: ``python embedding.py STATE_DIR``."""
 
 from __future__ import annotations
 
+import signal
 import sys
-import time
 from pathlib import Path
 
 from tasks.node.embedded import EmbeddedBroker
@@ -12,4 +12,4 @@ if __name__ == "__main__":
     broker = EmbeddedBroker.start(Path(sys.argv[1]))
     sys.stdout.write(f"{broker.pid}\n")
     sys.stdout.flush()
-    time.sleep(600.0)
+    signal.pause()

@@ -1,4 +1,4 @@
-"""The real tasks on the real runtime and the real manifest's name, but for the models: each judgement is noted."""
+"""The real tasks and runtime without models, under the real manifest's name; each judgement is noted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RecordingJudge:
 
     @property
     def models(self) -> Any:
-        """The models' names."""
+        """Names of the models."""
         return self.light.models
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
@@ -44,7 +44,7 @@ class RecordingJudge:
 
 
 def open_ingesting(settings: Settings, queues: Iterable[str]) -> Runtime:
-    """Open all but the models."""
+    """Open the runtime without models."""
     names = set(queues)
     opened = open_light(settings, names)
     if any(is_gpu_queue(queue) for queue in names):

@@ -1,9 +1,8 @@
-"""The real tasks on the real runtime, but for the models: judging takes no time, or waits while the test says so."""
+"""The real tasks and runtime without models: judging takes no time, or waits while the test holds it."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from tasks.celery import app
 from tasks.queues import Queue, is_gpu_queue
 from tasks.resources.runtime import Runtime, open_runtime
 from tasks.settings import Settings
+from tests.fleet.processes import wait_until
 
 __all__ = ["app"]
 
@@ -33,9 +33,8 @@ class LightJudge:
     )
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
-        """Say where the file lay and what stood in it."""
-        while self.hold.exists():
-            time.sleep(0.02)
+        """Return the file's directory and content as the verdict."""
+        wait_until(lambda: not self.hold.exists(), f"{self.hold} is removed", 600.0)
         info = {"spool": str(path.parent), "content": path.read_text(encoding="utf-8")}
         return Verdict(info=info, milliseconds={}, models={}, is_untrained=True, decoded_fraction=1.0)
 
@@ -44,7 +43,7 @@ class LightJudge:
 
 
 def open_light(settings: Settings, queues: Iterable[str]) -> Runtime:
-    """Open all but the models."""
+    """Open the runtime without models."""
     names = set(queues)
     judges = any(is_gpu_queue(queue) for queue in names)
     opened = open_runtime(settings, {Queue.IO.value} if judges else names)

@@ -1,4 +1,4 @@
-"""The light worker as a later release: it writes and reads messages of the next schema, and not this one's."""
+"""The light worker as a later release, which writes and reads only messages of the next schema."""
 
 from __future__ import annotations
 

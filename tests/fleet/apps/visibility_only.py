@@ -1,4 +1,4 @@
-"""The standard app without its watchdog: what becomes of a hung task's lease if nothing ends the process."""
+"""The standard app without its watchdog: nothing ends the process of a hung task, only its message is given up."""
 
 from __future__ import annotations
 

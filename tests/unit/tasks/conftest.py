@@ -18,20 +18,6 @@ from storage.tiers import Tier, Tiers
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS
-from tests.valkey import ValkeyServer, valkey_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ValkeyServer) -> redis.Redis:
-    client = redis.Redis.from_url(server.url)
-    client.flushall()
-    return client
 
 
 @pytest.fixture

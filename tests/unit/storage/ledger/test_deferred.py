@@ -1,27 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 
 from storage.errors import Unavailable
 from storage.ledger import Deferred
 from storage.ledger.deferred import REDELIVER_AFTER_SECONDS
-from tests.valkey import ValkeyServer, free_port, valkey_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ValkeyServer) -> Iterator[redis.Redis]:
-    with server.client() as opened:
-        opened.flushall()
-        yield opened
+from tests.valkey import free_port
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ class Resends:
     def idle(self, run: Run, shard_id: str, seconds: float) -> None:
         """Set the time of the shard's last progress to ``seconds`` ago."""
         key = f"tamis:run:{{{run.run_id}}}:open"
-        now_seconds, _ = self.client.time()
-        self.client.zadd(key, {shard_id: (now_seconds - seconds) * 1000}, xx=True)
+        now_seconds, microseconds = self.client.time()
+        self.client.zadd(key, {shard_id: (now_seconds - seconds) * 1000 + microseconds // 1000}, xx=True)
 
     def sweep(self, *, is_quiet: bool) -> list[int]:
         """Sweep once; return the ordinals that were fed again."""
@@ -67,7 +67,7 @@ def test_rows_without_a_message_in_an_idle_fleet_are_fed_again(run: Run, fed: Pu
 def test_while_messages_wait_a_shard_has_more_time_but_not_without_limit(
     run: Run, fed: Published, again: Resends
 ) -> None:
-    again.idle(run, fed[0].shard_id, STALE_SECONDS * BUSY_FACTOR - 1)
+    again.idle(run, fed[0].shard_id, STALE_SECONDS * BUSY_FACTOR - 60)
     assert again.sweep(is_quiet=False) == []
     again.idle(run, fed[0].shard_id, STALE_SECONDS * BUSY_FACTOR + 1)
     assert again.sweep(is_quiet=False) == [0, 1, 2, 3]

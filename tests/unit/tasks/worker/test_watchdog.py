@@ -10,6 +10,7 @@ from celery.worker import state
 from tasks.worker.config import WorkerConfig
 from tasks.worker.requests import Stopwatch
 from tasks.worker.watchdog import RunKey, overdue
+from tests.unit.tasks.worker.clock import Clock
 
 CONFIG = WorkerConfig(visibility_timeout_seconds=8.0, hard_deadline_seconds=5.0)
 
@@ -21,15 +22,6 @@ class Running:
     id: str
     time_start: float
     type: str = "tasks.infer"
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import redis
 
-from storage.ledger import Ledger, WorkerReports
+from storage.ledger import Ledger
 from tasks.settings import Settings
-from tasks.worker.health import REPORTS_PER_SILENCE, start_presence_reports, start_state_reports
+from tasks.telemetry.pulse import Phase, Pulse
+from tasks.worker.health import LOOP_LIMIT_SECONDS, REPORTS_PER_SILENCE, is_live, start_presence_reports
 from tests.fleet.processes import wait_until
 from tests.valkey import ValkeyServer, valkey_server
 
@@ -76,15 +78,14 @@ def has_report(server: ValkeyServer) -> bool:
         client.close()
 
 
-def test_a_state_is_reported_only_while_the_worker_is_in_it(client: redis.Redis) -> None:
-    reports = WorkerReports(client)
-    start_state_reports(reports, "io@n1", "drained", ["io"], is_in_state=lambda: False).set()
-    assert reports.all() == []
-    start_state_reports(reports, "io@n1", "drained", ["io"], is_in_state=lambda: True).set()
-    (found,) = reports.all()
-    assert (found.name, found.state, found.queues) == ("io@n1", "drained", {"io"})
+def test_a_worker_whose_event_loop_hangs_is_not_live() -> None:
+    pulse = Pulse(phase=Phase.CONSUMING)
+    assert is_live(pulse)
+    pulse.looped_at = time.monotonic() - LOOP_LIMIT_SECONDS - 1.0
+    assert not is_live(pulse)
 
 
-def test_a_state_that_cannot_be_reported_does_not_stop_the_worker() -> None:
-    unreachable = WorkerReports(redis.Redis(port=1, retry=None))
-    start_state_reports(unreachable, "io@n1", "warming", ["io"], is_in_state=lambda: True).set()
+def test_without_a_connection_and_during_a_drain_a_worker_is_live_without_an_event_loop() -> None:
+    long_ago = time.monotonic() - LOOP_LIMIT_SECONDS - 1.0
+    assert is_live(Pulse(phase=Phase.CONNECTING, looped_at=long_ago))
+    assert is_live(Pulse(phase=Phase.DRAINING, looped_at=long_ago))
