@@ -149,7 +149,7 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
     """
     plan = manifest.decode_plan(enabled)
     decoded = decoder.decode(path, plan)
-    milliseconds = dict(decoded.milliseconds)
+    probe, milliseconds = decoded.probe, dict(decoded.milliseconds)
     regions, encoded = None, None
     with ExitStack() as undo:
         if (request := manifest.detection(enabled)) is not None:
@@ -168,6 +168,7 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
         models={name: scorer.digests[name] for name in judged},
         is_untrained=not scorer.untrained.isdisjoint(judged),
         decoded_fraction=decoded.decoded_fraction,
+        video=probe,
         crop=encoded,
     )
 

@@ -189,4 +189,5 @@ class Verdict:
     models: Mapping[str, str]  # filter -> SHA-256 (hex) of the weights used
     is_untrained: bool
     decoded_fraction: float
+    video: VideoProbe | None = None  # facts about the judged file
     crop: EncodedCrop | None = None  # the receiver stores it, then closes it

@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.manifest import Output
 from inference.region import CropDecision, Region
-from inference.types import Detection, EncodedCrop, Scores, Verdict
+from inference.types import Detection, EncodedCrop, Scores, Verdict, VideoProbe
 
 DIGITS = 6  # of a probability
 PIXEL_DIGITS = 2
@@ -41,6 +41,24 @@ def verdict_info(
     """
     verdicts = {output.key: _entry(output, scores[output.key]) for output in outputs}
     return verdicts if regions is None else verdicts | _region_entries(regions)
+
+
+def video_facts(probe: VideoProbe | None) -> dict[str, Any]:
+    """Build ``result_info.video``: container, codec, size after rotation, frames, rate, duration and bytes."""
+    if probe is None:
+        return {}
+    seconds = probe.duration_seconds
+    return {
+        "container": probe.container,
+        "codec": probe.codec,
+        "width": probe.width,
+        "height": probe.height,
+        "rotation_degrees": probe.rotation_degrees,
+        "frames": probe.frame_count,
+        "fps": round(probe.frame_count / seconds, SECOND_DIGITS) if seconds else None,
+        "duration_seconds": _seconds(seconds),
+        "size_bytes": probe.size_bytes,
+    }
 
 
 def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: float) -> Verdict:

@@ -106,6 +106,7 @@ class Execution:
     models: Mapping[str, str] = field(default_factory=dict)  # filter -> digest of its weights
     is_untrained: bool = False
     decoded_fraction: float | None = None
+    video: Mapping[str, Any] = field(default_factory=dict)  # facts about the file; empty without a verdict
 
     def to_result_info(self) -> dict[str, Any]:
         """Return the execution's keys of ``result_info``."""
@@ -121,6 +122,7 @@ class Execution:
             "models": dict(self.models),
             "untrained": self.is_untrained,
             "decoded_fraction": self.decoded_fraction,
+            **({"video": dict(self.video)} if self.video else {}),
         }
 
 

@@ -34,7 +34,8 @@ def judgements(entry: object) -> tuple[Judgement, ...]:
 
 def _of_window(window: Mapping[str, Any]) -> Iterator[Judgement]:
     duration = window.get("duration")
-    start, end = duration if isinstance(duration, list) and len(duration) == 2 else (None, None)
+    times = [value for value in duration if _is_number(value)] if isinstance(duration, list) else []
+    start, end = times if len(times) == len(("start", "end")) else (None, None)
     for verdict in window.values():
         if isinstance(verdict, Mapping) and _is_verdict(verdict):
             yield _judgement(verdict, start, end)
@@ -45,5 +46,10 @@ def _is_verdict(entry: Mapping[str, Any]) -> bool:
 
 
 def _judgement(entry: Mapping[str, Any], start: float | None = None, end: float | None = None) -> Judgement:
-    result = entry.get("result")
-    return Judgement(entry["label"], entry.get("prob"), result if isinstance(result, Mapping) else {}, start, end)
+    found, prob = entry.get("result"), entry.get("prob")
+    result = found if isinstance(found, Mapping) and all(map(_is_number, found.values())) else {}
+    return Judgement(entry["label"], prob if _is_number(prob) else None, result, start, end)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -193,6 +193,8 @@ def release(row: RowMessage, rt: Runtime) -> None:
 
 def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
     """Judge the row's video and return its result row."""
+    from inference.verdict import video_facts
+
     started, clock = datetime.now(UTC), time.perf_counter()
     row, judge = downloaded.row, rt.judge_for(downloaded.row.run_id)
     with spooled(downloaded, rt) as (path, tier, milliseconds):
@@ -210,6 +212,7 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
         models=verdict.models,
         is_untrained=verdict.is_untrained,
         decoded_fraction=verdict.decoded_fraction,
+        video=video_facts(verdict.video),
     )
     return ResultRow.succeeded(
         row.record, run_id=row.run_id, ordinal=row.ordinal, verdict_info=verdict.info, execution=execution

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -12,31 +14,27 @@ from pathlib import Path
 from uuid import uuid4
 
 from storage.errors import Unavailable, UsageError
-from storage.json_text import text_of
-from storage.records import OUTPUT_COLUMNS, Record
+from storage.records import OUTPUT_COLUMNS, ResultRow
+from storage.tables.flat import FlatSchema, flat_record
 from storage.tables.protocol import OutputTable
 from storage.uri import FILE_SUFFIXES
 
 GROUP_ROWS = 10_000  # rows of one Parquet row group, which writer and reader hold in memory
 
-Columns = tuple[str, ...]
-
 
 def export_results(table: OutputTable, run_id: str, path: Path) -> int:
     """Write the run's rows in ordinal order to a ``.jsonl``, ``.csv`` or ``.parquet`` file; returns how many.
 
-    The columns are the output columns and the extra columns, without the partition's. Parquet columns are all text.
+    The columns are the output columns and the extra columns, without the partition's. A Parquet file has flat, typed
+    columns besides (:mod:`storage.tables.flat`).
     """
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
         raise UsageError(f"cannot export to {path}: its name must end in {', '.join(FILE_SUFFIXES)}")
     if not path.parent.is_dir():
         raise UsageError(f"cannot export to {path}: there is no directory {path.parent}. Create it")
-    records = (row.to_record() for row in table.results(run_id))
-    first = list(islice(records, 1))
-    columns = tuple(first[0]) if first else OUTPUT_COLUMNS
     with _replacing(path) as part:
-        return write(part, columns, chain(first, records))
+        return write(part, table.results(run_id))
 
 
 @contextmanager
@@ -54,43 +52,47 @@ def _replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _write_jsonl(path: Path, _columns: Columns, records: Iterator[Record]) -> int:
+def _write_jsonl(path: Path, rows: Iterator[ResultRow]) -> int:
     count = 0
     with path.open("x", encoding="utf-8") as file:
-        for count, record in enumerate(records, 1):  # noqa: B007 - the last one is the number of rows
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        for count, row in enumerate(rows, 1):  # noqa: B007 - the last one is the number of rows
+            file.write(json.dumps(row.to_record(), ensure_ascii=False) + "\n")
     return count
 
 
-def _write_csv(path: Path, columns: Columns, records: Iterator[Record]) -> int:
+def _write_csv(path: Path, rows: Iterator[ResultRow]) -> int:
+    records = (row.to_record() for row in rows)
+    first = list(islice(records, 1))
     count = 0
     with path.open("x", encoding="utf-8", newline="") as file:
-        rows = csv.DictWriter(file, columns)
-        rows.writeheader()
-        for count, record in enumerate(records, 1):  # noqa: B007 - the last one is the number of rows
-            rows.writerow(record)
+        writer = csv.DictWriter(file, list(first[0]) if first else OUTPUT_COLUMNS)
+        writer.writeheader()
+        for count, record in enumerate(chain(first, records), 1):  # noqa: B007 - the last one is the number of rows
+            writer.writerow(record)
     return count
 
 
-def _write_parquet(path: Path, columns: Columns, records: Iterator[Record]) -> int:
+def _write_parquet(path: Path, rows: Iterator[ResultRow]) -> int:
     import pyarrow as pa  # takes 100 MB of memory, so it is imported late
     from pyarrow import parquet
 
-    schema = pa.schema([(column, pa.string()) for column in columns])
-    count = 0
-    with parquet.ParquetWriter(path, schema) as file:
-        while group := list(islice(records, GROUP_ROWS)):
-            rows = [{column: _text(record[column]) for column in columns} for record in group]
-            file.write_table(pa.Table.from_pylist(rows, schema))
-            count += len(group)
+    columns, count = FlatSchema(), 0
+    with tempfile.TemporaryFile(dir=path.parent, prefix=path.name) as spooled:
+        with gzip.open(spooled, "wt", compresslevel=1, encoding="utf-8") as lines:
+            for row in rows:  # the schema is known after the last row, and rows may not fit into memory
+                record = flat_record(row)
+                columns.add(record)
+                lines.write(json.dumps(record) + "\n")
+        spooled.seek(0)
+        schema = columns.arrow()
+        with gzip.open(spooled, "rt", encoding="utf-8") as lines, parquet.ParquetWriter(path, schema) as file:
+            while group := [columns.fit(json.loads(line)) for line in islice(lines, GROUP_ROWS)]:
+                file.write_table(pa.Table.from_pylist(group, schema))
+                count += len(group)
     return count
 
 
-def _text(value: str | float | bool | None) -> str | None:
-    return None if value is None else text_of(value)
-
-
-_WRITERS: dict[str, Callable[[Path, Columns, Iterator[Record]], int]] = {
+_WRITERS: dict[str, Callable[[Path, Iterator[ResultRow]], int]] = {
     ".jsonl": _write_jsonl,
     ".csv": _write_csv,
     ".parquet": _write_parquet,

@@ -90,11 +90,14 @@ def _print_lines(judged: Iterable[JudgedFile]) -> Sequence[JudgedFile]:
 
 
 def _as_json(one: JudgedFile) -> dict[str, Any]:
+    from inference.verdict import video_facts
+
     if one.verdict is None:
         return {"file": one.path, "error": {"code": one.code, "message": one.message}}
     return {
         "file": one.path,
         "info": one.verdict.info,
+        "video": video_facts(one.verdict.video),
         "untrained": one.verdict.is_untrained,
         "decoded_fraction": one.verdict.decoded_fraction,
         "models": one.verdict.models,
