@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ from bench.clips import FPS, joined
 from bench.comparison import Staged, Work
 from bench.meter import ClockReading, children_cpu_seconds
 from bench.share import shared
+from inference.cores import usable_cores
 from inference.decode import DecoderPool
 from inference.judge import judge_video
 from inference.manifest import Manifest, Output, load_manifest
@@ -74,7 +74,7 @@ def ours(queue: VideoQueue, decoder: str, _is_short: bool) -> Iterator[Work]:
     manifest, paths = classifiers(), queue.paths
     with (
         closing(open_models(manifest, device="cpu", threads=1)) as models,
-        DecoderPool(os.cpu_count() or 1, decoder=decoder) as pool,
+        DecoderPool(usable_cores(), decoder=decoder) as pool,
     ):
         models.warm_up()
         pool.warm_up()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -20,8 +20,10 @@ OUTPUT_COLUMNS: Final = ("video_id", "oss_bucket", "video_oss_url", "video_tag",
 RESULT_INFO: Final = "result_info"
 RUN_ID: Final = "run_id"  # keys of result_info; partition, run and ordinal together identify a row of the output table
 ORDINAL: Final = "ordinal"
+GENERATION: Final = "generation"  # key of result_info in rows of a retry; the higher one is newer
 OK: Final = "ok"
 MAX_MESSAGE_CHARACTERS = 2000
+MAX_EXACT_FLOAT = 2.0**53  # beyond it, neighbouring integers are the same float
 
 
 def check_input_columns(columns: Sequence[str], url: object) -> tuple[str, ...]:
@@ -69,7 +71,7 @@ class VideoRow:
             video_id=_identifier(record, "video_id"),
             oss_bucket=_required(record, "oss_bucket"),
             video_path=_required(record, "video_path"),
-            video_tag=json_text.text_of(record.get("video_tag")),
+            video_tag=json_text.text_of(_whole(record.get("video_tag"))),
             info=_parse_info(record.get("info")),
             extras=_extras(record),
         )
@@ -179,7 +181,8 @@ class ResultRow:
         verdict_info: Mapping[str, Any],
         result_info: Mapping[str, Any],
     ) -> Self:
-        columns = {column: json_text.text_of(record.get(column)) for column in ("video_id", "oss_bucket", "video_tag")}
+        named = ("video_id", "oss_bucket", "video_tag")
+        columns = {column: json_text.text_of(_whole(record.get(column))) for column in named}
         return cls(
             run_id=run_id,
             ordinal=ordinal,
@@ -194,6 +197,15 @@ class ResultRow:
     def is_ok(self) -> bool:
         """True if the row holds a verdict."""
         return bool(self.result_info["succeed"] == "true")
+
+    @property
+    def generation(self) -> int:
+        """The row's generation: 0 for a first result, the ledger's number for a result of a retry."""
+        return int(self.result_info.get(GENERATION, 0))
+
+    def with_generation(self, generation: int) -> Self:
+        """Return the row of this generation; 0 leaves the row as it is."""
+        return replace(self, result_info={**self.result_info, GENERATION: generation}) if generation else self
 
     @property
     def outcome(self) -> str:
@@ -242,13 +254,20 @@ class ResultRow:
 
 def _identifier(record: Mapping[str, Scalar], column: str) -> str:
     """Return a name as text; many tables hold integers in such a column."""
-    value = record.get(column)
+    value = _whole(record.get(column))
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if is_number else _required(record, column)
 
 
+def _whole(value: Scalar) -> Scalar:
+    """Return a whole-number float as an integer: many tools read an integer column with NULLs as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_FLOAT else value
+
+
 def _required(record: Mapping[str, Scalar], column: str) -> str:
     text = record.get(column)
+    if isinstance(text, float) and abs(text) > MAX_EXACT_FLOAT:
+        raise BadRow(f"column {column} is the float {text!r}, too large to be exact: cast it to BIGINT or text")
     if not isinstance(text, str) or not text:
         raise BadRow(f"column {column} must be text and not empty, but is {text!r}")
     if json_text.clean(text) != text:

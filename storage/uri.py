@@ -19,6 +19,8 @@ EXAMPLES = "sqlite:///videos.db#videos/ds=20250115, videos.jsonl, odps://project
 Scheme = Literal["sqlite", "file", "odps"]
 Partition = tuple[tuple[str, str], ...]
 
+DEFAULT_SCHEMA = "default"  # MaxCompute's: naming it or not is the same table
+
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # OSS's rule for bucket names
 _NAME = re.compile(r"[^\W\d][\w-]*")  # a table's or a partition column's
 _OSS = "oss://"
@@ -110,7 +112,10 @@ def _fault_of_decoded(path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TableUrl:
-    """The address of a table's partition, normalised: absolute path, links resolved, partition columns sorted."""
+    """The address of a table's partition, normalised: absolute path, links resolved, partition columns sorted.
+
+    MaxCompute's names have no case and a default schema, so they are in lower case, and that schema is left out.
+    """
 
     scheme: Scheme
     location: str  # an absolute path; an ODPS project, or project.schema
@@ -178,8 +183,16 @@ def _odps(text: str, rest: str) -> _Fields:
     project, *names = rest.split("/")
     if not names:
         raise _wrong(text, "it names no table")
-    owner = ".".join(_name(text, name) for name in project.split(".", 1))
-    return "odps", owner, _name(text, names[0]), _partition(text, names[1:]), False
+    owner = [_name(text, name).lower() for name in project.split(".", 1)]
+    if owner[1:] == [DEFAULT_SCHEMA]:
+        del owner[1]
+    partition = _partition(text, [_lower_name(column) for column in names[1:]])
+    return "odps", ".".join(owner), _name(text, names[0]).lower(), partition, False
+
+
+def _lower_name(column: str) -> str:
+    name, equals, value = column.partition("=")
+    return name.lower() + equals + value
 
 
 def _file_url(text: str, rest: str) -> _Fields:

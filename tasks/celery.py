@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from storage.ledger import Ledger
+from storage.ledger import Ledger, WorkerReports
 from tasks.queues import Queue
 from tasks.settings import Settings, current
 from tasks.telemetry import logs, tracing
 from tasks.telemetry.metrics import waits
-from tasks.worker import insight, intake  # noqa: F401 -- importing them registers their remote-control commands
+from tasks.worker import insight, intake, trace  # noqa: F401 -- importing them registers their remote-control commands
 from tasks.worker.config import WorkerConfig, install, wiring_of
 
 if TYPE_CHECKING:
@@ -73,12 +73,20 @@ def open_for_queues(queues: frozenset[str]) -> None:
     """
     from tasks.delivery.deferral import send_due_or_log
     from tasks.resources import runtime
-    from tasks.worker.health import start_presence_reports
+    from tasks.resources.redis import ledger_client
+    from tasks.worker.health import start_presence_reports, start_state_reports
     from tasks.worker.ticker import start_ticker
 
-    opened = runtime.opener(current(), queues)
+    settings, pulse = current(), wiring_of(app).pulse
+    states, worker = WorkerReports(ledger_client(settings)), pulse.worker or settings.node.name
+    warming = start_state_reports(states, worker, "warming", queues, is_in_state=lambda: True)
+    try:
+        opened = runtime.opener(settings, queues)
+    finally:
+        warming.set()
+    opened.name = worker
     runtime.set_current(opened)
-    pulse = wiring_of(app).pulse
+    _tickers.append(start_state_reports(states, worker, "drained", queues, is_in_state=lambda: pulse.is_cordoned))
     reports = start_presence_reports(
         opened.ledger, opened.settings, queues, worker=opened.worker, is_serving=lambda: not pulse.is_cordoned
     )

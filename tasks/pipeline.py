@@ -281,10 +281,11 @@ def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
 
 def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
     """Write a full shard to the output table and close it; return False when the shard is closed or not full."""
+    generation = rt.ledger.generation(run_id, shard_id)  # before the results: a closed shard has neither
     results = rt.ledger.results(run_id, shard_id)
     if results is None or rt.ledger.missing(run_id, shard_id):
         return False  # closed by an earlier delivery, or not full yet
-    rows = [ResultRow.from_bytes(results[ordinal]) for ordinal in sorted(results)]
+    rows = [ResultRow.from_bytes(results[ordinal]).with_generation(generation) for ordinal in sorted(results)]
     with _recording_trouble(run_id, "write", rt):
         rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
     is_closed = rt.ledger.close_shard(run_id, shard_id)

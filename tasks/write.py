@@ -6,8 +6,6 @@ import logging
 
 from storage.backoff import Backoff
 from storage.errors import Unavailable, UsageError
-from storage.ledger import is_retry
-from storage.tables.protocol import Compacting
 from tasks import pipeline
 from tasks.celery import app
 from tasks.delivery.deferral import defer
@@ -36,24 +34,3 @@ def write_shard(run_id: str, shard_id: str, refusals: int = 0) -> None:
     if was_written:
         log.info("run %s: shard %s written", run_id, shard_id)
         app.send_task(TaskName.FEED, (run_id,))
-        if is_retry(shard_id):
-            compact(run_id, rt)
-
-
-def compact(run_id: str, rt: runtime.Runtime) -> None:
-    """Drop rows that a retry has replaced, when the run is complete and its table keeps such rows.
-
-    Readers do not see those rows anyway. When this fails, the next retry compacts the table.
-    """
-    run = rt.ledger.run(run_id)
-    if run is None or not run.is_complete:
-        return
-    table = rt.output_table(run)
-    if not isinstance(table, Compacting):
-        return
-    try:
-        is_done = table.compact()
-    except (Unavailable, UsageError) as error:
-        log.warning("run %s: table not compacted: %s", run_id, error)
-    else:
-        log.info("run %s: %s", run_id, "table compacted" if is_done else "table not compacted: it is being written to")

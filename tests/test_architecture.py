@@ -184,6 +184,6 @@ def test_every_command_of_the_package_metadata_can_be_loaded() -> None:
     from importlib.metadata import entry_points
 
     ours = [entry for entry in entry_points(group="celery.commands") if entry.value.startswith("tasks.")]
-    assert {entry.name for entry in ours} >= {"up", "sift", "runs", "retry", "doctor"}
+    assert {entry.name for entry in ours} >= {"up", "sift", "runs", "retry", "compact", "doctor"}
     for entry in ours:
         assert entry.load().name == entry.name

@@ -12,8 +12,7 @@ from torch.nn.attention import sdpa_kernel
 from bench.accelerator.clock import measure, measure_once
 from bench.accelerator.encoder import build_model, noise
 from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
-from inference.models.graphs import CudaCapture, GraphedFeatures
-from inference.models.layers import compile_layers
+from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
 from inference.models.torch_settings import KERNELS
 from inference.models.video_model import Features
 

@@ -10,8 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 from bench.accelerator.encoder import build_model, noise
 from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
-from inference.models.graphs import CudaCapture, GraphedFeatures
-from inference.models.layers import compile_layers
+from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
 from inference.models.torch_settings import float32_precision
 from inference.models.video_model import Features
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+
+from inference.cores import usable_cores
 
 GIBIBYTE = 1 << 30
 
@@ -35,6 +36,6 @@ class DecodeLimits:
 
 
 def default_processes(decoder: str) -> int:
-    """Number of decoder processes on this machine: one per core, or at most 8 that decode on a GPU."""
-    cores = os.cpu_count() or 1
+    """Number of decoder processes on this machine: one per usable core, or at most 8 that decode on a GPU."""
+    cores = usable_cores()
     return min(cores, GPU_CHILDREN) if decoder in GPU_DECODERS else cores

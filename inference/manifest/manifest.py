@@ -66,6 +66,11 @@ class Manifest:
         """The detector of abnormal regions, if there is one."""
         return self.spec.detector
 
+    @property
+    def is_untrained(self) -> bool:
+        """True when some weights are seeded: the verdicts then mean nothing."""
+        return any(parse_seed(entry.weights) is not None for entry in self.spec.weights_entries)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical content, without comments, help texts, key order, ``compute``, defaults.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from inference.errors import BadVideo, DeviceLost, Transient, VideoFault
-from inference.models.faults import device_fault, is_memory_full
+from inference.models.device import device_fault, is_memory_full
 from inference.models.video_model import Probabilities
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 import torch
 
+from inference.cores import usable_cores
 from inference.errors import ManifestError
 from inference.manifest import Manifest
 from inference.manifest.preprocessing import Preprocessing, read_config
@@ -25,10 +26,9 @@ from inference.models.checkpoint import (
     select_part,
     tensors_digest,
 )
+from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
 from inference.models.device import choose_device, choose_dtype
-from inference.models.graphs import CudaCapture, GraphedFeatures
 from inference.models.heads import Head, build_head
-from inference.models.layers import compile_layers
 from inference.models.lending import Pool
 from inference.models.rope import cache_rope
 from inference.models.scoring import Engine, Models, RegionDetector
@@ -59,14 +59,13 @@ def open_models(
 ) -> Models:
     """Build and load every model of ``manifest`` on ``device``. The network is never used.
 
-    ``threads`` is torch's number of CPU threads; None leaves it unchanged. It applies to the whole process, as do the
-    manifest's attention kernels and float32 precision, these until the models are closed.
+    ``threads`` is torch's number of CPU threads; None: torch's own, at most the usable cores. It applies to the whole
+    process, as do the manifest's attention kernels and float32 precision, these until the models are closed.
 
     Raises:
         ManifestError: an architecture, checkpoint or device is wrong; the message names it and the remedy.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))  # torch ignores container limits
     chosen = choose_device(device)
     backbones = _load_backbones(manifest)
     heads = {name: _load_head(manifest, name, spec, backbones) for name, spec in manifest.spec.heads.items()}

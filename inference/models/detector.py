@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from inference.decode.frames.fit import Placement, placement
 from inference.errors import BadVideo, ManifestError, VideoFault
 from inference.manifest.schema import DetectorSpec
-from inference.models.faults import device_faults
+from inference.models.device import device_faults
 from inference.types import Clip, DecodedVideo, Detection, Picture, VideoProbe
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels

@@ -1,20 +1,26 @@
-"""The device of the models: its choice, name, load and number format."""
+"""The device of the models: its choice, name, load and number format, and its failures among the errors of torch."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from inference.errors import ManifestError
+from inference.errors import DeviceLost, ManifestError, Transient
 
 if TYPE_CHECKING:  # this module runs without pydantic
     from inference.manifest.schema import DtypeName
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+# Texts of CUDA's libraries in a plain RuntimeError; after any of these the context cannot be used again.
+LOST = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "NCCL error", "device-side assert")
+FULL = ("out of memory", "can't allocate memory")
 
 
 def choose_device(name: str) -> torch.device:
@@ -91,3 +97,40 @@ def _processor_name() -> str:
         return platform.processor() or platform.machine()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
+
+
+def device_fault(error: BaseException) -> Transient | None:
+    """Convert ``error`` to a Transient error; None when it is not a failure of the device."""
+    if isinstance(error, Transient):
+        return error
+    if not isinstance(error, RuntimeError):
+        return None
+    text = str(error)
+    if is_memory_full(error):
+        return Transient(f"the device's memory is full ({_first_line(text)}); lower the batch size or the concurrency")
+    if isinstance(error, torch.AcceleratorError) or any(phrase in text for phrase in LOST):
+        return DeviceLost(f"the device failed ({_first_line(text)}); restart this worker")
+    return None
+
+
+def is_memory_full(error: BaseException | None) -> bool:
+    """Check if the device or the host had no memory left; a smaller batch may fit."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in FULL)
+
+
+@contextmanager
+def device_faults() -> Iterator[None]:
+    """Raise failures of the device as Transient or DeviceLost, and every other error unchanged."""
+    try:
+        yield
+    except RuntimeError as error:
+        fault = device_fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:200] if text.strip() else "no message"

@@ -18,8 +18,7 @@ from inference.errors import Transient
 from inference.manifest import Manifest, Output
 from inference.manifest.preprocessing import Preprocessing
 from inference.models.batcher import Answer, BatchCounters, Batcher
-from inference.models.device import device_info, device_name
-from inference.models.faults import device_faults
+from inference.models.device import device_faults, device_info, device_name
 from inference.models.lending import Pool, PoolCounters
 from inference.models.transforms import gather_clip
 from inference.models.video_model import VideoModel

@@ -21,9 +21,10 @@ from inference.profiling.probe import fixed_share
 from inference.profiling.recorder import Recorder, run_stem
 from inference.profiling.retrain import labelling, make_retraining
 from inference.profiling.sources import media_files
-from inference.profiling.steps import Step, Work, run_steps
+from inference.profiling.steps import Span, Step, Work, no_span, run_steps
 from inference.profiling.streams import open_reader
 from inference.profiling.summary import Summary, Timing, summarize
+from inference.profiling.tracing import StepTrace, make_tracer
 from inference.profiling.verdict import Verdict, judge
 
 OnStep = Callable[[Step], None]
@@ -41,6 +42,7 @@ class ProfileResult:
     steps: tuple[Step, ...]
     is_interrupted: bool
     outages_seconds: tuple[float, ...]  # of a live stream
+    trace_path: Path | None = None
 
 
 def run_profile(options: ProfileOptions, directory: Path, on_step: OnStep = lambda _step: None) -> ProfileResult:
@@ -55,8 +57,11 @@ def run_profile(options: ProfileOptions, directory: Path, on_step: OnStep = lamb
     check_machine(options, has_gpu=has_gpu())
     stem = run_stem(options.model_name, os.getpid())
     steps: list[Step] = []
-    with open_work(options) as work, Recorder(directory, stem) as recorder:
-        timing, is_interrupted = _record_steps(work, options, steps, recorder, on_step)
+    trace = step_trace(options, directory / stem)
+    with open_work(options, trace.span if trace else no_span) as work, Recorder(directory, stem) as recorder:
+        timing, is_interrupted = _record_steps(work, options, steps, recorder, _also_traced(on_step, trace))
+        if trace is not None:
+            trace.close()
         if not steps:
             raise ProfilingError("interrupted before the first step: there is nothing to report")
         fixed = None if is_interrupted else fixed_share(work, steps[-1])
@@ -71,11 +76,12 @@ def run_profile(options: ProfileOptions, directory: Path, on_step: OnStep = lamb
         steps=tuple(steps),
         is_interrupted=is_interrupted,
         outages_seconds=outages,
+        trace_path=trace.written if trace else None,
     )
 
 
 @contextmanager
-def open_work(options: ProfileOptions) -> Iterator[Work]:
+def open_work(options: ProfileOptions, span: Span = no_span) -> Iterator[Work]:
     """Open the model and the source; the source is closed at the end."""
     model = open_model(options.model_name, options.weights, options.manifest)
     execute = make_execute(model, options)
@@ -92,6 +98,7 @@ def open_work(options: ProfileOptions) -> Iterator[Work]:
             device=torch.device("cpu") if options.split_point else options.device,
             prep_device=options.prep_device,
             synchronize=synchronizer(torch.device("cuda" if has_gpu() else "cpu")),
+            span=span,
         )
     finally:
         reader.close()
@@ -114,6 +121,24 @@ def source_classes(source: str) -> list[str]:
     if not root.is_dir():
         return []
     return sorted({path.parent.name for path in media_files(root) if path.parent != root})
+
+
+def step_trace(options: ProfileOptions, stem: Path) -> StepTrace | None:
+    """The trace that the options ask for, of steps after the warm-up."""
+    if options.trace is None:
+        return None
+    return StepTrace(make_tracer(options.trace, stem), options.warmup_steps, options.trace_steps)
+
+
+def _also_traced(on_step: OnStep, trace: StepTrace | None) -> OnStep:
+    if trace is None:
+        return on_step
+
+    def both(step: Step) -> None:
+        on_step(step)
+        trace.step_ended()
+
+    return both
 
 
 def _record_steps(

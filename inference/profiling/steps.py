@@ -19,6 +19,11 @@ from inference.profiling.sources import FrameReader
 Span = Callable[[str], AbstractContextManager[object]]
 
 
+def no_span(_name: str) -> AbstractContextManager[object]:
+    """Trace nothing."""
+    return nullcontext()
+
+
 class Phase(StrEnum):
     """Which figures a step belongs to."""
 
@@ -67,7 +72,7 @@ class Work:
     device: torch.device
     prep_device: torch.device
     synchronize: Synchronize
-    span: Span = lambda _name: nullcontext()
+    span: Span = no_span
 
 
 class RunDelay:

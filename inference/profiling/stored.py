@@ -49,6 +49,7 @@ def describe(result: ProfileResult) -> dict[str, Any]:
         "verdict": asdict(result.verdict),
         "interrupted": result.is_interrupted,
         "outages_seconds": result.outages_seconds,
+        "trace": str(result.trace_path) if result.trace_path else None,
     }
 
 

@@ -18,6 +18,7 @@ from storage.ledger.model import (
     Trouble,
     is_retry,
 )
+from storage.ledger.worker_reports import WorkerReport, WorkerReports
 
 __all__ = [
     "KNOWN_NODE_SECONDS",
@@ -34,5 +35,7 @@ __all__ = [
     "Shard",
     "ShardState",
     "Trouble",
+    "WorkerReport",
+    "WorkerReports",
     "is_retry",
 ]

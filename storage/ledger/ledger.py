@@ -2,7 +2,8 @@
 
 One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one cluster slot)::
 
-    (itself)                    hash    spec, total, shard_rows, extra_columns, submitted, cursor, ok, failed
+    (itself)                    hash    spec, total, shard_rows, extra_columns, submitted, cursor, ok, failed,
+                                        generation
     :open                       zset    shard id -> time of its last progress, milliseconds
     :queue                      list    shards to claim first: given back, or retries
     :failures                   hash    failure code -> rows
@@ -12,7 +13,7 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :batches                    hash    batch -> its upload session (see batch_journal)
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
-    :shard:<id>:state           hash    recorded, refeeds
+    :shard:<id>:state           hash    recorded, refeeds, generation
     :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> attempts that never ended;
                                         …:<worker>.<token> -> 1 for each of those whose worker is known
 
@@ -283,6 +284,16 @@ class Ledger:
         if progress is None or not all(rows):
             return None
         return {ordinal: payloads[b"%d" % ordinal] for ordinal in ordinals(payloads)}
+
+    def generation(self, run_id: str, shard_id: str) -> int:
+        """Return the generation of an open shard's rows: 0 for a base shard, milliseconds for a retry.
+
+        A later retry has a higher generation, whatever the workers' clocks say, also after a wipe of the server.
+        """
+        (stored,) = read_at_once(
+            self._client, ("HGET", f"{self._run_key(run_id)}:shard:{shard_id}:state", "generation")
+        )
+        return int(stored or 0)
 
     def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> Attempt:
         """Count an attempt at one step of a row; number 0 if the shard is not open.

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 from uuid import uuid4
-
-from storage.errors import Unavailable
 
 
 class BatchJournal(Protocol):
@@ -26,12 +22,6 @@ class BatchJournal(Protocol):
         All workers that write a batch get the same answer, so they use one session.
         """
 
-    def writing(self, table: str) -> AbstractContextManager[None]:
-        """Hold while a batch goes into the partition; ``Unavailable`` during a rewrite."""
-
-    def rewriting(self, table: str) -> AbstractContextManager[bool]:
-        """Hold while a partition is rewritten; yields False, and holds nothing, while anybody writes to it."""
-
 
 class MemoryJournal:
     """A :class:`BatchJournal` in one process's memory, for commands and tests. Workers share the one in Redis."""
@@ -40,8 +30,6 @@ class MemoryJournal:
         self._lock = threading.Lock()
         self._memories: dict[str, str] = {}
         self._sessions: dict[tuple[str, str], str] = {}
-        self._writers: dict[str, int] = {}
-        self._rewritten: set[str] = set()
 
     def memory(self, run_id: str) -> str:
         """Return the id of this run's journal."""
@@ -64,35 +52,3 @@ class MemoryJournal:
         with self._lock:
             self._memories.clear()
             self._sessions.clear()
-
-    @contextmanager
-    def writing(self, table: str) -> Iterator[None]:
-        """Count as a writer of the partition."""
-        with self._lock:
-            if table in self._rewritten:
-                raise Unavailable(rewritten_now(table))
-            self._writers[table] = self._writers.get(table, 0) + 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._writers[table] -= 1
-
-    @contextmanager
-    def rewriting(self, table: str) -> Iterator[bool]:
-        """Keep writers out, unless there are some."""
-        with self._lock:
-            is_free = table not in self._rewritten and not self._writers.get(table)
-            if is_free:
-                self._rewritten.add(table)
-        try:
-            yield is_free
-        finally:
-            if is_free:
-                with self._lock:
-                    self._rewritten.discard(table)
-
-
-def rewritten_now(table: str) -> str:
-    """Return the message for a write during a rewrite."""
-    return f"{table} is being rewritten without the rows that a retry replaced; written to when that is done"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from storage.records import Record, ResultRow
@@ -64,9 +65,20 @@ class Merging(Protocol):
         """True if rows of one run that have equal keys end as one row."""
 
 
-@runtime_checkable
-class Compacting(Protocol):
-    """An output that keeps the rows that a retry replaced, hidden from readers, until ``compact`` drops them."""
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows that are physically in a partition, and those of them that readers show."""
 
-    def compact(self) -> bool:
-        """Drop replaced rows; False if another process writes to the partition. Readers see no difference."""
+    physical: int
+    latest: int
+
+
+@runtime_checkable
+class AppendOnly(Protocol):
+    """An output that keeps replaced and repeated rows, hidden from readers, until an operator compacts it."""
+
+    def count_rows(self) -> RowCounts:
+        """Count the partition's rows."""
+
+    def compact(self) -> RowCounts:
+        """Drop replaced and repeated rows and return the counts before it. Idempotent, and resumes after a crash."""

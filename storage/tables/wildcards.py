@@ -34,7 +34,8 @@ def stars_in(pattern: str, text: str) -> tuple[str, ...] | None:
 def written_columns(url: TableUrl, address: str) -> list[str]:
     """Return the partition's columns in the address's order; a parsed URL has them sorted."""
     parts = address.replace("#", "/").split("/")
-    return [unquote(part.partition("=")[0]) for part in parts[len(parts) - len(url.partition) :]]
+    columns = [unquote(part.partition("=")[0]) for part in parts[len(parts) - len(url.partition) :]]
+    return [column.lower() for column in columns] if url.scheme == "odps" else columns
 
 
 def partition_of(

@@ -18,6 +18,7 @@ from inference.errors import InferenceError
 from storage.errors import StorageError
 from storage.ledger import Ledger
 from storage.records import check_input_columns
+from storage.tables.protocol import AppendOnly
 from storage.uri import ObjectUri
 from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
 from tasks.resources.judge import open_judge
@@ -174,6 +175,10 @@ def check_output(url: str, tables: str | None) -> Iterator[Finding]:
             with closing(open_input(tables)) as source:
                 table.prepare(check_input_columns(source.columns, source.url))
         yield Finding("output table", is_well=True, found="; ".join(merging_notices(table)) or table.url)
+        if isinstance(table, AppendOnly):
+            counts = table.count_rows()
+            found = f"{counts.physical} rows, of which {counts.physical - counts.latest} are replaced or repeated"
+            yield Finding("output rows", is_well=True, found=f"{found}; readers skip those, tamis compact removes them")
 
 
 def check_weights(chosen: Settings) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from celery.bin.base import CeleryCommand
 
 from inference.manifest import load_manifest
 from tasks.celery import app
+from tasks.cli.data_table import print_line
 from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
 from tasks.cli.usage import NO_BROKER, OneLine, clear_errors, open_console, settings
 from tasks.ingest.check import CHECK_ERRORS, IngestContext, check_source, plan_source, record_error
@@ -60,12 +61,12 @@ def list_sources(name: str | None) -> None:
     sources, context, console = declared_sources(), _open_context(), open_console()
     if name is not None:
         chosen = _chosen(sources, [name])
-        console.print(partitions_table(chosen[0], context, utc_now()))
+        partitions_table(chosen[0], context, utc_now()).print(console)
         sources = tuple(chosen)
     else:
-        console.print(sources_table(sources, context, utc_now()))
+        sources_table(sources, context, utc_now()).print(console)
     for line in notes(sources, context):
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line, style="yellow")
 
 
 @ingest.command(cls=CeleryCommand)
@@ -87,7 +88,7 @@ def run(names: tuple[str, ...], dry_run: bool) -> None:
             status, _ = context.journal.read(source.name)
             record_error(source, status, error, context, utc_now())
             errors.append(f"source {source.name}: {error}")
-    open_console().print(decisions_table(shown, are_started=True))
+    decisions_table(shown, are_started=True).print(open_console())
     if errors:
         raise OneLine("; ".join(errors))
 
@@ -188,6 +189,6 @@ def _print_plan(sources: Iterable[IngestSource]) -> None:
             errors.append(f"source {source.name}: {error}")
         else:
             shown += [(source, decision) for decision in decisions]
-    open_console().print(decisions_table(shown, are_started=False))
+    decisions_table(shown, are_started=False).print(open_console())
     if errors:
         raise OneLine("; ".join(errors))

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from rich.table import Table
-
-from tasks.cli.watch import trouble_text
+from tasks.cli.data_table import DataTable
+from tasks.cli.waiting import trouble_reason
 from tasks.ingest.check import IngestContext, open_runs
 from tasks.ingest.journal import SourceStatus
 from tasks.ingest.model import Decision, PartitionEntry, PartitionState
@@ -17,9 +16,9 @@ from tasks.ingest.sources import IngestSource
 MOST_NOTES = 10  # of one kind about one source
 
 
-def sources_table(sources: Iterable[IngestSource], context: IngestContext, now: datetime) -> Table:
+def sources_table(sources: Iterable[IngestSource], context: IngestContext, now: datetime) -> DataTable:
     """Return a table with a line for each source."""
-    table = _table(
+    table = DataTable(
         "source",
         "state",
         "schedule",
@@ -32,7 +31,7 @@ def sources_table(sources: Iterable[IngestSource], context: IngestContext, now: 
     for source in sources:
         status, entries = context.journal.read(source.name)
         counts = Counter(entry.state for entry in entries.values())
-        table.add_row(
+        table.add(
             source.name,
             state_text(status, counts),
             source.schedule,
@@ -56,24 +55,24 @@ def state_text(status: SourceStatus, counts: Counter[PartitionState]) -> str:
     return "waiting" if counts[PartitionState.WAITING] or counts[PartitionState.FAILED] else "idle"
 
 
-def partitions_table(source: IngestSource, context: IngestContext, now: datetime) -> Table:
+def partitions_table(source: IngestSource, context: IngestContext, now: datetime) -> DataTable:
     """Return a table with a line for each partition of one source."""
-    table = _table("partition", "state", "run", "rows", "failed rows", "reason, and time of the next check")
+    table = DataTable("partition", "state", "run", "rows", "failed rows", "reason, and time of the next check")
     _, entries = context.journal.read(source.name)
     for key, entry in sorted(entries.items(), reverse=source.order == "newest"):
         again = f" (again {_when(_moment(entry.not_before))})" if entry.not_before > now.timestamp() else ""
-        table.add_row(key, entry.state, entry.run_id or "–", *_rows(entry), entry.reason + again)
+        table.add(key, entry.state, entry.run_id or "–", *_rows(entry), entry.reason + again)
     return table
 
 
-def decisions_table(decisions: Sequence[tuple[IngestSource, Decision]], *, are_started: bool) -> Table:
+def decisions_table(decisions: Sequence[tuple[IngestSource, Decision]], *, are_started: bool) -> DataTable:
     """Return a table with a line for each partition: the decision and its reason."""
-    table = _table("source", "partition", "", "run", "rows", "failed rows", "reason")
+    table = DataTable("source", "partition", "", "run", "rows", "failed rows", "reason")
     for source, decision in decisions:
         entry = decision.entry
         has_started = decision.is_start and entry.state is PartitionState.RUNNING
         word = ("started" if are_started else "would start") if has_started else entry.state.value
-        table.add_row(source.name, decision.key, word, entry.run_id or "–", *_rows(entry), entry.reason)
+        table.add(source.name, decision.key, word, entry.run_id or "–", *_rows(entry), entry.reason)
     return table
 
 
@@ -105,8 +104,8 @@ def _partition_notes(entries: dict[str, PartitionEntry], context: IngestContext)
     for key, entry in sorted(entries.items(), reverse=True):
         if entry.state is PartitionState.FAILED:
             yield f"{key} failed ({entry.attempts} times): {entry.reason}"
-        elif entry.run_id in running and (text := trouble_text(context.ledger.trouble(entry.run_id))):
-            yield f"{key} run {entry.run_id}: {text}"
+        elif entry.run_id in running and (trouble := context.ledger.trouble(entry.run_id)):
+            yield f"{key} run {entry.run_id}: {trouble_reason(trouble).text}"
         elif entry.failed_rows:
             yield f"{key} ended with {entry.failed_rows} failed rows: tamis runs {entry.run_id}"
 
@@ -129,10 +128,3 @@ def _moment(seconds: float) -> datetime:
 
 def _when(moment: datetime | None) -> str:
     return "never" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _table(*headings: str) -> Table:
-    table = Table()
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +43,14 @@ def profile(output_dir: Path, advise: bool, compare: Path | None, **given: Any) 
     """
     from inference.profiling.options import bind_cores
     from inference.profiling.run import run_profile
+    from inference.profiling.tracing import nsys_command
 
     options = read_options(given)
     bind_cores(options.core_bind)
     console = open_console()
     print_opening(options, console)
+    if options.trace == "nvtx":
+        say(console, f"record it with: {nsys_command(shlex.join(['tamis', *sys.argv[1:]]), options.model_name)}")
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("steps", total=options.warmup_steps + options.max_steps * options.repeats)
@@ -78,4 +83,9 @@ def conclude(
         console.print(comparison_table(comparison))
     stored.store(result, directory)
     page = write_report(result, directory, tried=tried, slow_first_calls=slow, comparison=comparison)
+    if result.trace_path is not None:
+        say(
+            console,
+            f"trace: {result.trace_path} (open it in https://ui.perfetto.dev, or memory in pytorch.org/memory_viz)",
+        )
     say(console, f"written: {directory / result.stem}_metrics.csv, _details.csv, _summary.json; {page}")

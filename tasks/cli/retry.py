@@ -9,8 +9,9 @@ import click
 from celery.bin.base import CeleryCommand
 
 from storage.ledger import Ledger, Run
+from tasks.cli.data_table import print_line
 from tasks.cli.sift import conclude
-from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
+from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console
 from tasks.resources.tables import open_output
 from tasks.submit import failed_rows, wake_feeder
 
@@ -27,19 +28,22 @@ from tasks.submit import failed_rows, wake_feeder
 )
 @clear_errors
 def retry(run_id: str, reason: str | None, wait: bool) -> None:
-    """Do the failed rows of a run again; their new results replace the old ones."""
-    ledger, console = open_ledger(), open_console()
+    """Do the failed rows of a run again; their new results replace the old ones.
+
+    Exit status: as that of `tamis sift`; 2 also if no row failed so.
+    """
+    ledger, console, progress = open_ledger(), open_console(), open_progress_console()
     run = ledger.find(run_id)
     found, reopened = reopen(run, reason, ledger)
     if not reopened:
         raise OneLine(why_none(run, reason, found, ledger))
     wake_feeder(run.run_id)
-    console.print(f"run {run.run_id}: {reopened} failed rows are tried again", highlight=False, soft_wrap=True)
+    print_line(console, f"run {run.run_id}: {reopened} failed rows are tried again")
     if found > reopened:
         rest = f"{found - reopened} more failed rows are still in flight, or not seen again since Redis was wiped"
-        console.print(f"{rest}: retry when the run is complete", style="yellow", highlight=False, soft_wrap=True)
+        print_line(progress, f"{rest}: retry when the run is complete", style="yellow")
     if wait:
-        conclude(run, ledger, console)
+        conclude(run, ledger)
 
 
 def reopen(run: Run, reason: str | None, ledger: Ledger) -> tuple[int, int]:

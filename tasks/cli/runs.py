@@ -8,12 +8,15 @@ from pathlib import Path
 import click
 from celery.bin.base import CeleryCommand
 from rich.console import Console
-from rich.table import Table
 
-from storage.ledger import Ledger, Run, Trouble
+from storage.ledger import Ledger, Run, Trouble, WorkerReports
 from storage.tables.export import export_results
-from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
-from tasks.cli.watch import failures_text, reconcile_line, trouble_text
+from tasks.cli.data_table import DataTable, print_line
+from tasks.cli.progress import failures_text, reconcile_line
+from tasks.cli.summary import print_failures
+from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings
+from tasks.cli.waiting import trouble_reason, wait_reasons
+from tasks.resources.redis import ledger_client
 from tasks.resources.tables import open_output
 
 
@@ -25,48 +28,51 @@ from tasks.resources.tables import open_output
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the run's rows to a .jsonl, .csv or .parquet file.",
 )
+@click.option("--failures", "has_failures", is_flag=True, help="Also list the failed rows, each with its message.")
 @clear_errors
-def runs(run_id: str | None, export_path: Path | None) -> None:
-    """List the runs, or show one: its reconcile line and its failures by reason. RUN_ID may be shortened."""
+def runs(run_id: str | None, export_path: Path | None, has_failures: bool) -> None:
+    """List the runs, or show one: its row counts, why it waits, its failures by reason. RUN_ID may be shortened."""
     ledger, console = open_ledger(), open_console()
     if run_id is None:
-        if export_path is not None:
-            msg = "--export needs a run: tamis runs RUN_ID --export FILE"
-            raise OneLine(msg)
-        console.print(_list(ledger))
+        if export_path is not None or has_failures:
+            raise OneLine("--export and --failures need a run: tamis runs RUN_ID --export FILE")
+        print_runs(ledger, console)
         return
-    _show(ledger.find(run_id), ledger, console, export_path)
+    run = ledger.find(run_id)
+    print_run(run, ledger, console)
+    with closing(open_output(run.spec.outputs)) as table:
+        if has_failures:
+            print_failures((row for row in table.results(run.run_id) if not row.is_ok), console)
+        if export_path is not None:
+            rows = export_results(table, run.run_id, export_path)
+            print_line(console, f"exported {rows} rows to {export_path}")
 
 
-def _list(ledger: Ledger) -> Table:
-    table = Table()
-    for name in ("run", "submitted", "state", "rows", "ok", "failed", "in flight", "input", "output"):
-        table.add_column(name, overflow="fold")
+def print_runs(ledger: Ledger, console: Console) -> None:
+    """Print a line for each run."""
+    table = DataTable("run", "submitted (UTC)", "state", "rows", "ok", "failed", "in flight", "input", "output")
     for run in ledger.runs():
         counts = ledger.counts(run.run_id)
         if counts is None:
             continue  # deleted between the two reads
-        table.add_row(
-            run.run_id,
-            f"{run.submitted_at:%Y-%m-%d %H:%M:%S}",
-            "complete" if run.is_complete else "open",
-            *(str(number) for number in (counts.rows, counts.ok, counts.failed, counts.in_flight)),
-            run.spec.tables,
-            run.spec.outputs,
+        numbers = (counts.rows, counts.ok, counts.failed, counts.in_flight)
+        state = "complete" if run.is_complete else "open"
+        table.add(
+            run.run_id, f"{run.submitted_at:%Y-%m-%d %H:%M:%S}", state, *numbers, run.spec.tables, run.spec.outputs
         )
-    return table
+    table.print(console)
 
 
-def trouble_line(trouble: Trouble | None) -> str:
-    """Return the run's last trouble with its time; empty when there is none."""
-    return f"{trouble_text(trouble)} ({trouble.noted_at:%Y-%m-%d %H:%M:%S} UTC)" if trouble else ""
+def trouble_line(trouble: Trouble) -> str:
+    """Return the run's last trouble with its time."""
+    return f"{trouble_reason(trouble).text} ({trouble.noted_at:%Y-%m-%d %H:%M:%S} UTC)"
 
 
-def _show(run: Run, ledger: Ledger, console: Console, export_path: Path | None) -> None:
+def print_run(run: Run, ledger: Ledger, console: Console) -> None:
+    """Print where a run stands and, while it is open, why it waits."""
     counts = ledger.counts(run.run_id)
     if counts is None:
-        msg = f"run {run.run_id} was deleted just now: submit it again"
-        raise OneLine(msg)
+        raise OneLine(f"run {run.run_id} was deleted just now: submit it again")
     for line in (
         f"run {run.run_id}: {'complete' if run.is_complete else 'open'}, {counts.open_shards} shards open",
         f"input: {run.spec.tables}",
@@ -74,11 +80,13 @@ def _show(run: Run, ledger: Ledger, console: Console, export_path: Path | None) 
         f"filters: {', '.join(run.spec.filters)} ({run.spec.manifest} manifest)",
         reconcile_line(counts),
         failures_text(counts),
-        trouble_line(ledger.trouble(run.run_id)),
     ):
         if line:
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if export_path is not None:
-        with closing(open_output(run.spec.outputs)) as table:
-            rows = export_results(table, run.run_id, export_path)
-        console.print(f"exported {rows} rows to {export_path}", highlight=False, soft_wrap=True)
+            print_line(console, line)
+    if run.is_complete:
+        return
+    if trouble := ledger.trouble(run.run_id):
+        print_line(console, trouble_line(trouble), style="yellow")
+    for reason in wait_reasons(run.run_id, ledger, WorkerReports(ledger_client(settings())), settings()):
+        if trouble is None or reason.key != trouble_reason(trouble).key:
+            print_line(console, reason, style="yellow")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 
 import click
-from rich.console import Console
 
 from inference.manifest import load_manifest
 from storage.ledger import Counts, Ledger, Run
-from tasks.cli.summary import print_summary
+from tasks.cli.data_table import print_line
+from tasks.cli.progress import clock
+from tasks.cli.summary import UNTRAINED, Summary, print_summary
 from tasks.cli.switches import SwitchedCommand, switched_on
-from tasks.cli.usage import clear_errors, open_console, open_ledger, settings
+from tasks.cli.usage import clear_errors, open_console, open_ledger, open_progress_console, settings
 from tasks.cli.watch import watch
 from tasks.resources.tables import open_output
 from tasks.submit import prepare, submit
+
+EX_ALL_FAILED = 3  # the run is complete, and every row of it failed
+EX_INTERRUPTED = 130
 
 
 @click.command(cls=SwitchedCommand)
@@ -38,42 +43,58 @@ def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
     """Submit or resume a run, and watch it until it is complete.
 
     The same input, output and switches give the same run: rows that are in the output are not computed again.
+
+    Exit status: 0 if the run is complete (or with --no-wait, submitted), 2 for a mistake, 3 if every row failed, 130
+    if Ctrl-C ended the watching.
     """
-    enabled = switched_on(switches)
-    console = open_console()
-    chosen = settings()
-    request = prepare(tables, outputs, enabled, load_manifest(chosen.models.manifest))
+    enabled, chosen = switched_on(switches), settings()
+    console, progress = open_console(), open_progress_console()
+    manifest = load_manifest(chosen.models.manifest)
+    request = prepare(tables, outputs, enabled, manifest)
     for notice in request.notices:
-        console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        print_line(progress, notice, style="yellow")
     ledger = open_ledger()
     submission = submit(request, chosen.flow.shard_rows, ledger)
     run = submission.run
-    console.print(_opening(run, is_new=submission.is_new), highlight=False, soft_wrap=True)
-    if not wait:
-        console.print(f"watch it with: tamis runs {run.run_id}", highlight=False, soft_wrap=True)
+    print_line(console, _opening(run, is_new=submission.is_new))
+    if wait:
+        conclude(run, ledger)
         return
-    conclude(run, ledger, console)
+    print_line(console, f"watch it with: tamis runs {run.run_id}")
+    if manifest.is_untrained:
+        print_line(progress, UNTRAINED, style="yellow")
 
 
-def conclude(run: Run, ledger: Ledger, console: Console) -> None:
-    """Watch the run until it is complete and print its summary. Ctrl-C stops the watching, not the run."""
+def conclude(run: Run, ledger: Ledger) -> None:
+    """Watch the run until it is complete and print its summary. Ctrl-C stops the watching, not the run.
+
+    Raises:
+        SystemExit: with status 3 if every row failed, 130 after Ctrl-C.
+    """
+    started, progress = time.monotonic(), open_progress_console()
     try:
-        counts = watch(run.run_id, ledger, console)
+        counts = watch(run.run_id, ledger, settings(), progress)
     except KeyboardInterrupt:
-        console.print(
-            f"\nstopped watching; run {run.run_id} is not lost. The same `tamis sift` command resumes it "
+        print_line(
+            progress,
+            f"stopped watching; run {run.run_id} is not lost. The same `tamis sift` command resumes it "
             f"(a fleet must be up: `tamis up`); `tamis runs {run.run_id}` shows its progress.",
-            highlight=False,
-            soft_wrap=True,
         )
-        raise SystemExit(130) from None
-    summarize(run, counts, console)
+        raise SystemExit(EX_INTERRUPTED) from None
+    if not run.is_complete:
+        print_line(progress, f"complete after {clock(time.monotonic() - started)}")
+    summarize(run, counts)
+    if counts.rows and counts.failed == counts.rows:
+        raise SystemExit(EX_ALL_FAILED)
 
 
-def summarize(run: Run, counts: Counts, console: Console) -> None:
+def summarize(run: Run, counts: Counts) -> None:
     """Print the summary from the output table itself."""
+    console, manifest = open_console(), load_manifest(settings().models.manifest)
     with closing(open_output(run.spec.outputs)) as table:
-        print_summary(table.results(run.run_id), counts, run.spec.outputs, console)
+        summary = Summary.of(table.results(run.run_id))
+    print_summary(summary, counts, manifest, run.run_id, console)
+    print_line(console, f"output: {run.spec.outputs}")
 
 
 def _opening(run: Run, *, is_new: bool) -> str:

@@ -3,77 +3,158 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from inference.manifest import Manifest
 from storage.ledger import Counts
 from storage.records import ResultRow
-from tasks.cli.watch import reconcile_line
+from tasks.cli.data_table import DataTable, print_line
+from tasks.cli.progress import reconcile_line
 from tasks.telemetry.event_text import cell, labels
 
 MOST_ROWS = 40  # up to this many rows are listed one by one
-UNBROKEN = {"#", "video", "tier", "reason", "stage", "rows"}  # columns that are not wrapped
+REGIONS = "abnormal_region_info"  # the detector's key: it has regions in place of a label
+UNBROKEN = {"#", "tier", "reason", "stage", "rows"}
 UNTRAINED = (
     "warning: these verdicts come from untrained weights: they prove that the flow works, not what the videos show"
 )
 
 
-def print_summary(results: Iterable[ResultRow], counts: Counts, outputs: str, console: Console) -> None:
-    """Print verdicts and failures (by row if there are few, counted if many), the row counts and the output."""
-    shown: list[ResultRow] = []
-    verdicts: Counter[tuple[str, str]] = Counter()
-    has_untrained = False
-    for result in results:
-        if len(shown) <= MOST_ROWS:
-            shown.append(result)
-        verdicts.update(labels(result.info).items())
-        has_untrained = has_untrained or result.result_info.get("untrained") is True
-    if len(shown) <= MOST_ROWS:
-        _print_rows(shown, console)
+@dataclass(slots=True)
+class Summary:
+    """The results of a run: all of them while they are few, and their counts.
+
+    ``verdicts`` has output key and label -> rows; ``failures`` has code -> the first failed row.
+    """
+
+    rows: list[ResultRow] = field(default_factory=list)
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: dict[str, ResultRow] = field(default_factory=dict)
+    has_untrained: bool = False
+
+    @classmethod
+    def of(cls, results: Iterable[ResultRow]) -> Summary:
+        """Return the summary of these results."""
+        summary = cls()
+        for result in results:
+            if len(summary.rows) <= MOST_ROWS:
+                summary.rows.append(result)
+            summary.verdicts.update(verdict_texts(result.info).items())
+            summary.has_untrained = summary.has_untrained or result.result_info.get("untrained") is True
+            if not result.is_ok:
+                summary.failures.setdefault(result.outcome, result)
+        return summary
+
+
+def print_summary(summary: Summary, counts: Counts, manifest: Manifest, run_id: str, console: Console) -> None:
+    """Print verdicts and failures, by row if the rows are few and counted if they are many, and the row counts."""
+    keys = _in_order({key for key, _ in summary.verdicts}, manifest)
+    if len(summary.rows) <= MOST_ROWS:
+        _print_verdict_rows(summary.rows, keys, console)
+        print_failures((row for row in summary.rows if not row.is_ok), console)
     else:
-        _print_counts(verdicts, counts, console)
-    if has_untrained:
-        console.print(UNTRAINED, style="yellow", soft_wrap=True)
-    console.print(reconcile_line(counts), highlight=False, style="bold", soft_wrap=True)
-    console.print(f"output: {outputs}", highlight=False, soft_wrap=True)
+        _print_verdict_counts(summary.verdicts, keys, manifest, console)
+        _print_failure_counts(summary.failures, counts, console)
+    if summary.verdicts:
+        print_line(console, normal_meaning(keys, manifest))
+    if summary.failures:
+        print_line(
+            console,
+            f"failed rows: `tamis runs {run_id} --failures` lists them, `tamis retry {run_id}` tries them again",
+        )
+    if summary.verdicts and summary.has_untrained:
+        print_line(console, UNTRAINED, style="yellow")
+    print_line(console, reconcile_line(counts), style="bold")
 
 
-def _print_rows(results: Sequence[ResultRow], console: Console) -> None:
-    judged = [result for result in results if result.is_ok]
-    failed = [result for result in results if not result.is_ok]
-    keys = list(dict.fromkeys(key for result in judged for key in labels(result.info)))
-    headings = [key.removesuffix("_filter").replace("_", " ") for key in keys]
-    table = _table("Verdicts", "#", "video", "tier", *headings)
-    for result in judged:
-        cells = (cell(key, result.info) for key in keys)
-        table.add_row(str(result.ordinal), result.video_id, str(result.result_info.get("tier") or "–"), *cells)
-    if judged:
-        console.print(table)
-    table = _table("Failures", "#", "video", "reason", "stage", "message")
-    for result in failed:
+def print_failures(results: Iterable[ResultRow], console: Console) -> None:
+    """Print a line for each failed row."""
+    table = DataTable("#", "video", "reason", "stage", "message", title="Failures", unbroken=UNBROKEN)
+    for result in results:
         error = result.result_info["error"]
-        table.add_row(str(result.ordinal), result.video_id, error["code"], error["stage"], error["message"])
-    if failed:
-        console.print(table)
+        table.add(result.ordinal, result.video_id, error["code"], error["stage"], error["message"])
+    if len(table):
+        table.print(console)
 
 
-def _print_counts(verdicts: Mapping[tuple[str, str], int], counts: Counts, console: Console) -> None:
-    table = _table("Verdicts", "output", "label", "rows")
-    for (key, label), number in sorted(verdicts.items()):
-        table.add_row(key, label, str(number))
-    console.print(table)
-    table = _table("Failures", "reason", "rows")
+def verdict_texts(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return output key -> label; for the detector, the labels of the regions that last, or ``none``."""
+    found = labels(info)
+    if isinstance(entry := info.get(REGIONS), Mapping):
+        found[REGIONS] = _regions_text(entry)
+    return found
+
+
+def normal_meaning(keys: Sequence[str], manifest: Manifest) -> str:
+    """Return ``normal means: vfx: not VFX; …``, for the columns of these keys."""
+    meanings = {heading(key): _not_text(positives) for key, positives in _positive_labels(manifest) if key in keys}
+    return "normal means: " + "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
+
+
+def heading(key: str) -> str:
+    """Return a column's heading: ``seg_simcam_filter`` becomes ``seg simcam``."""
+    return key.removesuffix("_filter").removesuffix("_info").replace("_", " ")
+
+
+def _print_verdict_rows(rows: Sequence[ResultRow], keys: Sequence[str], console: Console) -> None:
+    table = DataTable("#", "video", "tier", *map(heading, keys), title="Verdicts", unbroken=UNBROKEN)
+    for result in rows:
+        if result.is_ok:
+            texts = verdict_texts(result.info)
+            cells = (texts.get(key, "–") if key == REGIONS else cell(key, result.info) for key in keys)
+            table.add(result.ordinal, result.video_id, result.result_info.get("tier") or "–", *cells)
+    if len(table):
+        table.print(console)
+
+
+def _print_verdict_counts(
+    verdicts: Mapping[tuple[str, str], int], keys: Sequence[str], manifest: Manifest, console: Console
+) -> None:
+    positives = dict(_positive_labels(manifest))
+    table = DataTable("filter", "verdict", "rows", title="Verdicts", unbroken=UNBROKEN)
+    for key in keys:
+        own = sorted((-number, label) for (of_key, label), number in verdicts.items() if of_key == key)
+        for number, label in own:
+            is_normal = label.startswith("normal") and key in positives
+            table.add(heading(key), f"normal ({_not_text(positives[key])})" if is_normal else _short(label), -number)
+    if len(table):
+        table.print(console)
+
+
+def _print_failure_counts(failures: Mapping[str, ResultRow], counts: Counts, console: Console) -> None:
+    table = DataTable("reason", "rows", "stage", "for example", title="Failures", unbroken=UNBROKEN)
     for code, number in sorted(counts.failures.items(), key=lambda entry: (-entry[1], entry[0])):
-        table.add_row(code, str(number))
-    if counts.failures:
-        console.print(table)
+        example = failures.get(code)
+        error = example.result_info["error"] if example else {"stage": "–", "message": "–"}
+        where = f"row {example.ordinal}, {example.video_id}: " if example else ""
+        table.add(code, number, error["stage"], f"{where}{error['message']}")
+    if len(table):
+        table.print(console)
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in UNBROKEN)
-    return table
+def _in_order(keys: set[str], manifest: Manifest) -> list[str]:
+    """Return the keys in the manifest's order, those that it lacks last."""
+    declared = [key for key, _ in _positive_labels(manifest)] + [REGIONS]
+    return [key for key in declared if key in keys] + sorted(keys.difference(declared))
+
+
+def _positive_labels(manifest: Manifest) -> Iterator[tuple[str, list[str]]]:
+    for output in manifest.outputs(frozenset(manifest.switches)):
+        yield output.key, [label for label in output.labels if not label.startswith("normal")]
+
+
+def _not_text(positives: Iterable[str]) -> str:
+    return "not " + " or ".join(_short(label) for label in positives)
+
+
+def _short(label: str) -> str:
+    return label.removesuffix("_video").replace("_", " ")
+
+
+def _regions_text(entry: Mapping[str, Any]) -> str:
+    found = ", ".join(dict.fromkeys(region["label"] for region in entry.get("regions") or ())) or "none"
+    return f"{found}, cropped" if entry.get("acted_on") else found

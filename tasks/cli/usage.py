@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -16,11 +17,12 @@ from storage.ledger import Ledger
 from tasks.node.embedded import BrokerError
 from tasks.resources.redis import ledger_client
 from tasks.settings import Settings, SettingsError, current
+from tasks.telemetry.printable import printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PIPE_COLUMNS = 160
+PIPE_COLUMNS = 4096  # without a terminal nothing is wrapped
 
 NO_BROKER = "start the fleet with `tamis up` in another shell, or point TAMIS_BROKER_URL at a running broker"
 
@@ -32,7 +34,7 @@ class OneLine(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""
-        click.echo(f"tamis: {self.format_message()}", file=file, err=file is None)
+        click.echo(f"tamis: {printable(self.format_message())}", file=file, err=file is None)
 
 
 def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
@@ -66,5 +68,11 @@ def settings() -> Settings:
 
 
 def open_console() -> Console:
-    """Return a console as wide as the terminal; without a terminal, wide enough for tables."""
-    return Console(width=None if Console().is_terminal else PIPE_COLUMNS)
+    """Return the console of results, on standard output: as wide as the terminal, or as ``COLUMNS`` says."""
+    return Console(width=shutil.get_terminal_size((PIPE_COLUMNS, 0)).columns)
+
+
+def open_progress_console() -> Console:
+    """Return the console of progress, notices and warnings, on standard error."""
+    console = Console(stderr=True)
+    return console if console.is_terminal else Console(stderr=True, width=PIPE_COLUMNS)

@@ -14,7 +14,7 @@ from celery import Celery, Task
 from celery.exceptions import Reject
 
 from storage.backoff import Backoff
-from storage.errors import Unavailable
+from storage.errors import TierOpen, Unavailable
 from storage.records import ResultRow
 from tasks import pipeline
 from tasks.delivery.decisions import AttemptsExhausted, Record, decide, is_bug
@@ -182,6 +182,8 @@ def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Run
         return Ended(verdict(result))
     if not decision.counts_as_attempt:
         rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)
+    if not is_bug(error):
+        rt.report_failure(f"{step.name}: {error}", is_pause=isinstance(error, TierOpen))
     # For any node: this one may be gone by then, its device broken, or its manifest another one.
     defer(rt.deferred, step.task, (for_any_node(step.message),), decision.wait_seconds)
     log.warning("%s: %s; again in %.1f s", step, error, decision.wait_seconds)

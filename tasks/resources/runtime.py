@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from inference.errors import Transient
 from storage.errors import Unavailable
-from storage.ledger import Deferred, Ledger, Run
+from storage.ledger import Deferred, Ledger, Run, WorkerReport, WorkerReports
 from storage.spool import Spool
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tiers import Tiers
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from inference.judge import Judge
 
 log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 1.0  # between reports of failures
 
 
 class UnknownRun(Transient):
@@ -69,12 +73,30 @@ class Runtime:
     judge: Judge | None = None  # GPU workers only
     mean_cost: MeanCost = field(default_factory=MeanCost)
     worker: str = field(default_factory=lambda: secrets.token_hex(6))  # unique to this process
+    name: str = ""  # of the worker, such as io@node1
+    reports: WorkerReports | None = None
     open_input: Callable[[str], InputTable] = open_input
     open_output: Callable[[str], OutputTable] = open_output
     _runs: dict[str, Run] = field(default_factory=dict)
     _inputs: dict[str, InputTable] = field(default_factory=dict)
     _outputs: dict[str, OutputTable] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _reported_at: float = float("-inf")
+    _failure: str = ""
+
+    def report_failure(self, text: str, *, is_pause: bool = False) -> None:
+        """Report, at most once a second, why this process's rows are tried again.
+
+        ``is_pause``: the text says only that a tier is paused; the failure before it says more, and is reported again.
+        """
+        now = time.monotonic()
+        text = self._failure if is_pause and self._failure else text
+        self._failure = text
+        if self.reports is None or now - self._reported_at < REPORT_SECONDS:
+            return
+        self._reported_at = now
+        with suppress(Unavailable):
+            self.reports.put(WorkerReport(self.name or self.settings.node.name, "failing", frozenset(), 0.0, text))
 
     def run(self, run_id: str) -> Run:
         """Return the run; a run's parameters never change, so it is read once per process."""
@@ -137,6 +159,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         open_output=partial(open_output, settings=settings),
         ledger=Ledger(client),
         deferred=Deferred(client),
+        reports=WorkerReports(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judge=open_judge(settings, scratch=settings.spool_root) if needs_models else None,

@@ -164,7 +164,8 @@ SECTIONS: tuple[Section, ...] = (
     Section("The models that judge", (
         Setting("MANIFEST", "models.manifest", str, "filter manifest: tiny, production, or the path of a TOML file"),
         Setting("DEVICE", "models.device", Literal["auto", "cpu", "cuda"], "device for the models"),
-        Setting("MODEL_THREADS", "models.threads", Count, "CPU threads for the models; default: torch's choice"),
+        Setting("MODEL_THREADS", "models.threads", Count,
+                "CPU threads for the models; default: torch's choice, at most the usable cores"),
     )),
     Section("Remote weights", (
         Setting("WEIGHTS_DIR", "weights.directory", AbsolutePath,
@@ -180,7 +181,7 @@ SECTIONS: tuple[Section, ...] = (
         Setting("DECODER", "decode.decoder", Decoder,
                 "decoder: pyav, decord, nvdec, or your own as package.module:Name"),
         Setting("DECODER_CHILDREN", "decode.children", Count,
-                f"decoder processes; default: one for each core, at most {GPU_CHILDREN} with nvdec"),
+                f"decoder processes; default: one for each usable core, at most {GPU_CHILDREN} with nvdec"),
         Setting("DECODE_TIMEOUT_SECONDS", "decode.limits.timeout_seconds", Seconds, "deadline of one decode"),
         Setting("CROP_TIMEOUT_SECONDS", "decode.limits.crop_timeout_seconds", Seconds, "deadline of encoding one crop"),
         Setting("DECODE_MEMORY_BYTES", "decode.limits.memory_bytes", Count, "address space of one decoder process"),

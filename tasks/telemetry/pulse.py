@@ -21,6 +21,7 @@ class Phase(StrEnum):
 class Pulse:
     """The last activity of the event loop, which writes it; watching threads read it. Times in monotonic seconds."""
 
+    worker: str = ""  # the worker's name, such as io@node1
     phase: Phase = Phase.STARTING
     is_gate_open: bool = True
     is_cordoned: bool = False  # an operator drained the worker: it takes nothing until it is resumed

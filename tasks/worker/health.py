@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from celery import bootsteps, signals
 
 from storage.errors import Unavailable
-from storage.ledger import Ledger
+from storage.ledger import Ledger, WorkerReport, WorkerReports
 from tasks.settings import Settings
 from tasks.telemetry.pulse import Phase, Pulse
 from tasks.worker.config import wiring_of
@@ -36,6 +37,7 @@ FILE_SECONDS = 1.0  # between writes of the health file
 LOOP_SECONDS = 0.5  # between notes of the event loop
 LOOP_LIMIT_SECONDS = 10.0  # without such a note, the event loop hangs
 REPORTS_PER_SILENCE = 6  # presence reports per ``node_silence_seconds``
+STATE_SECONDS = 3.0  # between reports of a worker that takes no messages
 
 
 def is_live(pulse: Pulse) -> bool:
@@ -153,3 +155,23 @@ def start_presence_reports(
 
     report()
     return start_ticker("presence", settings.delivery.node_silence_seconds / REPORTS_PER_SILENCE, report)
+
+
+def start_state_reports(
+    reports: WorkerReports, worker: str, state: str, queues: Iterable[str], *, is_in_state: Callable[[], bool]
+) -> threading.Event:
+    """Report the state every few seconds, while ``is_in_state()``, until the returned event is set.
+
+    The reports are for people. A ledger that does not answer is not logged here: the presence reports do that.
+    """
+    served, since = frozenset(queues), [time.monotonic()]
+
+    def report() -> None:
+        if not is_in_state():
+            since[0] = time.monotonic()
+            return
+        with suppress(Unavailable):
+            reports.put(WorkerReport(worker, state, served, time.monotonic() - since[0]))
+
+    report()
+    return start_ticker(f"report-{state}", STATE_SECONDS, report)

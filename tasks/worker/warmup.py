@@ -65,6 +65,7 @@ class WarmUp(bootsteps.StartStopStep):
             _close(wiring.config)
 
         signals.worker_shutdown.connect(on_shutdown, sender=parent, weak=False)
+        wiring.pulse.worker = str(parent.hostname)  # type: ignore[attr-defined]  # celery-types omits it
         _open(wiring.config, consumed_queues(parent))
         if wiring.pulse.phase is Phase.STARTING:
             wiring.pulse.phase = Phase.CONNECTING

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,6 +58,11 @@ class OdpsTable:
     def handle(self) -> Any:
         """A new handle on the table; it asks the service at first use."""
         return self.client.entry.get_table(self.name, schema=self.schema or None)
+
+    @property
+    def latest(self) -> OdpsTable:
+        """The view ``<table>_latest``, which shows the newest row of each identity."""
+        return OdpsTable(replace(self.url, table=f"{self.name}_latest"), self.connection)
 
     @property
     def quoted(self) -> str:

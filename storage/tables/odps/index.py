@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 
@@ -20,9 +21,10 @@ from storage.tables.odps.snapshot import Snapshot, SnapshotGone, open_snapshot
 PAGE_ORDINALS = 4096
 PAGE_BYTES = 4 * 1024 * 1024
 HELD_FOR = 20  # times the duration of a pass, so that passes take at most a twentieth of the time
+FIRST_RESULTS = 2**61  # more than the microseconds of any date: ranks of first results are below zero
 MOST_PASSES = 3  # begun for one answer, if sessions end during them
 
-Page = tuple["array[int]", "array[int]"]  # per ordinal: the code's number (0: no row), and its stamp in microseconds
+Page = tuple["array[int]", "array[int]"]  # per ordinal: the code's number (0: no row), and the rank of its stamp
 
 
 class RunIndex:
@@ -38,13 +40,13 @@ class RunIndex:
     def add(self, outcome: Outcome) -> None:
         """Add a row unless a newer row of its ordinal is known."""
         number, offset = divmod(outcome.ordinal, PAGE_ORDINALS)
-        codes, times = self._page(number)
-        written_microseconds = _microseconds(outcome.stamp)
+        codes, ranks = self._page(number)
+        rank = _rank(outcome.stamp)
         self.batches.add(outcome.stamp.batch)
-        if codes[offset] and times[offset] > written_microseconds:
+        if codes[offset] and ranks[offset] > rank:
             return
         self.count += not codes[offset]
-        codes[offset], times[offset] = self._number(outcome.code), written_microseconds
+        codes[offset], ranks[offset] = self._number(outcome.code), rank
 
     def outcomes(self, start: int, stop: int) -> Iterator[tuple[int, str]]:
         """Yield ``(ordinal, code)`` of the rows with ``start <= ordinal < stop``."""
@@ -113,7 +115,8 @@ class Indexes:
         with self._lock:
             if run_id in self._held:
                 for row in rows:
-                    self._held[run_id][2].add(Outcome(row.ordinal, row.outcome, stamp))
+                    stamped = replace(stamp, generation=row.generation)
+                    self._held[run_id][2].add(Outcome(row.ordinal, row.outcome, stamped))
 
     def _of(self, run_id: str, *, is_renewed: bool) -> RunIndex:
         memory = self._table.connection.journal.memory(run_id)
@@ -146,8 +149,11 @@ def _read(snapshot: Snapshot, run_id: str) -> RunIndex:
     return index
 
 
-def _microseconds(stamp: Stamp) -> int:
+def _rank(stamp: Stamp) -> int:
+    """Return a number of 8 bytes that orders stamps: generations above all first results, those by time."""
+    if stamp.generation:
+        return stamp.generation
     try:
-        return round(datetime.fromisoformat(stamp.written_at).timestamp() * 1e6)
+        return round(datetime.fromisoformat(stamp.written_at).timestamp() * 1e6) - FIRST_RESULTS
     except ValueError:
-        return 0
+        return -FIRST_RESULTS

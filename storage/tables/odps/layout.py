@@ -33,6 +33,11 @@ class TableLayout:
     primary_key: tuple[str, ...]
 
     @property
+    def partition_columns(self) -> tuple[str, ...]:
+        """The partition columns in the table's order."""
+        return tuple(column for column, _ in self.partition)
+
+    @property
     def is_delta(self) -> bool:
         """True if rows are upserted by key and read by SQL."""
         return bool(self.primary_key)
@@ -55,7 +60,12 @@ class TableLayout:
     @property
     def spec(self) -> str | None:
         """The partition in the SDK's notation."""
-        return ",".join(f"{column}={value}" for column, value in self.partition) or None
+        return spec_text(self.partition) or None
+
+
+def spec_text(partition: Partition) -> str:
+    """Return a partition in the SDK's notation, ``ds=20250115,hh=00``."""
+    return ",".join(f"{column}={value}" for column, value in partition)
 
 
 def find_layout(table: OdpsTable) -> TableLayout | None:
@@ -78,6 +88,12 @@ def find_layout(table: OdpsTable) -> TableLayout | None:
             partition=_partition(table.url, [column.name for column in schema.partitions]),
             primary_key=_key(handle.primary_key),
         )
+
+
+def has_table(table: OdpsTable) -> bool:
+    """True if a table or view of this name exists."""
+    with reported(table.url, table.connection.provider):
+        return bool(table.client.entry.exist_table(table.name, schema=table.schema or None))
 
 
 def read_layout(table: OdpsTable) -> TableLayout:

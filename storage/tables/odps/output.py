@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from storage.errors import Unavailable
+from storage.errors import Unavailable, UsageError
 from storage.json_text import Scalar
-from storage.records import ResultRow
+from storage.records import RESULT_INFO, ResultRow
 from storage.tables.odps.client import OdpsTable
+from storage.tables.odps.compaction import compact, count, find_places
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.odps.errors import reported
 from storage.tables.odps.index import Indexes
@@ -21,12 +22,16 @@ from storage.tables.odps.layout import (
     check_values,
     find_layout,
     has_partition,
+    has_table,
     read_layout,
+    spec_text,
 )
 from storage.tables.odps.results import sorted_results
 from storage.tables.odps.rows import Stamp, run_of, to_values
-from storage.tables.odps.sql import add_partition, create_table, keep_newest, run_sql
+from storage.tables.odps.snapshot import open_snapshot
+from storage.tables.odps.sql import add_partition, create_table, create_view, run_sql
 from storage.tables.odps.upload import UploadLost, finish_upload, open_upload, upsert
+from storage.tables.protocol import RowCounts
 from storage.uri import TableUrl
 
 log = logging.getLogger(__name__)
@@ -53,8 +58,8 @@ class Batch:
 class OdpsOutput:
     """An :class:`~storage.tables.protocol.OutputTable`; safe to use from several threads and processes.
 
-    An ordinary table may hold a replaced row beside the newer one, until :meth:`compact`; everything read here shows
-    the newer one only.
+    An ordinary table is append-only: it keeps replaced rows, and after a crash repeated ones. All reads here, and the
+    view ``<table>_latest``, show the newest row of each identity. Only :meth:`compact` removes rows.
     """
 
     def __init__(self, url: TableUrl, connection: OdpsConnection) -> None:
@@ -79,7 +84,9 @@ class OdpsOutput:
         layout = find_layout(self._table) or self._created(extra_columns)
         check_output(self._table.url, layout, extra_columns)
         if not has_partition(self._table, layout):
-            run_sql(self._table, add_partition(self._table, layout.partition))
+            self._add_partition(layout)
+        if not layout.is_delta:
+            self._create_view(layout)
         self._known = layout
 
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
@@ -89,7 +96,7 @@ class OdpsOutput:
         run_id, layout, stamp = run_of(rows), self._layout(), Stamp.now(batch_id)
         values = {row.ordinal: to_values(row, stamp, layout) for row in rows}  # raises before anything is sent
         batch = Batch(run_id, batch_id, f"{self.url} {batch_id}", rows, values)
-        with self._journal.writing(self.url), reported(self._table.url, self._table.connection.provider):
+        with reported(self._table.url, self._table.connection.provider):
             wanted = self._indexes.unwritten(run_id, batch_id, rows, is_fresh=False)
             if wanted:
                 (self._upsert if layout.is_delta else self._append)(batch.only(wanted), layout)
@@ -107,18 +114,16 @@ class OdpsOutput:
         """Yield the run's rows in ordinal order, each identity once; sorted in a temporary file."""
         return sorted_results(self._table, self._layout(), run_id)
 
-    def compact(self) -> bool:
-        """Rewrite the partition with the newest row of each identity, unless anybody is writing to it.
+    def count_rows(self) -> RowCounts:
+        """Count the partition's rows, including those that :meth:`results` does not show."""
+        if (layout := self._layout()).is_delta:
+            return RowCounts(*[open_snapshot(self._table, layout, (RESULT_INFO,)).count] * 2)
+        return count(self._table, layout)
 
-        True when nothing is left to do. One INSERT OVERWRITE: the partition is as before, or without the older rows.
-        """
+    def compact(self) -> RowCounts:
+        """Drop replaced and repeated rows and return the counts before it; a Delta table has none."""
         layout = self._layout()
-        if layout.is_delta:
-            return True
-        with self._journal.rewriting(self.url) as is_alone:
-            if is_alone:
-                run_sql(self._table, keep_newest(self._table, tuple(layout.columns), layout.partition))
-        return is_alone
+        return self.count_rows() if layout.is_delta else compact(self._table, layout)
 
     def close(self) -> None:
         """Drop the connections. Idempotent; the next call opens new ones."""
@@ -152,6 +157,23 @@ class OdpsOutput:
         """Open a session and remember it before anything is sent; return the session that the journal holds."""
         upload_id = open_upload(self._table, layout)
         return self._journal.remember(batch.run_id, batch.name, upload_id, instead_of=instead_of)
+
+    def _add_partition(self, layout: TableLayout) -> None:
+        if backups := find_places(self._table, layout).backups:
+            raise Unavailable(
+                f"{self.url}: the partition is being compacted, or a compaction was interrupted and left "
+                f"{spec_text(backups[0])}. Then run: tamis compact --tables {self.url}"
+            )
+        run_sql(self._table, add_partition(self._table, layout.partition))
+
+    def _create_view(self, layout: TableLayout) -> None:
+        """Create the view of the newest rows if it is missing; writing does not depend on it."""
+        view = self._table.latest
+        try:
+            if not has_table(view):
+                run_sql(self._table, create_view(self._table, layout))
+        except (UsageError, Unavailable) as error:
+            log.warning("%s: no view %s: %s. docs/storage.md has its statement", self.url, view.name, error)
 
     def _layout(self) -> TableLayout:
         with self._lock:

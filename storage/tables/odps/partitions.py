@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +11,7 @@ from odps import errors
 
 from storage.errors import UsageError
 from storage.tables.odps.client import OdpsTable
+from storage.tables.odps.compaction import is_leftover
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.odps.errors import reported
 from storage.tables.wildcards import TablePartition, partition_of
@@ -31,8 +32,12 @@ def list_odps(url: TableUrl, columns: Sequence[str], connection: OdpsConnection)
         except errors.NoSuchTable:
             raise UsageError(f"{url}: there is no table {table.name}. Create it, or correct the address") from None
     rows = ({name.lower(): value for name, value in values.items()} | {"": one} for values, one in found)
-    listed = (partition_of(url, columns, row, _modified_at(row[""])) for row in rows)
+    listed = (partition_of(url, columns, row, _modified_at(row[""])) for row in rows if not _is_leftover(row))
     return sorted((one for one in listed if one is not None), key=lambda one: one.url)
+
+
+def _is_leftover(row: Mapping[str, object]) -> bool:
+    return any(isinstance(value, str) and is_leftover(value) for value in row.values())
 
 
 def _modified_at(partition: Any) -> datetime | None:

@@ -42,7 +42,7 @@ def _sorted(snapshot: Snapshot, layout: TableLayout, run_id: str, after: int) ->
         for page in snapshot.pages(PAGE_BYTES):
             outcomes = ((Outcome.of(record, run_id), record) for record in page)
             rows = [(found.ordinal, found.stamp, record) for found, record in outcomes if found]
-            values = ((ordinal, f"{s.written_at} {s.batch}", json_text.write(record)) for ordinal, s, record in rows)
+            values = ((ordinal, stamp.text, json_text.write(record)) for ordinal, stamp, record in rows)
             file.executemany(_KEEP_NEWER, values)
         for (text,) in file.execute("SELECT record FROM rows WHERE ordinal > ? ORDER BY ordinal", (after,)):
             if found := from_record(json_text.read(text), layout):

@@ -10,7 +10,7 @@ from typing import Any
 from storage import json_text
 from storage.errors import BadRow, UsageError
 from storage.json_text import Scalar, text_of
-from storage.records import ORDINAL, RESULT_INFO, RUN_ID, Record, ResultRow
+from storage.records import GENERATION, ORDINAL, RESULT_INFO, RUN_ID, Record, ResultRow
 from storage.tables.odps.layout import OWN_COLUMNS, TEXT, TableLayout
 from storage.tables.odps.sql import BATCH, WRITTEN_AT
 
@@ -19,17 +19,34 @@ MAX_TEXT_BYTES = 8 * 1024 * 1024  # of one STRING
 _NUMBERS = {"bigint": int, "int": int, "smallint": int, "tinyint": int, "double": float, "float": float}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Stamp:
-    """The batch that wrote a row, and the time of writing as text that sorts by time."""
+    """The order of rows of one identity: the greatest stamp is the newest row.
 
+    ``generation`` is the ledger's (0 for a first result). The worker's clock, ``written_at``, only orders rows of one
+    generation, which are repeated deliveries of one batch.
+    """
+
+    generation: int
     written_at: str
     batch: str
 
     @classmethod
     def now(cls, batch: str) -> Stamp:
-        """Return the stamp of the current time."""
-        return cls(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), batch)
+        """Return the stamp of a first result that is written at the current time."""
+        return cls(0, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), batch)
+
+    @classmethod
+    def of(cls, result_info: Mapping[str, Any]) -> Stamp:
+        """Return the stamp in a row's ``result_info``; a row of an older tamis has generation 0."""
+        generation = result_info.get(GENERATION)
+        number = generation if isinstance(generation, int) else 0
+        return cls(number, str(result_info.get(WRITTEN_AT, "")), str(result_info.get(BATCH, "")))
+
+    @property
+    def text(self) -> str:
+        """Text that sorts as stamps do."""
+        return f"{self.generation:020d} {self.written_at} {self.batch}"
 
 
 def to_values(row: ResultRow, stamp: Stamp, layout: TableLayout) -> list[Scalar]:
@@ -48,9 +65,9 @@ def from_record(record: Record, layout: TableLayout) -> tuple[ResultRow, Stamp] 
         row = ResultRow.from_record({name: value for name, value in record.items() if name not in own})
     except BadRow:
         return None
-    info = dict(row.result_info)
-    stamp = Stamp(str(info.pop(WRITTEN_AT, "")), str(info.pop(BATCH, "")))
-    return replace(row, result_info=info), stamp
+    own_keys = {WRITTEN_AT, BATCH}
+    info = {name: value for name, value in row.result_info.items() if name not in own_keys}
+    return replace(row, result_info=info), Stamp.of(row.result_info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +89,7 @@ class Outcome:
             if info[RUN_ID] != run_id:
                 return None
             code = "ok" if info["succeed"] == "true" else str(info["error"]["code"])
-            return cls(int(info[ORDINAL]), code, Stamp(str(info.get(WRITTEN_AT, "")), str(info.get(BATCH, ""))))
+            return cls(int(info[ORDINAL]), code, Stamp.of(info))
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import uuid4
 
 from storage.errors import Unavailable
-from storage.records import ORDINAL, OUTPUT_COLUMNS, RESULT_INFO, RUN_ID
+from storage.records import GENERATION, ORDINAL, OUTPUT_COLUMNS, RESULT_INFO, RUN_ID
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import reported
+from storage.tables.odps.layout import TableLayout
 from storage.uri import Partition
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.05, 5.0
@@ -21,7 +23,8 @@ def run_sql(table: OdpsTable, statement: str) -> Any:
     limit_seconds = table.connection.limits.statement_seconds
     deadline, poll_seconds = time.monotonic() + limit_seconds, FIRST_POLL_SECONDS
     with reported(table.url, table.connection.provider):
-        instance = table.client.entry.run_sql(statement)
+        # With an identifier of its own, a statement whose reply was lost is not started again by the repeated request.
+        instance = table.client.entry.run_sql(statement, unique_identifier_id=uuid4().hex)
         while not instance.is_terminated(retry=False):
             if time.monotonic() > deadline:
                 instance.stop()
@@ -55,17 +58,50 @@ def select(table: OdpsTable, columns: Sequence[str], partition: Partition) -> st
     return f"SELECT {_names(columns)} FROM {table.quoted}{_where(partition)}"  # noqa: S608 - checked names and values
 
 
-def keep_newest(table: OdpsTable, columns: Sequence[str], partition: Partition) -> str:
-    """The statement that rewrites the partition with the newest row of each identity, and every row that has none."""
-    run_id, ordinal, written_at, batch = (_key(key) for key in (RUN_ID, ORDINAL, WRITTEN_AT, BATCH))
-    ranked = (
-        f"SELECT {_names(columns)}, ROW_NUMBER() OVER (PARTITION BY {run_id}, {ordinal} "  # noqa: S608 - checked names and values
-        f"ORDER BY {written_at} DESC, {batch} DESC) AS tamis_rank FROM {table.quoted}{_where(partition)}"
-    )
-    into = f" PARTITION ({_spec(partition)})" if partition else ""
+def create_view(table: OdpsTable, layout: TableLayout) -> str:
+    """Return the statement that creates ``<table>_latest``: the newest row of each identity, and all foreign rows."""
+    columns = (*layout.columns, *layout.partition_columns)
+    newest = _newest(table, columns, layout.partition_columns, "")
+    return f"CREATE VIEW IF NOT EXISTS {table.latest.quoted} AS {newest}"
+
+
+def copy_newest(table: OdpsTable, layout: TableLayout, draft: Partition) -> str:
+    """Return the statement that fills another partition with the rows that the view shows of the layout's."""
+    newest = _newest(table, tuple(layout.columns), (), _where(layout.partition))
+    return f"INSERT OVERWRITE TABLE {table.quoted} PARTITION ({_spec(draft)}) {newest}"
+
+
+def count_rows(table: OdpsTable, layout: TableLayout) -> str:
+    """Return the statement that counts all rows of the partition, and those that the view shows."""
+    ranked = _ranked(table, (RESULT_INFO,), (), _where(layout.partition))
     return (
-        f"INSERT OVERWRITE TABLE {table.quoted}{into} SELECT {_names(columns)} FROM ({ranked}) ranked "  # noqa: S608 - checked names and values
-        f"WHERE tamis_rank = 1 OR {run_id} IS NULL OR {ordinal} IS NULL"
+        f"SELECT COUNT(*) AS physical, SUM(CASE WHEN {_IS_SHOWN} THEN 1 ELSE 0 END) AS latest "  # noqa: S608 - checked names and values
+        f"FROM ({ranked}) ranked"
+    )
+
+
+def rename_partition(table: OdpsTable, before: Partition, after: Partition) -> str:
+    """Return the statement that renames a partition; it fails if ``after`` exists."""
+    return f"ALTER TABLE {table.quoted} PARTITION ({_spec(before)}) RENAME TO PARTITION ({_spec(after)})"
+
+
+def drop_partition(table: OdpsTable, partition: Partition) -> str:
+    """Return the statement that drops a partition with its rows, if it exists."""
+    return f"ALTER TABLE {table.quoted} DROP IF EXISTS PARTITION ({_spec(partition)})"
+
+
+def _newest(table: OdpsTable, columns: Sequence[str], apart: Sequence[str], where: str) -> str:
+    ranked = _ranked(table, columns, apart, where)
+    return f"SELECT {_names(columns)} FROM ({ranked}) ranked WHERE {_IS_SHOWN}"  # noqa: S608 - checked names and values
+
+
+def _ranked(table: OdpsTable, columns: Sequence[str], apart: Sequence[str], where: str) -> str:
+    """Number the rows of each identity, the newest first, as :class:`~storage.tables.odps.rows.Stamp` orders them."""
+    identity = ", ".join((*map(quoted, apart), _key(RUN_ID), _key(ORDINAL)))
+    order = f"NVL(CAST({_key(GENERATION)} AS BIGINT), 0) DESC, {_key(WRITTEN_AT)} DESC, {_key(BATCH)} DESC"
+    return (
+        f"SELECT {_names(columns)}, ROW_NUMBER() OVER (PARTITION BY {identity} ORDER BY {order}) AS tamis_rank "  # noqa: S608 - checked names and values
+        f"FROM {table.quoted}{where}"
     )
 
 
@@ -88,3 +124,7 @@ def _spec(partition: Partition) -> str:
 
 def _where(partition: Partition) -> str:
     return " WHERE " + " AND ".join(f"{quoted(column)} = '{value}'" for column, value in partition) if partition else ""
+
+
+# Rows without an identity are of other writers: they are shown as they are.
+_IS_SHOWN = f"tamis_rank = 1 OR {_key(RUN_ID)} IS NULL OR {_key(ORDINAL)} IS NULL"

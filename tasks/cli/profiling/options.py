@@ -53,6 +53,8 @@ OPTIONS: tuple[Any, ...] = (
     click.option("--input-sizes", default="", metavar="224,256", help="Sizes of prepared frames, taken by turns."),
     click.option("--read-ahead", is_flag=True, help="Read the next frames in a thread while the model runs."),
     click.option("--checkpoint-gradients", is_flag=True, help="retrain: compute activations again, keep none."),
+    click.option("--trace", type=click.Choice(["nvtx", "torch", "memory"]), help="Write a trace of some steps."),
+    click.option("--trace-steps", type=click.IntRange(1), default=5, show_default=True, help="Steps to trace."),
     click.option(
         "--reconnect-seconds",
         type=click.FloatRange(0),

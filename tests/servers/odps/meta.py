@@ -53,11 +53,15 @@ def table(store: Store, name: str, request: Request) -> Response:
         return _partition(store, found, store.partition(name, request.query["partition"]))
     described = _extended(found) if "extended" in request.query else _described(store, found)
     return xml_response(
-        f"<Table><Name>{escape(found.name)}</Name><TableId>{found.name}</TableId><Type>MANAGED_TABLE</Type>"
+        f"<Table><Name>{escape(found.name)}</Name><TableId>{found.name}</TableId><Type>{_type(found)}</Type>"
         f'<Schema format="Json">{escape(json.dumps(described))}</Schema><Owner>tester</Owner>'
         f"<CreationTime>{formatdate(found.created, usegmt=True)}</CreationTime>"
         f"<LastModifiedTime>{formatdate(_changed(found), usegmt=True)}</LastModifiedTime></Table>"
     )
+
+
+def _type(found: StoredTable) -> str:
+    return "VIRTUAL_VIEW" if found.base else "MANAGED_TABLE"
 
 
 def _described(store: Store, found: StoredTable) -> dict[str, object]:

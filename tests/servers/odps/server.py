@@ -17,11 +17,12 @@ from typing import Self
 
 from tests.servers.faults import Faults
 from tests.servers.odps import meta
-from tests.servers.odps.instances import Instance, instance, submit
+from tests.servers.odps.instances import Instances, instance, submit
 from tests.servers.odps.refusals import Refusal, refused
 from tests.servers.odps.schema import ServedSchema, columns_of, spec_text
 from tests.servers.odps.sessions import Sessions, request_id
 from tests.servers.odps.signature import AcceptedKeys
+from tests.servers.odps.sql import Statement, execute
 from tests.servers.odps.store import Store
 from tests.servers.odps.tunnel_download import DownloadSession, download_from_table
 from tests.servers.odps.tunnel_upload import UploadSession, upload_to_table
@@ -44,10 +45,9 @@ class OdpsServer:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.project = project
-        self.statement_polls = 0  # polls that report a newly submitted statement as running
         self.credentials = AcceptedKeys(access_id, secret, sts_token)
         self._store = Store()
-        self._instances: dict[str, Instance] = {}
+        self.statements = Instances()
         self._downloads: Sessions[DownloadSession] = Sessions("download", "NoSuchDownload", now)
         self._uploads: Sessions[UploadSession] = Sessions("upload", "NoSuchUpload", now)
         self._upserts: Sessions[UpsertSession] = Sessions("upsert", "UpsertSessionNotFound", now)
@@ -107,11 +107,13 @@ class OdpsServer:
             name.lower(), ServedSchema(columns_of(columns), columns_of(partitions or {}), key, is_transactional)
         )
 
-    def insert(self, table: str, rows: Iterable[Mapping[str, object]], partition: str = "") -> None:
+    def insert(
+        self, table: str, rows: Iterable[Mapping[str, object]], partition: str = "", *, is_overwrite: bool = False
+    ) -> None:
         """Append rows to a partition, created if missing. Columns that a row does not name are NULL."""
         schema = self._store.table(table).schema
         ready = [tuple(stored(one.type, row.get(one.name)) for one in schema.columns) for row in rows]
-        self._store.write(table.lower(), schema.spec(partition), ready)
+        self._store.write(table.lower(), schema.spec(partition), ready, is_overwrite=is_overwrite)
 
     def rows(self, table: str, partition: str = "") -> list[dict[str, object]]:
         """Return a partition's rows in the order of insertion; datetimes in UTC."""
@@ -119,6 +121,11 @@ class OdpsServer:
         found = self._store.rows(table.lower(), self._store.partition(table, partition))
         named = [zip(schema.columns, row, strict=True) for row in found]
         return [{one.name: restored(one.type, value) for one, value in row} for row in named]
+
+    def query(self, text: str) -> list[dict[str, object]]:
+        """Return the rows of a SELECT."""
+        found = execute(self._store, Statement(self.project, text))
+        return [dict(zip(found.schema.names, row, strict=True)) for row in found.rows] if found else []
 
     def partitions(self, table: str) -> list[str]:
         """Return the existing partitions, such as ``ds=20250115``."""
@@ -155,9 +162,9 @@ class OdpsServer:
             case ["tables", *names]:
                 return self._route_in_tables(request, names)
             case ["instances"]:
-                return submit(self._store, self._instances, self.statement_polls, self.project, request)
+                return submit(self._store, self.statements, self.project, request)
             case ["instances", name]:
-                return instance(self._store, self._instances, self._downloads, name, request)
+                return instance(self.statements, self._downloads, name, request)
             case []:
                 return meta.project(self.project)
             case ["tunnel"]:

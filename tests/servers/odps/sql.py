@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from tests.servers.odps.dialect import bare, bracketed, parts, to_sqlite
 from tests.servers.odps.refusals import Refusal, SqlError
@@ -35,7 +35,7 @@ class Statement:
 
 def execute(store: Store, statement: Statement) -> SelectedRows | None:
     """Run a statement, all or nothing; ``SqlError`` with MaxCompute's code for a wrong one."""
-    text = re.sub(r"\A(\s*SET\s[^;]*;)*", "", statement.text, flags=re.IGNORECASE).strip().rstrip(";").rstrip()
+    text = _without_settings(statement)
     try:
         with store.transaction():
             for pattern, run in _STATEMENTS:
@@ -48,6 +48,10 @@ def execute(store: Store, statement: Statement) -> SelectedRows | None:
         code = "ODPS-0130131" if refusal.code == "NoSuchObject" else "ODPS-0110061"
         raise SqlError(f"{code}:[1,1] {refusal.message}") from refusal
     raise _parse_error(f"the test server does not know: {text[:200]}")
+
+
+def _without_settings(statement: Statement) -> str:
+    return re.sub(r"\A(\s*SET\s[^;]*;)*", "", statement.text, flags=re.IGNORECASE).strip().rstrip(";").rstrip()
 
 
 def _create(store: Store, _: Statement, lenient: str | None, name: str, rest: str) -> None:
@@ -85,6 +89,16 @@ def _columns(defined: Sequence[str]) -> tuple[ServedColumn, ...]:
         raise _parse_error(str(error)) from error
 
 
+def _create_view(store: Store, statement: Statement, lenient: str | None, name: str, query: str) -> None:
+    if (name := bare(name)) in store.tables:
+        if not lenient:
+            raise SqlError(f"ODPS-0110061:[1,1] Failed to run ddltask - AlreadyExistsException(Table {name} exists)")
+        return
+    columns = _select(store, replace(statement, may_scan_all=True), query).schema.columns
+    (base,) = _sources(store, query)
+    store.create_view(name, to_sqlite(query, statement.project), ServedSchema(columns), base.name)
+
+
 def _drop(store: Store, _: Statement, lenient: str | None, name: str) -> None:
     if bare(name) in store.tables or not lenient:
         store.drop(store.table(bare(name)).name)
@@ -107,6 +121,16 @@ def _drop_partitions(store: Store, _: Statement, name: str, lenient: str | None,
             raise _ddl_error("NoSuchObjectException(message:partition not found)")
 
 
+def _rename_partition(store: Store, _: Statement, name: str, before: str, after: str) -> None:
+    table = store.table(bare(name))
+    old, new = table.schema.spec(before), table.schema.spec(after)
+    if old not in table.partitions:
+        raise _ddl_error("NoSuchObjectException(message:partition not found)")
+    if new in table.partitions:
+        raise _ddl_error("AlreadyExistsException(message:partition already exists)")
+    store.rename_partition(table.name, old, new)
+
+
 def _truncate(store: Store, _: Statement, name: str, specs: str) -> None:
     chosen = list(_specs(store, name, specs))
     table = store.table(bare(name))
@@ -115,10 +139,34 @@ def _truncate(store: Store, _: Statement, name: str, specs: str) -> None:
         store.clear(table.name, spec)
 
 
+def start(store: Store, statement: Statement) -> Callable[[], SelectedRows | None]:
+    """Begin a statement and return the rest of it: an INSERT reads at its start, and writes at its end."""
+    text = _without_settings(statement)
+    match = re.fullmatch(_INSERT, text, re.IGNORECASE | re.DOTALL)
+    if match is None:
+        return lambda: execute(store, statement)
+    how, name, target, source = match.groups()
+    found: SelectedRows | SqlError
+    try:
+        found = _select(store, statement, source)
+    except (SqlError, Refusal) as error:
+        found = error if isinstance(error, SqlError) else SqlError(error.message)
+
+    def write() -> None:
+        if isinstance(found, SqlError):
+            raise found
+        _write(store, how, name, target, found)
+
+    return write
+
+
 def _insert(store: Store, statement: Statement, how: str, name: str, target: str | None, source: str) -> None:
+    _write(store, how, name, target, _select(store, statement, source))
+
+
+def _write(store: Store, how: str, name: str, target: str | None, found: SelectedRows) -> None:
     table = store.table(bare(name))
     spec = table.schema.spec(target or "")
-    found = _select(store, statement, source)
     if len(found.schema.columns) != len(table.schema.columns):
         counts = f"{len(found.schema.columns)} in data source, requires {len(table.schema.columns)}"
         raise _semantic_error(f"wrong columns count {counts} columns")
@@ -155,7 +203,7 @@ def _sources(store: Store, text: str) -> list[StoredTable]:
 
 def _check_partitions_named(sources: Sequence[StoredTable], text: str) -> None:
     for table in sources:
-        names = "|".join(column.name for column in table.schema.partitions)
+        names = "|".join(column.name for column in table.partition_columns)
         if names and not re.search(rf"\bWHERE\b.*\b({names})\b", text, re.IGNORECASE | re.DOTALL):
             why = f"Table {table.name} is full scan with all partitions, please specify partition predicates"
             raise _semantic_error(f"physical plan generation failed: {why}")
@@ -186,11 +234,14 @@ def _ddl_error(why: str) -> SqlError:
     return SqlError(f"ODPS-0110061: Failed to run ddltask - {why}")
 
 
+_INSERT = rf"INSERT\s+(OVERWRITE|INTO)\s+(?:TABLE\s+)?{_NAME}\s*(?:{_PARTITION})?\s*((?:SELECT|WITH|VALUES)\b.*)"
 _STATEMENTS = (
+    (rf"CREATE\s+VIEW\s+(IF\s+NOT\s+EXISTS\s+)?{_NAME}\s+AS\s+(SELECT\b.*)", _create_view),
+    (rf"ALTER\s+TABLE\s+{_NAME}\s+{_PARTITION}\s+RENAME\s+TO\s+{_PARTITION}", _rename_partition),
     (rf"CREATE\s+TABLE\s+(IF\s+NOT\s+EXISTS\s+)?{_NAME}\s*(\(.*)", _create),
     (rf"DROP\s+TABLE\s+(IF\s+EXISTS\s+)?{_NAME}", _drop),
     (rf"ALTER\s+TABLE\s+{_NAME}\s+ADD\s+(IF\s+NOT\s+EXISTS\s+)?(PARTITION.*)", _add_partitions),
     (rf"ALTER\s+TABLE\s+{_NAME}\s+DROP\s+(IF\s+EXISTS\s+)?(PARTITION.*)", _drop_partitions),
     (rf"TRUNCATE\s+TABLE\s+{_NAME}(.*)", _truncate),
-    (rf"INSERT\s+(OVERWRITE|INTO)\s+(?:TABLE\s+)?{_NAME}\s*(?:{_PARTITION})?\s*((?:SELECT|WITH|VALUES)\b.*)", _insert),
+    (_INSERT, _insert),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.servers.odps.functions import register
 from tests.servers.odps.refusals import Refusal
-from tests.servers.odps.schema import STORED_AS, Row, ServedSchema, Spec
+from tests.servers.odps.schema import STORED_AS, Row, ServedColumn, ServedSchema, Spec
 
 
 @dataclass(slots=True)
@@ -22,6 +22,12 @@ class StoredTable:
     schema: ServedSchema
     created: int
     partitions: dict[Spec, int] = field(default_factory=dict)
+    base: StoredTable | None = None  # of a view
+
+    @property
+    def partition_columns(self) -> tuple[ServedColumn, ...]:
+        """The partition columns, of a view those of its base table."""
+        return (self.base or self).schema.partitions
 
 
 class Store:
@@ -70,6 +76,12 @@ class Store:
             partitions: dict[Spec, int] = {} if schema.partitions else {(): int(time.time())}
             self.tables[name] = StoredTable(name, schema, int(time.time()), partitions)
 
+    def create_view(self, name: str, query: str, schema: ServedSchema, base: str) -> None:
+        """Create a view of a query in SQLite's SQL."""
+        with self.transaction() as sqlite:
+            sqlite.execute(f"CREATE VIEW {_quoted(name)} AS {query}")
+            self.tables[name] = StoredTable(name, schema, int(time.time()), base=self.tables[base])
+
     def drop(self, name: str) -> None:
         """Remove a table with its rows."""
         with self.transaction() as sqlite:
@@ -101,6 +113,15 @@ class Store:
         with self.transaction():
             self.clear(name, spec)
             del self.table(name).partitions[spec]
+
+    def rename_partition(self, name: str, before: Spec, after: Spec) -> None:
+        """Rename a partition; the caller has checked that ``after`` is free."""
+        where, values = _where(before)
+        changes = ", ".join(f"{_quoted(column)} = ?" for column, _ in after)
+        with self.transaction() as sqlite:
+            table = self.table(name)
+            table.partitions[after] = table.partitions.pop(before)
+            sqlite.execute(f"UPDATE {_quoted(name)} SET {changes} WHERE {where}", [*(v for _, v in after), *values])
 
     def clear(self, name: str, spec: Spec) -> None:
         """Remove a partition's rows."""

@@ -247,7 +247,7 @@ def test_insert_into_appends_and_makes_the_partition(server, odps):
 
 def test_a_statement_may_run_for_a_while_and_be_stopped(server, odps):
     server.create_table("videos", COLUMNS)
-    server.statement_polls = 3
+    server.statements.polls = 3
     slow = odps.run_sql("INSERT INTO videos VALUES ('a', 0.5, 1)")
     assert not slow.is_terminated()
     assert server.rows("videos") == []

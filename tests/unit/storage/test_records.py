@@ -87,6 +87,21 @@ def test_an_id_bucket_or_path_of_another_type_is_a_bad_row(column: str, wrong: f
         VideoRow.from_record(record, run_id="run", ordinal=7)
 
 
+@pytest.mark.parametrize(("value", "text"), [(7.0, "7"), (-3.0, "-3"), (2.0**53, str(2**53)), (7, "7"), ("7.0", "7.0")])
+def test_a_whole_number_as_a_float_is_the_same_id_in_input_and_output(value: float | str, text: str) -> None:
+    record = {**record_of(7), "video_id": value, "video_tag": value}
+    row = VideoRow.from_record(record, run_id="run", ordinal=7)
+    assert (row.video_id, row.video_tag) == (text, text)
+    failure = Failure(code="bad_row", stage="download", message="", attempts=1)
+    failed = ResultRow.failed(record, run_id="run", ordinal=7, failure=failure, execution=EXECUTION)
+    assert (failed.video_id, failed.video_tag) == (text, text)
+
+
+def test_a_float_that_is_too_large_to_be_exact_names_no_video() -> None:
+    with pytest.raises(BadRow, match="too large to be exact: cast it"):
+        video_row(video_id=2.0**53 + 2)
+
+
 def test_text_that_no_table_can_hold_is_a_bad_row() -> None:
     with pytest.raises(BadRow, match="Unicode"):
         video_row(video_path="a\udcff.mp4")

@@ -12,8 +12,7 @@ from inference.manifest.preprocessing import Preprocessing
 from inference.manifest.schema import BackboneSpec, HeadSpec
 from inference.models.backbone import build_backbone
 from inference.models.checkpoint import fill_from_seed
-from inference.models.device import choose_device, choose_dtype, device_info, device_name
-from inference.models.faults import device_fault, device_faults
+from inference.models.device import choose_device, choose_dtype, device_fault, device_faults, device_info, device_name
 from inference.models.heads import AttentiveHead, LinearHead, build_head
 from inference.models.transforms import Normalise
 from inference.models.video_model import ClipScorer, VideoModel

@@ -58,6 +58,24 @@ def test_a_retried_row_is_counted_by_its_new_outcome(ledger: Ledger) -> None:
     assert run(ledger).is_complete
 
 
+def test_a_later_retry_has_a_higher_generation_also_after_a_wipe(ledger: Ledger, client: redis.Redis) -> None:
+    seen = [0]
+    for round_number in range(4):
+        if round_number == 2:
+            client.flushall()
+            ledger.submit(SPEC, total_rows=8, shard_rows=4, extra_columns=())
+            for _ in range(2):
+                base = finish(ledger, ("corrupt_video",) * 8)
+                assert ledger.generation(RUN, base.shard_id) == 0
+        assert ledger.open_retry(RUN, f"t{round_number}", {0: "corrupt_video"}) == 1
+        shard = ledger.claim_shard(RUN, max_open=1)
+        assert shard is not None
+        seen.append(ledger.generation(RUN, shard.shard_id))
+        ledger.record(RUN, shard.shard_id, 0, b"x", "corrupt_video")
+        assert ledger.close_shard(RUN, shard.shard_id)
+    assert seen == sorted(set(seen))
+
+
 def test_the_same_request_twice_has_one_effect(ledger: Ledger) -> None:
     chunk = {0: "corrupt_video", 4: "corrupt_video"}
     assert [ledger.open_retry(RUN, "t", chunk) for _ in range(2)] == [2, 0]

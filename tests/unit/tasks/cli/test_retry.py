@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
-from rich.console import Console
 
 from storage.ledger import Ledger, Run
 from tasks import pipeline
-from tasks.cli import watch
+from tasks.cli import sift
 from tasks.cli.retry import reopen, why_none
 from tasks.resources.runtime import Runtime
+from tasks.settings import Settings
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 from tests.valkey import ValkeyServer
 
@@ -98,22 +98,23 @@ def test_a_run_shows_why_it_waits(run: Run, rt: Runtime, server: ValkeyServer, t
     assert "feed waits: /in.db has no table [v] (" in answer.stdout
 
 
-def test_watching_prints_a_trouble_once_and_once_that_it_is_over(run: Run, rt: Runtime) -> None:
-    printed = io.StringIO()
-    console = Console(file=printed, width=200)
-    observations = watch.observations(run.run_id, rt.ledger, console)
+def test_a_complete_run_of_which_every_row_failed_ends_with_status_3(
+    run: Run, rt: Runtime, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complete(run, rt)
+    monkeypatch.setattr(sift, "settings", lambda: Settings.of(broker_url=server.url))
+    with pytest.raises(SystemExit) as ended:
+        sift.conclude(now(run, rt.ledger), rt.ledger)
+    assert ended.value.code == 3
+    printed = capsys.readouterr()
+    assert f"rows {ROWS} = ok 0 + failed {ROWS} + in flight 0" in printed.out
+    assert f"`tamis runs {run.run_id} --failures`" in printed.out
+    assert "not_a_video" in printed.err
 
-    def observe(times: int) -> str:
-        printed.seek(0)
-        printed.truncate()
-        for _ in range(times):
-            next(observations)
-        return printed.getvalue()
 
-    assert observe(1) == ""
-    rt.ledger.note_trouble(run.run_id, "/in.db has no table [v]", step="feed")
-    assert observe(2).count("feed waits: /in.db has no table [v]") == 1
-    rt.ledger.note_trouble(run.run_id, "/in.db is gone", step="feed")
-    assert observe(1).count("feed waits: /in.db is gone") == 1
-    rt.ledger.clear_trouble(run.run_id, step="feed")
-    assert observe(2).count("the run continues") == 1
+def test_failures_are_listed_with_their_messages(run: Run, rt: Runtime, server: ValkeyServer, tmp_path: Path) -> None:
+    complete(run, rt)
+    answer = tamis(server, tmp_path, "runs", run.run_id[:6], "--failures")
+    assert answer.returncode == 0, answer.stderr
+    listed = [" ".join(line.split()) for line in answer.stdout.splitlines()]
+    assert all(f"{number} video{number} not_a_video infer m" in listed for number in range(ROWS))

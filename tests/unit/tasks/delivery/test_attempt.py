@@ -18,8 +18,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from inference.errors import BadVideo, DeviceLost, VideoFault
-from storage.errors import ObjectMissing, SpoolFull, Unavailable
-from storage.ledger import Deferred, Ledger, RunSpec
+from storage.errors import ObjectMissing, SpoolFull, TierOpen, Unavailable
+from storage.ledger import Deferred, Ledger, RunSpec, WorkerReports
 from storage.records import ResultRow
 from storage.spool import Spool
 from tasks.celery import app
@@ -257,3 +257,14 @@ def test_a_step_without_a_value_returns_a_text_about_its_end(
     answer = run_step(task_of_a_chain(), Step(TaskName.DOWNLOAD, dump_row(row), row), fail)
     assert isinstance(answer, Ended)
     assert re.fullmatch(how, answer.how)
+
+
+def test_a_worker_that_tries_rows_again_reports_the_cause_and_not_the_pause_of_its_tier(
+    row: RowMessage, rt: Runtime, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "REPORT_SECONDS", 0.0)
+    rt.name, rt.reports = "io@n1", WorkerReports(client)
+    attempt(row, Unavailable("/nope is not mounted"))
+    attempt(row, TierOpen("oss failed too often in a row", wait_seconds=3.0))
+    (report,) = rt.reports.all()
+    assert (report.name, report.state, report.reason) == ("io@n1", "failing", "download: /nope is not mounted")

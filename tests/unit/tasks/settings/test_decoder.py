@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from inference.cores import usable_cores
 from inference.decode.options import ADAPTERS, GPU_CHILDREN
 from tasks.settings import Settings, SettingsError
 
@@ -29,7 +29,7 @@ def test_any_other_decoder_is_refused_with_its_value_and_the_remedy(decoder: str
 
 
 def test_there_is_a_child_for_each_core_but_few_if_each_takes_gpu_memory() -> None:
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     assert Settings.from_env({}).decode.processes == cores
     assert Settings.from_env({"TAMIS_DECODER": "nvdec"}).decode.processes == min(cores, GPU_CHILDREN)
     chosen = Settings.from_env({"TAMIS_DECODER": "nvdec", "TAMIS_DECODER_CHILDREN": "20"})

@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from storage.ledger import Ledger
+from storage.ledger import Ledger, WorkerReports
 from tasks.settings import Settings
 from tasks.telemetry.pulse import Phase, Pulse
-from tasks.worker.health import LOOP_LIMIT_SECONDS, REPORTS_PER_SILENCE, is_live, start_presence_reports
+from tasks.worker.health import (
+    LOOP_LIMIT_SECONDS,
+    REPORTS_PER_SILENCE,
+    is_live,
+    start_presence_reports,
+    start_state_reports,
+)
 from tests.fleet.processes import wait_until
 from tests.valkey import ValkeyServer, valkey_server
 
@@ -76,6 +82,20 @@ def has_report(server: ValkeyServer) -> bool:
         return bool(reports(client))
     finally:
         client.close()
+
+
+def test_a_state_is_reported_only_while_the_worker_is_in_it(client: redis.Redis) -> None:
+    reports = WorkerReports(client)
+    start_state_reports(reports, "io@n1", "drained", ["io"], is_in_state=lambda: False).set()
+    assert reports.all() == []
+    start_state_reports(reports, "io@n1", "drained", ["io"], is_in_state=lambda: True).set()
+    (found,) = reports.all()
+    assert (found.name, found.state, found.queues) == ("io@n1", "drained", {"io"})
+
+
+def test_a_state_that_cannot_be_reported_does_not_stop_the_worker() -> None:
+    unreachable = WorkerReports(redis.Redis(port=1, retry=None))
+    start_state_reports(unreachable, "io@n1", "warming", ["io"], is_in_state=lambda: True).set()
 
 
 def test_a_worker_whose_event_loop_hangs_is_not_live() -> None:

@@ -19,6 +19,7 @@ from storage.records import OUTPUT_COLUMNS
 from storage.tables.batch_journal import BatchJournal, MemoryJournal
 from storage.tables.odps.connection import OdpsTimeLimits
 from storage.tables.odps.output import OdpsOutput
+from storage.tables.odps.rows import Stamp
 from storage.uri import TableUrl
 from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.refusals import refusal_fault
@@ -153,6 +154,21 @@ def test_a_redelivery_to_the_same_worker_sends_no_request(sink: Sink) -> None:
     assert len(sink.server.requests) == requests
 
 
+def test_a_retrys_row_is_the_newest_whatever_the_workers_clocks_say(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = sink.worker()
+    with monkeypatch.context() as patch:
+        patch.setattr(Stamp, "now", lambda batch: Stamp(0, "2999-01-01T00:00:00.000000Z", batch))  # a clock far ahead
+        worker.write_batch("run/0-3", [failed(number) for number in range(3)])
+    worker.write_batch("run/retry-1", [succeeded(1).with_generation(1_700_000_000_000)])
+    worker.write_batch("run/retry-2", [succeeded(2).with_generation(1_700_000_000_001)])
+    worker.write_batch("run/retry-late", [failed(2).with_generation(1_700_000_000_000)])  # frozen since before retry-2
+    for reader in (worker, sink.worker()):
+        assert reader.outcomes("run", 0, 9) == {0: "corrupt_video", 1: "ok", 2: "ok"}
+        assert [row.is_ok for row in reader.results("run")] == [False, True, True]
+
+
 def test_many_shards_need_one_pass_over_the_table(sink: Sink) -> None:
     worker = sink.worker()
     for start in range(0, 100, 5):
@@ -161,39 +177,7 @@ def test_many_shards_need_one_pass_over_the_table(sink: Sink) -> None:
     assert sink.commits() == 20
 
 
-def test_a_retry_shows_the_newer_rows_at_once_and_the_older_go_when_it_is_compacted(sink: Sink) -> None:
-    worker = sink.worker()
-    worker.write_batch("run/0-3", [failed(number) for number in range(3)])
-    worker.write_batch("other/0-1", [succeeded(0, "other")])
-    sink.server.insert("results", [{"video_id": "foreign"}, {"video_id": "foreign", "result_info": "no JSON"}], "ds=1")
-    worker.write_batch("run/retry-1", [succeeded(1)])
-    assert worker.outcomes("run", 0, 9) == {0: "corrupt_video", 1: "ok", 2: "corrupt_video"}
-    before = list(worker.results("run"))
-    assert len(sink.server.rows("results", "ds=1")) == 7
-    assert worker.compact()
-    assert len(sink.server.rows("results", "ds=1")) == 6  # rows of other writers are kept
-    assert sink.ids()["foreign"] == 2
-    assert list(sink.worker().results("run")) == before
-    assert sink.worker().count_results("other") == 1
-
-
-def test_nothing_is_rewritten_while_somebody_writes_and_nothing_written_while_somebody_rewrites(sink: Sink) -> None:
-    worker = sink.worker()
-    worker.write_batch("run/0-20", ROWS)
-    with sink.journal.writing(worker.url):
-        assert not worker.compact()
-    with sink.journal.rewriting(worker.url) as is_alone:
-        assert is_alone
-        with pytest.raises(Unavailable, match="is being rewritten"):
-            worker.write_batch("run/retry-1", ROWS[:1])
-        with sink.journal.rewriting(worker.url) as is_second:
-            assert not is_second
-    worker.write_batch("run/retry-1", ROWS[:1])
-    assert worker.compact()
-    assert sink.ids() == ONCE
-
-
-# ── real deaths, with the journal where a fleet has it ───────────────────────────────────────────────────────────────
+# ── killed workers, with the journal that a fleet shares ─────────────────────────────────────────────────────────────
 
 WORKER = """
 import sys
@@ -202,7 +186,7 @@ from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.ledger import RedisJournal
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.open import open_output
-from tests.unit.storage.tables.table_rows import succeeded
+from tests.unit.storage.tables.table_rows import failed, succeeded
 
 url, endpoint, access_id, secret, port = sys.argv[1:]
 journal = RedisJournal(redis.Redis(port=int(port)))

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from storage.errors import Unavailable
 from storage.ledger import Ledger, RedisJournal
 from storage.tables.batch_journal import BatchJournal, MemoryJournal
 
@@ -37,25 +36,6 @@ def test_a_journal_keeps_its_id_until_it_is_lost(journal: BatchJournal) -> None:
     before = journal.memory("run")
     journal.remember("run", "batch", "session")
     assert journal.memory("run") == before != journal.memory("other")
-
-
-def test_a_writer_that_failed_no_longer_writes(journal: BatchJournal) -> None:
-    with pytest.raises(ValueError, match="mine"), journal.writing("table"):
-        raise ValueError("mine")
-    with journal.rewriting("table") as is_alone:
-        assert is_alone
-
-
-def test_writers_and_a_rewriter_keep_out_of_each_others_way(journal: BatchJournal) -> None:
-    with journal.writing("table"), journal.writing("table"), journal.rewriting("table") as is_alone:
-        assert not is_alone
-    with journal.rewriting("table") as is_alone, journal.rewriting("other") as is_other:
-        assert is_alone
-        assert is_other
-        with pytest.raises(Unavailable, match="table is being rewritten"), journal.writing("table"):
-            raise AssertionError("written")
-    with journal.writing("table"):
-        pass
 
 
 def test_a_forgotten_run_leaves_no_batches(client: redis.Redis, ledger: Ledger) -> None:

@@ -76,7 +76,7 @@ def test_an_endpoint_without_a_service_raises_unavailable(service: Service) -> N
 
 
 def test_a_statement_that_takes_too_long_is_stopped(service: Service, server: OdpsServer) -> None:
-    server.statement_polls = 10**6
+    server.statements.polls = 10**6
     with (
         closing(open_output(f"odps://{service.project}/fresh/ds=1", service.connection())) as table,
         pytest.raises(Unavailable, match=r"a statement took over 0 s: CREATE TABLE"),

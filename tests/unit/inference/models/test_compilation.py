@@ -1,4 +1,4 @@
-"""Compiling layer by layer. The backend here only counts compilations."""
+"""Compiling by layer, with a backend that counts compilations; recording by batch size, with a stand-in for the GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounter
 from transformers import VJEPA2Config, VJEPA2Model
 
 from inference.models.checkpoint import fill_from_seed
-from inference.models.layers import compile_layers, transformer_layers
+from inference.models.compilation import GraphedFeatures, compile_layers, transformer_layers
 from inference.models.rope import cache_rope
 
 CONFIG = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2, "crop_size": 32, "frames_per_clip": 4}
@@ -62,3 +62,53 @@ def test_compiled_layers_keep_the_names_of_their_weights(model):
     names = list(model.state_dict())
     compile_layers(model, 1, CompileCounter())
     assert list(model.state_dict()) == names
+
+
+class StandInCapture:
+    """Computes from the memory of the recorded batch into its own memory."""
+
+    def __init__(self) -> None:
+        self.recorded: list[int] = []
+
+    def __call__(self, features, batch):
+        self.recorded.append(len(batch))
+        tokens = features(batch).clone()
+
+        def replay():
+            tokens.copy_(features(batch))
+            return tokens
+
+        return replay
+
+
+def features(batch: torch.Tensor) -> torch.Tensor:
+    return batch.float().flatten(1).sum(1, keepdim=True)
+
+
+@pytest.fixture
+def recorder():
+    return StandInCapture()
+
+
+@pytest.fixture
+def graphed(recorder):
+    return GraphedFeatures(features, recorder)
+
+
+def batch(count: int, value: int) -> torch.Tensor:
+    return torch.full((count, 2, 2), value, dtype=torch.uint8)
+
+
+def test_each_size_is_recorded_once_and_replayed_on_new_content(graphed, recorder):
+    room = batch(4, 0)
+    for value in (1, 2):
+        for size in (1, 2, 4):
+            room.fill_(value)
+            assert torch.equal(graphed(room[:size]), features(room[:size]))
+    assert recorder.recorded == [1, 2, 4]
+
+
+def test_a_batch_at_another_address_is_copied_to_the_recorded_memory(graphed, recorder):
+    graphed(batch(2, 1))
+    assert torch.equal(graphed(batch(2, 9)), features(batch(2, 9)))
+    assert recorder.recorded == [2]

@@ -1,4 +1,4 @@
-"""CUDA graphs: a backbone's kernels recorded once per batch size, then launched together.
+"""Fewer kernel launches: torch.compile layer by layer, and CUDA graphs recorded once per batch size.
 
 A ViT-B launches hundreds of kernels; at small batches a GPU waits for the host to launch them.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.models.video_model import Features
 
@@ -77,3 +78,29 @@ class CudaCapture:
 
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves its signature untyped
+
+
+def transformer_layers(model: nn.Module) -> list[nn.Module]:
+    """The longest list of modules in ``model``: its repeated blocks; empty when it has no list."""
+    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=[])
+
+
+def compile_layers(model: nn.Module, batch_sizes: int, backend: str | Callable[..., Any] = "inductor") -> int:
+    """Mark the layers for compilation at their first run with each batch size; return their number.
+
+    The first layer is left out: the memory layout of its input differs, so it would need its own compilations.
+
+    ``batch_sizes`` is the number of batch sizes: each gets its own compilation, because code for any size is slower.
+    """
+    layers = transformer_layers(model)[1:]
+    for layer in layers:
+        layer.compile(dynamic=False, backend=backend)
+    _allow(batch_sizes)
+    return len(layers)
+
+
+def _allow(compilations: int) -> None:
+    """Raise the limit, past which torch.compile silently stops compiling; all backbones of the process share it."""
+    config = torch._dynamo.config  # noqa: SLF001  the documented place of this limit
+    config.recompile_limit = config.recompile_limit + compilations

@@ -1,0 +1,132 @@
+"""``tamis gallery``: a folder in which one looks at a run's results, without a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from celery.bin.base import CeleryCommand
+from rich.console import Console
+from rich.progress import track
+
+from inference.decode import DecoderPool
+from storage.errors import ForbiddenPath
+from storage.objects.protocol import ObjectStore
+from storage.tables.protocol import InputTable
+from storage.uri import ObjectUri
+from tasks.cli.usage import OneLine, clear_errors, open_console, settings
+from tasks.gallery.rows import ShownRows, select_rows, selected_rows
+from tasks.gallery.strips import Strip, make_strips, read_journal, reasons
+from tasks.gallery.write import write_gallery
+from tasks.resources.stores import NO_TIER, open_origin
+from tasks.resources.tables import open_input
+from tasks.settings import Settings
+from tasks.settings.environment import decoder_environ
+
+
+@click.command(cls=CeleryCommand)
+@click.option(
+    "--tables",
+    required=True,
+    metavar="URL",
+    help="Results: a run's output table, or its export to a .jsonl, .csv or .parquet file.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    default="gallery",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write; strips that are there already are not made again.",
+)
+@click.option("--run", metavar="ID", help="The run to show, or the start of its id; default: the newest in the table.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show the first N videos of the run.")
+@click.option("--strips/--no-strips", default=True, show_default=True, help="Decode six frames of each video.")
+@click.option(
+    "--media",
+    metavar="URL",
+    help="Address before <bucket>/<key> from which a browser plays the videos; default: TAMIS_OBJECT_ROOT.",
+)
+@clear_errors
+def gallery(tables: str, folder: Path, run: str | None, limit: int | None, strips: bool, media: str | None) -> None:
+    """Write a folder of static files to look at results: frames, scores, thresholds, decisions.
+
+    Open index.html in a browser; it needs no server. Decisions made there (keep, drop) are exported as a .jsonl table.
+    """
+    chosen, console = settings(), open_console()
+    with closing(open_input(tables, chosen)) as table:
+        selection = select_rows(table, run, limit)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"cannot make the folder {folder}: {error.strerror}: name another one with -o"
+            raise OneLine(msg) from error
+        found = _strips(table, selection, folder, chosen) if strips else read_journal(folder)
+        about = {"run": selection.run_id, "tables": _shown(tables), "media": _media(media, chosen, folder)}
+        page = write_gallery(selected_rows(table, selection), folder, strips=found, about=about)
+    for line in _report(selection, found, page):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _strips(table: InputTable, selection: ShownRows, folder: Path, chosen: Settings) -> Mapping[str, Strip]:
+    """Make the strips that are not there yet; return all of them, those that could not be made with their reason."""
+    found = read_journal(folder)
+    wanted = [uri for row in selected_rows(table, selection) if row.is_ok and (uri := _uri(row.video_oss_url))]
+    missing = [uri for uri in dict.fromkeys(wanted) if str(uri) not in found]
+    if not missing:
+        return found
+    size = chosen.decode.processes
+    pool = DecoderPool(
+        size, chosen.decode.limits, chosen.decode.decoder, environ=decoder_environ(chosen.decode.decoder)
+    )
+    with pool:
+        made = make_strips(missing, folder, _store(chosen), pool, size)
+        for strip in track(made, "strips", total=len(missing), console=Console(stderr=True)):
+            found[strip.uri] = strip
+    return found
+
+
+def _uri(text: str) -> ObjectUri | None:
+    with suppress(ForbiddenPath):
+        return ObjectUri.parse(text)
+    return None
+
+
+def _store(chosen: Settings) -> ObjectStore:
+    store = open_origin(chosen)
+    if store is None:
+        raise OneLine(f"{NO_TIER}; or write the gallery without pictures: --no-strips")
+    return store
+
+
+def _shown(tables: str) -> str:
+    """Return the table's name without the folder that it lies in: a gallery is given to others."""
+    return tables.rsplit("/", 1)[-1]
+
+
+def _media(media: str | None, chosen: Settings, folder: Path) -> str | None:
+    """Return the address before ``<bucket>/<key>``; a local root as a path relative to the gallery."""
+    if media is not None:
+        return media.rstrip("/") + "/"
+    root = chosen.tiers.object_root
+    return None if root is None else os.path.relpath(root, folder.absolute()) + "/"
+
+
+def _report(selection: ShownRows, strips: Mapping[str, Strip], page: Path) -> list[str]:
+    missing = sum(not strip.file for strip in strips.values())
+    notes: list[tuple[Any, str]] = [
+        (selection.other_runs, f"other runs in the table: {', '.join(selection.other_runs)} (--run)"),
+        (selection.replaced, f"{selection.replaced} older rows of the same videos are left out"),
+        (selection.foreign, f"{selection.foreign} rows are no results of tamis and are left out"),
+        (missing, f"{missing} videos without a strip: {'; '.join(reasons(strips)[:3])}"),
+    ]
+    return [
+        f"gallery of run {selection.run_id}: {len(selection.positions)} videos",
+        *(line for applies, line in notes if applies),
+        f"open {page}",
+    ]
