@@ -34,6 +34,7 @@ class Scope(StrEnum):
     WHOLE = "whole"  # one clip over the whole video
     WINDOWS = "windows"  # sliding windows
     SAMPLED = "sampled"  # single frames at a fixed interval, for the detector
+    SLIDING = "sliding"  # clips of a fixed number of frames, one every so many frames, for features
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class ClipRequest:
     window_seconds: float = 4.0  # WINDOWS only
     overlap_seconds: float = 1.0  # WINDOWS only
     interval_seconds: float = 1.0  # SAMPLED only
+    stride_frames: int = 16  # SLIDING only: from the first frame of a clip to that of the next
+    frame_step: int = 1  # SLIDING only: from a frame of a clip to the next one
 
 
 @dataclass(frozen=True, slots=True)

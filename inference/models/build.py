@@ -89,10 +89,15 @@ def open_models(
 def _load_backbones(manifest: Manifest) -> dict[str, LoadedBackbone]:
     used = {head.backbone for head in manifest.spec.heads.values()}
     entries = manifest.spec.backbones.items()
-    return {name: _load_backbone(manifest, name, spec) for name, spec in entries if name in used}
+    return {name: load_backbone(manifest, name, spec) for name, spec in entries if name in used}
 
 
-def _load_backbone(manifest: Manifest, name: str, spec: BackboneSpec) -> LoadedBackbone:
+def load_backbone(manifest: Manifest, name: str, spec: BackboneSpec) -> LoadedBackbone:
+    """Build the backbone ``name`` with its weights, on the CPU.
+
+    Raises:
+        ManifestError: the architecture or its checkpoint is wrong.
+    """
     preprocessing = manifest.preprocessing[name]
     model = build_backbone(name, spec, preprocessing)
     droppable = DROPPABLE.get(spec.family, ())

@@ -93,3 +93,27 @@ def sampled(pts_seconds: Seconds, interval_seconds: float, max_frames: int) -> I
     chosen = uniform(count, min(count, max_frames))
     on_screen = np.searchsorted(pts_seconds, chosen * interval_seconds + _DRIFT_SECONDS, side="right") - 1
     return np.unique(np.maximum(on_screen, 0)).astype(np.int64)
+
+
+def sliding(num_available: int, num_frames: int, stride_frames: int, frame_step: int) -> list[Indices]:
+    """Slide clips of every ``frame_step``-th frame over a video, ``stride_frames`` apart.
+
+    Where frames are left behind the last whole clip, one more clip ends with the last frame. A video shorter than a
+    clip is one clip that repeats its last frame.
+
+    >>> [clip.tolist() for clip in sliding(7, 2, 3, 2)]
+    [[0, 2], [3, 5], [4, 6]]
+    >>> [clip.tolist() for clip in sliding(3, 5, 1, 1)]
+    [[0, 1, 2, 2, 2]]
+    """
+    if min(num_available, num_frames, stride_frames, frame_step) < 1:
+        raise ValueError(
+            f"clips of {num_frames} frames, stride {stride_frames}, step {frame_step} over {num_available} frames: "
+            "each must be at least 1"
+        )
+    offsets = np.arange(num_frames, dtype=np.int64) * frame_step
+    last_start = max(0, num_available - 1 - int(offsets[-1]))
+    starts = list(range(0, last_start + 1, stride_frames))
+    if starts[-1] != last_start:
+        starts.append(last_start)
+    return [np.minimum(start + offsets, num_available - 1) for start in starts]

@@ -41,5 +41,11 @@ def _clips(request: ClipRequest, timeline: Timeline) -> Iterator[Clip]:
     elif request.scope is Scope.SAMPLED:
         indices = sampling.sampled(pts_seconds, request.interval_seconds, request.num_frames)
         yield Clip(request, 0.0, duration_seconds, indices)
+    elif request.scope is Scope.SLIDING:
+        ends = np.append(pts_seconds[1:], duration_seconds)  # a frame is shown until the next one
+        for indices in sampling.sliding(
+            len(pts_seconds), request.num_frames, request.stride_frames, request.frame_step
+        ):
+            yield Clip(request, float(pts_seconds[indices[0]]), float(ends[indices[-1]]), indices)
     else:
         yield Clip(request, 0.0, duration_seconds, sampling.uniform(len(pts_seconds), request.num_frames))

@@ -100,7 +100,7 @@ def test_switching_every_filter_off_is_refused(input_url: str, tmp_path: Path) -
     assert "--vfx_enable true" in sift(f"{input_url}#good/ds=1", tmp_path, *off)
 
 
-@pytest.mark.parametrize("command", ["up", "sift", "runs", "retry", "compact", "doctor"])
+@pytest.mark.parametrize("command", ["up", "sift", "runs", "retry", "compact", "doctor", "features"])
 def test_every_option_has_help_with_its_default(command: str, tmp_path: Path) -> None:
     answer = tamis(command, "--help", cwd=tmp_path)
     assert answer.returncode == 0
