@@ -10,7 +10,8 @@ StorageError
 │   ├── ObjectMissing    no tier holds the object
 │   ├── ObjectArchived   the object must be restored from an archive class before it can be read
 │   ├── ObjectCorrupt    the object's bytes do not match its size or checksum
-│   └── ObjectTooLarge   the object is over the byte limit
+│   ├── ObjectTooLarge   the object is over the byte limit
+│   └── Unwritable       the output table cannot hold a value of the row
 └── UsageError           tell the operator: a URL, table, column or setting is wrong
 
 ``code`` is stable: it stands in ``result_info.error.code`` and in ``tamis retry --reason``.
@@ -89,6 +90,12 @@ class ObjectTooLarge(Rejected):
     """The object is larger than the byte limit for one video."""
 
     code: ClassVar[str] = "object_too_large"
+
+
+class Unwritable(Rejected):
+    """The output table cannot hold a value of the row, or lacks a column of it."""
+
+    code: ClassVar[str] = "row_unwritable"
 
 
 class UsageError(StorageError):

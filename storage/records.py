@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from storage import json_text
-from storage.errors import BadRow, UsageError
+from storage.errors import BadRow, Unwritable, UsageError
 from storage.json_text import Scalar
 
 Record = dict[str, Scalar]
@@ -206,6 +206,20 @@ class ResultRow:
     def with_generation(self, generation: int) -> Self:
         """Return the row of this generation; 0 leaves the row as it is."""
         return replace(self, result_info={**self.result_info, GENERATION: generation}) if generation else self
+
+    def unwritable(self, columns: Collection[str], reason: str) -> Self:
+        """Return the row as a failure without its values in ``columns`` (lower case), which the output refuses."""
+        named = f"column {', '.join(sorted(columns))}: {reason}" if columns else reason
+        message = json_text.clean(f"the output table cannot hold the row: {named}")[:MAX_MESSAGE_CHARACTERS]
+        error = {"code": Unwritable.code, "stage": "write", "message": message}
+        empty: dict[str, Any] = dict.fromkeys(("video_id", "oss_bucket", "video_oss_url", "video_tag"), "")
+        left_out = {name: value for name, value in {**empty, "info": {}}.items() if name in columns}
+        return replace(
+            self,
+            **left_out,
+            result_info={**self.result_info, "succeed": "false", "error": error},
+            extras={name: value for name, value in self.extras.items() if name.lower() not in columns},
+        )
 
     @property
     def outcome(self) -> str:

@@ -287,7 +287,10 @@ def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
         return False  # closed by an earlier delivery, or not full yet
     rows = [ResultRow.from_bytes(results[ordinal]).with_generation(generation) for ordinal in sorted(results)]
     with _recording_trouble(run_id, "write", rt):
-        rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
+        unwritable = rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
+    if unwritable:
+        rt.ledger.amend(run_id, shard_id, unwritable)
+        log.warning("run %s: rows %s cannot be written as they are: see their failures", run_id, sorted(unwritable))
     is_closed = rt.ledger.close_shard(run_id, shard_id)
     SHARDS.inc(is_closed)
     return is_closed

@@ -13,7 +13,7 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :batches                    hash    batch -> its upload session (see batch_journal)
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
-    :shard:<id>:state           hash    recorded, refeeds, generation
+    :shard:<id>:state           hash    recorded, refeeds, generation, refusals
     :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> attempts that never ended;
                                         …:<worker>.<token> -> 1 for each of those whose worker is known
 
@@ -213,6 +213,15 @@ class Ledger:
     def note_refeed(self, run_id: str, shard_id: str) -> int:
         """Count a re-feed and restart the idle time; return the number of re-feeds, 0 if the shard is not open."""
         return int(self._call(self._scripts.refeed, self._run_key(run_id), shard_id))
+
+    def amend(self, run_id: str, shard_id: str, outcomes: Mapping[int, str]) -> int:
+        """Replace outcomes of recorded rows of an open shard: the output holds them as other failures. Idempotent."""
+        check_outcomes(outcomes.values())
+        return int(self._call(self._scripts.amend, self._run_key(run_id), shard_id, *flat(outcomes)))
+
+    def note_refused_write(self, run_id: str, shard_id: str) -> int:
+        """Count that the output refused the shard; return the count, 0 if the shard is not open."""
+        return int(self._call(self._scripts.refuse_write, self._run_key(run_id), shard_id))
 
     def close_shard(self, run_id: str, shard_id: str) -> bool:
         """Drop a written shard. ``True`` for the only call that closed it; ``False`` also while rows are missing."""

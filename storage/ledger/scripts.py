@@ -35,9 +35,11 @@ class Scripts:
     claim: Script
     give_back: Script
     settle: Script
+    amend: Script
     record: Script
     close: Script
     refeed: Script
+    refuse_write: Script
     begin_attempt: Script
     end_attempt: Script
     forget_attempts: Script

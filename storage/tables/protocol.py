@@ -40,8 +40,12 @@ class OutputTable(Protocol):
     def prepare(self, extra_columns: Sequence[str]) -> None:
         """Create a missing table or partition; check the columns of an existing one (``UsageError``). Idempotent."""
 
-    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
-        """Write all rows or none. Repeating a batch has no effect; another batch replaces rows of equal identity."""
+    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> Mapping[int, str]:
+        """Write all rows or none. Repeating a batch has no effect; another batch replaces rows of equal identity.
+
+        A row with a value that the table cannot hold is written as a failure without that value. Returns
+        ``ordinal -> "row_unwritable"`` of such rows, also when the batch was written before.
+        """
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
         """Return ``ordinal -> "ok" | error code`` of the run's written rows with ``start <= ordinal < stop``."""

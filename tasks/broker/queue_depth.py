@@ -18,8 +18,11 @@ def gpu_queues(ledger: Ledger) -> list[str]:
 
 
 def is_quiet(ledger: Ledger, deferred: Deferred, app: Celery) -> bool:
-    """Return whether no row and no full shard waits for a worker or for its retry."""
-    if len(deferred):
+    """Return whether no row waits for a worker or for its retry, and no full shard for a worker.
+
+    Shards that an output table refuses are not counted: they may wait for days, beside rows that were lost.
+    """
+    if deferred.count_steps():
         return False
     queues = [Queue.IO.value, Queue.RESULTS.value, *gpu_queues(ledger)]
     with app.connection_for_write() as connection:

@@ -32,7 +32,8 @@ NEXT_STEP = {TaskName.DOWNLOAD: TaskName.INFER}
 
 def defer(deferred: Deferred, task: TaskName, args: tuple[Any, ...], wait_seconds: float) -> None:
     """Have ``task(*args)`` and its next step sent in ``wait_seconds``; the caller may then acknowledge its message."""
-    deferred.add(json.dumps([task.value, args], sort_keys=True), wait_seconds)
+    is_write = task is TaskName.WRITE_SHARD
+    deferred.add(json.dumps([task.value, args], sort_keys=True), wait_seconds, is_write=is_write)
 
 
 def send_due(deferred: Deferred, app: Celery) -> int:

@@ -80,12 +80,13 @@ class FaultyOutput:
         """Check the table."""
         self._table.prepare(extra_columns)
 
-    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
+    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> Mapping[int, str]:
         """Write; then perhaps say that it did not work."""
         self._check_there()
-        self._table.write_batch(batch_id, rows)
+        unwritable = self._table.write_batch(batch_id, rows)
         if lose_reply(self._world):
             raise Unavailable(f"{self.url}: the connection broke after the commit of {batch_id}")
+        return unwritable
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
         """What is written."""

@@ -77,6 +77,7 @@ class OdpsTable:
         # Off: the SDK's own retries, in addition to these, and its thread that keeps each upsert session alive.
         options.retry_times, options.retry_delay = 0, 0.0
         options.tunnel.upsert_keepalive_interval = 86_400
+        options.local_timezone = False  # times are UTC, not the host's
         connection, account = self.connection, RenewedAccount(self.connection.provider)
         ours: dict[str, Any] = {"limits": connection.limits, "provider": connection.provider}
         entry = ODPS(

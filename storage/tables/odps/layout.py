@@ -13,13 +13,14 @@ from storage.errors import UsageError
 from storage.records import INPUT_COLUMNS, ORDINAL, OUTPUT_COLUMNS, RUN_ID
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import reported
+from storage.tables.odps.values import INTEGER_BOUNDS, TEXT, WRITERS
 from storage.uri import Partition, TableUrl
 
-TEXT = "string"
 OWN_COLUMNS = {RUN_ID: TEXT, ORDINAL: "bigint"}  # the row identity, in a table with columns for it
-EXTRA_TYPES = (TEXT, "bigint", "int", "smallint", "tinyint", "double", "float", "boolean")
 
-_VALUE = re.compile(r"[\w.:+ -]+")  # values that need no escapes in a partition specification or in SQL
+_VALUE = re.compile(
+    r"[\w.:+-]([\w.:+ -]{0,253}[\w.:+-])?", re.ASCII
+)  # values that need no escapes in a partition specification or in SQL
 _NEW_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -134,8 +135,16 @@ def check_output(url: TableUrl, layout: TableLayout, extras: Sequence[str]) -> N
     if missing or wrong:
         raise UsageError(
             f"{url}: the table is there, but {_faults(missing, wrong)} (columns found: {', '.join(layout.columns)}). "
-            f"Name a new table, or mend this one: ALTER TABLE {url.table} ADD COLUMNS (… STRING)"
+            f"Name a new table, or correct this one: {_remedy(url, missing, wrong)}"
         )
+
+
+def _remedy(url: TableUrl, missing: Sequence[str], wrong: Sequence[str]) -> str:
+    columns = ", ".join(f"{name} STRING" for name in missing)
+    types = f"output columns are STRING, others {', '.join(kind.upper() for kind in WRITERS)}"
+    return "; ".join(
+        filter(None, (f"ALTER TABLE {url.table} ADD COLUMNS ({columns})" if missing else "", types if wrong else ""))
+    )
 
 
 def check_new(url: TableUrl, extras: Iterable[str], *, is_delta: bool) -> None:
@@ -150,7 +159,8 @@ def check_values(url: TableUrl, partition: Partition) -> None:
     for column, value in partition:
         if not _VALUE.fullmatch(value):
             raise UsageError(
-                f"{url}: {value!r} is not a value for partition column {column}: letters, digits, spaces and .:+-_"
+                f"{url}: {value!r} is not a value for partition column {column}: up to 255 letters, digits "
+                "and .:+-_, with spaces only inside"
             )
 
 
@@ -171,12 +181,12 @@ def _key(primary_key: Any) -> tuple[str, ...]:
 
 def _may_be_read(name: str, kind: str) -> bool:
     is_text = kind == TEXT or kind.startswith(("varchar", "char"))
-    return name not in INPUT_COLUMNS or is_text or (name == "video_id" and kind in EXTRA_TYPES[:5])
+    return name not in INPUT_COLUMNS or is_text or (name == "video_id" and kind in INTEGER_BOUNDS)
 
 
 def _may_be_written(name: str, layout: TableLayout) -> bool:
     kind = layout.columns[name]
-    return kind == TEXT if name in OUTPUT_COLUMNS else kind in EXTRA_TYPES
+    return kind == TEXT if name in OUTPUT_COLUMNS else kind in WRITERS
 
 
 def _faults(missing: Sequence[str], wrong: Sequence[str]) -> str:

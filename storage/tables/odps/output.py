@@ -27,7 +27,7 @@ from storage.tables.odps.layout import (
     spec_text,
 )
 from storage.tables.odps.results import sorted_results
-from storage.tables.odps.rows import Stamp, run_of, to_values
+from storage.tables.odps.rows import Stamp, fit, run_of
 from storage.tables.odps.snapshot import open_snapshot
 from storage.tables.odps.sql import add_partition, create_table, create_view, run_sql
 from storage.tables.odps.upload import UploadLost, finish_upload, open_upload, upsert
@@ -89,18 +89,22 @@ class OdpsOutput:
             self._create_view(layout)
         self._known = layout
 
-    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
+    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> Mapping[int, str]:
         """Write all rows or none. Repeating a batch has no effect, wherever its first delivery stopped."""
         if not rows:
-            return
+            return {}
         run_id, layout, stamp = run_of(rows), self._layout(), Stamp.now(batch_id)
-        values = {row.ordinal: to_values(row, stamp, layout) for row in rows}  # raises before anything is sent
+        given = {row.ordinal: row.outcome for row in rows}
+        fitted = [fit(row, stamp, layout) for row in rows]  # raises before anything is sent
+        rows = [row for row, _ in fitted]
+        values = {row.ordinal: values for row, values in fitted}
         batch = Batch(run_id, batch_id, f"{self.url} {batch_id}", rows, values)
         with reported(self._table.url, self._table.connection.provider):
             wanted = self._indexes.unwritten(run_id, batch_id, rows, is_fresh=False)
             if wanted:
                 (self._upsert if layout.is_delta else self._append)(batch.only(wanted), layout)
                 self._indexes.note(run_id, wanted, stamp)
+        return {row.ordinal: row.outcome for row in rows if row.outcome != given[row.ordinal]}
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
         """Return ``ordinal -> "ok" | error code``, from one pass over the partition that serves many calls."""

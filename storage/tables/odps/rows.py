@@ -9,14 +9,11 @@ from typing import Any
 
 from storage import json_text
 from storage.errors import BadRow, UsageError
-from storage.json_text import Scalar, text_of
+from storage.json_text import Scalar
 from storage.records import GENERATION, ORDINAL, RESULT_INFO, RUN_ID, Record, ResultRow
-from storage.tables.odps.layout import OWN_COLUMNS, TEXT, TableLayout
+from storage.tables.odps.layout import OWN_COLUMNS, TableLayout
 from storage.tables.odps.sql import BATCH, WRITTEN_AT
-
-MAX_TEXT_BYTES = 8 * 1024 * 1024  # of one STRING
-
-_NUMBERS = {"bigint": int, "int": int, "smallint": int, "tinyint": int, "double": float, "float": float}
+from storage.tables.odps.values import Unfit, to_column
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,13 +46,40 @@ class Stamp:
         return f"{self.generation:020d} {self.written_at} {self.batch}"
 
 
-def to_values(row: ResultRow, stamp: Stamp, layout: TableLayout) -> list[Scalar]:
-    """The row's values in the table's order; ``UsageError`` for one that its column cannot hold."""
+def fit(row: ResultRow, stamp: Stamp, layout: TableLayout) -> tuple[ResultRow, list[Scalar]]:
+    """Return the row as the table can hold it, and its values in the table's order.
+
+    A row with a value that its column cannot hold exactly, or with a column that the table lacks, becomes a failure.
+    ``UsageError`` if the table cannot hold even that.
+    """
+    lacking = {
+        name.lower(): "the table has no such column" for name in row.extras if name.lower() not in layout.columns
+    }
+    values, faults = _values(row, stamp, layout)
+    faults |= dict.fromkeys(lacking, "the table has no such column")
+    if not faults:
+        return row, values
+    reasons = faults.values() if len(faults) == 1 else (f"{name}: {reason}" for name, reason in faults.items())
+    fitted = row.unwritable(faults, "; ".join(reasons))
+    values, faults = _values(fitted, stamp, layout)
+    if faults:
+        raise UsageError(f"the table cannot hold result rows: {'; '.join(faults.values())}. Name another table")
+    return fitted, values
+
+
+def _values(row: ResultRow, stamp: Stamp, layout: TableLayout) -> tuple[list[Scalar], dict[str, str]]:
     stamped = replace(row, result_info={**row.result_info, WRITTEN_AT: stamp.written_at, BATCH: stamp.batch})
     record = {name.lower(): value for name, value in stamped.to_record().items()}
     if layout.has_identity:
         record |= {RUN_ID: row.run_id, ORDINAL: row.ordinal}
-    return [_fitted(name, kind, record.get(name)) for name, kind in layout.columns.items()]
+    values: list[Scalar] = []
+    faults: dict[str, str] = {}
+    for name, kind in layout.columns.items():
+        try:
+            values.append(to_column(kind, record.get(name)) if name in record else None)
+        except Unfit as fault:
+            faults[name] = str(fault)
+    return values, faults
 
 
 def from_record(record: Record, layout: TableLayout) -> tuple[ResultRow, Stamp] | None:
@@ -92,20 +116,6 @@ class Outcome:
             return cls(int(info[ORDINAL]), code, Stamp.of(info))
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-
-
-def _fitted(name: str, kind: str, value: Scalar) -> Any:
-    if value is None:
-        return None
-    if kind == TEXT:
-        text = value if isinstance(value, str) else text_of(value)
-        if len(text) > MAX_TEXT_BYTES // 4 and len(text.encode()) > MAX_TEXT_BYTES:
-            raise UsageError(f"column {name} holds {len(text)} characters; MaxCompute takes {MAX_TEXT_BYTES} bytes")
-        return text
-    try:
-        return bool(value) if kind == "boolean" else _NUMBERS[kind](value)
-    except ValueError as error:
-        raise UsageError(f"column {name} is {kind.upper()} and cannot hold {value!r:.100}; make it STRING") from error
 
 
 def run_of(rows: Sequence[ResultRow]) -> str:

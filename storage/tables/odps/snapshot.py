@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from odps import errors
 from odps.tunnel.io.types import odps_schema_to_arrow_schema
+from odps.types import timestamp_ntz
 
 from storage.errors import Unavailable
-from storage.json_text import Scalar, scalar
+from storage.json_text import Scalar
 from storage.records import Record
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import DAMAGED, SDK_ERRORS, described, is_passing, reported
 from storage.tables.odps.layout import TableLayout
 from storage.tables.odps.sql import run_sql, select
+from storage.tables.odps.values import from_column, moment
 
 ATTEMPTS = 6  # at one range whose bytes arrive damaged or do not arrive
+NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 FIRST_ROWS = 64  # rows of the first page, before the size of a row is known
 
 
@@ -68,11 +72,12 @@ class Snapshot:
             rows_a_page = max(1, page_bytes * len(page) // max(1, size_bytes))
 
     def _read(self, start: int, count: int) -> list[Record]:
+        kinds = {column.name.lower(): column.type for column in self.session.schema.simple_columns}
         if not _fits_arrow(self.session.schema):
             with self.session.open_record_reader(start, count, columns=list(self.columns)) as reader:
-                return [{name: scalar(record[name]) for name in self.columns} for record in reader]
+                return [{name: from_column(kinds[name], record[name]) for name in self.columns} for record in reader]
         with self.session.open_arrow_reader(start, count, columns=list(self.columns)) as reader:
-            return [row for batch in reader for row in _rows(batch, self.columns)]
+            return [row for batch in reader for row in _rows(batch, self.columns, kinds)]
 
 
 def open_snapshot(table: OdpsTable, layout: TableLayout, columns: Sequence[str]) -> Snapshot:
@@ -105,13 +110,31 @@ def _fits_arrow(schema: Any) -> bool:
     return True
 
 
-def _rows(batch: Any, columns: Sequence[str]) -> Iterator[Record]:
-    values = [_scalars(batch.column(name)) for name in columns]
+def _rows(batch: Any, columns: Sequence[str], kinds: Mapping[str, Any]) -> Iterator[Record]:
+    values = [_scalars(batch.column(name), kinds[name]) for name in columns]
     return (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True))
 
 
-def _scalars(column: Any) -> list[Scalar]:
+def _scalars(column: Any, kind: Any) -> list[Scalar]:
+    if pa.types.is_timestamp(column.type):  # as numbers: Python's times have no nanoseconds
+        factor = NANOSECONDS[column.type.unit]
+        times = column.cast(pa.int64()).to_pylist()
+        return [None if time is None else moment(time * factor, has_zone=kind != timestamp_ntz) for time in times]
     try:
-        return [scalar(value) for value in column.to_pylist()]
-    except UnicodeDecodeError:  # MaxCompute's STRING takes any bytes
-        return [scalar(value) for value in column.cast("binary").to_pylist()]
+        values = column.to_pylist()
+    except UnicodeDecodeError:  # MaxCompute's STRING takes any bytes, also inside of arrays, maps and structs
+        values = column.cast(_with_bytes(column.type)).to_pylist()
+    return [from_column(kind, value) for value in values]
+
+
+def _with_bytes(kind: Any) -> Any:
+    """Return an Arrow type with binary values in the place of text."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_map(kind):
+        return pa.map_(_with_bytes(kind.key_type), _with_bytes(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_with_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _with_bytes(field.type)) for field in kind])
+    return kind

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Lock
 
-from storage.errors import UsageError
-from storage.records import OK, Record, ResultRow
+from storage.errors import Unwritable, UsageError
+from storage.records import OK, ResultRow
 from storage.tables.files.paths import stat_file
 from storage.tables.sqlite.connection import BUSY_TIMEOUT_SECONDS, connect, names_of, reported, shown
 from storage.tables.sqlite.schema import IS_WRITTEN, NOTE_WRITTEN, PartitionSql, prepare_tables
+from storage.tables.sqlite.upsert import upsert
 from storage.uri import TableUrl
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class SqliteOutput:
         self._url = url
         self._schema = PartitionSql(url)
         self._timeout_seconds = timeout_seconds
+        self._prepared: set[str] = set()  # extra columns that the table had
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -45,25 +47,36 @@ class SqliteOutput:
             raise UsageError(f"{self._url}: there is no directory {parent}. Create it, or correct the path")
         with self._connected(creating=True) as connection:
             prepare_tables(connection, self._schema, extra_columns, self._timeout_seconds)
+            self._prepared |= {column.lower() for column in extra_columns}
             self._checkpoint(connection)
 
-    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> None:
+    def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> Mapping[int, str]:
         """Write rows and the batch's own record in one transaction.
 
         A repeated batch only restores rows that were deleted from the table: rows that a later batch replaced stay
         replaced.
         """
         if not rows:
-            return
+            return {}
         with self._connected() as connection:
             with connection:  # commits, or rolls back on an error
                 connection.execute("BEGIN IMMEDIATE")
-                if connection.execute(IS_WRITTEN, (batch_id,)).fetchone():
-                    rows = [row for row in rows if not self._holds(connection, row)]
-                if rows:
-                    self._upsert(connection, rows)
-                    self._note(connection, batch_id, rows)
+                wanted = rows
+                if is_repeated := connection.execute(IS_WRITTEN, (batch_id,)).fetchone() is not None:
+                    wanted = [row for row in rows if not self._holds(connection, row)]
+                unwritable = upsert(connection, self._schema, wanted, self._prepared) if wanted else {}
+                if wanted:
+                    self._note(connection, batch_id, wanted)
             self._checkpoint(connection)
+        return self._unwritable(rows) if is_repeated else unwritable
+
+    def _unwritable(self, rows: Sequence[ResultRow]) -> Mapping[int, str]:
+        """Return the rows of a batch that the table holds as rows it could not write."""
+        ordinals = {row.ordinal for row in rows if row.outcome != Unwritable.code}
+        if not ordinals:
+            return {}
+        found = self.outcomes(rows[0].run_id, min(ordinals), max(ordinals) + 1)
+        return {ordinal: code for ordinal, code in found.items() if ordinal in ordinals and code == Unwritable.code}
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
         """Return ``ordinal -> "ok" | error code``, from a range of the identity index."""
@@ -113,12 +126,6 @@ class SqliteOutput:
     def _holds(self, connection: sqlite3.Connection, row: ResultRow) -> bool:
         identity = (*self._schema.values, row.run_id, row.ordinal)
         return connection.execute(self._schema.exists, identity).fetchone() is not None
-
-    def _upsert(self, connection: sqlite3.Connection, rows: Sequence[ResultRow]) -> None:
-        records: list[Record] = [{**row.to_record(), **dict(self._url.partition)} for row in rows]
-        columns = tuple(dict.fromkeys(column for record in records for column in record))
-        values = ([record.get(column) for column in columns] for record in records)
-        connection.executemany(self._schema.upsert(columns), values)
 
     @staticmethod
     def _note(connection: sqlite3.Connection, batch_id: str, rows: Sequence[ResultRow]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from storage.errors import UsageError
-from storage.records import ORDINAL, OUTPUT_COLUMNS, RESULT_INFO, RUN_ID, extra_columns
+from storage.records import GENERATION, ORDINAL, OUTPUT_COLUMNS, RESULT_INFO, RUN_ID, extra_columns
 from storage.tables.sqlite.connection import columns_of, names_of, quoted, shown
 from storage.uri import TableUrl
 
@@ -27,6 +27,10 @@ WAL_RETRY_SECONDS = 0.02
 
 def _key(path: str) -> str:
     return f"json_extract({quoted(RESULT_INFO)}, '$.{path}')"
+
+
+def _generation(column: str) -> str:
+    return f"coalesce(json_extract({column}, '$.{GENERATION}'), 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +89,17 @@ class PartitionSql:
         return f"SELECT {names} {self._of_run} AND {ordinal} > ? ORDER BY {ordinal} LIMIT ?"
 
     def upsert(self, columns: Sequence[str]) -> str:
-        """Return the upsert. Parameters: one value per column. A row of equal identity is replaced in place."""
+        """Return the upsert. Parameters: one value per column.
+
+        A row of equal identity is replaced in place, unless it has a higher generation: a later retry's row.
+        """
         names = ", ".join(map(quoted, columns))
         marks = ", ".join("?" * len(columns))
         replacing = ", ".join(f"{quoted(column)} = excluded.{quoted(column)}" for column in columns)
+        older, newer = (_generation(f"{table}{quoted(RESULT_INFO)}") for table in ("", "excluded."))
         return (
             f"INSERT INTO {self.table} ({names}) VALUES ({marks}) "  # noqa: S608 - names are quoted
-            f"ON CONFLICT ({self.identity}) DO UPDATE SET {replacing}"
+            f"ON CONFLICT ({self.identity}) DO UPDATE SET {replacing} WHERE {older} <= {newer}"
         )
 
     def result_columns(self, connection: sqlite3.Connection) -> tuple[str, ...]:

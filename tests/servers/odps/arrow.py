@@ -6,11 +6,15 @@ Only record batch messages are sent, no schema message: both sides know the sche
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from struct import pack, unpack
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from google_crc32c import value as crc32c
+from odps.tunnel.io.types import odps_type_to_arrow_type
+from odps.types import validate_data_type
 
 from tests.servers.odps.refusals import Refusal
 from tests.servers.odps.schema import Row, ServedColumn
@@ -18,11 +22,6 @@ from tests.servers.odps.values import bytes_of, text_of
 
 CHUNK_BYTES = 65_536
 BATCH_ROWS = 4_096
-
-_TYPES = {
-    "string": pa.string(), "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_(), "double": pa.float64(),
-    "datetime": pa.timestamp("ms"), "timestamp": pa.timestamp("ns"),
-}  # fmt: skip
 
 
 def encode(columns: Sequence[ServedColumn], rows: Sequence[Row]) -> bytes:
@@ -45,7 +44,7 @@ def decode(columns: Sequence[ServedColumn], stream: bytes) -> list[Row]:
 
 
 def _schema(columns: Sequence[ServedColumn]) -> pa.Schema:
-    return pa.schema([(column.name, _TYPES[column.type]) for column in columns])
+    return pa.schema([(column.name, odps_type_to_arrow_type(validate_data_type(column.type))) for column in columns])
 
 
 def _batch(schema: pa.Schema, rows: Sequence[Row]) -> pa.RecordBatch:
@@ -60,7 +59,20 @@ def _array(values: tuple[object, ...], kind: pa.DataType) -> pa.Array:
     if kind == pa.string():
         content = [None if value is None else bytes_of(value) for value in values]
         return pa.array(content, pa.binary()).view(kind)  # unlike a cast, a view accepts any bytes
-    return pa.array(values, kind)
+    values = tuple(pickle.loads(value) if isinstance(value, bytes) else value for value in values)
+    plain = pa.array(values, _with_bytes(kind))
+    return pc.cast(plain, options=pc.CastOptions(target_type=kind, allow_invalid_utf8=True))
+
+
+def _with_bytes(kind: pa.DataType) -> pa.DataType:
+    """Return the type with binary values in the place of text, which may be any bytes."""
+    if pa.types.is_map(kind):
+        return pa.map_(_with_bytes(kind.key_type), _with_bytes(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_with_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _with_bytes(field.type)) for field in kind])
+    return pa.binary() if pa.types.is_string(kind) else kind
 
 
 def _values(column: pa.ChunkedArray) -> list[object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from struct import pack, unpack_from
+from struct import calcsize, pack, unpack_from
 
 from google_crc32c import extend
 from google_crc32c import value as crc32c
@@ -21,11 +21,13 @@ from tests.servers.odps.values import bytes_of, text_of
 END_RECORD, COUNT, CHECKSUM = 33553408, 33554430, 33554431
 KEYS = "array<bigint>"  # of the hidden columns of an upsert
 
-_VARINT, _FIXED64, _LENGTH = 0, 1, 2
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _WIRE_TYPES = {
-    "string": _LENGTH, "bigint": _VARINT, "int": _VARINT, "tinyint": _VARINT, "boolean": _VARINT, "datetime": _VARINT,
+    "string": _LENGTH, "bigint": _VARINT, "int": _VARINT, "smallint": _VARINT, "tinyint": _VARINT, "boolean": _VARINT,
+    "datetime": _VARINT, "float": _FIXED32,
     "double": _FIXED64, "timestamp": _LENGTH, KEYS: _LENGTH,
 }  # fmt: skip
+_FLOATS = {"double": "<d", "float": "<f"}
 _NANOSECONDS = 1_000_000_000
 
 
@@ -67,8 +69,8 @@ def _encode_value(kind: str, value: object) -> tuple[bytes, bytes]:
             return _varint(len(text)) + text, text
         case "boolean", _:
             return (b"\1", b"\1") if value else (b"\0", b"\0")
-        case "double", int() | float():
-            return (packed := pack("<d", value)), packed
+        case (("double" | "float"), int() | float()):
+            return (packed := pack(_FLOATS[kind], value)), packed
         case "timestamp", int():
             seconds, nanos = divmod(value, _NANOSECONDS)
             return _varint(_zigzag(seconds)) + _varint(_zigzag(nanos)), pack("<qi", seconds, nanos)
@@ -127,15 +129,15 @@ class _Reader:
         return taken
 
     def value(self, kind: str) -> tuple[object, bytes]:
+        if kind in _FLOATS:
+            packed = self.take(calcsize(_FLOATS[kind]))
+            return unpack_from(_FLOATS[kind], packed)[0], packed
         match kind:
             case "string":
                 text = self.take(self.varint())
                 return text_of(text), text
             case "boolean":
                 return (is_true := self.varint() != 0), bytes([is_true])
-            case "double":
-                packed = self.take(8)
-                return unpack_from("<d", packed)[0], packed
             case "timestamp":
                 seconds, nanos = self.signed(), self.signed()
                 return seconds * _NANOSECONDS + nanos, pack("<qi", seconds, nanos)

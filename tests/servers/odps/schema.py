@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from tests.servers.odps.refusals import Refusal
 
 # The server's types, and SQLite's storage of their values: datetimes are milliseconds since 1970 in UTC,
-# timestamps nanoseconds, booleans 0 and 1.
+# timestamps nanoseconds, booleans 0 and 1. Other types are only read as Arrow; their values are stored by ``pickle``.
 STORED_AS = {
     "string": "TEXT", "bigint": "INTEGER", "int": "INTEGER", "boolean": "INTEGER", "double": "REAL",
-    "datetime": "INTEGER", "timestamp": "INTEGER",
+    "datetime": "INTEGER", "timestamp": "INTEGER", "timestamp_ntz": "INTEGER",
+    "tinyint": "INTEGER", "smallint": "INTEGER", "float": "REAL",
 }  # fmt: skip
+
+READ_ONLY = ("decimal", "date", "binary", "varchar", "char", "array<", "map<", "struct<")
 
 Spec = tuple[tuple[str, str], ...]
 """A partition: (column, value) pairs in the table's order; empty for a table without partitions."""
@@ -73,12 +76,21 @@ class ServedSchema:
         return {"columns": _described(self.columns), "partitionKeys": _described(self.partitions)}
 
 
+def storage_class(kind: str) -> str:
+    """Return SQLite's type for a column."""
+    return STORED_AS.get(kind, "BLOB")
+
+
 def columns_of(types: Mapping[str, str]) -> tuple[ServedColumn, ...]:
     """Return columns from names and types; ``ValueError`` for an unknown type."""
-    unknown = {name: kind for name, kind in types.items() if kind.lower() not in STORED_AS}
+    unknown = {name: kind for name, kind in types.items() if not _is_known(kind.lower())}
     if unknown:
         raise ValueError(f"the test server knows no type for {unknown}: use one of {', '.join(STORED_AS)}")
     return tuple(ServedColumn(name.lower(), kind.lower()) for name, kind in types.items())
+
+
+def _is_known(kind: str) -> bool:
+    return kind in STORED_AS or kind.startswith(READ_ONLY)
 
 
 def spec_text(spec: Spec) -> str:

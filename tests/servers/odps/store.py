@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.servers.odps.functions import register
 from tests.servers.odps.refusals import Refusal
-from tests.servers.odps.schema import STORED_AS, Row, ServedColumn, ServedSchema, Spec
+from tests.servers.odps.schema import Row, ServedColumn, ServedSchema, Spec, storage_class
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Store:
 
     def create(self, name: str, schema: ServedSchema) -> None:
         """Create an empty table; the caller has checked that the name is free."""
-        kept = [f"{_quoted(one.name)} {STORED_AS[one.type]}" for one in schema.columns]
+        kept = [f"{_quoted(one.name)} {storage_class(one.type)}" for one in schema.columns]
         kept += [f"{_quoted(one.name)} TEXT" for one in schema.partitions]
         with self.transaction() as sqlite:
             sqlite.execute(f"CREATE TABLE {_quoted(name)} ({', '.join(kept)})")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import UTC, datetime, timedelta
+
+from tests.servers.odps.schema import STORED_AS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -14,12 +17,13 @@ def stored(kind: str, value: object) -> object:
             elapsed = value.astimezone(UTC) - _EPOCH
             return (
                 elapsed // timedelta(microseconds=1) * 1000
-                if kind == "timestamp"
+                if kind.startswith("timestamp")
                 else elapsed // timedelta(milliseconds=1)
             )
         case bool():
             return int(value)
-    return value
+    is_plain = value is None or kind in STORED_AS or kind.startswith(("varchar", "char"))
+    return value if is_plain else pickle.dumps(value)
 
 
 def text_of(content: bytes) -> str | bytes:

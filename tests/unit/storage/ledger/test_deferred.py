@@ -56,6 +56,21 @@ def test_a_message_added_again_before_its_sender_forgets_it_is_kept(deferred: De
     assert len(deferred) == 0
 
 
+def test_waiting_writes_are_sent_like_other_messages_but_not_counted_as_steps(
+    deferred: Deferred, client: redis.Redis
+) -> None:
+    deferred.add("step", 60)
+    for _ in range(3):
+        deferred.add("write", 60, is_write=True)
+    assert (len(deferred), deferred.count_steps()) == (2, 1)
+    for key in ("tamis:deferred", "tamis:deferred:writes"):
+        client.zincrby(key, -3_600_000, *client.zrange(key, 0, -1))
+    assert deferred.take_due(1) == ["step"]
+    assert deferred.take_due(10) == ["write"]
+    deferred.forget(["step", "write"])
+    assert len(deferred) == 0
+
+
 def test_equal_messages_are_kept_once(deferred: Deferred) -> None:
     deferred.add("m", 0)
     deferred.add("m", 0)

@@ -114,6 +114,30 @@ def test_a_foreign_row_is_refused(ledger: Ledger) -> None:
         ledger.record(RUN, shard.shard_id, 0, b"x", "")
 
 
+# -- rows that the output cannot hold --
+
+
+def test_an_amended_row_counts_under_its_new_outcome_and_can_be_retried(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger)
+    record_all(ledger, shard)
+    for _ in range(2):
+        ledger.amend(RUN, shard.shard_id, {1: "row_unwritable"})
+    assert counts(ledger) == Counts(4, 3, 1, {"row_unwritable": 1}, 4, 1)
+    assert ledger.close_shard(RUN, shard.shard_id)
+    assert ledger.amend(RUN, shard.shard_id, {2: "row_unwritable"}) == 0
+    assert ledger.open_retry(RUN, "t", {1: "row_unwritable", 2: "row_unwritable"}) == 1
+
+
+def test_refused_writes_are_counted_while_the_shard_is_open(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger)
+    record_all(ledger, shard)
+    assert [ledger.note_refused_write(RUN, shard.shard_id) for _ in range(3)] == [1, 2, 3]
+    ledger.close_shard(RUN, shard.shard_id)
+    assert ledger.note_refused_write(RUN, shard.shard_id) == 0
+
+
 # -- closing --
 
 

@@ -176,5 +176,7 @@ def test_the_fleet_is_quiet_only_when_no_row_and_no_shard_waits_anywhere(
         for key in client.keys(f"{KEYPREFIX}*"):
             client.delete(key)
         assert is_quiet(ledger, deferred, app)
+    deferred.add("a write that its table refuses", 60, is_write=True)
+    assert is_quiet(ledger, deferred, app)
     deferred.add("a retry", 60)
     assert not is_quiet(ledger, deferred, app)

@@ -226,6 +226,54 @@ def test_rows_without_a_result_are_left_unchanged(database: Path) -> None:
     assert rows_in(database) == 3
 
 
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ((*OUTPUT_COLUMNS, "n INTEGER CHECK (typeof(n) <> 'text')", "title"), "CHECK constraint failed"),
+        ((*OUTPUT_COLUMNS, "n", "title CHECK (length(title) < 9)"), "CHECK constraint failed"),
+    ],
+)
+def test_a_row_that_a_constraint_refuses_becomes_a_failure_and_the_others_are_written(
+    database: Path, columns: tuple[str, ...], reason: str
+) -> None:
+    create_table(database, "results", [], (*columns, "ds"))
+    rows = [succeeded(0, n=1, title="good"), succeeded(1, n="many", title="much too long"), succeeded(2, n=3, title="")]
+    with closing(opened(database)) as sink:
+        sink.prepare(("n", "title"))
+        for _ in range(2):
+            assert sink.write_batch("batch", rows) == {1: "row_unwritable"}
+        first, refused, last = sink.results("run")
+    assert (first, last) == (rows[0], rows[2])
+    assert reason in refused.result_info["error"]["message"]
+    assert (refused.extras["n"] is None) != (refused.extras["title"] is None)  # only the refused value is left out
+
+
+def test_a_row_with_a_column_that_the_table_lacks_becomes_a_failure(sink: SqliteOutput) -> None:
+    assert sink.write_batch("batch", [succeeded(0), succeeded(1, author="later")]) == {1: "row_unwritable"}
+    _, refused = sink.results("run")
+    assert "column author: the table has no such column" in refused.result_info["error"]["message"]
+
+
+def test_a_dropped_column_is_a_usage_error_and_writing_continues_when_it_is_back(
+    database: Path,
+) -> None:
+    with closing(opened(database)) as sink:
+        sink.prepare(("title",))
+        query(database, "ALTER TABLE results DROP COLUMN title")
+        with pytest.raises(UsageError, match="column title was dropped from the table"):
+            sink.write_batch("batch", [succeeded(0, title="t")])
+        query(database, "ALTER TABLE results ADD COLUMN title")
+        assert sink.write_batch("batch", [succeeded(0, title="t")]) == {}
+        assert [row.extras["title"] for row in sink.results("run")] == ["t"]
+
+
+def test_a_row_of_a_lower_generation_never_replaces_one_of_a_higher(sink: SqliteOutput) -> None:
+    sink.write_batch("retry 2", [succeeded(0).with_generation(2)])
+    sink.write_batch("retry 1", [failed(0).with_generation(1)])
+    sink.write_batch("base", [failed(0)])
+    assert sink.outcomes("run", 0, 1) == {0: "ok"}
+
+
 def test_a_constraint_of_the_tables_own_is_reported(database: Path) -> None:
     create_table(database, "results", [], ("video_id PRIMARY KEY", *OUTPUT_COLUMNS[1:], "ds"))
     with closing(opened(database)) as sink:
