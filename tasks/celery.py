@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from storage.ledger import Ledger, WorkerReports
+from storage.ledger import HostReports, Ledger, WorkerReports
 from tasks.queues import Queue
 from tasks.settings import Settings, current
 from tasks.telemetry import logs, tracing
@@ -75,10 +75,14 @@ def open_for_queues(queues: frozenset[str]) -> None:
     from tasks.resources import runtime
     from tasks.resources.redis import ledger_client
     from tasks.worker.health import start_presence_reports, start_state_reports
+    from tasks.worker.host_checks import HostChecks, start_host_checks
     from tasks.worker.ticker import start_ticker
 
     settings, pulse = current(), wiring_of(app).pulse
     states, worker = WorkerReports(ledger_client(settings)), pulse.worker or settings.node.name
+    checks = HostChecks(HostReports(ledger_client(settings)), settings, worker)
+    checks.check_start()
+    _tickers.append(start_host_checks(checks))
     warming = start_state_reports(states, worker, "warming", queues, is_in_state=lambda: True)
     try:
         opened = runtime.opener(settings, queues)

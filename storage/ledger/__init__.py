@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storage.ledger.batch_journal import RedisJournal
 from storage.ledger.deferred import Deferred
+from storage.ledger.host_reports import HostReports, HostWarning
 from storage.ledger.ledger import KNOWN_NODE_SECONDS, Ledger
 from storage.ledger.model import (
     Attempt,
@@ -25,6 +26,8 @@ __all__ = [
     "Attempt",
     "Counts",
     "Deferred",
+    "HostReports",
+    "HostWarning",
     "Ledger",
     "Node",
     "OpenShard",

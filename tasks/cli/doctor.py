@@ -16,7 +16,7 @@ from rich.table import Table
 
 from inference.errors import InferenceError
 from storage.errors import StorageError
-from storage.ledger import Ledger
+from storage.ledger import HostReports, Ledger
 from storage.records import check_input_columns
 from storage.tables.protocol import AppendOnly
 from storage.uri import ObjectUri
@@ -29,6 +29,7 @@ from tasks.resources.weights import weights_statuses
 from tasks.settings import Settings
 from tasks.settings.groups import GIB
 from tasks.submit import merging_notices
+from tasks.worker.host_checks import SYNCHRONISE, WARN_SECONDS, clock_text
 
 LEAST_DISK_BYTES = 2 * GIB  # below this the few videos that are in flight at once fill the disk
 
@@ -72,6 +73,7 @@ def checks(
     """Yield each check with its subject."""
     yield "settings", lambda: check_settings(chosen)
     yield "broker", lambda: check_broker(chosen)
+    yield "hosts", lambda: check_hosts(HostReports(ledger_client(chosen)))
     yield "workers", check_workers
     yield "tiers", lambda: check_tiers(chosen)
     yield "spool", lambda: check_spool(chosen)
@@ -88,7 +90,7 @@ def _run(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     try:
         yield from check()
     except (StorageError, InferenceError, OperationalError, OSError, ImportError) as error:
-        remedy = NO_BROKER if subject in {"broker", "workers"} else "see the message"
+        remedy = NO_BROKER if subject in {"broker", "hosts", "workers"} else "see the message"
         yield Finding(subject, is_well=False, found=str(error), remedy=remedy)
 
 
@@ -113,6 +115,16 @@ def check_broker(chosen: Settings) -> Iterator[Finding]:
         found=f"answers; maxmemory-policy {policy}",
         remedy="set maxmemory-policy noeviction on the ledger's Redis: eviction drops work in flight",
     )
+
+
+def check_hosts(hosts: HostReports) -> Iterator[Finding]:
+    """Check this host's clock, and the warnings of workers about their hosts' clocks and about names used twice."""
+    offset_seconds = hosts.clock_offset_seconds()
+    is_well = abs(offset_seconds) <= WARN_SECONDS
+    found = f"{abs(offset_seconds):.2f} s off the ledger's server" if is_well else clock_text(offset_seconds)
+    yield Finding("this host's clock", is_well=is_well, found=found, remedy=SYNCHRONISE)
+    for warning in hosts.warnings():
+        yield Finding(warning.name, is_well=False, found=warning.text, remedy=warning.remedy)
 
 
 def check_workers() -> Iterator[Finding]:
