@@ -54,13 +54,11 @@ def print_summary(summary: Summary, counts: Counts, manifest: Manifest, run_id: 
     """Print verdicts and failures, by row if the rows are few and counted if they are many, and the row counts."""
     keys = _in_order({key for key, _ in summary.verdicts}, manifest)
     if len(summary.rows) <= MOST_ROWS:
-        _print_verdict_rows(summary.rows, keys, console)
+        _print_verdict_rows(summary.rows, keys, manifest, console)
         print_failures((row for row in summary.rows if not row.is_ok), console)
     else:
         _print_verdict_counts(summary.verdicts, keys, manifest, console)
         _print_failure_counts(summary.failures, counts, console)
-    if summary.verdicts:
-        print_line(console, normal_meaning(keys, manifest))
     if summary.failures:
         print_line(
             console,
@@ -90,9 +88,12 @@ def verdict_texts(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def normal_meaning(keys: Sequence[str], manifest: Manifest) -> str:
-    """Return ``normal means: vfx: not VFX; …``, for the columns of these keys."""
-    meanings = {heading(key): _not_text(positives) for key, positives in _positive_labels(manifest) if key in keys}
-    return "normal means: " + "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
+    """Return ``normal means: not VFX (vfx); not simcam (simcam, seg simcam)``, for the columns of these keys."""
+    columns: dict[str, list[str]] = {}
+    for key, positives in _positive_labels(manifest):
+        if key in keys:
+            columns.setdefault(_not_text(positives), []).append(heading(key))
+    return "normal means: " + "; ".join(f"{meaning} ({', '.join(names)})" for meaning, names in columns.items())
 
 
 def heading(key: str) -> str:
@@ -100,7 +101,7 @@ def heading(key: str) -> str:
     return key.removesuffix("_filter").removesuffix("_info").replace("_", " ")
 
 
-def _print_verdict_rows(rows: Sequence[ResultRow], keys: Sequence[str], console: Console) -> None:
+def _print_verdict_rows(rows: Sequence[ResultRow], keys: Sequence[str], manifest: Manifest, console: Console) -> None:
     table = DataTable("#", "video", "tier", *map(heading, keys), title="Verdicts", unbroken=UNBROKEN)
     for result in rows:
         if result.is_ok:
@@ -109,6 +110,7 @@ def _print_verdict_rows(rows: Sequence[ResultRow], keys: Sequence[str], console:
             table.add(result.ordinal, result.video_id, result.result_info.get("tier") or "–", *cells)
     if len(table):
         table.print(console)
+        print_line(console, normal_meaning(keys, manifest))
 
 
 def _print_verdict_counts(

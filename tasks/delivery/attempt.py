@@ -94,6 +94,11 @@ class Step:
         """The step's name in ``result_info.error``: ``download`` or ``infer``."""
         return self.task.value.removeprefix("tasks.")
 
+    @property
+    def video(self) -> str:
+        """The row's ``video_id``."""
+        return str(self.row.record.get("video_id"))
+
     def __str__(self) -> str:
         return f"{self.name} of row {self.row.ordinal} of run {self.row.run_id}"
 
@@ -106,7 +111,7 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     """
     try:
         tracing.describe(run=step.row.run_id, ordinal=step.row.ordinal)
-        with about(run=step.row.run_id, ordinal=step.row.ordinal, step=step.name):
+        with about(run=step.row.run_id, ordinal=step.row.ordinal, step=step.name, video=step.video):
             answer = _attempt_unless_recorded(task.app, step, runtime.current(), work)
     except Unavailable as error:  # of the ledger: every other error has been decided
         msg = f"{step} goes back to its queue: {error}"
@@ -154,9 +159,8 @@ def _attempt(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> 
         if attempt.unended_before >= rt.settings.delivery.max_attempts:
             msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
             raise AttemptsExhausted(msg)
-        video = str(row.record.get("video_id"))
-        tracing.describe(attempt=attempt.number, video=video)
-        with about(attempt=attempt.number, video=video):
+        tracing.describe(attempt=attempt.number, video=step.video)
+        with about(attempt=attempt.number):
             answer = work(attempt.number)
         ATTEMPTS.labels(step.name, "done").inc()
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() handles every error

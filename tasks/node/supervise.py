@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.node.log_files import rotate
 from tasks.node.parent_death import ending_with_parent
 from tasks.node.processes import ProcessSpec
 from tasks.settings import child_environ
@@ -74,6 +75,7 @@ class Supervisor:
         while not self.stop.wait(POLL_SECONDS):
             for child in self.children:
                 self._restart_if_due(child)
+                _rotate(child.log_path)
         self.end_all(drain_seconds)
 
     def _restart_if_due(self, child: SupervisedProcess) -> None:
@@ -118,6 +120,13 @@ class Supervisor:
         for child in living:
             if child.process is not None:
                 child.process.wait()
+
+
+def _rotate(path: Path) -> None:
+    try:
+        rotate(path)
+    except OSError as error:  # a full disk must not end the fleet
+        log.warning("the log %s is not rotated: %s", path, error)
 
 
 def describe_exit(code: int | None) -> str:

@@ -1,4 +1,8 @@
-"""Machine-readable logs: one JSON object per line, with the run, row, video and attempt of the line."""
+"""Logs: the video, run, row and attempt of each line, as text or as one JSON object per line.
+
+Texts in a line are data: control characters in them are shown as escapes, and further lines are indented, so that no
+row can forge a line or control a terminal.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,10 @@ from celery import signals
 from pythonjsonlogger.json import JsonFormatter
 
 from tasks.settings import current
+from tasks.telemetry.printable import printable
+
+TASK_LOGGERS = ("celery.worker.strategy", "celery.app.trace", "celery.beat")  # a line for every message
+CHORES = "tasks.chores."
 
 _about: ContextVar[dict[str, object]] = ContextVar("about")
 
@@ -35,6 +43,31 @@ class ContextFields(logging.Filter):
         return True
 
 
+class PlainText(logging.Filter):
+    """Makes the message safe to print, and ends it with the video that it is about."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the message by its printable text, once for all handlers; keep every record."""
+        if hasattr(record, "is_plain"):
+            return True
+        record.is_plain = True
+        text = "\n    ".join(printable(line) for line in record.getMessage().split("\n"))
+        video = _about.get({}).get("video")
+        record.msg, record.args = (f"{text} [video {printable(video)}]" if video is not None else text), ()
+        return True
+
+
+class QuietChores(logging.Filter):
+    """Lowers Celery's lines about periodic tasks, several in ten seconds, to ``DEBUG``."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop such a line unless the logger's level is ``DEBUG``."""
+        if record.name not in TASK_LOGGERS or record.levelno > logging.INFO or CHORES not in record.getMessage():
+            return True
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
 def json_formatter() -> logging.Formatter:
     """Return a formatter of ``{"time", "level", "logger", "process", "message", "run", "ordinal", "video", …}``."""
     return JsonFormatter(
@@ -51,8 +84,9 @@ def install() -> None:
 
 
 def _set_up(logger: logging.Logger, **_: object) -> None:
-    if current().telemetry.log_format != "json":
-        return
+    is_json = current().telemetry.log_format == "json"
     for handler in logger.handlers:
-        handler.setFormatter(json_formatter())
-        handler.addFilter(ContextFields())
+        handler.addFilter(QuietChores())
+        handler.addFilter(ContextFields() if is_json else PlainText())
+        if is_json:
+            handler.setFormatter(json_formatter())

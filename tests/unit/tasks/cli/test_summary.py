@@ -58,7 +58,7 @@ def test_columns_stand_in_the_manifests_order_and_regions_have_one() -> None:
 
 
 def test_normal_is_explained_for_the_shown_filters() -> None:
-    assert "normal means: vfx: not VFX; rotate vertical: not rotated" in printed(MIXED)
+    assert "normal means: not VFX (vfx); not rotated (rotate vertical)" in printed(MIXED)
 
 
 def test_many_rows_are_counted_by_filter_and_verdict() -> None:

@@ -1,4 +1,4 @@
-"""JSON logs: one object per line, with the run, row and attempt of the line."""
+"""Logs: JSON with the run, row and attempt of each line; text with its video; row text as data; quiet chores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import io
 import json
 import logging
 
-from tasks.telemetry.logs import ContextFields, about, json_formatter
+import pytest
+
+from tasks.telemetry.logs import ContextFields, PlainText, QuietChores, about, json_formatter
 
 
 def logged(act) -> list[dict[str, object]]:
@@ -50,3 +52,42 @@ def test_an_error_is_one_line_with_its_traceback():
 
     (line,) = logged(act)
     assert "ValueError: two\nlines" in str(line["exc_info"])
+
+
+def plain(*arguments: object, **fields: object) -> str:
+    record = logging.LogRecord("tasks.pipeline", logging.INFO, "", 0, str(arguments[0]), arguments[1:], None)
+    with about(**fields):
+        assert PlainText().filter(record)
+    return logging.Formatter("%(levelname)s %(message)s").format(record)
+
+
+def test_a_text_line_names_its_video():
+    assert plain("row %s: %s", 3, "ok", video="clip-1") == "INFO row 3: ok [video clip-1]"
+    assert plain("idle") == "INFO idle"
+
+
+@pytest.mark.parametrize("text", ["a\x1b[2J", "a\rb", "%s %d", "[red]", "a\u202eb"])
+def test_row_text_in_a_text_line_is_data(text: str):
+    escaped = text.encode("unicode_escape").decode()
+    assert plain("failed: %s", text, video=text) == f"INFO failed: {escaped} [video {escaped}]"
+
+
+def test_a_line_feed_in_row_text_begins_no_line_of_its_own():
+    lines = plain("failed: %s", "x\nINFO row 4: ok").split("\n")
+    assert lines == ["INFO failed: x", "    INFO row 4: ok"]
+
+
+def celery_line(logger: str, message: str, level: int = logging.INFO) -> bool:
+    return QuietChores().filter(logging.LogRecord(logger, level, "", 0, message, (), None))
+
+
+def test_lines_about_periodic_tasks_need_the_debug_level():
+    received = "Task tasks.chores.top_up[1] received"
+    assert not celery_line("celery.worker.strategy", received)
+    assert celery_line("celery.worker.strategy", "Task tasks.download[1] received")
+    assert celery_line("celery.app.trace", "Task tasks.chores.top_up[1] raised", logging.ERROR)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.DEBUG)
+    try:
+        assert celery_line("celery.worker.strategy", received)
+    finally:
+        logging.getLogger("celery.worker.strategy").setLevel(logging.NOTSET)
