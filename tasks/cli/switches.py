@@ -18,8 +18,8 @@ class SwitchedCommand(CeleryCommand):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the declared options and, before ``--help``, one for each switch."""
         declared = super().get_params(ctx)
-        own = [option for option in declared if option.name != "help"]
-        return [*own, *switch_options(), *(option for option in declared if option.name == "help")]
+        helps = [option for option in declared if "--help" in option.opts]
+        return [*(option for option in declared if option not in helps), *switch_options(), *helps]
 
 
 @clear_errors

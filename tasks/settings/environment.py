@@ -171,6 +171,12 @@ def decoder_environ(decoder: str) -> dict[str, str]:
     return {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ} if decoder in GPU_DECODERS else {}
 
 
+def flower_password_file() -> Path | None:
+    """Return the file of Flower's passwords that ``FLOWER_BASIC_AUTH_FILE`` names, if it names one."""
+    name = os.environ.get("FLOWER_BASIC_AUTH_FILE")
+    return Path(name) if name else None
+
+
 def child_environ(**changes: str) -> dict[str, str]:
     """Return this process's environment with changes, for a child process."""
     return {**os.environ, **changes}

@@ -8,8 +8,9 @@ import json
 import re
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ import pytest
 from flower.urls import handlers
 from tornado.web import URLSpec
 
-from tests.browser.watched import ROOT, MonitoredFleet, free_ports, program, running
+from tests.browser.watched import MonitoredFleet, free_ports, program, running
 from tests.fleet.processes import wait_until
 from tests.http_get import get
+from tests.valkey import valkey_server
 
-CONFIG = ROOT / "deploy" / "flower" / "flowerconfig.py"
+TAMIS = str(Path(sys.executable).parent / "tamis")
 CREDENTIALS = "operator:tame-and-quiet"
 AUTHORIZED = {"Authorization": f"Basic {base64.b64encode(CREDENTIALS.encode()).decode()}"}
 # Headless, able to run in a container, and without requests to other hosts.
@@ -60,7 +62,7 @@ class Flower:
 def flower(watched: MonitoredFleet) -> Iterator[Flower]:
     """Flower, started before the fleet sifts the clips a second time."""
     port = free_ports(1)
-    command = watched.demo.tamis("flower", f"--conf={CONFIG}", "--address=127.0.0.1", f"--port={port}")
+    command = [TAMIS, "flower", "--address=127.0.0.1", f"--port={port}"]
     environ = watched.environ | {"FLOWER_BASIC_AUTH": CREDENTIALS}
     with running(command, watched.root / "flower.log", env=environ) as log:
         opened = Flower(port, "", watched.root)
@@ -137,16 +139,30 @@ def cells(row: str) -> list[str]:
     return [html.unescape(re.sub(r"<[^>]+>", " ", cell)).strip() for cell in found]
 
 
-@pytest.mark.parametrize(
-    ("credentials", "complaint"),
-    [(None, "set FLOWER_BASIC_AUTH"), ("operator", "user:password"), ("operator:", "user:password")],
-)
-def test_flower_does_not_start_without_a_password(
-    credentials: str | None, complaint: str, watched: MonitoredFleet
-) -> None:
-    environ = watched.environ | ({"FLOWER_BASIC_AUTH": credentials} if credentials else {})
-    command = watched.demo.tamis("flower", f"--conf={CONFIG}", f"--port={free_ports(1)}")
+@pytest.mark.parametrize("credentials", ["operator", "operator:", ":secret"])
+def test_flower_does_not_start_with_half_a_credential(credentials: str, watched: MonitoredFleet) -> None:
+    environ = watched.environ | {"FLOWER_BASIC_AUTH": credentials}
+    command = [TAMIS, "flower", f"--port={free_ports(1)}"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert complaint in done.stderr
+    assert "user:password" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_given_password_flower_generates_one_for_its_owner_alone(
+    watched: MonitoredFleet, tmp_path: Path
+) -> None:
+    port, state = free_ports(1), tmp_path / "state"
+    command = [TAMIS, "flower", "--address=127.0.0.1", f"--port={port}"]
+    environ = watched.environ | {"TAMIS_STATE_DIR": str(state)}
+    with ExitStack() as stack:
+        environ["TAMIS_BROKER_URL"] = stack.enter_context(valkey_server()).url
+        log = stack.enter_context(running(command, tmp_path / "flower.log", env=environ, cwd=tmp_path))
+        opened = Flower(port, "", tmp_path)
+        wait_until(lambda: opened.get("/healthcheck")[0], "flower answers", 60, log)
+        assert opened.get("/healthcheck")[0] == 401
+        path = state / "flower.auth"
+        assert f"user and password are in {path}" in log()
+        assert path.stat().st_mode & 0o777 == 0o600
+        word = base64.b64encode(path.read_text().strip().encode()).decode()
+        assert opened.get("/healthcheck", Authorization=f"Basic {word}")[0] == 200

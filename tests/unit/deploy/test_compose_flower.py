@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.processes import wait_until
-from tests.unit.deploy.tools import DEPLOY, ROOT, compose, program
+from tests.unit.deploy.tools import compose, program
 from tests.valkey import free_port, valkey_server
 
 
@@ -24,15 +24,15 @@ class HostPaths:
 
     password: Path
     port: int
+    directory: Path  # that Flower is started in
 
     def here(self, text: str) -> str:
-        text = text.replace("/etc/tamis/flowerconfig.py", str(DEPLOY / "flower" / "flowerconfig.py"))
         return text.replace("/run/secrets/flower_basic_auth", str(self.password)).replace("5555", str(self.port))
 
     def run(self, words: Sequence[str], **variables: str) -> subprocess.Popen[bytes]:
         command = [program(words[0]), *map(self.here, words[1:])]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TAMIS_", "FLOWER_"))}
-        return subprocess.Popen(command, env=clean | variables, cwd=ROOT, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, env=clean | variables, cwd=self.directory, stderr=subprocess.DEVNULL)
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def flower(place: HostPaths, broker_url: str) -> Iterator[None]:
 
 
 def test_flower_asks_for_a_password_and_its_health_check_passes(tmp_path: Path) -> None:
-    place = HostPaths(tmp_path / "password", free_port())
+    place = HostPaths(tmp_path / "password", free_port(), tmp_path)
     place.password.write_text("watcher:secret\n")
     kind, *check = compose()["services"]["flower"]["healthcheck"]["test"]
     assert kind == "CMD"

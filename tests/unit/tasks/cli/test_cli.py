@@ -7,9 +7,15 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner
+
+from tasks.cli import main
+from tasks.cli.group import FLOWER_CONFIG, GROUPS, tamis_group, with_flower_config
 
 GOOD_COLUMNS = "video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT"
 
@@ -101,17 +107,63 @@ def test_switching_every_filter_off_is_refused(input_url: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("command", ["up", "sift", "runs", "retry", "compact", "doctor", "features"])
-def test_every_option_has_help_with_its_default(command: str, tmp_path: Path) -> None:
-    answer = tamis(command, "--help", cwd=tmp_path)
-    assert answer.returncode == 0
-    assert "Usage: tamis" in answer.stdout
+def test_every_command_has_a_usage_line(command: str) -> None:
+    assert in_process(command, "--help").startswith("Usage: tamis")
 
 
-def test_the_command_list_shows_ours_beside_celerys(tmp_path: Path) -> None:
-    listed = tamis("--help", cwd=tmp_path).stdout
-    assert all(
-        name in listed for name in ("sift", "runs", "retry", "doctor", "up", "worker", "beat", "flower", "inspect")
-    )
+def in_process(*arguments: str) -> str:
+    """Run the command line in this process, which is quicker than another one; return its output."""
+    answer = CliRunner().invoke(tamis_group(), ["-A", "tasks", *arguments], prog_name="tamis")
+    assert answer.exit_code == 0, answer.output
+    return answer.output
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_the_help_has_tamis_commands_in_groups_before_celerys_under_one_heading(option: str) -> None:
+    ours, celerys = in_process(option).split("Celery's own commands")
+    for heading, names in GROUPS.items():
+        section = ours.split(f"{heading}:")[1]
+        assert all(f"\n  {name}" in section for name in names)
+    assert all(f"\n  {name}" in celerys for name in ("worker", "beat", "inspect", "control"))
+    assert "..." not in ours  # whole sentences
+
+
+def test_without_arguments_the_help_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tamis"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "Run a fleet:" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_tamis() -> None:
+    assert in_process("--version").strip() == f"tamis, version {version('tamis')}"
+
+
+@pytest.mark.parametrize("command", ["sift", "up", "worker", "ingest"])
+def test_a_commands_help_is_shown_for_the_short_option_too(command: str) -> None:
+    shown = in_process(command, "-h")
+    assert shown.startswith(f"Usage: tamis {command}")
+    assert shown == in_process(command, "--help")
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "expected"), [([], "ret", "retry"), (["sift"], "--vfx", "--vfx_enable")]
+)
+def test_commands_and_options_are_completed(words: list[str], incomplete: str, expected: str) -> None:
+    completion = ShellComplete(tamis_group(), {}, "tamis", "_TAMIS_COMPLETE")
+    assert [found.value for found in completion.get_completions(words, incomplete)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("given", "has_ours"),
+    [(["flower", "--port=1"], True), (["flower", "--conf=mine.py"], False), (["worker"], False), ([], False)],
+)
+def test_flower_gets_our_configuration_unless_another_is_given(given: list[str], has_ours: bool) -> None:
+    assert with_flower_config(given) == [*given, *([f"--conf={FLOWER_CONFIG}"] if has_ours else [])]
+    assert FLOWER_CONFIG.is_file()
 
 
 def test_doctor_without_a_fleet_names_the_broker_and_the_remedy(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
-"""Flower over a fleet: `tamis flower --conf=deploy/flower/flowerconfig.py`. It shows videos, runs and verdicts.
+"""Flower's configuration over a fleet, which `tamis flower` uses by default: it shows videos, runs and verdicts.
 
-Every request needs a password. It comes from ``FLOWER_BASIC_AUTH=user:password``, or from the file that
-``FLOWER_BASIC_AUTH_FILE`` names; every user of the host can see ``--basic-auth`` on a command line. Other options of
-the command line override this file.
+Every request needs a password. It comes from ``FLOWER_BASIC_AUTH=user:password``, from the file that
+``FLOWER_BASIC_AUTH_FILE`` names, or else from ``flower.auth`` in the state directory, which is created with a random
+password. Every user of the host can see ``--basic-auth`` on a command line. Other options of the command line override
+this file.
+
+Flower runs the file as its configuration: it reads the names that are options of Flower.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import secrets
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,22 +26,32 @@ from flower.views.tasks import TASK_COLUMNS
 from tornado.options import options
 from tornado.web import HTTPError, StaticFileHandler
 
+from tasks.settings import current
+from tasks.settings.environment import flower_password_file
+
 # ── access ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def credentials() -> list[str]:
-    """Return the ``user:password`` pairs with access. Flower does not start without one."""
+    """Return the ``user:password`` pairs with access."""
     given = list(options.basic_auth or ())
-    if not given and (path := os.environ.get("FLOWER_BASIC_AUTH_FILE")):
-        given = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     if not given:
-        raise SystemExit(
-            "flower: set FLOWER_BASIC_AUTH=user:password, or FLOWER_BASIC_AUTH_FILE=<file of such lines>: "
-            "Flower shows the fleet's work, so it does not start without a password"
-        )
-    if not all(name and password for name, _, password in (pair.partition(":") for pair in given)):
+        path = flower_password_file() or default_password_file(current().node.state_dir)
+        given = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not given or not all(name and password for name, _, password in (pair.partition(":") for pair in given)):
         raise SystemExit("flower: each credential must read user:password, with neither part empty")
     return given
+
+
+def default_password_file(state_dir: Path) -> Path:
+    """Return the file of the generated password, which only its owner can read; create it if it is missing."""
+    path = state_dir / "flower.auth"
+    if not path.exists():
+        state_dir.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(f"tamis:{secrets.token_urlsafe(16)}\n")
+    print(f"flower: user and password are in {path}", file=sys.stderr)  # noqa: T201 -- for the person who starts it
+    return path
 
 
 def require_password(handler: BaseHandler) -> None:
@@ -45,7 +60,7 @@ def require_password(handler: BaseHandler) -> None:
         raise HTTPError(401)
 
 
-class GuardedFiles(BaseHandler, StaticFileHandler):
+class GuardedFiles(BaseHandler, StaticFileHandler):  # type: ignore[misc]  # Flower has no types
     """Flower's scripts and styles, behind the password: Tornado serves them without."""
 
 

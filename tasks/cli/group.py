@@ -1,0 +1,93 @@
+"""``tamis``: Celery's command line with tamis's commands first, its own help, version and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from celery.bin.celery import celery
+from click_didyoumean import DYMGroup
+
+GROUPS = {
+    "Run a fleet": ("up", "doctor", "flower"),
+    "Sift tables": ("sift", "runs", "retry", "ingest", "compact"),
+}
+OTHERS = "Work with videos and models on this machine"
+CELERYS = "Celery's own commands, for this fleet (https://docs.celeryq.dev)"
+FLOWER_CONFIG = Path(__file__).resolve().parent.parent / "telemetry" / "flower_config.py"
+FLOWER_HELP = "Serve web pages about tasks and workers, behind a password (docs/monitoring.md)."
+PROLOGUE = (
+    "tamis sifts video at scale: it reads the rows of a table, judges each video, and writes one result row per video. "
+    "Settings are TAMIS_* environment variables (docs/settings.md)."
+)
+EPILOGUE = (
+    'Completion in bash: eval "$(_TAMIS_COMPLETE=bash_source tamis)"; zsh_source and fish_source are the others. '
+    "Celery's options, such as --quiet, stand before the command."
+)
+
+
+class TamisGroup(DYMGroup):  # type: ignore[misc]  # it has no types
+    """The commands in groups: tamis's first, under headings, then Celery's under one.
+
+    A subclass, because click calls these methods to format the help and to find a command.
+    """
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help."""
+        formatter.write_usage(ctx.command_path, "COMMAND [OPTIONS] [ARGUMENTS]…")
+        for text in ("", PROLOGUE):
+            formatter.write_text(text)
+        for heading, names in self.headings(ctx).items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self._sentence(ctx, name)) for name in names])
+        with formatter.section("Options"):
+            formatter.write_dl(
+                [("--version", "Print the version."), ("-h, --help", "Print this help, or a command's.")]
+            )
+        for text in ("", EPILOGUE):
+            formatter.write_text(text)
+
+    def headings(self, ctx: click.Context) -> dict[str, Sequence[str]]:
+        """Return heading -> its commands. A command of tamis that no heading names stands under ``OTHERS``."""
+        named = [name for names in GROUPS.values() for name in names]
+        rest = [name for name in self.list_commands(ctx) if name not in named]
+        ours = [name for name in rest if _is_ours(self.commands[name])]
+        return {**GROUPS, OTHERS: ours, CELERYS: [name for name in rest if name not in ours]}
+
+    def _sentence(self, ctx: click.Context, name: str) -> str:
+        """Return the first sentence of a command's help."""
+        if name == "flower":
+            return FLOWER_HELP
+        command = self.get_command(ctx, name)
+        paragraph = " ".join((command.help or "").split("\n\n")[0].split()) if command else ""
+        return f"{paragraph.removesuffix('.').partition('. ')[0]}."
+
+
+def tamis_group() -> TamisGroup:
+    """Return the group of all commands, Celery's own included, for the app of this package."""
+    run_celery: Any = celery.callback
+    options = [option for option in celery.params if option.name != "version"]
+    group = TamisGroup(
+        name="tamis",
+        commands=dict(celery.commands),
+        params=options,
+        callback=lambda **given: run_celery(version=False, **given),
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CELERY"},
+    )
+    return click.version_option(version("tamis"), prog_name="tamis")(group)
+
+
+def with_flower_config(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments; those of ``flower`` without ``--conf`` get tamis's configuration."""
+    names = [argument for argument in arguments if not argument.startswith("-")]
+    if names[:1] != ["flower"] or any(argument.startswith("--conf") for argument in arguments):
+        return list(arguments)
+    return [*arguments, f"--conf={FLOWER_CONFIG}"]
+
+
+def _is_ours(command: click.Command) -> bool:
+    return (getattr(command.callback, "__module__", "") or "").startswith("tasks.")
