@@ -1,4 +1,4 @@
-"""The fleet's own Celery app, with a light runtime and a diary: ``celery -A tests.drill.app worker …``."""
+"""The fleet's Celery app with faulty stores, a light judge and a step log: ``celery -A tests.drill.app worker …``."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings, current
 from tests.drill import judging
-from tests.drill.diary import BEGIN, END, RECEIVED, Diary, ordinal_of, step_of
+from tests.drill.step_log import BEGIN, END, RECEIVED, StepLog, ordinal_of, step_of
 from tests.drill.storage import FaultyOutput, FaultyStore
 from tests.drill.world import from_environment
 
 __all__ = ["app"]
 
-BEAT_QUICKENED = 5.0  # times: minutes of safety nets become seconds
-BUSY_FACTOR = 3.0  # instead of 8: what is lost behind a busy fleet is found in half a minute
+BEAT_QUICKENED = 5.0  # factor: periodic tasks run every few seconds
+BUSY_FACTOR = 3.0  # instead of 8: work lost in a busy fleet is found in half a minute
 
-world, diaries = from_environment(), threading.local()
+world, logs = from_environment(), threading.local()
 for entry in app.conf.beat_schedule.values():
     entry["schedule"] /= BEAT_QUICKENED
     entry["options"] = {**entry["options"], "expires": entry["schedule"]}
@@ -40,7 +40,7 @@ tasks.delivery.sweep.BUSY_FACTOR = BUSY_FACTOR
 
 
 def open_drill_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
-    """What :func:`tasks.resources.runtime.open_runtime` does, with stores and tables that fail and without models."""
+    """Open a runtime like :func:`tasks.resources.runtime.open_runtime`, with failing stores and no models."""
     names, plan, client = set(queues), world.plan, ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
     judges = any(is_gpu_queue(queue) for queue in names)
     stores = [Tier(name, FaultyStore(name, world, plan)) for name in ("cpfs", "oss")]
@@ -61,9 +61,9 @@ tasks.resources.runtime.opener = open_drill_runtime
 def _note(event: str, name: str, args: Any) -> str | None:
     step = step_of(name, args)
     if step is not None:
-        if not hasattr(diaries, "mine"):  # one for each thread: none waits for another
-            diaries.mine = Diary(world.diaries)
-        diaries.mine.note(event, step)
+        if not hasattr(logs, "mine"):  # one for each thread, so that no thread waits for another
+            logs.mine = StepLog(world.step_logs)
+        logs.mine.note(event, step)
     return step
 
 

@@ -1,4 +1,4 @@
-"""The brokers that a drill can run on, and what can be done to each."""
+"""The brokers that a drill can use, and the faults that each supports."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class Broker(Protocol):
     def start(self) -> None: ...
 
     def environment(self) -> Mapping[str, str]:
-        """The settings that lead a worker here."""
+        """Return the settings of a worker for this broker."""
 
     def kill(self) -> None:
         """SIGKILL."""
 
     def restart(self) -> None:
-        """After :meth:`kill`, on the same address with what its disk holds."""
+        """Start again after :meth:`kill`, at the same address and with the data on its disk."""
 
     def cut_connections(self) -> int:
-        """Close every client's connection; return how many there were."""
+        """Close every client's connection; return their number."""
 
     def wipe(self) -> None:
-        """Forget everything, ledger included."""
+        """Delete all data, the ledger's too."""
 
     def unfinished(self) -> int:
-        """How many messages wait or are unacknowledged."""
+        """Return the number of messages that wait or are unacknowledged."""
 
     def stop(self) -> None: ...
 
 
 class ValkeyBroker:
-    """Messages and ledger in one server, with the durability that deploy/ gives it."""
+    """Messages and ledger in one server, with the durability of deploy/."""
 
     def __init__(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="tamis-drill-valkey-"))
@@ -80,13 +80,13 @@ class ValkeyBroker:
 
 
 def unfinished_messages(client: redis.Redis) -> int:
-    """How many messages of a Redis wait or are unacknowledged."""
+    """Return the number of a Redis server's messages that wait or are unacknowledged."""
     queues = [key for key in client.scan_iter("tamis:*", _type="list") if b"run:" not in key]
     return int(client.hlen("tamis:unacked")) + sum(int(client.llen(queue)) for queue in queues)
 
 
 class RabbitBroker:
-    """Messages in RabbitMQ, the ledger in a server of its own. What is done is done to both."""
+    """Messages in RabbitMQ, the ledger in a Valkey server. Each fault is applied to both."""
 
     def __init__(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="tamis-drill-rabbitmq-"))
@@ -121,12 +121,12 @@ class RabbitBroker:
         return sum(self._messages().values())
 
     def stop(self) -> None:
-        self.node.kill()  # nobody needs its database again
+        self.node.kill()  # its database is not needed again
         shutil.rmtree(self.node.directory, ignore_errors=True)
         self.ledger.stop()
 
     def _messages(self) -> dict[str, int]:
-        """How many messages each of tamis's queues holds; Celery's own queues come and go with their process."""
+        """Return by name the number of messages in tamis's queues, without Celery's own ones."""
         ours = {queue.value for queue in Queue} | {gpu_queue(node) for node in NODES}
         return {name: queue["messages"] for name, queue in self.node.queues("messages").items() if name in ours}
 

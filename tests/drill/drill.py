@@ -1,4 +1,4 @@
-"""One drill from submit to drain. Imported only when the environment holds the world's settings."""
+"""A drill of one host, from submit to the end. Imported only when the environment holds the world's settings."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from tasks.resources.redis import ledger_client
 from tasks.settings import current
 from tasks.submit import prepare, submit
 from tests.drill.brokers import Broker
-from tests.drill.diary import read_diaries
+from tests.drill.comparison import compare_with_output
 from tests.drill.enclosure import descendants
-from tests.drill.fleet import Fleet, node_specs
+from tests.drill.fleet import AbsenceRecorder, Fleet, node_specs
+from tests.drill.injection import FaultInjector
+from tests.drill.invariants import PROBLEMS, Invariants, spool_leases
 from tests.drill.judging import MANIFEST
-from tests.drill.plan import Fault
-from tests.drill.presence import Presence
-from tests.drill.reckoning import reckon
+from tests.drill.plan import FleetFault
 from tests.drill.redelivery import redeliveries
-from tests.drill.strikes import Strikes
-from tests.drill.watch import PROBLEMS, Watch, spool_leases
+from tests.drill.step_log import read_step_logs
 from tests.drill.world import SPOOL_BYTES, World
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 START_SECONDS = 180.0
 SUBMISSIONS = 30
-SETTLE_SECONDS = 60.0  # for duplicates to drain and leases to end, after the last row
+LEFTOVER_SECONDS = 60.0  # after the last row, for duplicates to be processed and leases to end
 REDELIVERY_LIMIT_SECONDS = 10.0
 
 
 @dataclass
 class Report:
-    """How it went."""
+    """Result of a drill; without ``problems`` it has passed."""
 
     last_line: str = ""
     problems: list[str] = field(default_factory=list)
@@ -48,51 +47,51 @@ class Report:
 
 
 def run_drill(world: World, broker: Broker, *, has_disks: bool, seconds: float) -> Report:
-    """Run it to the end, whatever happens; nothing is left running."""
+    """Run the drill and end all its processes; return its result."""
     request = prepare(world.tables, world.outputs, frozenset(["vfx_enable"]), load_manifest(MANIFEST))
     environment = world.environment(broker.environment())
     fleet = Fleet(world, _specs(world, environment))
     with closing(ledger_client(current())) as client:
         ledger, deferred = Ledger(client), Deferred(client)
-        watch = Watch(world, ledger, request.spec.run_id)
-        send = partial(insist, partial(submit, request, current().flow.shard_rows, ledger))
-        strikes, presence = Strikes(world, broker, fleet, watch, send, has_disks), Presence(fleet)
+        invariants = Invariants(world, ledger, request.spec.run_id)
+        send = partial(submit_repeatedly, partial(submit, request, current().flow.shard_rows, ledger))
+        injector, recorder = FaultInjector(world, broker, fleet, invariants, send, has_disks), AbsenceRecorder(fleet)
         fleet.start()
         try:
             if wait_for(fleet.is_up, START_SECONDS):
                 send()
-                _fight(strikes, presence, watch, time.monotonic() + seconds)
-                strikes.end_all()
-                settle(world.nodes, broker.unfinished, deferred, watch)
+                _run(injector, recorder, invariants, time.monotonic() + seconds)
+                injector.end_all()
+                check_leftovers(world.nodes, broker.unfinished, deferred, invariants)
             else:
-                watch.expect(False, f"not all processes were up within {START_SECONDS:g} s: {fleet.pids()}")
+                invariants.expect(False, f"not all processes were up within {START_SECONDS:g} s: {fleet.pids()}")
         finally:
-            strikes.end_all()
-            watch.problems += fleet.stop()
+            injector.end_all()
+            invariants.problems += fleet.stop()
             broker.stop()
     wait_for(lambda: not descendants(), START_SECONDS)
-    watch.problems += [f"left behind: pid {pid}: {command}" for pid, command in descendants().items()]
-    return _report(world, strikes, presence, watch)
+    invariants.problems += [f"left behind: pid {pid}: {command}" for pid, command in descendants().items()]
+    return _report(world, injector, recorder, invariants)
 
 
 def _specs(world: World, environment: Mapping[str, str]) -> list[ProcessSpec]:
-    """Every node's processes. One beat is enough."""
+    """Return every node's processes, with one beat."""
     found = [spec for node in world.nodes for spec in node_specs(world, node, environment)]
     return [spec for spec in found if not spec.name.startswith("beat@") or spec.name == f"beat@{world.nodes[0]}"]
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
-    """Look until the condition holds; False when it did not in time."""
+    """Wait until the condition holds; return False after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return True
 
 
-def insist(send: Callable[[], object]) -> None:
-    """Submit as an operator would: again, while the broker says that it cannot."""
+def submit_repeatedly(send: Callable[[], object]) -> None:
+    """Submit again and again while the broker cannot be reached."""
     for _ in range(SUBMISSIONS - 1):
         try:
             send()
@@ -103,54 +102,56 @@ def insist(send: Callable[[], object]) -> None:
     send()
 
 
-def _fight(strikes: Strikes, presence: Presence, watch: Watch, deadline: float) -> None:
-    """Strike and look until every row is written and every strike is done."""
-    while strikes.left or not watch.is_complete:
-        presence.look()
-        watch.look()
-        strikes.step()
+def _run(injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants, deadline: float) -> None:
+    """Inject faults and check until every row is written and every fault is over."""
+    while injector.left or not invariants.is_complete:
+        recorder.check()
+        invariants.check()
+        injector.step()
         if time.monotonic() > deadline:
-            watch.expect(False, f"not done in time: {watch.done_rows} rows, {strikes.left} strikes to come")
+            invariants.expect(False, f"not done in time: {invariants.done_rows} rows, {injector.left} faults to come")
             return
-        if watch.is_complete and strikes.left:
-            pending = [strike for strike in strikes.waiting if strike.at_row > watch.done_rows]
-            watch.expect(not pending, f"the run ended before {pending}")
-        time.sleep(LOOK_SECONDS)
+        if invariants.is_complete and injector.left:
+            pending = [planned for planned in injector.waiting if planned.at_row > invariants.done_rows]
+            invariants.expect(not pending, f"the run ended before {pending}")
+        time.sleep(POLL_SECONDS)
 
 
-def settle(nodes: Sequence[str], unfinished: Callable[[], int], deferred: Deferred, watch: Watch) -> None:
-    """Duplicates run dry and every lease ends; what is then still there was leaked."""
-    wait_for(lambda: not unfinished() and not len(deferred), SETTLE_SECONDS)
-    watch.expect(not unfinished(), f"{unfinished()} messages are left in the broker")
-    watch.expect(not len(deferred), f"{len(deferred)} messages wait for their time")
+def check_leftovers(
+    nodes: Sequence[str], unfinished: Callable[[], int], deferred: Deferred, invariants: Invariants
+) -> None:
+    """Wait for duplicates and leases to end; note a problem for each that is left."""
+    wait_for(lambda: not unfinished() and not len(deferred), LEFTOVER_SECONDS)
+    invariants.expect(not unfinished(), f"{unfinished()} messages are left in the broker")
+    invariants.expect(not len(deferred), f"{len(deferred)} messages are deferred")
     for node in nodes:
-        wait_for(lambda node=node: not spool_leases(watch.world, node), SETTLE_SECONDS)
-        left = spool_leases(watch.world, node)
-        watch.expect(not left, f"leases left in the spool of {node}: {left}")
+        wait_for(lambda node=node: not spool_leases(invariants.world, node), LEFTOVER_SECONDS)
+        left = spool_leases(invariants.world, node)
+        invariants.expect(not left, f"leases left in the spool of {node}: {left}")
 
 
-def _report(world: World, strikes: Strikes, presence: Presence, watch: Watch) -> Report:
-    found, entries = reckon(world), read_diaries(world.diaries)
-    slow = redeliveries(entries, strikes.kills, strikes.outages, presence.absences, strikes.fleet.deaths)
+def _report(world: World, injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants) -> Report:
+    found, events = compare_with_output(world), read_step_logs(world.step_logs)
+    slow = redeliveries(events, injector.kills, injector.outages, recorder.absences, injector.fleet.deaths)
     slowest = slow[0].seconds if slow else 0.0
-    faults = sum(strikes.done.values()) - strikes.done[Fault.KILL] + world.spent_marks("store-")
+    faults = sum(injector.done.values()) - injector.done[FleetFault.KILL] + world.spent_marks("store-")
     late = [one for one in slow if one.seconds > REDELIVERY_LIMIT_SECONDS]
-    problems = [*watch.problems, *world.complaints(), *found.differences[:PROBLEMS]]
+    problems = [*invariants.problems, *world.reported_problems(), *found.differences[:PROBLEMS]]
     problems += [f"{one.step}: begun again {one.seconds:.1f} s after {one.kill.name} was killed" for one in late]
     problems += [f"rows lost {found.lost}, twice {found.twice}"] if found.lost or found.twice else []
     return Report(
         problems=problems,
-        story=strikes.diary,
+        story=injector.story,
         lines=[
-            "  struck    " + ", ".join(f"{count} × {fault.value}" for fault, count in strikes.done.items()),
+            "  injected  " + ", ".join(f"{count} × {fault.value}" for fault, count in injector.done.items()),
             f"  outcomes  {dict(found.outcomes)}",
-            f"  looks     {watch.looks}; fullest spool {watch.most_spool_bytes} of {SPOOL_BYTES} bytes"
-            + ("" if strikes.has_disks else "; no disk was filled: mounting is not allowed here"),
+            f"  checks    {invariants.checks}; fullest spool {invariants.most_spool_bytes} of {SPOOL_BYTES} bytes"
+            + ("" if injector.has_disks else "; no disk was filled: mounting is not allowed here"),
             f"  redelivered {len(slow)} interrupted steps; slowest "
-            + ", ".join(f"{one.seconds:.1f} s ({one.step})" for one in slow[:3]),
+            + ", ".join(f"{redelivery.seconds:.1f} s ({redelivery.step})" for redelivery in slow[:3]),
         ],
         last_line=(
-            f"drill: rows={world.rows} kills={len(strikes.kills)} faults={faults} "
+            f"drill: rows={world.rows} kills={len(injector.kills)} faults={faults} "
             f"lost={found.lost} twice={found.twice} redelivery_max_s={slowest:.1f}"
         ),
     )

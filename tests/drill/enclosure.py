@@ -1,4 +1,4 @@
-"""Makes the harness the parent of every orphan, and its mounts its own: Linux has no other way to be sure."""
+"""Process isolation of the harness: orphans become its children, and its mounts are private."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 
 
 def adopt_orphans() -> None:
-    """Have every descendant whose parent dies become our child: nothing can be left behind unseen."""
+    """Let every descendant whose parent dies become a child of this process, so that it can be found."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def own_mounts() -> bool:
-    """Give this process mounts that end with it, as root or in a user namespace. Call it before any thread."""
+    """Give this process private mounts, as root or in a user namespace. Call it before any thread starts."""
     libc, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
     if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if user else 0)) != 0:
         return False
@@ -30,7 +30,7 @@ def own_mounts() -> bool:
 
 
 def descendants() -> dict[int, str]:
-    """Our living descendants: pid -> command line. Zombies do not live."""
+    """Return the command lines of living descendants by pid, without zombies."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

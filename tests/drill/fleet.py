@@ -1,4 +1,4 @@
-"""The fleet under fire: two nodes' real processes under tamis's own supervisor."""
+"""The fleet of a drill: the real processes of two nodes under tamis's supervisor."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from dataclasses import dataclass, field, replace
 from tasks.node.processes import TAMIS, ProcessSpec, node_processes
 from tasks.node.supervise import SupervisedProcess, Supervisor
 from tasks.settings import Settings
+from tests.drill.redelivery import Absence
 from tests.drill.world import World
 
 APP = "tests.drill.app"
 RESTART_SECONDS = 0.2
 DRAIN_SECONDS = 40.0
+STEPS_OF = {"io": "download ", "gpu0": "infer ", "results": "write "}
 
 
 def node_specs(world: World, node: str, environment: Mapping[str, str], **more: str) -> list[ProcessSpec]:
-    """The node's processes as `tamis up` would start them, but of the drill's app, and with ``more`` settings."""
+    """Return the node's processes as `tamis up` starts them, but with the drill's app and with ``more`` settings."""
     own = {"TAMIS_NODE": node, "TAMIS_SPOOL_DIR": str(world.spool(node)), **more}
     settings = Settings.from_env({**environment, **own})
     return [
@@ -43,7 +45,7 @@ class Fleet:
     world: World
     specs: list[ProcessSpec]
     said: list[str] = field(default_factory=list)
-    deaths: dict[int, float] = field(default_factory=dict)  # pid -> when we knew of it
+    deaths: dict[int, float] = field(default_factory=dict)  # monotonic time of each noticed death, by pid
     _frozen: set[int] = field(default_factory=set)
     _seen: dict[str, int] = field(default_factory=dict)
 
@@ -58,7 +60,7 @@ class Fleet:
         self._thread.start()
 
     def pids(self) -> dict[str, int]:
-        """The processes that live now; notes who of the earlier ones does not."""
+        """Return the living processes by name; note those that have ended since the last call."""
         living = {child.spec.name: pid for child in self.supervisor.children if (pid := _pid(child)) is not None}
         for name, pid in self._seen.items():
             if living.get(name) != pid:
@@ -67,7 +69,7 @@ class Fleet:
         return living
 
     def targets(self, role: str) -> dict[str, int]:
-        """Processes of a role that work: consuming and not frozen. Of any role but beat, if the role is empty."""
+        """Return working processes of a role, not starting or frozen; of every role but beat if ``role`` is empty."""
         return {
             name: pid
             for name, pid in self.pids().items()
@@ -76,18 +78,18 @@ class Fleet:
         }
 
     def is_up(self) -> bool:
-        """Whether every process works."""
+        """Return whether every process works."""
         return sum(len(self.targets(role)) for role in ("", "beat")) == len(self.specs)
 
     def kill(self, pid: int) -> float:
-        """``kill -9``; return when."""
+        """Send SIGKILL; return the monotonic time."""
         at = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         self.deaths[pid] = at
         return at
 
     def freeze(self, pid: int) -> None:
-        """Stop the process where it stands, as a page fault or a hypervisor would."""
+        """Stop the process with SIGSTOP, as a page fault or a hypervisor can."""
         self._frozen.add(pid)
         os.kill(pid, signal.SIGSTOP)
 
@@ -98,7 +100,7 @@ class Fleet:
             os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> list[str]:
-        """Drain; return the names of those that had to be killed."""
+        """Stop all processes; return the announcements about those that had to be killed."""
         for pid in list(self._frozen):
             self.thaw(pid)
         self.supervisor.stop.set()
@@ -108,5 +110,23 @@ class Fleet:
 
 
 def _pid(child: SupervisedProcess) -> int | None:
-    process = child.process  # the supervisor's thread may put another one there
+    process = child.process  # read once: the supervisor's thread may replace it
     return process.pid if process is not None and process.poll() is None else None
+
+
+@dataclass
+class AbsenceRecorder:
+    """Checks whether each role has a worker, and records the times without one."""
+
+    fleet: Fleet
+    absences: list[Absence] = field(default_factory=list)
+    _since: dict[str, float] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Record the changes since the last check."""
+        now = time.monotonic()
+        for role, steps in STEPS_OF.items():
+            if not self.fleet.targets(role):
+                self._since.setdefault(role, now)
+            elif role in self._since:
+                self.absences.append(Absence(self._since.pop(role), now, steps))

@@ -1,4 +1,4 @@
-"""The nodes of a drill of several, each in its own network namespace, and the broker outside."""
+"""The nodes of a drill of several nodes, each in its own network namespace, and their broker."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STOP_SECONDS = DRAIN_SECONDS + 20.0
 
 
 class OutsideBroker:
-    """Messages and ledger in one Valkey that listens on the bridge only, and asks for a password."""
+    """Messages and ledger in one Valkey server with a password, which listens on the bridge only."""
 
     def __init__(self, address: str) -> None:
         self._inner, self._address = ValkeyBroker(), address
         self._password = secrets.token_hex(16)
 
     def start(self) -> None:
-        """Start it; from here on it asks for the password."""
+        """Start the server and set its password and address."""
         self._inner.start()
         with closing(self._inner.server.client()) as client:
             client.config_set("requirepass", self._password)
@@ -38,34 +38,34 @@ class OutsideBroker:
             client.config_set("bind", self._address)
 
     def environment(self) -> Mapping[str, str]:
-        """The settings that lead a worker here."""
+        """Return the settings of a worker for this broker."""
         return {"TAMIS_BROKER_URL": f"redis://:{self._password}@{self._address}:{self._inner.server.port}/0"}
 
     def client(self) -> redis.Redis:
-        """A new client; the caller closes it."""
+        """Return a new client; the caller closes it."""
         port = self._inner.server.port
         return redis.Redis(host=self._address, port=port, password=self._password, socket_timeout=30)
 
     def unfinished(self) -> int:
-        """How many messages wait or are unacknowledged."""
+        """Return the number of messages that wait or are unacknowledged."""
         with closing(self.client()) as client:
             return unfinished_messages(client)
 
     def stop(self) -> None:
-        """Kill it and remove what it kept."""
+        """Kill the server and remove its data."""
         self._inner.stop()
 
 
 @dataclass
 class Hosts:
-    """The nodes' supervisors, and what their workers say of themselves."""
+    """The nodes' supervisors, and the state of their workers."""
 
     world: World
     network: Network
     supervisors: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Switch every node on."""
+        """Start every node."""
         for node in self.network.nodes:
             command = self.network.within(node, [sys.executable, "-m", "tests.drill.node", node])
             with (self.world.state / f"{node}.log").open("wb") as log:
@@ -78,33 +78,33 @@ class Hosts:
                 )
 
     def is_up(self) -> bool:
-        """Whether every node's workers consume."""
+        """Return whether every node's workers consume."""
         return all(len(self.workers(node)) == WORKERS for node in self.network.nodes)
 
     def workers(self, node: str) -> frozenset[int]:
-        """The node's workers that live and have begun to consume, by pid."""
+        """Return the pids of the node's workers that live and have begun to consume."""
         pids = self.network.pids(node)
         return frozenset(pid for path in self.world.ready.iterdir() if (pid := int(path.name)) in pids)
 
     def have_taken(self, node: str, since: float) -> bool:
-        """Whether each worker of the node received a message after ``since``, a wall-clock time."""
+        """Return whether each worker of the node received a message after ``since``, a wall-clock time."""
         marks = [self.world.taken / str(pid) for pid in self.workers(node)]
         return len(marks) == WORKERS and all(mark.exists() and mark.stat().st_mtime > since for mark in marks)
 
     def silent_seconds(self, node: str, now: float) -> float:
-        """Seconds since the health file of the node's most silent worker was written; 0 before there is one."""
+        """Return the age in seconds of the node's stalest health file; 0 before there is one."""
         beats = (self.world.state / node / "health").glob("[!.]*.json")
         return max((now - beat.stat().st_mtime for beat in beats), default=0.0)
 
     def power_off(self, node: str) -> frozenset[int]:
-        """Kill the whole node, supervisor first to last; return the pids of its workers."""
+        """Kill all processes of the node; return the pids of its workers."""
         workers = self.workers(node)
         self.network.power_off(node)
         self.supervisors.pop(node).wait()
         return workers
 
     def stop(self) -> list[str]:
-        """Drain every node that is on; return what is to be said of those that had to be killed."""
+        """Stop every running node; return messages about those that had to be killed."""
         for supervisor in self.supervisors.values():
             supervisor.terminate()
         deadline = time.monotonic() + STOP_SECONDS

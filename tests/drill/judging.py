@@ -1,4 +1,4 @@
-"""A judge that costs milliseconds: it knows what every row's video must be, and decodes only the poison ones."""
+"""A judge without models: it knows the content of every row's video, and decodes only poison files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MANIFEST = "tiny"
 VERDICT = "drill"  # its key in the output's info
 
 task = threading.local()
-"""``task.ordinal``: the row whose step this thread runs. The judge is only told a path, and must not believe it."""
+"""``task.ordinal``: the row whose step this thread runs. The judge gets only a path and checks its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a result says of the models."""
+    """The models' fields of a result."""
 
     device_name: str = "drill"
     device_info: str = "no model"
@@ -46,18 +46,20 @@ class DrillJudge:
     models: Device = Device()
 
     def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
-        """Check the bytes, then do what the row is meant to do."""
+        """Compare the content, then cause the row's fault."""
         row = self.plan.rows[task.ordinal]
         found = path.read_bytes()
         if found != row.content(self.world.seed):
-            self.world.complain(f"wrong bytes: {path} was judged for row {row.ordinal}")
+            self.world.add_problem(f"wrong bytes: {path} was judged for row {row.ordinal}")
         if row.kind is Kind.FATAL:
             os.kill(os.getpid(), signal.SIGKILL)
         if row.kind in DECODED:
             self.decoder.decode(path, self.manifest.decode_plan(frozenset(switches)))
-            self.world.complain(f"row {row.ordinal} ({row.kind}) was decoded")
+            self.world.add_problem(f"row {row.ordinal} ({row.kind}) was decoded")
         time.sleep(self.world.judge_seconds)
-        time.sleep(0.5 if row.ordinal % 20 == 0 else 0.001 * (row.ordinal % 8))  # some long enough to be killed in
+        time.sleep(
+            0.5 if row.ordinal % 20 == 0 else 0.001 * (row.ordinal % 8)
+        )  # some are long enough to be killed during them
         return Verdict(
             info={VERDICT: verdict_of(row, found)},
             milliseconds={},
@@ -67,12 +69,12 @@ class DrillJudge:
         )
 
     def close(self) -> None:
-        """End the decoders."""
+        """End the decoder processes."""
         self.decoder.close()
 
 
 def verdict_of(row: Row, content: bytes) -> list[object]:
-    """What the output must say of a good row."""
+    """Return the verdict that the output must hold for a good row."""
     return [row.ordinal, hashlib.sha256(content).hexdigest()]
 
 

@@ -1,11 +1,11 @@
-"""Nodes with a network each, on one machine: a namespace, an address and a cable for every node, and a bridge.
+"""Network namespaces on one machine: every node has a namespace, an address and a cable to a bridge.
 
-The broker listens on the bridge's address, outside. A cable that is pulled leaves the node's own link up and its
-routes in place: what it sends goes nowhere, and nobody tells it so, as behind a dead switch. Connections stay half
-open on both sides. (A link that goes down is the easy case: the kernel says "no route to host" at once.)
+The broker listens on the bridge's address. A node whose cable is pulled keeps its own link and its routes: its packets
+are lost without an error, as behind a dead switch, and connections stay half open on both sides. (A link that goes down
+is the simpler case: the kernel reports "no route to host" at once.)
 
-Nothing outlives the harness: a small watcher sees the pipe between them close, kills what still runs in the
-namespaces and removes them. What is left all the same (the watcher killed too) is reclaimed by the next drill.
+A small watcher process sees the pipe to the harness close, kills the processes in the namespaces and removes them. When
+the watcher is killed too, the next drill removes the leftovers.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ class NetworkError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A bridge with a node on each of its cables. Nodes are named ``n1``, ``n2`` …"""
+    """A bridge and its nodes, which are named ``n1``, ``n2`` …"""
 
     bridge: str
-    subnet: str  # its first three numbers
+    subnet: str  # the first three numbers of its addresses
     nodes: tuple[str, ...]
 
     @property
     def outside(self) -> str:
-        """The address that every node reaches the broker at."""
+        """The broker's address for every node."""
         return f"{self.subnet}.1"
 
     def address(self, node: str) -> str:
-        """The node's own address."""
+        """Return the node's address."""
         return f"{self.subnet}.{10 + self.nodes.index(node)}"
 
     def within(self, node: str, argv: Sequence[str]) -> list[str]:
@@ -61,11 +61,11 @@ class Network:
         return [_ip_path(), "netns", "exec", self._named(node), *argv]
 
     def pids(self, node: str) -> frozenset[int]:
-        """Who runs on the node."""
+        """Return the pids of the processes on the node."""
         return frozenset(map(int, _ip("netns", "pids", self._named(node)).split()))
 
     def cut(self, node: str) -> None:
-        """Pull the node's cable: packets vanish in both directions, and no side is told."""
+        """Disconnect the node: packets are lost in both directions, without an error."""
         _ip("link", "set", self._named(node), "nomaster")
 
     def restore(self, node: str) -> None:
@@ -73,10 +73,10 @@ class Network:
         _ip("link", "set", self._named(node), "master", self.bridge)
 
     def power_off(self, node: str) -> frozenset[int]:
-        """Kill everything that runs on the node, so that its connections say nothing of it; return the pids."""
+        """Kill all processes of the node without closing their connections; return the pids."""
         self.cut(node)
         found = pids = self.pids(node)
-        for pid in pids:  # all stand still first: none sees another die, and starts it again
+        for pid in pids:  # stop all first, so that none restarts another
             _signal(pid, signal.SIGSTOP)
         while pids := self.pids(node):
             for pid in pids:
@@ -88,7 +88,7 @@ class Network:
         return f"{self.bridge}{node}"
 
     def lay(self) -> None:
-        """Make the bridge, the namespaces and the cables."""
+        """Create the bridge, the namespaces and the cables."""
         _ip("link", "add", self.bridge, "address", _mac(1), "type", "bridge")
         _ip("address", "add", f"{self.outside}/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
@@ -102,14 +102,14 @@ class Network:
         _ip("-n", name, "link", "set", "lo", "up")
         _ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
         _ip("-n", name, "link", "set", "eth0", "up")
-        # Behind a router the neighbour answers on: a lost one would be told after three seconds, as "no route".
+        # Fixed neighbours, as behind a router: an unanswered ARP request would give "no route" after three seconds.
         _ip("-n", name, "neighbour", "replace", self.outside, "lladdr", _mac(1), "dev", "eth0", "nud", "permanent")
         _ip("neighbour", "replace", address, "lladdr", mac, "dev", self.bridge, "nud", "permanent")
 
 
 @contextmanager
 def network(count: int) -> Iterator[Network]:
-    """Nodes ``n1`` … ``n<count>`` on a bridge; removed afterwards, with everything that still runs in them.
+    """Yield nodes ``n1`` … ``n<count>`` on a bridge; remove them afterwards, with their processes.
 
     Raises :class:`NetworkError` with the remedy where this user or this kernel cannot make namespaces.
     """
@@ -127,7 +127,7 @@ def network(count: int) -> Iterator[Network]:
 
 
 def _reclaim() -> None:
-    """Remove what harnesses that live no more have left."""
+    """Remove the leftovers of harnesses that have ended."""
     said = " ".join([_ip("-o", "link", "show"), *(path.name for path in NAMESPACES.glob(f"{PREFIX}*"))])
     found = {(match[2], match[1] + match[3], bool(match[3])) for match in OURS.finditer(said)}
     for owner, name, is_node in sorted(found, key=lambda one: not one[2]):  # the bridges last
@@ -141,7 +141,7 @@ def _reclaim() -> None:
 
 
 def _lives(owner: int) -> bool:
-    """Whether a harness has this pid; another program may have got it since."""
+    """Return whether the pid is that of a harness; another program may have it now."""
     with suppress(OSError):
         command = Path(f"/proc/{owner}/cmdline").read_bytes()
         return b"tests.drill" in command or b"pytest" in command
@@ -155,7 +155,7 @@ def _free_subnet() -> str:
 
 
 def _mac(number: int) -> str:
-    """A locally administered address."""
+    """Return a locally administered MAC address."""
     return f"02:00:c6:12:00:{number:02x}"
 
 
@@ -172,14 +172,14 @@ def _ip_path() -> str:
 
 
 def _ip(*arguments: str) -> str:
-    told = subprocess.run([_ip_path(), *arguments], capture_output=True, text=True, check=False)
-    if told.returncode != 0:
+    answer = subprocess.run([_ip_path(), *arguments], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
         msg = (
-            f"no network of nodes here: `ip {' '.join(arguments)}` says {told.stderr.strip()!r}. "
+            f"no network of nodes can be made: `ip {' '.join(arguments)}` says {answer.stderr.strip()!r}. "
             "It takes root (CAP_SYS_ADMIN and CAP_NET_ADMIN) and a kernel with network namespaces, veth and bridges"
         )
         raise NetworkError(msg)
-    return told.stdout
+    return answer.stdout
 
 
 def _tried(*arguments: str) -> str:

@@ -1,6 +1,7 @@
-"""One node of a drill of several: what `tamis up` keeps alive, of the drill's app. ``python -m tests.drill.node n1``.
+"""The processes of one node of a drill of several nodes: ``python -m tests.drill.node n1``.
 
-It runs in the node's own network namespace, with a state directory, a spool and a beat of its own.
+They are those of `tamis up` with the drill's app, in the node's network namespace, with their own state directory,
+spool and beat.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tests.drill.world import from_environment
 
 
 def main(node: str) -> None:
-    """Keep the node's processes alive until SIGTERM, then drain."""
+    """Keep the node's processes alive until SIGTERM, then end them."""
     state = from_environment().state / node
     specs = node_specs(from_environment(), node, os.environ, TAMIS_STATE_DIR=str(state))
     supervisor = Supervisor(specs, state / "log", _announce, longest_restart_seconds=RESTART_SECONDS)

@@ -1,4 +1,4 @@
-"""What goes wrong, and when: all of it drawn from the seed before anything starts."""
+"""The plan of a drill: all its faults and their times, drawn from the seed before the start."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ VISIBILITY_SECONDS = 5.0
 DEADLINE_SECONDS = 15.0  # of one task: some freezes outlast it, some do not
 
 
-class Fault(StrEnum):
-    """What the harness does to the fleet. The workers do the rest to themselves: see ``Plan``."""
+class FleetFault(StrEnum):
+    """Faults that the harness causes in the fleet. Poison rows and stores cause the others: see ``Plan``."""
 
     KILL = "kill -9"
     CUT_CONNECTIONS = "connections cut"
@@ -28,7 +28,7 @@ class Fault(StrEnum):
 
 
 class StoreFault(StrEnum):
-    """What a storage tier does to one download."""
+    """Faults of a storage tier in one download."""
 
     UNAVAILABLE = "store unavailable"
     TORN = "torn download"  # wrong bytes, then a broken connection
@@ -39,14 +39,14 @@ class StoreFault(StrEnum):
 
 
 BROKEN = (StoreFault.SHORT, StoreFault.LONG)
-"""Not to be tried again at the same tier: the next tier serves instead."""
+"""Faults that are not retried at the same tier: the next tier is asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
-    """One fault: due when ``at_row`` rows are done and ``delay_seconds`` have passed."""
+class PlannedFault:
+    """A fault that is due when ``at_row`` rows are done and ``delay_seconds`` have passed."""
 
-    fault: Fault
+    fault: FleetFault
     at_row: int
     delay_seconds: float
     target: str = ""  # a role or a node
@@ -55,32 +55,32 @@ class Strike:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One drill. Equal seeds and sizes give equal plans, in every process."""
+    """The plan of a drill. Equal seeds and sizes give equal plans in every process."""
 
     seed: int
     rows: tuple[Row, ...]
-    strikes: tuple[Strike, ...]
+    faults: tuple[PlannedFault, ...]
     store_faults: Mapping[str, tuple[StoreFault, ...]]  # "<tier>/<video>" -> one for each download, then none
 
     def summary(self) -> str:
-        """One line for each kind of thing that goes wrong."""
+        """Return a line with counts for each class of faults."""
         kinds = Counter(row.kind.value for row in self.rows if row.kind is not Kind.GOOD)
-        strikes = Counter(strike.fault.value for strike in self.strikes)
-        targets = Counter(strike.target for strike in self.strikes if strike.fault is Fault.KILL)
-        stores = Counter(fault.value for faults in self.store_faults.values() for fault in faults)
-        lines = (("rows", kinds), ("strikes", strikes), ("kills", targets), ("downloads", stores))
+        faults = Counter(planned.fault.value for planned in self.faults)
+        targets = Counter(planned.target for planned in self.faults if planned.fault is FleetFault.KILL)
+        stores = Counter(fault.value for of_video in self.store_faults.values() for fault in of_video)
+        lines = (("rows", kinds), ("faults", faults), ("kills", targets), ("downloads", stores))
         return "\n".join(
             f"  {name:<9} " + ", ".join(f"{n} × {what}" for what, n in sorted(c.items())) for name, c in lines
         )
 
 
 def make_plan(rows: int, kills: int, seed: int) -> Plan:
-    """Draw a drill of this size."""
+    """Draw the plan of a drill of this size."""
     made = _rows(rows, random.Random(f"rows {seed}"))
     return Plan(
         seed=seed,
         rows=made,
-        strikes=_strikes(rows, kills, random.Random(f"strikes {seed}")),
+        faults=_planned_faults(rows, kills, random.Random(f"strikes {seed}")),
         store_faults=_store_faults(made, random.Random(f"stores {seed}")),
     )
 
@@ -100,42 +100,42 @@ def _rows(count: int, draw: random.Random) -> tuple[Row, ...]:
 
 
 def _poison_rows(kind: Kind, rows: int) -> int:
-    if kind is Kind.FATAL:  # each takes a worker down four times or so
+    if kind is Kind.FATAL:  # each kills a worker about four times
         return min(5, 1 + rows // 4000)
     return 1 + rows // (2000 if kind in {Kind.HANG, Kind.BOMB} else 1000)
 
 
-def _strikes(rows: int, kills: int, draw: random.Random) -> tuple[Strike, ...]:
+def _planned_faults(rows: int, kills: int, draw: random.Random) -> tuple[PlannedFault, ...]:
     wanted = {
-        Fault.KILL: kills,
-        Fault.CUT_CONNECTIONS: 1 + kills // 10,
-        Fault.BROKER_RESTART: 1 + kills // 60,
-        Fault.WIPE: 1 + kills // 100,
-        Fault.FREEZE: 1 + kills // 20,
-        Fault.DISK_FULL: 1 + kills // 40,
-        Fault.OUTPUT_AWAY: 1 + kills // 40,
-        Fault.LOST_REPLY: 2 + kills // 10,
+        FleetFault.KILL: kills,
+        FleetFault.CUT_CONNECTIONS: 1 + kills // 10,
+        FleetFault.BROKER_RESTART: 1 + kills // 60,
+        FleetFault.WIPE: 1 + kills // 100,
+        FleetFault.FREEZE: 1 + kills // 20,
+        FleetFault.DISK_FULL: 1 + kills // 40,
+        FleetFault.OUTPUT_AWAY: 1 + kills // 40,
+        FleetFault.LOST_REPLY: 2 + kills // 10,
     }
-    drawn = [_strike(fault, rows, draw) for fault, count in wanted.items() for _ in range(count)]
-    return tuple(sorted(drawn, key=lambda strike: (strike.at_row, strike.delay_seconds)))
+    drawn = [_planned_fault(fault, rows, draw) for fault, count in wanted.items() for _ in range(count)]
+    return tuple(sorted(drawn, key=lambda planned: (planned.at_row, planned.delay_seconds)))
 
 
-def _strike(fault: Fault, rows: int, draw: random.Random) -> Strike:
+def _planned_fault(fault: FleetFault, rows: int, draw: random.Random) -> PlannedFault:
     at_row = draw.randint(rows // 50, rows * 17 // 20)
     node = draw.choice(["n1", "n2"])
     role = draw.choices(["gpu0", "io", "results", "beat"], [35, 30, 25, 10])[0]
     target, seconds = {
-        Fault.KILL: (role, 0.0),
-        Fault.BROKER_RESTART: ("", draw.uniform(1, 4)),
-        Fault.FREEZE: ("gpu0", draw.uniform(VISIBILITY_SECONDS + 2, DEADLINE_SECONDS + 3)),
-        Fault.DISK_FULL: (node, draw.uniform(2, 6)),
-        Fault.OUTPUT_AWAY: ("", draw.uniform(2, 6)),
+        FleetFault.KILL: (role, 0.0),
+        FleetFault.BROKER_RESTART: ("", draw.uniform(1, 4)),
+        FleetFault.FREEZE: ("gpu0", draw.uniform(VISIBILITY_SECONDS + 2, DEADLINE_SECONDS + 3)),
+        FleetFault.DISK_FULL: (node, draw.uniform(2, 6)),
+        FleetFault.OUTPUT_AWAY: ("", draw.uniform(2, 6)),
     }.get(fault, ("", 0.0))
-    return Strike(fault, at_row, draw.uniform(0, 0.5), target, round(seconds, 2))
+    return PlannedFault(fault, at_row, draw.uniform(0, 0.5), target, round(seconds, 2))
 
 
 def _store_faults(rows: tuple[Row, ...], draw: random.Random) -> dict[str, tuple[StoreFault, ...]]:
-    """CPFS fails in every way; OSS, the last to be asked, only in ways that pass, and never twice for one video."""
+    """Draw faults: CPFS fails in every way; OSS, the last tier, only in ways that pass, and once per video at most."""
     faults: dict[str, tuple[StoreFault, ...]] = {}
     passing = [fault for fault in StoreFault if fault not in BROKEN]
     for row in rows:

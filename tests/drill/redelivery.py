@@ -1,4 +1,4 @@
-"""How long work lay about after its worker was killed."""
+"""Time that interrupted steps waited after their worker was killed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tests.drill.diary import BEGIN, END, RECEIVED, Entry, ordinal_of
+from tests.drill.step_log import BEGIN, END, RECEIVED, StepEvent, ordinal_of
 
 K = TypeVar("K", bound=Hashable)
 
-SETTLE_SECONDS = 6.0  # after an outage: connections come back, leases that nobody could renew lapse
+RECOVERY_SECONDS = 6.0  # after an outage, for connections and for messages whose times could not be renewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +26,34 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """While the broker was away, or a worker frozen: delays then, of such steps, are not the kill's."""
+    """A time in which the broker was away or a worker frozen; it may delay steps that a kill interrupted."""
 
     why: str
     begin: float
     end: float
-    steps: str = ""  # how the names of the steps begin that it delays: all, unless it says so
+    steps: str = ""  # prefix of the names of the steps that it delays
 
     def overlaps(self, step: str, begin: float, end: float) -> bool:
-        """Whether it may have delayed the step between these times."""
-        return step.startswith(self.steps) and self.begin <= end and begin <= self.end + SETTLE_SECONDS
+        """Return whether the outage may have delayed the step between these times."""
+        return step.startswith(self.steps) and self.begin <= end and begin <= self.end + RECOVERY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """While no worker was there that could begin such steps: they waited for one, and not for their message."""
+    """A time without a worker for such steps: they waited for a worker, not for their message."""
 
     begin: float
     end: float
-    steps: str  # how their names begin
+    steps: str  # prefix of their names
 
     def seconds_within(self, step: str, begin: float, end: float) -> float:
-        """How much of the time between these two the step spent so."""
+        """Return the seconds of absence between ``begin`` and ``end`` if the step is of this kind."""
         return max(0.0, min(self.end, end) - max(self.begin, begin)) if step.startswith(self.steps) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Redelivery:
-    """One step that a kill interrupted, and for how many seconds it lay about though somebody could have begun it."""
+    """A step that a kill interrupted, and the seconds that it waited although a worker could have begun it."""
 
     kill: Kill
     step: str
@@ -61,15 +61,15 @@ class Redelivery:
 
 
 def redeliveries(
-    entries: Sequence[Entry],
+    events: Sequence[StepEvent],
     kills: Sequence[Kill],
     outages: Sequence[Outage],
     absences: Sequence[Absence],
     deaths: Mapping[int, float],
 ) -> list[Redelivery]:
-    """One for each step that a kill interrupted, but for those that an outage overlapped; the slowest first."""
-    of_step, of_pid = _sorted_out(entries, lambda e: e.step), _sorted_out(entries, lambda e: e.pid)
-    judged = _sorted_out((e for e in entries if e.event == END and e.step.startswith("infer ")), lambda e: e.step)
+    """Return the steps that a kill interrupted, without those that an outage overlapped, the slowest first."""
+    of_step, of_pid = _sorted_out(events, lambda e: e.step), _sorted_out(events, lambda e: e.pid)
+    judged = _sorted_out((e for e in events if e.event == END and e.step.startswith("infer ")), lambda e: e.step)
     found = []
     for kill in kills:
         for step, taken in _interrupted(of_pid.get(kill.pid, ())).items():
@@ -81,26 +81,26 @@ def redeliveries(
     return sorted(found, key=lambda one: one.seconds, reverse=True)
 
 
-def _sorted_out(entries: Iterable[Entry], key: Callable[[Entry], K]) -> dict[K, list[Entry]]:
-    piles: defaultdict[K, list[Entry]] = defaultdict(list)
-    for entry in entries:
+def _sorted_out(events: Iterable[StepEvent], key: Callable[[StepEvent], K]) -> dict[K, list[StepEvent]]:
+    piles: defaultdict[K, list[StepEvent]] = defaultdict(list)
+    for entry in events:
         piles[key(entry)].append(entry)
     return piles
 
 
-def _interrupted(own: Sequence[Entry]) -> dict[str, float]:
-    """Steps that a process had received and not ended when it died, with the time when it received them."""
+def _interrupted(own: Sequence[StepEvent]) -> dict[str, float]:
+    """Return the steps that a process had received and not ended, with the times when it received them."""
     taken = Counter(entry.step for entry in own if entry.event == RECEIVED)
     taken.subtract(entry.step for entry in own if entry.event == END)
     return {entry.step: entry.at for entry in own if entry.event == RECEIVED and taken[entry.step] > 0}
 
 
-def _waited(kill: Kill, taken: float, entries: Sequence[Entry], deaths: Mapping[int, float]) -> tuple[float, float]:
-    """Return from when on, and until when, the step waited: for somebody to begin it, or for its row to be recorded.
+def _waited(kill: Kill, taken: float, events: Sequence[StepEvent], deaths: Mapping[int, float]) -> tuple[float, float]:
+    """Return begin and end of the step's wait, which ends when another worker begins it or its row is recorded.
 
-    Who received it and died before beginning it starts the wait anew: the message was interrupted twice.
+    A worker that received the step and died before beginning it starts the wait anew: the step was interrupted twice.
     """
-    others = [entry for entry in entries if entry.pid != kill.pid]
+    others = [entry for entry in events if entry.pid != kill.pid]
     begun = (e.at for e in others if e.event == BEGIN and e.at > kill.at)
     ended = (e.at for e in others if e.event == END and e.at > taken)
     until = max(kill.at, min([*begun, *ended], default=math.inf))

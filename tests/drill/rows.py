@@ -1,4 +1,4 @@
-"""The drill's rows: what each is meant to become, and the bytes its video must have."""
+"""Rows of a drill: the outcome of each, and the content of its video."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SMALLEST_BYTES, LARGEST_BYTES = 1_000, 12_000
 
 
 class Kind(StrEnum):
-    """What a row does to the fleet."""
+    """The fault that a row causes."""
 
     GOOD = "good"
-    MISSING = "missing"  # nobody uploaded its object
+    MISSING = "missing"  # it has no object
     FORBIDDEN = "forbidden"  # its path leaves the bucket
     BAD = "bad row"  # a column is not JSON
     CUT = "cut short"  # its object ends early in every tier
@@ -45,7 +45,7 @@ DECODED = {Kind.CRASH: b"CRASH", Kind.HANG: b"HANG!", Kind.BOMB: b"BOMB!"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One input row. Rows may share a video: ``video`` is the ordinal of the row it was made for."""
+    """An input row. Rows may share a video: ``video`` is the ordinal of the row that it was made for."""
 
     ordinal: int
     kind: Kind
@@ -59,7 +59,7 @@ class Row:
         return f"videos/{self.video // 1000}/{self.video}.mp4"
 
     def record(self) -> Record:
-        """The row in the input table."""
+        """Return the row of the input table."""
         return {
             "video_id": f"v{self.ordinal}",
             "oss_bucket": BUCKET,
@@ -69,11 +69,11 @@ class Row:
         }
 
     def content(self, seed: int) -> bytes:
-        """The bytes of the row's video: equal for every process of a drill, different for every video."""
+        """Return the content of the row's video, equal in every process of a drill."""
         draw = random.Random(f"{seed}/{self.video}")
         return DECODED.get(self.kind, b"VIDEO") + draw.randbytes(draw.randint(SMALLEST_BYTES, LARGEST_BYTES))
 
 
 def video_of(key: str) -> int:
-    """The ordinal that an object's key was made for."""
+    """Return the ordinal of the row that the object's key was made for."""
     return int(key.rpartition("/")[2].removesuffix(".mp4"))

@@ -1,4 +1,4 @@
-"""Real stores and tables that fail as planned."""
+"""Real stores and tables with planned faults."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ HANG_SECONDS = 2.0
 
 
 class FaultyStore:
-    """A directory store that plays each of its planned faults once, whichever process asks."""
+    """A directory store; each planned fault happens once, in the first process that asks."""
 
     def __init__(self, tier: str, world: World, plan: Plan) -> None:
         self._tier, self._world, self._plan = tier, world, plan
         self._store = DirectoryStore(world.objects)
 
     def stat(self, uri: ObjectUri) -> ObjectStat:
-        """As the directory says; CPFS lacks every tenth video."""
+        """Return the directory's answer; every tenth video is missing in CPFS."""
         if self._tier == "cpfs" and video_of(uri.key) % 10 == 3:
             raise ObjectMissing(f"{uri} is not on {self._tier}")
         return self._store.stat(uri)
 
     def fetch(self, uri: ObjectUri, stat: ObjectStat, into: BinaryIO) -> None:
-        """The bytes, or the next fault that is planned for this video here."""
+        """Write the content, or cause the next fault that is planned for this video and tier."""
         fault = self._next_fault(uri)
         if fault is StoreFault.UNAVAILABLE:
             raise Unavailable(f"{uri}: {self._tier} says later")
@@ -55,7 +55,7 @@ class FaultyStore:
             into.write(b"and more")
 
     def put(self, path: Path, uri: ObjectUri) -> None:
-        """As the directory does."""
+        """Store the file in the directory."""
         self._store.put(path, uri)
 
     def _next_fault(self, uri: ObjectUri) -> StoreFault | None:
@@ -65,7 +65,7 @@ class FaultyStore:
 
 
 class FaultyOutput:
-    """The real output table, which at times does not answer, or commits and loses the reply."""
+    """The real output table; at times it does not answer, or commits and loses the reply."""
 
     def __init__(self, url: str, world: World) -> None:
         self._table: OutputTable = open_output(url)
@@ -73,7 +73,7 @@ class FaultyOutput:
 
     @property
     def url(self) -> str:
-        """The table's."""
+        """The table's URL."""
         return self._table.url
 
     def prepare(self, extra_columns: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ class FaultyOutput:
         self._table.prepare(extra_columns)
 
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> Mapping[int, str]:
-        """Write; then perhaps say that it did not work."""
+        """Write the batch; raise afterwards when the reply is to be lost."""
         self._check_there()
         unwritable = self._table.write_batch(batch_id, rows)
         if lose_reply(self._world):
@@ -89,17 +89,17 @@ class FaultyOutput:
         return unwritable
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
-        """What is written."""
+        """Return the outcomes in the table."""
         self._check_there()
         return self._table.outcomes(run_id, start, stop)
 
     def count_results(self, run_id: str) -> int:
-        """How much is written."""
+        """Return the number of results in the table."""
         self._check_there()
         return self._table.count_results(run_id)
 
     def results(self, run_id: str) -> Iterator[ResultRow]:
-        """All that is written."""
+        """Return the results in the table."""
         self._check_there()
         return self._table.results(run_id)
 
@@ -113,7 +113,7 @@ class FaultyOutput:
 
 
 def lose_reply(world: World) -> bool:
-    """Whether this commit's reply is one of those that were ordered lost."""
+    """Return whether the reply of this commit is to be lost."""
     for order in world.orders.glob("lose-reply-*"):
         if world.claim(f"reply/{order.name}"):
             order.unlink()

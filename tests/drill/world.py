@@ -1,4 +1,4 @@
-"""The drill's directory: tables, objects, spools, logs, and the small files through which faults are told."""
+"""The drill's directory: tables, objects, spools, logs, and marker files that order faults."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ VARIABLE = "DRILL"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where everything of one drill lies; made alike by the harness and by every worker."""
+    """Paths and sizes of a drill; equal in the harness and in every worker."""
 
     root: Path
     rows: int
     kills: int
     seed: int
     nodes: tuple[str, ...] = NODES
-    judge_seconds: float = 0.0  # a video takes this much longer: for drills that wait for other things than rows
+    judge_seconds: float = 0.0  # added to each judgement, so that the run lasts as long as the faults
 
     @property
     def plan(self) -> Plan:
-        """What goes wrong here."""
+        """The drill's plan."""
         return make_plan(self.rows, self.kills, self.seed)
 
     @property
@@ -54,13 +54,13 @@ class World:
         return self.root / "objects"
 
     @property
-    def diaries(self) -> Path:
-        """What each process wrote down of its steps."""
-        return self.root / "diaries"
+    def step_logs(self) -> Path:
+        """The processes' step logs."""
+        return self.root / "step-logs"
 
     @property
     def ready(self) -> Path:
-        """A file for each pid that consumed; in it, its node."""
+        """A file for each pid that has begun to consume; it holds the node's name."""
         return self.root / "ready"
 
     @property
@@ -70,7 +70,7 @@ class World:
 
     @property
     def spent(self) -> Path:
-        """Marks of what may happen only once."""
+        """Marker files of faults that have happened: each happens once."""
         return self.root / "spent"
 
     @property
@@ -88,8 +88,8 @@ class World:
         return self.root / f"disk-{node}" / "spool"
 
     def lay_out(self) -> None:
-        """Create the directories, the objects and the input table."""
-        for directory in (self.objects, self.diaries, self.ready, self.taken, self.spent, self.orders, self.state):
+        """Create directories, objects and the input table."""
+        for directory in (self.objects, self.step_logs, self.ready, self.taken, self.spent, self.orders, self.state):
             directory.mkdir(parents=True)
         for node in self.nodes:
             self.spool(node).parent.mkdir()
@@ -106,7 +106,7 @@ class World:
             table.executemany(f"INSERT INTO videos VALUES ({places})", records)
 
     def environment(self, broker: Mapping[str, str]) -> dict[str, str]:
-        """Settings of every process; the node's own come on top."""
+        """Return the settings of every process, without those of its node."""
         small = {
             "TAMIS_STATE_DIR": self.state,
             "TAMIS_OBJECT_ROOT": self.objects,
@@ -124,11 +124,11 @@ class World:
             "TAMIS_DECODE_TIMEOUT_SECONDS": 2,
             "TAMIS_DECODER_CHILDREN": 2,
         }
-        told = {**asdict(self), "root": str(self.root)}
-        return {name: str(value) for name, value in small.items()} | {VARIABLE: json.dumps(told)} | dict(broker)
+        own = {**asdict(self), "root": str(self.root)}
+        return {name: str(value) for name, value in small.items()} | {VARIABLE: json.dumps(own)} | dict(broker)
 
     def claim(self, mark: str) -> bool:
-        """Whether this is the first call for ``mark``, over all processes and for ever."""
+        """Return whether this is the first call for ``mark`` in all processes of the drill."""
         try:
             os.close(os.open(self.spent / mark.replace("/", "-"), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
@@ -136,29 +136,29 @@ class World:
         return True
 
     def spent_marks(self, prefix: str) -> int:
-        """How many marks of this prefix were claimed."""
+        """Return the number of claimed marks with this prefix."""
         return sum(path.name.startswith(prefix) for path in self.spent.iterdir())
 
-    def complain(self, problem: str) -> None:
-        """Have the drill fail for this reason."""
+    def add_problem(self, problem: str) -> None:
+        """Let the drill fail for this reason."""
         with (self.root / "problems.log").open("a", encoding="utf-8") as problems:
             problems.write(problem + "\n")
 
-    def complaints(self) -> list[str]:
-        """What the workers complained of."""
+    def reported_problems(self) -> list[str]:
+        """Return the problems that workers have added."""
         with suppress(FileNotFoundError):
             return (self.root / "problems.log").read_text(encoding="utf-8").splitlines()
         return []
 
 
 def from_environment() -> World:
-    """The world of this worker process."""
-    told = json.loads(os.environ[VARIABLE])
-    return World(**{**told, "root": Path(told["root"]), "nodes": tuple(told["nodes"])})
+    """Return the world of this worker process."""
+    own = json.loads(os.environ[VARIABLE])
+    return World(**{**own, "root": Path(own["root"]), "nodes": tuple(own["nodes"])})
 
 
 def mount_spool_disks(world: World) -> bool:
-    """Give every node a small disk of its own for its spool; False where this user may not mount."""
+    """Mount a small disk for every node's spool; return False where this user may not mount."""
     for node in world.nodes:
         command = ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "drill", str(world.spool(node).parent)]
         if subprocess.run(command, capture_output=True, check=False).returncode != 0:
@@ -167,7 +167,7 @@ def mount_spool_disks(world: World) -> bool:
 
 
 def fill_disk(world: World, node: str) -> None:
-    """Leave not one byte free on the node's disk."""
+    """Fill the node's disk to its last byte."""
     with (world.spool(node).parent / "ballast").open("ab", buffering=0) as ballast, suppress(OSError):
         while True:
             ballast.write(bytes(4096))
@@ -180,7 +180,7 @@ def empty_disk(world: World, node: str) -> None:
 
 @contextmanager
 def removed_unless(world: World, keep: list[str]) -> Iterator[None]:
-    """Remove the world afterwards, unless ``keep`` holds a reason not to."""
+    """Remove the directory after the block, unless ``keep`` holds a reason to keep it."""
     yield
     if not keep:
         for node in world.nodes:

@@ -1,35 +1,34 @@
-"""The drill's own arithmetic: a drill that measures wrongly proves nothing."""
+"""The drill's plan and its measures."""
 
 from __future__ import annotations
 
 import math
-import time
 
-from tests.drill.diary import BEGIN, END, RECEIVED, Entry
-from tests.drill.plan import Fault, make_plan
+from tests.drill.node_faults import Stranded
+from tests.drill.plan import FleetFault, make_plan
 from tests.drill.redelivery import Absence, Kill, Outage, redeliveries
 from tests.drill.rows import DECODED, OUTCOME, Kind
-from tests.drill.storm import Stranded
+from tests.drill.step_log import BEGIN, END, RECEIVED, StepEvent
 
 VICTIM, OTHER, THIRD = 1, 2, 3
 KILL = Kill("io@n1", VICTIM, 10.0)
 
 
-def step(name: str, *events: tuple[float, int, str]) -> list[Entry]:
-    return [Entry(at, pid, event, name) for at, pid, event in events]
+def step(name: str, *events: tuple[float, int, str]) -> list[StepEvent]:
+    return [StepEvent(at, pid, event, name) for at, pid, event in events]
 
 
 def waits(
-    entries: list[Entry], outages: tuple[Outage, ...] = (), absences: tuple[Absence, ...] = (), **deaths: float
+    events: list[StepEvent], outages: tuple[Outage, ...] = (), absences: tuple[Absence, ...] = (), **deaths: float
 ) -> dict[str, float]:
     died = {VICTIM: KILL.at} | {{"other": OTHER, "third": THIRD}[name]: at for name, at in deaths.items()}
-    return {one.step: one.seconds for one in redeliveries(entries, [KILL], outages, absences, died)}
+    return {one.step: one.seconds for one in redeliveries(events, [KILL], outages, absences, died)}
 
 
 INTERRUPTED = step("download 7", (9, VICTIM, RECEIVED), (9.5, VICTIM, BEGIN))
 
 
-def test_a_step_waits_from_the_kill_until_somebody_else_begins_it() -> None:
+def test_a_step_waits_from_the_kill_until_another_worker_begins_it() -> None:
     assert waits(INTERRUPTED + step("download 7", (15, OTHER, RECEIVED), (16, OTHER, BEGIN))) == {"download 7": 6}
 
 
@@ -42,46 +41,46 @@ def test_a_step_that_ended_before_the_kill_was_not_interrupted() -> None:
     assert waits(ended) == {}
 
 
-def test_a_row_that_somebody_else_had_recorded_waits_for_nobody() -> None:
+def test_a_row_that_another_worker_had_recorded_does_not_wait() -> None:
     assert waits(INTERRUPTED + step("infer 7", (9.8, OTHER, END))) == {"download 7": 0}
 
 
-def test_a_step_that_nobody_begins_again_waits_for_ever() -> None:
+def test_a_step_that_no_worker_begins_again_waits_without_end() -> None:
     assert waits(INTERRUPTED) == {"download 7": math.inf}
 
 
-def test_who_receives_it_and_dies_before_beginning_starts_the_wait_anew() -> None:
+def test_a_worker_that_receives_the_step_and_dies_before_beginning_starts_the_wait_anew() -> None:
     again = step("download 7", (15, OTHER, RECEIVED), (22, THIRD, RECEIVED), (22, THIRD, BEGIN))
     assert waits(INTERRUPTED + again, other=15.5) == {"download 7": 6.5}
 
 
-def test_what_an_outage_delayed_does_not_count_but_other_steps_do() -> None:
+def test_steps_that_an_outage_delayed_do_not_count_and_others_do() -> None:
     again = INTERRUPTED + step("download 7", (12, OTHER, BEGIN))
     assert waits(again, (Outage("broker away", 11, 14),)) == {}
     assert waits(again, (Outage("gpu0@n1 frozen", 11, 14, "infer "),)) == {"download 7": 2}
     assert waits(again, (Outage("broker away", 13, 14),)) == {"download 7": 2}
 
 
-def test_the_time_without_a_worker_that_could_begin_it_does_not_count_and_the_rest_does() -> None:
+def test_time_without_a_worker_of_the_role_does_not_count() -> None:
     again = INTERRUPTED + step("download 7", (19, OTHER, BEGIN))
     assert waits(again, absences=(Absence(9, 12, "download "), Absence(14, 15, "download "))) == {"download 7": 6}
     assert waits(again, absences=(Absence(9, 12, "infer "), Absence(20, 30, "download "))) == {"download 7": 9}
 
 
-def test_equal_seeds_give_equal_plans_and_others_other_ones() -> None:
+def test_equal_seeds_give_equal_plans_and_different_seeds_different_plans() -> None:
     assert make_plan(1000, 20, 7) == make_plan(1000, 20, 7)
     assert make_plan(1000, 20, 7) != make_plan(1000, 20, 8)
 
 
-def test_a_plan_holds_every_kind_of_row_and_fault_and_kills_before_the_end() -> None:
+def test_a_plan_has_every_kind_of_row_and_fault_before_the_end_of_the_run() -> None:
     plan = make_plan(300, 6, 1)
     assert {row.kind for row in plan.rows} == set(Kind) == set(OUTCOME)
-    assert {strike.fault for strike in plan.strikes} == set(Fault)
-    assert sum(strike.fault is Fault.KILL for strike in plan.strikes) == 6
-    assert all(6 <= strike.at_row <= 255 for strike in plan.strikes)
+    assert {planned.fault for planned in plan.faults} == set(FleetFault)
+    assert sum(planned.fault is FleetFault.KILL for planned in plan.faults) == 6
+    assert all(6 <= planned.at_row <= 255 for planned in plan.faults)
 
 
-def test_rows_that_share_a_video_have_its_bytes_and_poison_begins_as_the_decoder_expects() -> None:
+def test_rows_of_one_video_have_equal_content_and_poison_files_begin_with_their_fault() -> None:
     plan = make_plan(300, 6, 1)
     shared = next(row for row in plan.rows if row.video != row.ordinal)
     assert shared.content(1) == plan.rows[shared.video].content(1)
@@ -90,10 +89,10 @@ def test_rows_that_share_a_video_have_its_bytes_and_poison_begins_as_the_decoder
             assert row.content(1).startswith(DECODED[row.kind])
 
 
-def test_messages_of_a_lost_node_wait_until_the_last_look_that_saw_any() -> None:
-    stranded = Stranded("n1", time.monotonic() - 30.0, 5)
+def test_messages_of_a_lost_node_wait_until_the_last_check_that_found_any() -> None:
+    stranded = Stranded("n1", lost_at=100.0, messages=5)
     assert stranded.seconds == 0
-    stranded.look(0)
+    stranded.note(0, 120.0)
     assert stranded.seconds == 0
-    stranded.look(1)  # what a worker of it held has come back there
-    assert 30 <= stranded.seconds < 60
+    stranded.note(1, 130.0)  # a message that a worker of the node held is back in its queue
+    assert stranded.seconds == 30.0

@@ -1,4 +1,4 @@
-"""What must hold at every look while the drill runs."""
+"""Conditions that must hold at every check while the drill runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PROBLEMS = 50  # enough to see what is wrong
 
 
 @dataclass
-class Watch:
-    """Looks at ledger, table and spools from outside; keeps what was wrong."""
+class Invariants:
+    """Checks ledger, output table and spools from outside; keeps the problems."""
 
     world: World
     ledger: Ledger
     run_id: str
     problems: list[str] = field(default_factory=list)
-    looks: int = 0
+    checks: int = 0
     done_rows: int = 0
     most_spool_bytes: int = 0
     is_complete: bool = False
@@ -37,9 +37,9 @@ class Watch:
     def __post_init__(self) -> None:
         self._table = sqlite3.connect(f"file:{self.world.root}/output.db?mode=ro", uri=True, timeout=30)
 
-    def look(self) -> None:
-        """Check everything once. A broker that is away is looked at the next time."""
-        self.looks += 1
+    def check(self) -> None:
+        """Check everything once; skip the ledger while it cannot be reached."""
+        self.checks += 1
         written = self.written()
         try:
             counts, run = self.ledger.counts(self.run_id), self.ledger.run(self.run_id)
@@ -53,12 +53,12 @@ class Watch:
             self._check_spool(node)
 
     def written(self) -> int:
-        """Rows in the output table."""
+        """Return the number of rows in the output table."""
         (count,) = self._table.execute("SELECT count(*) FROM results").fetchone()
         return int(count)
 
     def may_count_again(self) -> None:
-        """The ledger was wiped, or came back older: what it counts may fall."""
+        """Accept lower counts once: the ledger was emptied, or restarted with older data."""
         self._counted = 0
 
     def expect(self, holds: bool, problem: str) -> None:
@@ -82,7 +82,7 @@ class Watch:
 
 
 def spool_bytes(world: World, node: str) -> int | None:
-    """What the videos in the spool take on its disk; None while its index is busy. The lock keeps it still."""
+    """Return the bytes of the videos in the spool, measured under its lock; None while its index is busy."""
 
     def measure(_index: sqlite3.Connection) -> int:
         return sum(path.stat().st_size for path in world.spool(node).iterdir() if NAME.fullmatch(path.name))
@@ -91,18 +91,18 @@ def spool_bytes(world: World, node: str) -> int | None:
 
 
 def spool_leases(world: World, node: str) -> list[str] | None:
-    """Who holds leases in the spool; None while its index is busy."""
+    """Return the holders of leases in the spool; None while its index is busy."""
     query = "SELECT holder FROM leases WHERE expires_at > ?"
     return _locked(world, node, lambda index: [holder for (holder,) in index.execute(query, (time.time(),))])
 
 
-def _locked(world: World, node: str, look: Callable[[sqlite3.Connection], T]) -> T | None:
+def _locked(world: World, node: str, read: Callable[[sqlite3.Connection], T]) -> T | None:
     path = world.spool(node) / INDEX_NAME
     if not path.exists():
         return None
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=2, isolation_level=None)) as index:
             index.execute("BEGIN IMMEDIATE")
-            return look(index)
+            return read(index)
     except (sqlite3.OperationalError, FileNotFoundError):
         return None

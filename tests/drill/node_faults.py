@@ -1,4 +1,4 @@
-"""What befalls the nodes of a drill of several, and how long each thing took."""
+"""Faults of whole nodes in a drill of several: a disconnection and a loss of power, and their times."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from tasks.queues import gpu_queue
 from tests.drill.hosts import Hosts, OutsideBroker
+from tests.drill.invariants import Invariants
 from tests.drill.redelivery import Kill
-from tests.drill.watch import Watch
 
 CUT_AT, POWER_OFF_AT = 0.15, 0.25  # of the rows
-FEWEST_WAITING = 5  # messages for a node before it is struck: there must be something to rescue
+FEWEST_WAITING = 5  # messages for a node before its fault, so that there is something to rescue
 
 
 @dataclass
@@ -24,31 +24,31 @@ class Stranded:
     messages: int
     _last_seen: float = 0.0
 
-    def look(self, waiting: int) -> None:
-        """Note whether messages wait there still, or again: what its workers held comes back there."""
+    def note(self, waiting: int, now: float) -> None:
+        """Note whether messages wait for the node; those that its workers held return to its queue."""
         if waiting:
-            self._last_seen = time.monotonic()
+            self._last_seen = now
 
     @property
     def seconds(self) -> float:
-        """How long messages waited for a node that was not there."""
+        """Seconds that messages waited for the lost node."""
         return max(0.0, self._last_seen - self.lost_at)
 
 
 @dataclass
-class Storm:
-    """One node is cut off and comes back, another loses its power for good. Where there are three, both at a time."""
+class NodeFaults:
+    """One node is disconnected for a while, another loses its power. With three nodes, both at the same time."""
 
     hosts: Hosts
     broker: OutsideBroker
-    watch: Watch
+    invariants: Invariants
     cut_node: str
     dead_node: str
     cut_seconds: float
     stranded: dict[str, Stranded] = field(default_factory=dict)
     kills: list[Kill] = field(default_factory=list)
     back_seconds: float | None = None
-    most_silent_seconds: float = 0.0  # of a worker that was cut off, to a probe of its health file
+    most_silent_seconds: float = 0.0  # age of the stalest health file of the disconnected node
     story: list[str] = field(default_factory=list)
     _restored_at: tuple[float, float] | None = None  # monotonic, wall clock
 
@@ -58,12 +58,12 @@ class Storm:
 
     @property
     def is_over(self) -> bool:
-        """Whether everything has happened, and the node that was cut off works again."""
+        """True when both faults are over and the disconnected node works again."""
         return self.back_seconds is not None and bool(self.kills)
 
     def step(self) -> None:
-        """Do what is due, and see how those fare whom it befell."""
-        rows, total = self.watch.done_rows, self.watch.world.rows
+        """Begin and end the faults that are due, and note their effects."""
+        rows, total = self.invariants.done_rows, self.invariants.world.rows
         if self.cut_node not in self.stranded:
             if rows >= total * CUT_AT and self._waiting(self.cut_node) >= FEWEST_WAITING:
                 self._cut()
@@ -72,7 +72,7 @@ class Storm:
         is_due = rows >= total * POWER_OFF_AT and self._waiting(self.dead_node) >= FEWEST_WAITING
         if is_due and not self.kills and self._may_power_off():
             self._power_off()
-        self._look()
+        self._note_effects()
 
     def _cut(self) -> None:
         self.hosts.network.cut(self.cut_node)
@@ -89,7 +89,7 @@ class Storm:
         self._note(f"{self.cut_node} has its network again")
 
     def _may_power_off(self) -> bool:
-        """One node must be left to go on; of two, the other must be back first."""
+        """Return whether another node works; of two nodes, the other one must be connected again first."""
         has_another = len(self.hosts.network.nodes) > 2
         return self.cut_node in self.stranded if has_another else self.back_seconds is not None
 
@@ -102,12 +102,12 @@ class Storm:
 
     def _strand(self, node: str) -> None:
         found = self.stranded[node] = Stranded(node, time.monotonic(), self._waiting(node))
-        self.watch.expect(found.messages > 0, f"nothing waited for {node}: nothing there to rescue")
+        self.invariants.expect(found.messages > 0, f"no message waited for {node}, so none can be rescued")
 
-    def _look(self) -> None:
+    def _note_effects(self) -> None:
         for node, stranded in self.stranded.items():
             if node == self.dead_node or self._restored_at is None:
-                stranded.look(self._waiting(node))
+                stranded.note(self._waiting(node), time.monotonic())
         if self.cut_node in self.stranded and self.back_seconds is None:
             silent_seconds = self.hosts.silent_seconds(self.cut_node, time.time())
             self.most_silent_seconds = max(self.most_silent_seconds, silent_seconds)
@@ -121,10 +121,10 @@ class Storm:
         return int(self._client.llen(f"tamis:{gpu_queue(node)}"))
 
     def _note(self, said: str) -> None:
-        self.story.append(f"{time.monotonic() - self._started:7.2f} s  {self.watch.done_rows:6d} rows  {said}")
+        self.story.append(f"{time.monotonic() - self._started:7.2f} s  {self.invariants.done_rows:6d} rows  {said}")
 
     def close(self) -> None:
-        """End the network's faults: what is to drain must be reachable."""
+        """Connect the node again, so that it can be stopped."""
         with closing(self._client):
             if self.cut_node in self.stranded and self._restored_at is None:
                 self._restore()

@@ -1,4 +1,4 @@
-"""The verdict on the fleet, from the output table itself: it is the only truth."""
+"""Comparison of the input with the output table."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.drill.world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Reckoning:
-    """Input against output."""
+class Comparison:
+    """Differences between input and output."""
 
     lost: int
     twice: int
@@ -26,7 +26,7 @@ class Reckoning:
     differences: list[str]
 
 
-def reckon(world: World) -> Reckoning:
+def compare_with_output(world: World) -> Comparison:
     """Compare every input row with its output rows."""
     with closing(sqlite3.connect(world.root / "output.db")) as table:
         found = [(json.loads(result), info) for result, info in table.execute("SELECT result_info, info FROM results")]
@@ -39,7 +39,7 @@ def reckon(world: World) -> Reckoning:
         if result["ordinal"] in rows
         for line in _wrong(rows[result["ordinal"]], result, info, world)
     ]
-    return Reckoning(
+    return Comparison(
         lost=sum(ordinal not in times for ordinal in rows),
         twice=sum(count - 1 for count in times.values()),
         outcomes=Counter(_code(result) for result, _ in found),

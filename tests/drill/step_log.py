@@ -1,4 +1,4 @@
-"""Each process's own account of its steps: one line per event, appended with one ``write``, so that kills tear none."""
+"""Log of steps: each process appends one line per event with one ``write``, so a kill leaves no partial line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ RECEIVED, BEGIN, END = "received", "begin", "end"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """Something happened to a step at ``at``, in seconds of the clock that all processes of a machine share."""
+class StepEvent:
+    """An event of a step at ``at``, in seconds of the monotonic clock that all processes of a machine share."""
 
     at: float
     pid: int
@@ -25,7 +25,7 @@ class Entry:
 
 
 def step_of(task: str, args: Sequence[Any]) -> str | None:
-    """Name a task's step: ``download 17``, ``infer 17``, ``write 0-50``; None for tasks of no row and no shard."""
+    """Return the name of a task's step: ``download 17``, ``infer 17``, ``write 0-50``; None for other tasks."""
     if task == TaskName.DOWNLOAD:
         return f"download {args[0]['ordinal']}"
     if task == TaskName.INFER:
@@ -34,13 +34,13 @@ def step_of(task: str, args: Sequence[Any]) -> str | None:
 
 
 def ordinal_of(step: str | None) -> int | None:
-    """The row of a step; None for a shard's."""
+    """Return the row of a step; None for the step of a shard."""
     name, _, rest = (step or "").partition(" ")
     return int(rest) if name in {"download", "infer"} else None
 
 
-class Diary:
-    """This process's file."""
+class StepLog:
+    """The log file of a thread."""
 
     def __init__(self, directory: Path) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -51,8 +51,8 @@ class Diary:
         os.write(self._descriptor, f"{time.monotonic():.6f} {os.getpid()} {event} {step}\n".encode())
 
 
-def read_diaries(directory: Path) -> list[Entry]:
-    """Everything that was written down, in the order in which it happened."""
+def read_step_logs(directory: Path) -> list[StepEvent]:
+    """Return the events of all logs, the oldest first."""
     lines: Iterable[str] = (line for path in directory.iterdir() for line in path.read_text().splitlines())
-    entries = (line.split(" ", 3) for line in lines)
-    return sorted((Entry(float(at), int(pid), event, step) for at, pid, event, step in entries), key=lambda e: e.at)
+    events = (line.split(" ", 3) for line in lines)
+    return sorted((StepEvent(float(at), int(pid), event, step) for at, pid, event, step in events), key=lambda e: e.at)
