@@ -80,6 +80,7 @@ class VideoProbe:
     frame_count: int  # frames that are presented, counted (headers lie)
     duration_seconds: float
     size_bytes: int
+    is_interlaced: bool = False  # frames hold two fields of different moments: they are not de-interlaced
 
 
 @dataclass(frozen=True, slots=True)

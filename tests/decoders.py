@@ -13,7 +13,8 @@ from av.video.reformatter import VideoReformatter
 
 from inference.decode.decoders.adapter import Reading
 from inference.decode.decoders.nvdec import checked_nvdec
-from inference.decode.decoders.pyav import PyAv, opened
+from inference.decode.decoders.pyav import PyAv
+from inference.decode.decoders.source import opened
 from inference.decode.frames.timeline import Timeline
 from inference.errors import BadVideo, VideoFault
 

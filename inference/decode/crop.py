@@ -17,7 +17,8 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from inference.decode.decoders.pyav import PyAv, opened, read_frames
+from inference.decode.decoders.pyav import PyAv, read_frames
+from inference.decode.decoders.source import opened
 from inference.decode.encode import CropEncoder, copyable_audio, encoder_identity
 from inference.decode.frames import shared_frames
 from inference.decode.frames.orientation import UPRIGHT, orientation
@@ -26,7 +27,7 @@ from inference.decode.frames.scaling import INTERPOLATION, FrameWriter, display_
 from inference.decode.frames.selection import Selection, select
 from inference.decode.frames.timeline import Timeline
 from inference.decode.limits import check_frames_bytes
-from inference.decode.one_pass import PassResult, checked_timeline
+from inference.decode.one_pass import PassResult, with_timeline
 from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Audio, Crop, DecodePlan, Frames, PictureSpec
@@ -51,6 +52,7 @@ class _Reading:
     decoded_fraction: float
     num_frames: int
     audio: Audio
+    is_interlaced: bool
 
 
 def crop_once(
@@ -60,8 +62,17 @@ def crop_once(
 
     The caller closes the memory's descriptor, which is returned. Raises :class:`BadVideo`, MemoryError, OSError.
     """
+
+    def crop_by(timeline: Timeline) -> tuple[PassResult, Encoded, int]:
+        return _crop(path, size_bytes, plan, crop, target, limits, timeline)
+
+    return with_timeline(PyAv(), path, limits, crop_by)
+
+
+def _crop(
+    path: str, size_bytes: int, plan: DecodePlan, crop: Crop, target: int, limits: DecodeLimits, timeline: Timeline
+) -> tuple[PassResult, Encoded, int]:
     started = time.perf_counter()
-    timeline = checked_timeline(PyAv(), path, limits)
     selection = select(plan, timeline)
     check_frames_bytes(selection.wanted, limits)
     layout = tuple((spec, len(indices)) for spec, indices in selection.wanted.items())
@@ -74,7 +85,9 @@ def crop_once(
         os.close(descriptor)
         raise
     decoded = PassResult(
-        probe=timeline.probed(crop.width, crop.height, reading.rotation_degrees, size_bytes),
+        probe=timeline.probed(
+            crop.width, crop.height, reading.rotation_degrees, size_bytes, is_interlaced=reading.is_interlaced
+        ),
         pts_seconds={spec: timeline.pts_seconds[indices] for spec, indices in selection.wanted.items()},
         clips=selection.clips,
         decoded_fraction=reading.decoded_fraction,
@@ -155,9 +168,8 @@ def _read(
         encoder = CropEncoder(f"/proc/self/fd/{target}", stream, companions, timeline, limits)
         sink = CropSink(crop, encoder, writer)
         try:
-            is_counted = timeline.ticks is None
-            read_frames(
-                container, stream, picker, sink, is_counted=is_counted, companions=companions, take=encoder.take
+            is_interlaced = read_frames(
+                container, stream, timeline, picker, sink, companions=companions, take=encoder.take
             )
             decoded_fraction = picker.decoded_fraction()
             encoder.finish()
@@ -166,7 +178,7 @@ def _read(
             raise
         audio = _audio(container, has_copies=bool(companions))
     writer.fill_gaps()
-    return _Reading(sink.rotation_degrees, decoded_fraction, encoder.num_frames, audio)
+    return _Reading(sink.rotation_degrees, decoded_fraction, encoder.num_frames, audio, is_interlaced)
 
 
 def _audio(container: InputContainer, *, has_copies: bool) -> Audio:

@@ -18,7 +18,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from inference.decode.decoders.pyav import check_headroom
+from inference.decode.decoders.source import check_headroom
 from inference.decode.frames.orientation import Orientation
 from inference.decode.frames.timeline import Timeline
 from inference.decode.options import DecodeLimits
@@ -60,7 +60,7 @@ class CropEncoder:
         self._audio = audio
         self._limits = limits
         self._time_base, self._ticks = _clock(stream, timeline)
-        self._origin_seconds = self._ticks[0] * self._time_base if timeline.ticks is not None else Fraction(0)
+        self._origin_seconds = Fraction(timeline.origin_seconds)
         self._seconds = timeline.duration_seconds
         self._durations = _durations(self._ticks, float(timeline.duration_seconds / self._time_base))
         self._output: OutputContainer | None = None

@@ -49,13 +49,21 @@ def check_frames_bytes(wanted: Mapping[PictureSpec, Indices], limits: DecodeLimi
         )
 
 
-def check_fraction(decoded_fraction: float, limits: DecodeLimits) -> None:
-    """Raise :class:`BadVideo` if the video is too damaged to be judged."""
-    if decoded_fraction < limits.min_decoded_fraction:
+def check_readable(readable_fraction: float, limits: DecodeLimits) -> None:
+    """Raise :class:`BadVideo` if too much of the file is missing at its end."""
+    if readable_fraction < limits.min_decoded_fraction:
         raise BadVideo(
             VideoFault.CORRUPT,
-            f"{decoded_fraction:.1%} of the frames could be read, below the {limits.min_decoded_fraction:.0%} required",
+            f"the file ends after {readable_fraction:.1%} of what its header announces, "
+            f"below the {limits.min_decoded_fraction:.0%} required",
         )
+
+
+def check_decoded(decoded_fraction: float, limits: DecodeLimits, damage: str) -> None:
+    """Raise :class:`BadVideo`, with a description of the damage, if too few frames are intact."""
+    if decoded_fraction < limits.min_decoded_fraction:
+        required = f"{limits.min_decoded_fraction:.0%}"
+        raise BadVideo(VideoFault.CORRUPT, f"{damage}: {decoded_fraction:.1%} is intact, below the {required} required")
 
 
 def frame_bytes(spec: PictureSpec) -> int:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from inference.decode.decoders.adapter import VideoDecoder
+from inference.decode.decoders.pyav import timeline_by_decoding
 from inference.decode.frames import shared_frames
 from inference.decode.frames.selection import select
-from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import check_duration, check_fraction, check_frames_bytes, check_pixels
+from inference.decode.frames.timeline import MiscountedFramesError, Timeline
+from inference.decode.limits import check_duration, check_frames_bytes, check_pixels, check_readable
 from inference.decode.options import DecodeLimits
 from inference.types import Clip, DecodePlan, PictureSpec, Seconds, VideoProbe
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +45,45 @@ def decode_once(
 
     The caller closes the descriptor that is returned.
     """
+
+    def decode(timeline: Timeline) -> tuple[PassResult, int]:
+        return _decode(decoder, path, size_bytes, plan, limits, timeline, time.perf_counter() - started)
+
     started = time.perf_counter()
-    timeline = checked_timeline(decoder, path, limits)
+    return with_timeline(decoder, path, limits, decode)
+
+
+def with_timeline(decoder: VideoDecoder, path: str, limits: DecodeLimits, use: Callable[[Timeline], T]) -> T:
+    """Call ``use`` with the timeline of a video; call it again with a decoded one if the packets were miscounted.
+
+    Raises :class:`BadVideo` for a video that is damaged, too large or too long, and the errors of ``use``.
+    """
+    try:
+        return use(_checked(decoder.probe(path, limits), limits))
+    except MiscountedFramesError:
+        timeline = timeline_by_decoding(path, limits)
+    return use(_checked(timeline, limits))
+
+
+def _checked(timeline: Timeline, limits: DecodeLimits) -> Timeline:
+    check_pixels(timeline.width, timeline.height, limits)
+    check_duration(timeline.duration_seconds, limits)
+    check_readable(timeline.readable_fraction, limits)
+    return timeline
+
+
+def _decode(
+    decoder: VideoDecoder,
+    path: str,
+    size_bytes: int,
+    plan: DecodePlan,
+    limits: DecodeLimits,
+    timeline: Timeline,
+    probe_seconds: float,
+) -> tuple[PassResult, int]:
+    started = time.perf_counter()
     selection = select(plan, timeline)
     check_frames_bytes(selection.wanted, limits)
-    probed = time.perf_counter()
-
     layout = tuple((spec, len(indices)) for spec, indices in selection.wanted.items())
     descriptor = shared_frames.create(layout)
     try:
@@ -55,21 +93,14 @@ def decode_once(
         os.close(descriptor)
         raise
     decoded = PassResult(
-        probe=timeline.probed(reading.width, reading.height, reading.rotation_degrees, size_bytes),
+        probe=timeline.probed(
+            reading.width, reading.height, reading.rotation_degrees, size_bytes, is_interlaced=reading.is_interlaced
+        ),
         pts_seconds={spec: timeline.pts_seconds[indices] for spec, indices in selection.wanted.items()},
         clips=selection.clips,
         decoded_fraction=reading.decoded_fraction,
-        milliseconds={"probe": (probed - started) * 1e3, "decode": (time.perf_counter() - probed) * 1e3},
+        milliseconds={"probe": probe_seconds * 1e3, "decode": (time.perf_counter() - started) * 1e3},
         decoder=reading.decoder,
         fallback_reason=reading.fallback_reason,
     )
     return decoded, descriptor
-
-
-def checked_timeline(decoder: VideoDecoder, path: str, limits: DecodeLimits) -> Timeline:
-    """Find every presented frame. Raises :class:`BadVideo` for a video that is damaged, too large or too long."""
-    timeline = decoder.probe(path, limits)
-    check_pixels(timeline.width, timeline.height, limits)
-    check_duration(timeline.duration_seconds, limits)
-    check_fraction(timeline.readable_fraction, limits)
-    return timeline

@@ -22,6 +22,7 @@ class Reading:
     decoded_fraction: float  # of the frames up to the last wanted one
     decoder: str  # the adapter that made the frames
     is_mirrored: bool = False  # in addition to the rotation
+    is_interlaced: bool = False  # frames hold two fields: they are not de-interlaced
     fallback_reason: str = ""  # why another adapter was asked first; the text before a colon is the kind of reason
 
 
@@ -29,7 +30,10 @@ class VideoDecoder(Protocol):
     """A decoding library. Both calls raise :class:`BadVideo`, and MemoryError when the limit is hit."""
 
     def probe(self, path: str, limits: DecodeLimits) -> Timeline:
-        """Find every presented frame without decoding. Raises :class:`BadVideo` for other files and over a limit."""
+        """Find every presented frame, without decoding if the packets show them.
+
+        Raises :class:`BadVideo` for a file that is not a video or is over a limit.
+        """
 
     def read(
         self,

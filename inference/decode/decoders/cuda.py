@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from inference.decode.decoders.pyav import opened
+from inference.decode.decoders.source import opened
 from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import decord
 import numpy as np
@@ -19,7 +19,7 @@ from inference.types import Frames, Indices, PictureSpec
 
 # It seeks to the start before it reads, and in a transport stream that lands on the second keyframe.
 _UNSUPPORTED_FORMATS = frozenset({"mpegts"})
-_FIRST, _THUMBNAIL = np.zeros(1, dtype=np.int64), PictureSpec(16, 16)
+_THUMBNAIL = PictureSpec(16, 16)
 
 logging.set_level(logging.QUIET)
 
@@ -51,14 +51,29 @@ class Decord:
         limits: DecodeLimits,
     ) -> Reading:
         """Read from the start up to the last wanted frame of each picture."""
-        first = {_THUMBNAIL: np.empty((1, _THUMBNAIL.height, _THUMBNAIL.width, 3), dtype=np.uint8)}
-        reading = self.pyav.read(path, timeline, {_THUMBNAIL: _FIRST}, first, limits)  # for its orientation
+        ends = np.unique([0, len(timeline.pts_seconds) - 1])  # up to the last frame: PyAV then checks its count
+        reading = self._read_thumbnails(path, timeline, ends, limits)
         if reading.is_mirrored:
             raise _unsupported("decord rotates pictures, but does not mirror them")
-        for spec, indices in wanted.items():
-            placed = placement(spec, reading.width, reading.height)
-            _fill(frames[spec], indices, placed, _presented(path, timeline, placed))
-        return Reading(reading.width, reading.height, reading.rotation_degrees, timeline.readable_fraction, "decord")
+        try:
+            for spec, indices in wanted.items():
+                placed = placement(spec, reading.width, reading.height)
+                _fill(frames[spec], indices, placed, _presented(path, timeline, placed))
+        except _FailedError as error:
+            every = np.arange(len(timeline.pts_seconds))
+            if self._read_thumbnails(path, timeline, every, limits).decoded_fraction < 1:
+                raise BadVideo(VideoFault.CORRUPT, str(error)) from error
+            raise _unsupported(str(error)) from error
+        return replace(reading, decoded_fraction=timeline.readable_fraction, decoder="decord")
+
+    def _read_thumbnails(self, path: str, timeline: Timeline, indices: Indices, limits: DecodeLimits) -> Reading:
+        """Decode with PyAV. Raises :class:`BadVideo` for a video that is damaged."""
+        frames = np.empty((len(indices), _THUMBNAIL.height, _THUMBNAIL.width, 3), dtype=np.uint8)
+        return self.pyav.read(path, timeline, {_THUMBNAIL: indices}, {_THUMBNAIL: frames}, limits)
+
+
+class _FailedError(Exception):
+    """decord cannot read a file, which may be damaged, or sound and of a kind that decord does not know."""
 
 
 def _fill(canvases: Frames, indices: Indices, placed: Placement, presented: Iterator[decord.nd.NDArray]) -> None:
@@ -73,13 +88,11 @@ def _fill(canvases: Frames, indices: Indices, placed: Placement, presented: Iter
 
 
 def _presented(path: str, timeline: Timeline, placed: Placement) -> Iterator[decord.nd.NDArray]:
-    """Yield every frame (height, width, 3), upright and scaled. Raises :class:`BadVideo`."""
+    """Yield every frame (height, width, 3), upright and scaled. Raises :class:`BadVideo`, :class:`_FailedError`."""
     try:
         reader = decord.VideoReader(path, width=placed.width, height=placed.height, num_threads=1)
     except (decord.DECORDError, RuntimeError, AssertionError) as error:
-        if timeline.readable_fraction < 1:
-            raise BadVideo(VideoFault.CORRUPT, f"decord cannot open it: {_reason(error)}") from error
-        raise _unsupported(f"decord cannot open this {timeline.codec}: {_reason(error)}") from error
+        raise _FailedError(f"decord cannot open this {timeline.codec}: {_reason(error)}") from error
     counted = len(timeline.pts_seconds)
     if len(reader) != counted:
         raise _unsupported(f"decord counts {len(reader)} frames where {counted} are presented")
@@ -87,7 +100,7 @@ def _presented(path: str, timeline: Timeline, placed: Placement) -> Iterator[dec
         try:
             yield reader.next()
         except (decord.DECORDError, StopIteration) as error:
-            raise BadVideo(VideoFault.CORRUPT, f"decord fails at frame {number}: {_reason(error)}") from error
+            raise _FailedError(f"decord fails at frame {number}: {_reason(error)}") from error
 
 
 def _unsupported(reason: str) -> BadVideo:

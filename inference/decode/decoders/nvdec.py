@@ -18,7 +18,7 @@ from inference.decode.decoders.gpu_check import difference_from_pyav
 from inference.decode.decoders.pyav import FrameSink, PyAv, finished, read_wanted
 from inference.decode.frames.picking import Picker
 from inference.decode.frames.scaling import FrameWriter
-from inference.decode.frames.timeline import Timeline
+from inference.decode.frames.timeline import MiscountedFramesError, Timeline
 from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
@@ -69,7 +69,7 @@ class Nvdec:
         if self.gpu is not None and not reason:
             try:
                 return read_on(self.gpu, path, timeline, wanted, frames, limits)
-            except (BadVideo, FFmpegError, MemoryError) as error:  # the GPU's memory, too
+            except (BadVideo, FFmpegError, MemoryError, MiscountedFramesError) as error:  # the GPU's memory, too
                 reason = f"the GPU did not decode it whole: {error}"
         return replace(self.pyav.read(path, timeline, wanted, frames, limits), fallback_reason=reason)
 
@@ -87,7 +87,7 @@ def checked_nvdec(gpu: Gpu) -> Nvdec:
     """Return the adapter after a check of the GPU on a short clip, which also loads the GPU's decoder."""
     try:
         reason = difference_from_pyav(lambda *reading: read_on(gpu, *reading))
-    except (BadVideo, FFmpegError, MemoryError) as error:
+    except (BadVideo, FFmpegError, MemoryError, MiscountedFramesError) as error:
         reason = f"the GPU fails at a simple clip: {error}"
     return Nvdec(None, reason) if reason else Nvdec(gpu)
 
@@ -100,12 +100,12 @@ def read_on(
     frames: Mapping[PictureSpec, Frames],
     limits: DecodeLimits,
 ) -> Reading:
-    """Decode on the GPU alone. Raises :class:`BadVideo`, FFmpegError or MemoryError at the first wrong frame."""
+    """Decode on the GPU alone. Raises at the first wrong frame."""
     picker = Picker(timeline, wanted.values(), replace(limits, min_decoded_fraction=_EVERY_FRAME))
     writer = FrameWriter(wanted, frames)
     with gpu.opened(path, limits) as (container, stream):
-        read_wanted(container, stream, picker, _Fetching(gpu, stream, writer), is_counted=False)
-    return finished(picker, writer, timeline, "nvdec")
+        is_interlaced = read_wanted(container, stream, timeline, picker, _Fetching(gpu, stream, writer))
+    return finished(picker, writer, timeline, "nvdec", is_interlaced=is_interlaced)
 
 
 def _unsuitable_reason(timeline: Timeline) -> str:

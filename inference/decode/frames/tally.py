@@ -2,98 +2,174 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from inference.decode.frames.timeline import Timeline, present
+from inference.decode.frames.bitstream import Content, content_reader
+from inference.decode.frames.clock import UNREPAIRED, ClockRepair, Stamps, repair
+from inference.decode.frames.timeline import Presentation, Timeline, present, present_emitted
 from inference.errors import BadVideo, VideoFault
 
 # FFmpeg invents the pts of these formats: AVI stores none, and elementary streams have no timestamps.
 CLOCKLESS_FORMATS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
-# Their headers state a duration; for other formats FFmpeg estimates it from the packets or the bit rate.
-PROMISING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf"})
-_SLACK_SECONDS, _SLACK_FRACTION = 0.25, 0.02  # headers round, and leave out or add the last frame
+# Recordings of streams: those that FFmpeg marks as having jumps of the clock, and FLV.
+_FORMATS_WITH_LEAPS = frozenset({"mpegts", "mpeg", "wtv", "flv", "live_flv"})
+_FORMATS_WITH_DERIVED_DTS = frozenset({"matroska,webm", "ogg", "asf", "rm", "nut"})
 
 
-@dataclass(slots=True)
-class PacketTally:
-    """A running count of packets, from which :meth:`timeline` makes a :class:`Timeline`."""
+class Stamp(NamedTuple):
+    """The timestamps of a packet or frame, in ticks of its stream's time base."""
 
-    container: InputContainer
-    stream: VideoStream
-    pts: list[int | None] = field(default_factory=list)
-    dts: list[int | None] = field(default_factory=list)
-    packets: int = 0
-    has_keyframe: bool = False
-    first_key_pts: int | None = None
-    end_seconds: float = 0.0
+    pts: int | None
+    dts: int | None
 
-    def count(self, packet: av.Packet[Any]) -> None:
-        """Count one packet of any stream."""
-        if packet.pts is not None:
-            end = (packet.pts + (packet.duration or 0)) * packet.time_base
-            self.end_seconds = max(self.end_seconds, float(end))
-        if packet.stream_index != self.stream.index:
-            return
-        self.packets += 1
-        if packet.is_keyframe and not self.has_keyframe:
-            self._start_at(packet)
-        if not packet.is_discard:  # an edit list cuts it out
-            self.pts.append(packet.pts)
-            self.dts.append(packet.dts)
 
-    def timeline(self) -> Timeline:
-        """Return the frames in presentation order. Raises :class:`BadVideo` if there are none."""
-        pts, dts = self._presented()
-        if not pts:
-            raise BadVideo(VideoFault.NO_FRAMES, f"the {self.stream.codec_context.name} stream holds no frames")
-        shown = present(
-            pts,
-            dts,
-            time_base=self.stream.time_base or Fraction(1, 1),
-            rate=self.stream.average_rate or self.stream.guessed_rate,
-            has_true_pts=self.container.format.name not in CLOCKLESS_FORMATS,
-        )
-        context = self.stream.codec_context
-        return Timeline(
-            container=self.container.format.name,
+@dataclass(frozen=True, slots=True)
+class VideoSource:
+    """The properties of a video stream that its headers state."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    stream: int  # its index
+    time_base: Fraction
+    rate: Fraction | None  # frames a second
+    has_true_pts: bool
+
+    @classmethod
+    def of(cls, container: InputContainer, stream: VideoStream) -> Self:
+        """Read the headers of an open file."""
+        context = stream.codec_context
+        return cls(
+            container=container.format.name,
             codec=context.codec.canonical_name,
             width=context.width,
             height=context.height,
+            stream=stream.index,
+            time_base=stream.time_base or Fraction(1, 1),
+            rate=stream.average_rate or stream.guessed_rate,
+            has_true_pts=container.format.name not in CLOCKLESS_FORMATS,
+        )
+
+    def timeline(
+        self, shown: Presentation, clock: ClockRepair, readable_fraction: float, *, is_decoded: bool = False
+    ) -> Timeline:
+        """Return the timeline of the presented frames."""
+        return Timeline(
+            container=self.container,
+            codec=self.codec,
+            width=self.width,
+            height=self.height,
             pts_seconds=shown.pts_seconds,
             duration_seconds=shown.duration_seconds,
             ticks=shown.ticks,
-            readable_fraction=min(self._indexed_fraction(), self._promised_fraction()),
+            readable_fraction=readable_fraction,
+            origin_seconds=shown.origin_seconds,
+            clock=clock,
+            is_decoded=is_decoded,
         )
 
-    def _start_at(self, packet: av.Packet[Any]) -> None:
-        """Forget the packets before the first keyframe: a stream recorded from its middle cannot show them."""
-        self.has_keyframe, self.first_key_pts = True, packet.pts
-        self.pts.clear()
-        self.dts.clear()
 
-    def _presented(self) -> tuple[list[int | None], list[int | None]]:
+class PacketTally:
+    """A running count of packets, from which :meth:`timeline` makes a :class:`Timeline`."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self.source = VideoSource.of(container, stream)
+        self._content = content_reader(self.source.codec, stream.codec_context.extradata or b"")
+        self._seconds_per_tick = np.array([float(other.time_base or 0) for other in container.streams])
+        self._streams: list[int] = []  # of every packet
+        self._stamps: list[Stamp] = []  # of every packet
+        self._keys: list[bool] = []  # of every packet: a keyframe of the video stream
+        self._video_stamps: list[Stamp] = []
+        self._frames: list[int] = []  # the numbers of the video packets that hold a frame
+        self._first_key: int | None = None  # the number of the first keyframe's packet
+        self._has_single_fields = False
+
+    def count(self, packet: av.Packet[Any]) -> None:
+        """Count one packet of any stream."""
+        stamp = Stamp(packet.pts, packet.dts)
+        self._streams.append(packet.stream_index)
+        # Packets that an edit list discards lie before the edit, and may overlap the one before it: no jump.
+        self._stamps.append(Stamp(None, None) if packet.is_discard else stamp)
+        self._keys.append(packet.is_keyframe and packet.stream_index == self.source.stream and not packet.is_discard)
+        if packet.stream_index != self.source.stream:
+            return
+        number = len(self._video_stamps)
+        self._video_stamps.append(stamp)
+        if packet.is_keyframe and self._first_key is None:
+            self._first_key = number
+            self._frames.clear()  # a stream recorded from its middle cannot show the frames before
+        content = self._content(bytes(packet)) if self._content else Content.FRAME
+        self._has_single_fields |= content is Content.SINGLE_FIELD
+        if content is not Content.NOTHING and not packet.is_discard:  # discarded: an edit list removes it
+            self._frames.append(number)
+
+    def timeline(self, readable_fraction: float) -> Timeline | None:
+        """Return the frames in presentation order, or None if they must be counted by decoding.
+
+        Raises :class:`BadVideo` if there are no frames.
+        """
+        clock = self.clock()
+        stamps = self._presented(clock)
+        if not stamps:
+            raise BadVideo(VideoFault.NO_FRAMES, f"the {self.source.codec} stream holds no frames")
+        shown = present(
+            [stamp.pts for stamp in stamps],
+            [stamp.dts for stamp in stamps],
+            time_base=self.source.time_base,
+            rate=self.source.rate,
+            has_true_pts=self.source.has_true_pts,
+        )
+        if self._has_single_fields or (shown.is_guessed and self.source.has_true_pts):
+            return None
+        return self.source.timeline(shown, clock, readable_fraction)
+
+    def clock(self) -> ClockRepair:
+        """Return the repair of the clocks of all streams."""
+        name = self.source.container
+        if name in CLOCKLESS_FORMATS:
+            return UNREPAIRED
+        streams = np.array(self._streams, dtype=np.int64)
+        pts, dts = np.array(self._stamps, dtype=np.float64).reshape(-1, 2).T * self._seconds_per_tick[streams]
+        return repair(
+            Stamps(streams, pts, dts, np.array(self._keys, dtype=np.bool_)),
+            has_leaps=name in _FORMATS_WITH_LEAPS,
+            has_derived_dts=name in _FORMATS_WITH_DERIVED_DTS,
+        )
+
+    def _presented(self, clock: ClockRepair) -> list[Stamp]:
         """Leave out frames presented before the first keyframe: they refer to a picture that the file lacks."""
-        first = self.first_key_pts
-        if first is None or self.container.format.name in CLOCKLESS_FORMATS:
-            return self.pts, self.dts
-        kept = [n for n, pts in enumerate(self.pts) if pts is None or pts >= first]
-        return [self.pts[n] for n in kept], [self.dts[n] for n in kept]
+        repaired = [self._repaired(number, clock) for number in self._frames]
+        if self._first_key is None or not self.source.has_true_pts:
+            return repaired
+        first = self._repaired(self._first_key, clock).pts
+        return [stamp for stamp in repaired if stamp.pts is None or first is None or stamp.pts >= first]
 
-    def _indexed_fraction(self) -> float:
-        return min(1.0, self.packets / max(1, len(self.stream.index_entries)))
+    def _repaired(self, number: int, clock: ClockRepair) -> Stamp:
+        stamp = self._video_stamps[number]
+        ticks = clock.ticks(self.source.stream, number, float(self.source.time_base))
+        return Stamp(*(None if moment is None else moment + ticks for moment in stamp)) if ticks else stamp
 
-    def _promised_fraction(self) -> float:
-        promised = (self.container.duration or 0) / av.time_base
-        if promised <= 0 or self.container.format.name not in PROMISING_FORMATS:
-            return 1.0
-        start_seconds = (self.container.start_time or 0) / av.time_base
-        absent_seconds = promised - (self.end_seconds - start_seconds)
-        if absent_seconds <= _SLACK_SECONDS + _SLACK_FRACTION * promised:
-            return 1.0
-        return 1 - absent_seconds / promised
+
+def decoded_timeline(
+    source: VideoSource, emitted: Sequence[Stamp], clock: ClockRepair, readable_fraction: float
+) -> Timeline:
+    """Return the timeline of the frames that a decoder emits. Raises :class:`BadVideo` if there are none."""
+    if not emitted:
+        raise BadVideo(VideoFault.NO_FRAMES, f"the decoder emits no frame of the {source.codec} stream")
+    shown = present_emitted(
+        [stamp.pts for stamp in emitted],
+        [stamp.dts for stamp in emitted],
+        time_base=source.time_base,
+        rate=source.rate,
+        has_true_pts=source.has_true_pts,
+    )
+    return source.timeline(shown, clock, readable_fraction, is_decoded=True)

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from inference.decode.frames.clock import UNREPAIRED, ClockRepair
 from inference.types import Indices, Seconds, VideoProbe
 
 _JUMP_BACK_SECONDS = 5.0  # no codec reorders frames further: a larger step back means that the clock was reset
@@ -16,7 +17,7 @@ _FALLBACK_RATE = Fraction(25)  # elementary streams may declare no rate at all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Every presented frame of a video, in presentation order, found without decoding."""
+    """Every presented frame of a video, in presentation order, counted from packets or by decoding."""
 
     container: str
     codec: str
@@ -25,9 +26,14 @@ class Timeline:
     pts_seconds: Seconds  # shape (frames,), ascending from 0
     duration_seconds: float
     ticks: Indices | None  # shape (frames,): the pts that identifies a frame; None: frames are counted
-    readable_fraction: float  # of the frames that the container announces
+    readable_fraction: float  # of what the container announces: below 1, the end of the file is missing
+    origin_seconds: float = 0.0  # of the first frame, by the file's clock after its repair
+    clock: ClockRepair = UNREPAIRED
+    is_decoded: bool = False  # counted by decoding: the frames are those that the decoder emits
 
-    def probed(self, width: int, height: int, rotation_degrees: int, size_bytes: int) -> VideoProbe:
+    def probed(
+        self, width: int, height: int, rotation_degrees: int, size_bytes: int, *, is_interlaced: bool
+    ) -> VideoProbe:
         """Return the properties of the video; width and height are of the upright, presented picture, in pixels."""
         return VideoProbe(
             container=self.container,
@@ -38,6 +44,7 @@ class Timeline:
             frame_count=len(self.pts_seconds),
             duration_seconds=self.duration_seconds,
             size_bytes=size_bytes,
+            is_interlaced=is_interlaced,
         )
 
 
@@ -47,7 +54,13 @@ class Presentation:
 
     pts_seconds: Seconds
     duration_seconds: float
+    origin_seconds: float
     ticks: Indices | None
+    is_guessed: bool  # the times are those of a constant frame rate
+
+
+class MiscountedFramesError(Exception):
+    """The decoder emits other frames than were counted from the packets; see :attr:`Timeline.is_decoded`."""
 
 
 def present(
@@ -69,8 +82,53 @@ def present(
     """
     ticks = _trusted(pts, time_base) if has_true_pts else None
     clock = ticks if ticks is not None else _trusted(dts, time_base)
-    pts_seconds = _at_constant_rate(len(pts), rate) if clock is None else (clock - clock[0]) * float(time_base)
-    return Presentation(pts_seconds, float(pts_seconds[-1]) + _frame_seconds(pts_seconds, rate), ticks)
+    seconds = _at_constant_rate(len(pts), rate) if clock is None else _to_seconds(clock, time_base)
+    return _presentation(seconds, rate, ticks, is_guessed=clock is None)
+
+
+def present_emitted(
+    pts: Sequence[int | None],
+    dts: Sequence[int | None],
+    *,
+    time_base: Fraction,
+    rate: Fraction | None,
+    has_true_pts: bool = True,
+) -> Presentation:
+    """Give times to frames in the order in which a decoder emits them, which is that of their presentation.
+
+    >>> present_emitted([0, 2, None, 6, 8, 3], [], time_base=Fraction(1), rate=None).pts_seconds.tolist()
+    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    """
+    if has_true_pts:
+        seconds = _ascending([None if stamp is None else float(stamp * time_base) for stamp in pts], rate)
+    else:
+        clock = _trusted(dts, time_base)
+        seconds = _at_constant_rate(len(pts), rate) if clock is None else _to_seconds(clock, time_base)
+    return _presentation(seconds, rate, None, is_guessed=False)
+
+
+def _presentation(seconds: Seconds, rate: Fraction | None, ticks: Indices | None, *, is_guessed: bool) -> Presentation:
+    pts_seconds = seconds - seconds[0]
+    duration_seconds = float(pts_seconds[-1]) + _frame_seconds(pts_seconds, rate)
+    return Presentation(pts_seconds, duration_seconds, float(seconds[0]), ticks, is_guessed)
+
+
+def _ascending(moments: Sequence[float | None], rate: Fraction | None) -> Seconds:
+    """Continue by a typical step where a time is missing or set back."""
+    known = np.array([moment for moment in moments if moment is not None])
+    forward = np.diff(known)[np.diff(known) > 0]
+    step = float(np.median(forward)) if len(forward) else float(1 / (rate or _FALLBACK_RATE))
+    seconds: list[float] = []
+    shift = 0.0
+    for moment in moments:
+        following = seconds[-1] + step if seconds else 0.0
+        if moment is None:
+            seconds.append(following)
+            continue
+        if seconds and moment + shift <= seconds[-1]:
+            shift = following - moment
+        seconds.append(moment + shift)
+    return np.array(seconds)
 
 
 def _trusted(stamps: Sequence[int | None], time_base: Fraction) -> Indices | None:
@@ -83,6 +141,10 @@ def _trusted(stamps: Sequence[int | None], time_base: Fraction) -> Indices | Non
     if len(ordered) < len(in_file) or set_back.max() * time_base > _JUMP_BACK_SECONDS:
         return None
     return ordered
+
+
+def _to_seconds(ticks: Indices, time_base: Fraction) -> Seconds:
+    return ticks.astype(np.float64) * float(time_base)
 
 
 def _at_constant_rate(count: int, rate: Fraction | None) -> Seconds:

@@ -6,7 +6,8 @@ import av
 import pytest
 
 from inference.decode.frames import skipping
-from inference.decode.frames.skipping import SYNTAXES, needed
+from inference.decode.frames.bitstream import SYNTAXES
+from inference.decode.frames.skipping import ParameterSets, needed
 from tests.media import write_clip
 
 X264 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3"
@@ -19,10 +20,16 @@ class Letter:
     size: int = 1
 
 
-def fed_of(letters, wanted):
-    """Return the letters that are fed; a capital letter begins a closed group."""
+def fed_of(letters, wanted, state=""):
+    """Return the letters that are fed; a capital letter begins a closed group, those of ``state`` change the state."""
     packets = [Letter(name) for name in letters]
-    fed = needed(packets, lambda letter: letter.name in wanted, len(wanted), lambda letter: letter.name.isupper())
+    fed = needed(
+        packets,
+        lambda letter: letter.name in wanted,
+        len(wanted),
+        lambda letter: letter.name.isupper(),
+        lambda letter: letter.name in state,
+    )
     return "".join(letter.name for letter in fed)
 
 
@@ -42,6 +49,43 @@ def fed_of(letters, wanted):
 )
 def test_the_unwanted_end_of_a_closed_group_is_skipped(letters, wanted, fed):
     assert fed_of(letters, wanted) == fed
+
+
+@pytest.mark.parametrize(
+    ("state", "fed"), [("A", "AGhi"), ("D", "DGhi"), ("f", "DefGhi"), ("c", "AbcGhi"), ("AD", "ADGhi"), ("i", "Ghi")]
+)
+def test_a_packet_that_changes_the_state_is_fed_with_its_group_before_it(state, fed):
+    assert fed_of("AbcDefGhi", "i", state) == fed
+
+
+def avc(*units):
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+
+
+SPS, OTHER_SPS, PPS, SLICE = b"\x67one", b"\x67two", b"\x68one", b"\x65slice"
+LENGTHS = b"\x01\x64\x00\x0b\xff\xe0\x00"
+
+
+@pytest.mark.parametrize("written", [avc, lambda *units: b"".join(b"\x00\x00\x00\x01" + unit for unit in units)])
+def test_only_parameter_sets_other_than_the_latest_change_the_state(written):
+    sets = ParameterSets(SYNTAXES["h264"], LENGTHS if written is avc else b"")
+    packets = [
+        (written(SPS, PPS, SLICE), True),
+        (written(SPS, PPS, SLICE + b" of another length"), False),
+        (written(PPS, SLICE), False),
+        (written(SLICE), False),
+        (written(OTHER_SPS, PPS, SLICE), True),
+        (written(SPS, PPS, SLICE), True),
+        (written(SLICE, OTHER_SPS), False),  # FFmpeg reads no set after a slice of its packet
+    ]
+    assert [sets.are_changed_by(packet, None) for packet, _ in packets] == [is_changed for _, is_changed in packets]
+
+
+def test_a_new_decoder_configuration_changes_the_state_and_is_kept():
+    sets = ParameterSets(SYNTAXES["h264"], LENGTHS)
+    assert sets.are_changed_by(avc(SLICE), LENGTHS + b"new")
+    assert sets.configuration == LENGTHS + b"new"
+    assert not sets.are_changed_by(avc(SLICE), None)
 
 
 def test_a_group_over_the_held_bytes_is_fed(monkeypatch):

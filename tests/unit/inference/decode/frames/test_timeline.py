@@ -8,8 +8,8 @@ import pytest
 
 from inference.decode.frames import timeline
 from inference.decode.frames.orientation import Orientation, orientation
-from inference.decode.frames.picking import Picker
-from inference.decode.frames.timeline import Timeline, present
+from inference.decode.frames.picking import EmissionCheck, Picker
+from inference.decode.frames.timeline import MiscountedFramesError, Timeline, present, present_emitted
 from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 
@@ -43,6 +43,83 @@ def test_without_timestamps_the_frame_rate_gives_the_times(rate, step):
 
 def test_pts_invented_by_ffmpeg_are_not_trusted():
     assert present([0, 1], [0, 1], time_base=TENTH, rate=None, has_true_pts=False).ticks is None
+
+
+def test_emitted_frames_keep_their_times_and_go_on_where_a_time_is_missing_or_set_back():
+    shown = present_emitted([50, 52, None, 56, 1, 3], [None] * 6, time_base=TENTH, rate=None)
+    assert shown.ticks is None
+    np.testing.assert_allclose(shown.pts_seconds, [0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert (shown.origin_seconds, shown.duration_seconds) == (pytest.approx(5.0), pytest.approx(1.2))
+
+
+def test_emitted_frames_of_a_format_without_pts_have_the_times_of_their_dts():
+    shown = present_emitted([7, 7, 7], [4, 0, 2], time_base=TENTH, rate=None, has_true_pts=False)
+    np.testing.assert_allclose(shown.pts_seconds, [0, 0.2, 0.4])
+
+
+def known_timeline(ticks=(0, 10, 20, 30), **options):
+    return Timeline(
+        container="mov",
+        codec="h264",
+        width=2,
+        height=2,
+        pts_seconds=np.arange(4) / 10,
+        duration_seconds=0.4,
+        ticks=None if ticks is None else np.array(ticks),
+        readable_fraction=1.0,
+        **options,
+    )
+
+
+def check_of(emissions, wanted=(0, 1, 2, 3), *, is_skipping=False, fed=4, **timeline):
+    """Emit those keys; "x" is damage and "." the end of the stream."""
+    check = EmissionCheck(known_timeline(**timeline), np.array(wanted), is_skipping=is_skipping)
+    for _ in range(fed):
+        check.fed()
+    for key in emissions:
+        if key == "x":
+            check.damaged()
+        elif key == ".":
+            check.ended()
+        else:
+            check.emitted(key)
+
+
+@pytest.mark.parametrize(
+    ("emissions", "options"),
+    [
+        ([0, 10, 20, 30, "."], {}),
+        ([-5, 0, 10, 20, 30, "."], {}),  # a frame before the first presented one
+        ([0, 10], {}),  # the pass may stop early
+        ([0, 20, "."], {"wanted": (0, 2), "is_skipping": True}),
+        ([0, 10, 30, "."], {"wanted": (0, 3), "is_skipping": True}),
+        ([0, "x", 30, "."], {}),  # after damage frames are missing
+        ([0, 1, 2, 3, "."], {"ticks": None}),
+        ([5, 3, "."], {"is_decoded": True}),
+    ],
+)
+def test_frames_that_agree_with_the_count_are_accepted(emissions, options):
+    check_of(emissions, **options)
+
+
+@pytest.mark.parametrize(
+    ("emissions", "options"),
+    [
+        ([0, 20], {}),  # a packet that showed nothing
+        ([0, 5], {}),  # a frame that no packet announced
+        ([0, None], {}),
+        ([10, 10], {"is_skipping": True, "wanted": (1, 2)}),
+        ([20, 10], {"is_skipping": True, "wanted": (2,)}),
+        ([0, 10, "."], {}),
+        ([0, 30], {"is_skipping": True, "wanted": (0, 2)}),
+        ([0, "."], {"is_skipping": True, "wanted": (0, 2)}),
+        ([0, 1, 2], {"ticks": None, "fed": 2}),  # a packet that showed two frames
+        ([0, 1, "."], {"ticks": None}),
+    ],
+)
+def test_frames_that_disagree_with_the_count_are_reported(emissions, options):
+    with pytest.raises(MiscountedFramesError):
+        check_of(emissions, **options)
 
 
 def picker(wanted, ticks=(0, 10, 20, 30, 40, 50, 60, 70, 80, 90), fraction=0.5):
