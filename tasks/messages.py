@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from storage.records import Record
 
 SCHEMA = 1
@@ -47,44 +49,30 @@ class Downloaded:
     milliseconds: float  # of the download
 
 
+_ROW, _DOWNLOADED = TypeAdapter(RowMessage), TypeAdapter(Downloaded)  # unknown keys are ignored
+
+
 def dump_row(row: RowMessage) -> dict[str, Any]:
     """Return the message of ``feed``: JSON types only."""
     return {"schema": SCHEMA, **asdict(row)}
 
 
 def load_row(message: Mapping[str, Any]) -> RowMessage:
-    """Parse the message of ``feed``; raises :class:`UnknownSchema`."""
+    """Parse the message of ``feed``; raises :class:`UnknownSchema`, or ``ValueError`` for a malformed one."""
     _check_schema(message)
-    return RowMessage(
-        run_id=message["run_id"],
-        shard_id=message["shard_id"],
-        ordinal=message["ordinal"],
-        record=message["record"],
-    )
+    return _ROW.validate_python(message)
 
 
 def dump_downloaded(downloaded: Downloaded) -> dict[str, Any]:
     """Return the message of ``download``; ``node`` in it chooses the next queue."""
-    return {
-        "schema": SCHEMA,
-        "row": dump_row(downloaded.row),
-        "node": downloaded.node,
-        "spool_key": downloaded.spool_key,
-        "tier": downloaded.tier,
-        "milliseconds": downloaded.milliseconds,
-    }
+    return {"schema": SCHEMA, **asdict(downloaded), "row": dump_row(downloaded.row)}
 
 
 def load_downloaded(message: Mapping[str, Any]) -> Downloaded:
-    """Parse the message of ``download``; raises :class:`UnknownSchema`."""
+    """Parse the message of ``download``; raises :class:`UnknownSchema`, or ``ValueError`` for a malformed one."""
     _check_schema(message)
-    return Downloaded(
-        row=load_row(message["row"]),
-        node=message["node"],
-        spool_key=message["spool_key"],
-        tier=message["tier"],
-        milliseconds=message["milliseconds"],
-    )
+    _check_schema(message["row"])
+    return _DOWNLOADED.validate_python(message)
 
 
 def for_any_node(message: Mapping[str, Any]) -> dict[str, Any]:

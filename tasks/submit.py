@@ -18,7 +18,7 @@ OUTCOME_ROWS = 10_000  # rows of the output table per query
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RunRequest:
     """A run to submit: both tables were opened and fit each other."""
 
     spec: RunSpec
@@ -35,7 +35,7 @@ class Submission:
     is_new: bool
 
 
-def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manifest) -> Request:
+def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manifest) -> RunRequest:
     """Check both tables and create a missing output. Raises ``UsageError`` for what the operator must correct."""
     manifest.check_switches(switches)
     with closing(open_input(tables)) as source, closing(open_output(outputs)) as sink:
@@ -48,7 +48,7 @@ def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manif
             manifest=manifest.name,
             manifest_digest=manifest.digest,
         )
-        return Request(spec, source.count_rows(), extra_columns, merging_notices(sink))
+        return RunRequest(spec, source.count_rows(), extra_columns, merging_notices(sink))
 
 
 def merging_notices(sink: OutputTable) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def merging_notices(sink: OutputTable) -> tuple[str, ...]:
     return (notice,)
 
 
-def submit(request: Request, shard_rows: int, ledger: Ledger) -> Submission:
+def submit(request: RunRequest, shard_rows: int, ledger: Ledger) -> Submission:
     """Create the run in the ledger, or find it there, and wake the feeder."""
     forget_if_output_lost(request.spec, ledger)
     run, is_new = ledger.submit(

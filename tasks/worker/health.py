@@ -55,7 +55,7 @@ def write_health_file(path: Path, pulse: Pulse, queues: frozenset[str]) -> None:
         "last_task_at": pulse.last_task_at.isoformat() if pulse.last_task_at else None,
         "written_at": datetime.now(UTC).isoformat(),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial")  # one name: a killed process leaves one file at most
     partial.write_text(json.dumps(status) + "\n", encoding="utf-8")
     partial.replace(path)
 

@@ -37,7 +37,7 @@ from tests.drill.brokers import BROKERS
 from tests.drill.enclosure import adopt_orphans, own_mounts
 from tests.drill.hosts import OutsideBroker
 from tests.drill.network import NetworkError, network
-from tests.drill.world import World, mount_spool_disks, removed_unless
+from tests.drill.world import DrillWorld, mount_spool_disks, removed_unless
 
 if TYPE_CHECKING:
     from tests.drill.drill import Report
@@ -57,7 +57,7 @@ def main() -> int:
 
 def _one_host(given: argparse.Namespace) -> int:
     may_mount = own_mounts()  # before any thread
-    world = World(Path(tempfile.mkdtemp(prefix="tamis-drill-")), given.rows, given.kills, given.seed)
+    world = DrillWorld(Path(tempfile.mkdtemp(prefix="tamis-drill-")), given.rows, given.kills, given.seed)
     print(
         f"drill: seed {given.seed}, {given.rows} rows, {given.kills} kills, broker {given.broker}; logs in {world.root}"
     )
@@ -76,7 +76,7 @@ def _several_nodes(given: argparse.Namespace) -> int:
     names = tuple(f"n{number}" for number in range(1, given.nodes + 1))
     pace = CUTS_PER_DRILL * given.cut_seconds * THREADS / given.rows
     root = Path(tempfile.mkdtemp(prefix="tamis-drill-"))
-    world = World(root, given.rows, 0, given.seed, names, judge_seconds=pace)
+    world = DrillWorld(root, given.rows, 0, given.seed, names, judge_seconds=pace)
     print(f"drill: seed {given.seed}, {given.rows} rows, {given.nodes} nodes; logs in {world.root}")
     print(f"  one node is disconnected for {given.cut_seconds:g} s, one is killed", flush=True)
     world.lay_out()
@@ -103,7 +103,7 @@ def _several_nodes(given: argparse.Namespace) -> int:
         return 2
 
 
-def _report_of(world: World, given: argparse.Namespace, run: Callable[[], Report]) -> int:
+def _report_of(world: DrillWorld, given: argparse.Namespace, run: Callable[[], Report]) -> int:
     started = time.monotonic()
     report = run()
     with removed_unless(world, [*report.problems, *(["kept"] if given.keep else [])]):

@@ -1,4 +1,4 @@
-"""Comparison of the input with the output table."""
+"""OutputComparison of the input with the output table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from storage.records import OK
 from tests.drill.judging import VERDICT, verdict_of
 from tests.drill.rows import OUTCOME, Kind, Row
-from tests.drill.world import World
+from tests.drill.world import DrillWorld
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class OutputComparison:
     """Differences between input and output."""
 
     lost: int
@@ -26,7 +26,7 @@ class Comparison:
     differences: list[str]
 
 
-def compare_with_output(world: World) -> Comparison:
+def compare_with_output(world: DrillWorld) -> OutputComparison:
     """Compare every input row with its output rows."""
     with closing(sqlite3.connect(world.root / "output.db")) as table:
         found = [(json.loads(result), info) for result, info in table.execute("SELECT result_info, info FROM results")]
@@ -39,7 +39,7 @@ def compare_with_output(world: World) -> Comparison:
         if result["ordinal"] in rows
         for line in _wrong(rows[result["ordinal"]], result, info, world)
     ]
-    return Comparison(
+    return OutputComparison(
         lost=sum(ordinal not in times for ordinal in rows),
         twice=sum(count - 1 for count in times.values()),
         outcomes=Counter(_code(result) for result, _ in found),
@@ -51,7 +51,7 @@ def _code(result: dict[str, Any]) -> str:
     return OK if result["succeed"] == "true" else str(result["error"]["code"])
 
 
-def _wrong(row: Row, result: dict[str, Any], info: str, world: World) -> Iterator[str]:
+def _wrong(row: Row, result: dict[str, Any], info: str, world: DrillWorld) -> Iterator[str]:
     code = _code(result)
     if code != OUTCOME[row.kind]:
         yield f"row {row.ordinal} ({row.kind}) ended as {code}, not {OUTCOME[row.kind]}: {result.get('error')}"

@@ -20,14 +20,14 @@ from tasks.submit import prepare, submit
 from tests.drill.brokers import Broker
 from tests.drill.comparison import compare_with_output
 from tests.drill.enclosure import descendants
-from tests.drill.fleet import AbsenceRecorder, Fleet, node_specs
+from tests.drill.fleet import AbsenceRecorder, DrillFleet, node_specs
 from tests.drill.injection import FaultInjector
 from tests.drill.invariants import PROBLEMS, Invariants, spool_leases
 from tests.drill.judging import MANIFEST
 from tests.drill.plan import FleetFault
 from tests.drill.redelivery import redeliveries
 from tests.drill.step_log import read_step_logs
-from tests.drill.world import SPOOL_BYTES, World
+from tests.drill.world import SPOOL_BYTES, DrillWorld
 
 POLL_SECONDS = 0.1
 START_SECONDS = 180.0
@@ -46,11 +46,11 @@ class Report:
     story: list[str] = field(default_factory=list)
 
 
-def run_drill(world: World, broker: Broker, *, has_disks: bool, seconds: float) -> Report:
+def run_drill(world: DrillWorld, broker: Broker, *, has_disks: bool, seconds: float) -> Report:
     """Run the drill and end all its processes; return its result."""
     request = prepare(world.tables, world.outputs, frozenset(["vfx_enable"]), load_manifest(MANIFEST))
     environment = world.environment(broker.environment())
-    fleet = Fleet(world, _specs(world, environment))
+    fleet = DrillFleet(world, _specs(world, environment))
     with closing(ledger_client(current())) as client:
         ledger, deferred = Ledger(client), Deferred(client)
         invariants = Invariants(world, ledger, request.spec.run_id)
@@ -74,7 +74,7 @@ def run_drill(world: World, broker: Broker, *, has_disks: bool, seconds: float) 
     return _report(world, injector, recorder, invariants)
 
 
-def _specs(world: World, environment: Mapping[str, str]) -> list[ProcessSpec]:
+def _specs(world: DrillWorld, environment: Mapping[str, str]) -> list[ProcessSpec]:
     """Return every node's processes, with one beat."""
     found = [spec for node in world.nodes for spec in node_specs(world, node, environment)]
     return [spec for spec in found if not spec.name.startswith("beat@") or spec.name == f"beat@{world.nodes[0]}"]
@@ -130,7 +130,7 @@ def check_leftovers(
         invariants.expect(not left, f"leases left in the spool of {node}: {left}")
 
 
-def _report(world: World, injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants) -> Report:
+def _report(world: DrillWorld, injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants) -> Report:
     found, events = compare_with_output(world), read_step_logs(world.step_logs)
     slow = redeliveries(events, injector.kills, injector.outages, recorder.absences, injector.fleet.deaths)
     slowest = slow[0].seconds if slow else 0.0

@@ -15,7 +15,7 @@ from tasks.node.processes import TAMIS, ProcessSpec, node_processes
 from tasks.node.supervise import SupervisedProcess, Supervisor
 from tasks.settings import Settings
 from tests.drill.redelivery import Absence
-from tests.drill.world import World
+from tests.drill.world import DrillWorld
 
 APP = "tests.drill.app"
 RESTART_SECONDS = 0.2
@@ -23,7 +23,7 @@ DRAIN_SECONDS = 40.0
 STEPS_OF = {"io": "download ", "gpu0": "infer ", "results": "write "}
 
 
-def node_specs(world: World, node: str, environment: Mapping[str, str], **more: str) -> list[ProcessSpec]:
+def node_specs(world: DrillWorld, node: str, environment: Mapping[str, str], **more: str) -> list[ProcessSpec]:
     """Return the node's processes as `tamis up` starts them, but with the drill's app and with ``more`` settings."""
     own = {"TAMIS_NODE": node, "TAMIS_SPOOL_DIR": str(world.spool(node)), **more}
     settings = Settings.from_env({**environment, **own})
@@ -39,10 +39,10 @@ def node_specs(world: World, node: str, environment: Mapping[str, str], **more: 
 
 
 @dataclass
-class Fleet:
+class DrillFleet:
     """Running processes, by name: ``io@n1``, ``gpu0@n2``, ``beat@n1`` …"""
 
-    world: World
+    world: DrillWorld
     specs: list[ProcessSpec]
     said: list[str] = field(default_factory=list)
     deaths: dict[int, float] = field(default_factory=dict)  # monotonic time of each noticed death, by pid
@@ -118,7 +118,7 @@ def _pid(child: SupervisedProcess) -> int | None:
 class AbsenceRecorder:
     """Checks whether each role has a worker, and records the times without one."""
 
-    fleet: Fleet
+    fleet: DrillFleet
     absences: list[Absence] = field(default_factory=list)
     _since: dict[str, float] = field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from tasks.node.parent_death import ending_with_parent
 from tests.drill.brokers import ValkeyBroker, unfinished_messages
 from tests.drill.fleet import DRAIN_SECONDS
 from tests.drill.network import Network
-from tests.drill.world import World
+from tests.drill.world import DrillWorld
 
 WORKERS = 3  # of a node: io, gpu0 and results
 STOP_SECONDS = DRAIN_SECONDS + 20.0
@@ -60,7 +60,7 @@ class OutsideBroker:
 class Hosts:
     """The nodes' supervisors, and the state of their workers."""
 
-    world: World
+    world: DrillWorld
     network: Network
     supervisors: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.drill.brokers import Broker
-from tests.drill.fleet import Fleet
+from tests.drill.fleet import DrillFleet
 from tests.drill.invariants import Invariants
 from tests.drill.plan import FleetFault, PlannedFault
 from tests.drill.redelivery import Kill, Outage
-from tests.drill.world import World, empty_disk, fill_disk
+from tests.drill.world import DrillWorld, empty_disk, fill_disk
 
 TARGET_WAIT_SECONDS = 10.0  # for a worker of the planned role; after that a worker of any role is taken
 
@@ -21,9 +21,9 @@ TARGET_WAIT_SECONDS = 10.0  # for a worker of the planned role; after that a wor
 class FaultInjector:
     """Injects faults that are due, ends those that are over, and keeps what was done."""
 
-    world: World
+    world: DrillWorld
     broker: Broker
-    fleet: Fleet
+    fleet: DrillFleet
     invariants: Invariants
     submit: Callable[[], None]
     has_disks: bool

@@ -13,7 +13,7 @@ from storage.errors import Unavailable
 from storage.ledger import Counts, Ledger
 from storage.spool.files import NAME
 from storage.spool.spool import INDEX_NAME
-from tests.drill.world import SPOOL_BYTES, World
+from tests.drill.world import SPOOL_BYTES, DrillWorld
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ PROBLEMS = 50  # enough to see what is wrong
 class Invariants:
     """Checks ledger, output table and spools from outside; keeps the problems."""
 
-    world: World
+    world: DrillWorld
     ledger: Ledger
     run_id: str
     problems: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Invariants:
             self.expect(used <= SPOOL_BYTES, f"the spool of {node} holds {used} bytes, over its limit of {SPOOL_BYTES}")
 
 
-def spool_bytes(world: World, node: str) -> int | None:
+def spool_bytes(world: DrillWorld, node: str) -> int | None:
     """Return the bytes of the videos in the spool, measured under its lock; None while its index is busy."""
 
     def measure(_index: sqlite3.Connection) -> int:
@@ -90,13 +90,13 @@ def spool_bytes(world: World, node: str) -> int | None:
     return _locked(world, node, measure)
 
 
-def spool_leases(world: World, node: str) -> list[str] | None:
+def spool_leases(world: DrillWorld, node: str) -> list[str] | None:
     """Return the holders of leases in the spool; None while its index is busy."""
     query = "SELECT holder FROM leases WHERE expires_at > ?"
     return _locked(world, node, lambda index: [holder for (holder,) in index.execute(query, (time.time(),))])
 
 
-def _locked(world: World, node: str, read: Callable[[sqlite3.Connection], T]) -> T | None:
+def _locked(world: DrillWorld, node: str, read: Callable[[sqlite3.Connection], T]) -> T | None:
     path = world.spool(node) / INDEX_NAME
     if not path.exists():
         return None

@@ -17,7 +17,7 @@ from inference.types import Verdict
 from tasks.settings import Settings
 from tests.drill.plan import Plan
 from tests.drill.rows import DECODED, Kind, Row
-from tests.drill.world import World
+from tests.drill.world import DrillWorld
 
 MANIFEST = "tiny"
 VERDICT = "drill"  # its key in the output's info
@@ -39,7 +39,7 @@ class Device:
 class DrillJudge:
     """A double of :class:`inference.judge.Judge` without models."""
 
-    world: World
+    world: DrillWorld
     plan: Plan
     decoder: DecoderPool
     manifest: Manifest
@@ -78,7 +78,7 @@ def verdict_of(row: Row, content: bytes) -> list[object]:
     return [row.ordinal, hashlib.sha256(content).hexdigest()]
 
 
-def open_drill_judge(settings: Settings, world: World, plan: Plan) -> DrillJudge:
+def open_drill_judge(settings: Settings, world: DrillWorld, plan: Plan) -> DrillJudge:
     """A judge with decoders that do what poison files say."""
     limits = DecodeLimits(memory_bytes=1 << 30, timeout_seconds=settings.decode.limits.timeout_seconds)
     children = DecoderPool(settings.decode.children or 1, limits, decoder="tests.drill.poison:Poisoned")

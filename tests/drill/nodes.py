@@ -25,7 +25,7 @@ from tests.drill.network import Network
 from tests.drill.node_faults import NodeFaults
 from tests.drill.redelivery import redeliveries
 from tests.drill.step_log import read_step_logs
-from tests.drill.world import World
+from tests.drill.world import DrillWorld
 
 PROBE_SECONDS = 45.0
 """Longest age of a disconnected worker's health file: a probe with a limit of 60 s must not kill the worker."""
@@ -36,7 +36,7 @@ RESCUE_SLACK_SECONDS = 15.0
 
 
 def run_nodes_drill(
-    world: World, network: Network, broker: OutsideBroker, *, cut_seconds: float, seconds: float
+    world: DrillWorld, network: Network, broker: OutsideBroker, *, cut_seconds: float, seconds: float
 ) -> Report:
     """Run the drill and end all its processes; return its result."""
     request = prepare(world.tables, world.outputs, frozenset(["vfx_enable"]), load_manifest(MANIFEST))
@@ -81,7 +81,7 @@ def _run(faults: NodeFaults, invariants: Invariants, deadline: float) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _report(world: World, faults: NodeFaults, invariants: Invariants, complete_seconds: float) -> Report:
+def _report(world: DrillWorld, faults: NodeFaults, invariants: Invariants, complete_seconds: float) -> Report:
     found = compare_with_output(world)
     slow = redeliveries(read_step_logs(world.step_logs), faults.kills, [], [], {})
     slowest = slow[0].seconds if slow else 0.0

@@ -17,7 +17,7 @@ from storage.tables.protocol import OutputTable
 from storage.uri import ObjectUri
 from tests.drill.plan import Plan, StoreFault
 from tests.drill.rows import video_of
-from tests.drill.world import World
+from tests.drill.world import DrillWorld
 
 HANG_SECONDS = 2.0
 
@@ -25,7 +25,7 @@ HANG_SECONDS = 2.0
 class FaultyStore:
     """A directory store; each planned fault happens once, in the first process that asks."""
 
-    def __init__(self, tier: str, world: World, plan: Plan) -> None:
+    def __init__(self, tier: str, world: DrillWorld, plan: Plan) -> None:
         self._tier, self._world, self._plan = tier, world, plan
         self._store = DirectoryStore(world.objects)
 
@@ -67,7 +67,7 @@ class FaultyStore:
 class FaultyOutput:
     """The real output table; at times it does not answer, or commits and loses the reply."""
 
-    def __init__(self, url: str, world: World) -> None:
+    def __init__(self, url: str, world: DrillWorld) -> None:
         self._table: OutputTable = open_output(url)
         self._world = world
 
@@ -112,7 +112,7 @@ class FaultyOutput:
             raise Unavailable(f"{self.url} does not answer")
 
 
-def lose_reply(world: World) -> bool:
+def lose_reply(world: DrillWorld) -> bool:
     """Return whether the reply of this commit is to be lost."""
     for order in world.orders.glob("lose-reply-*"):
         if world.claim(f"reply/{order.name}"):

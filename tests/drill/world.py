@@ -23,7 +23,7 @@ VARIABLE = "DRILL"
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class DrillWorld:
     """Paths and sizes of a drill; equal in the harness and in every worker."""
 
     root: Path
@@ -151,13 +151,13 @@ class World:
         return []
 
 
-def from_environment() -> World:
+def from_environment() -> DrillWorld:
     """Return the world of this worker process."""
     own = json.loads(os.environ[VARIABLE])
-    return World(**{**own, "root": Path(own["root"]), "nodes": tuple(own["nodes"])})
+    return DrillWorld(**{**own, "root": Path(own["root"]), "nodes": tuple(own["nodes"])})
 
 
-def mount_spool_disks(world: World) -> bool:
+def mount_spool_disks(world: DrillWorld) -> bool:
     """Mount a small disk for every node's spool; return False where this user may not mount."""
     for node in world.nodes:
         command = ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "drill", str(world.spool(node).parent)]
@@ -166,20 +166,20 @@ def mount_spool_disks(world: World) -> bool:
     return True
 
 
-def fill_disk(world: World, node: str) -> None:
+def fill_disk(world: DrillWorld, node: str) -> None:
     """Fill the node's disk to its last byte."""
     with (world.spool(node).parent / "ballast").open("ab", buffering=0) as ballast, suppress(OSError):
         while True:
             ballast.write(bytes(4096))
 
 
-def empty_disk(world: World, node: str) -> None:
+def empty_disk(world: DrillWorld, node: str) -> None:
     """End :func:`fill_disk`."""
     (world.spool(node).parent / "ballast").unlink(missing_ok=True)
 
 
 @contextmanager
-def removed_unless(world: World, keep: list[str]) -> Iterator[None]:
+def removed_unless(world: DrillWorld, keep: list[str]) -> Iterator[None]:
     """Remove the directory after the block, unless ``keep`` holds a reason to keep it."""
     yield
     if not keep:

@@ -15,7 +15,7 @@ from tests.fleet.processes import Fleet, WorkerProcess, wait_until
 from tests.valkey import ValkeyServer
 
 
-class Payload:
+class PicklePayload:
     """A pickle that creates a file when it is read."""
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +67,7 @@ def send_raw(fleet: Fleet, body: bytes, content_type: str, encoding: str, **head
 @pytest.mark.parametrize("name", ["application/x-python-serialize", "pickle", "application/data"])
 def test_a_pickle_is_never_read_and_the_worker_goes_on(target: Target, tmp_path: Path, name: str) -> None:
     ran = tmp_path / "ran"
-    send_raw(target.fleet, pickle.dumps(((Payload(ran),), {}, {})), name, "binary")
+    send_raw(target.fleet, pickle.dumps(((PicklePayload(ran),), {}, {})), name, "binary")
     target.assert_it_still_works()
     assert not ran.exists()
 

@@ -43,7 +43,7 @@ every_minutes = 0.02
 
 
 @dataclass
-class World:
+class IngestWorld:
     """Input files, a declared source and the processes that sift it."""
 
     root: Path
@@ -110,7 +110,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[IngestWorld]:
     (tmp_path / "in").mkdir()
     (tmp_path / "objects" / "bucket").mkdir(parents=True)
     (tmp_path / "sources.toml").write_text(SOURCES.format(root=tmp_path))
@@ -127,13 +127,13 @@ def world(tmp_path: Path) -> Iterator[World]:
             "LIGHT_HOLD": str(tmp_path / "hold"),
             "PYTHONPATH": str(REPOSITORY),
         }
-        made = World(tmp_path, server, clean | settings)
+        made = IngestWorld(tmp_path, server, clean | settings)
         yield made
         for process in made.processes:
             process.kill()
 
 
-def test_each_new_partition_is_sifted_once_although_beats_die_and_redis_is_emptied(world: World) -> None:
+def test_each_new_partition_is_sifted_once_although_beats_die_and_redis_is_emptied(world: IngestWorld) -> None:
     world.add_partition("20250102")
     world.add_partition("20250101")
     world.start_worker("results", "results,control")

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 PRESENT_BUT_LATE = "missing"  # the demo's row without an object
 
 
-class World:
+class DemoWorld:
     """The demo's data in a temporary directory, and the fleet that sifts it."""
 
     def __init__(self, root: Path) -> None:
@@ -100,8 +100,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("w"))
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoWorld]:
+    made = DemoWorld(tmp_path_factory.mktemp("w"))
     process = made.up()
     try:
         yield made
@@ -111,14 +111,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def sifted(world: World, first_verdicts: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def sifted(world: DemoWorld, first_verdicts: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """The first sift of all 15 rows."""
     answer = world.sift()
     first_verdicts.update(world.by_video())
     return answer
 
 
-def test_every_input_row_ends_as_exactly_one_result_row(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+def test_every_input_row_ends_as_exactly_one_result_row(
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str]
+) -> None:
     assert sifted.returncode == 0, sifted.stdout + sifted.stderr + world.log("gpu0")[-3000:]
     rows = world.rows()
     assert sorted(row["video_id"] for row in rows) == sorted(row.video_id for row in world.demo.ROWS)
@@ -126,7 +128,7 @@ def test_every_input_row_ends_as_exactly_one_result_row(world: World, sifted: su
     assert "rows 15 = ok 11 + failed 4 + in flight 0" in sifted.stdout
 
 
-def test_failures_carry_code_stage_and_message(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+def test_failures_carry_code_stage_and_message(world: DemoWorld, sifted: subprocess.CompletedProcess[str]) -> None:
     failed = {
         name: row["result_info"] for name, row in world.by_video().items() if row["result_info"]["succeed"] == "false"
     }
@@ -138,7 +140,7 @@ def test_failures_carry_code_stage_and_message(world: World, sifted: subprocess.
         assert result["error"]["message"]
 
 
-def test_verdicts_have_the_documented_shape(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+def test_verdicts_have_the_documented_shape(world: DemoWorld, sifted: subprocess.CompletedProcess[str]) -> None:
     globe = world.by_video()["globe-30s"]
     info, result = globe["info"], globe["result_info"]
     assert info["use_alluxio"] is False  # the input's own key is kept
@@ -166,7 +168,7 @@ def test_verdicts_have_the_documented_shape(world: World, sifted: subprocess.Com
 
 
 def test_a_video_comes_from_the_first_tier_that_holds_it(
-    world: World, sifted: subprocess.CompletedProcess[str]
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     tiers = {name: row["result_info"]["tier"] for name, row in world.by_video().items()}
     assert tiers["in-all-tiers"] == "cpfs"
@@ -176,14 +178,14 @@ def test_a_video_comes_from_the_first_tier_that_holds_it(
 
 
 def test_the_untrained_warning_and_the_outputs_url_are_shown_once(
-    world: World, sifted: subprocess.CompletedProcess[str]
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     assert sifted.stdout.count("untrained weights") == 1
     assert f"output: {world.outputs}" in sifted.stdout
 
 
 def test_a_second_sift_reports_the_complete_run_and_computes_nothing(
-    world: World, sifted: subprocess.CompletedProcess[str]
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     before = world.rows()
     again = world.sift(seconds=30)
@@ -193,7 +195,7 @@ def test_a_second_sift_reports_the_complete_run_and_computes_nothing(
 
 
 def test_commands_of_celery_and_tamis_work_while_the_fleet_is_up(
-    world: World, sifted: subprocess.CompletedProcess[str]
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     ping = world.run("inspect", "ping")
     assert ping.returncode == 0, ping.stdout + ping.stderr
@@ -208,7 +210,7 @@ def test_commands_of_celery_and_tamis_work_while_the_fleet_is_up(
     assert "all is well" in doctor.stdout
 
 
-def test_a_second_fleet_on_the_same_state_is_refused_in_one_line(world: World) -> None:
+def test_a_second_fleet_on_the_same_state_is_refused_in_one_line(world: DemoWorld) -> None:
     second = world.run("up", seconds=30)
     assert second.returncode == 2
     assert "Traceback" not in second.stderr
@@ -217,7 +219,7 @@ def test_a_second_fleet_on_the_same_state_is_refused_in_one_line(world: World) -
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_a_run_can_be_exported_and_read_again(
-    world: World, sifted: subprocess.CompletedProcess[str], suffix: str, tmp_path: Path
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str], suffix: str, tmp_path: Path
 ) -> None:
     run_id, path = world.rows()[0]["result_info"]["run_id"], tmp_path / f"out.{suffix}"
     answer = world.run("runs", run_id, "--export", str(path))
@@ -226,7 +228,7 @@ def test_a_run_can_be_exported_and_read_again(
 
 
 def test_a_retry_judges_only_rows_of_the_given_reason_and_replaces_them(
-    world: World, sifted: subprocess.CompletedProcess[str]
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     before = world.by_video()
     late = world.root / "tiers" / "oss" / "demo-videos" / "broken" / "never-uploaded.mp4"
@@ -248,7 +250,7 @@ def test_a_retry_judges_only_rows_of_the_given_reason_and_replaces_them(
 
 
 def test_after_an_emptied_ledger_a_sift_counts_the_output_and_computes_nothing(
-    world: World, sifted: subprocess.CompletedProcess[str]
+    world: DemoWorld, sifted: subprocess.CompletedProcess[str]
 ) -> None:
     before = world.rows()
     client = redis.Redis.from_url(redis_url(world.root / "state"))
@@ -260,7 +262,7 @@ def test_after_an_emptied_ledger_a_sift_counts_the_output_and_computes_nothing(
     assert world.rows() == before
 
 
-def test_a_gpu_worker_killed_during_a_run_loses_and_repeats_no_row(world: World) -> None:
+def test_a_gpu_worker_killed_during_a_run_loses_and_repeats_no_row(world: DemoWorld) -> None:
     outputs = f"sqlite:///{world.root}/killed.db#results"
     arguments = ["sift", "--tables", world.tables, "--outputs", outputs, "--com_enable", "false"]
     sift = subprocess.Popen(
@@ -276,7 +278,7 @@ def test_a_gpu_worker_killed_during_a_run_loses_and_repeats_no_row(world: World)
     assert sorted(ordinals) == list(range(15))
 
 
-def test_flower_serves_the_fleet(world: World, sifted: subprocess.CompletedProcess[str]) -> None:
+def test_flower_serves_the_fleet(world: DemoWorld, sifted: subprocess.CompletedProcess[str]) -> None:
     port = free_port()
     command = world.demo.tamis("flower", "--address=127.0.0.1", f"--port={port}")
     flower = subprocess.Popen(command, env=world.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -296,7 +298,7 @@ def test_flower_serves_the_fleet(world: World, sifted: subprocess.CompletedProce
 
 
 def test_ctrl_c_drains_and_leaves_no_process(tmp_path: Path) -> None:
-    world = World(tmp_path / "w2")
+    world = DemoWorld(tmp_path / "w2")
     process = world.up()
     wait_until(lambda: "ready" in world.log("io"), "io is ready")
     process.send_signal(signal.SIGINT)

@@ -29,7 +29,7 @@ OUR_QUEUES = ("control", "io", "results", "gpu", "gpu.elsewhere", "dead")
 
 
 @dataclass
-class World:
+class RabbitWorld:
     """A run of one row, the settings of its fleet, and the fleet's processes."""
 
     root: Path
@@ -77,7 +77,7 @@ class World:
 
 
 @pytest.fixture
-def world(rabbit: RabbitNode, tmp_path: Path) -> Iterator[World]:
+def world(rabbit: RabbitNode, tmp_path: Path) -> Iterator[RabbitWorld]:
     """A world whose fleet is not started yet."""
     row = {"video_id": "v1", "oss_bucket": "bucket", "video_path": "v1.mp4", "video_tag": "t", "info": "{}"}
     (tmp_path / "input.jsonl").write_text(json.dumps(row) + "\n")
@@ -92,7 +92,7 @@ def world(rabbit: RabbitNode, tmp_path: Path) -> Iterator[World]:
             "TAMIS_MAX_ATTEMPTS": str(ATTEMPTS),
             "TAMIS_STALE_SHARD_SECONDS": "0.2",
         }
-        made = World(tmp_path, rabbit, Ledger(client), os.environ | settings)
+        made = RabbitWorld(tmp_path, rabbit, Ledger(client), os.environ | settings)
         try:
             yield made
         finally:
@@ -108,7 +108,7 @@ def _empty(rabbit: RabbitNode) -> None:
             connection.default_channel.queue_delete(queue)
 
 
-def test_every_queue_is_a_quorum_queue_with_a_delivery_limit_and_dead_letters(world: World) -> None:
+def test_every_queue_is_a_quorum_queue_with_a_delivery_limit_and_dead_letters(world: RabbitWorld) -> None:
     world.send(  # published before any worker consumes, so declared by the publisher
         (TaskName.INFER, ({"node": "elsewhere"},)),
         (TaskName.INFER, ({},)),
@@ -131,7 +131,7 @@ def test_every_queue_is_a_quorum_queue_with_a_delivery_limit_and_dead_letters(wo
     assert (world.waiting("gpu.elsewhere"), world.waiting("gpu")) == (1, 1)
 
 
-def test_a_message_returned_too_often_becomes_a_dead_letter_and_its_row_a_failure(world: World) -> None:
+def test_a_message_returned_too_often_becomes_a_dead_letter_and_its_row_a_failure(world: RabbitWorld) -> None:
     world.start_worker("results", "results,control")
     tables = f"file://{world.root}/input.jsonl"
     world.run("-m", "celery", "-A", "tasks", "sift", "--tables", tables, "--outputs", world.outputs, "--no-wait")
@@ -161,7 +161,7 @@ def test_a_message_returned_too_often_becomes_a_dead_letter_and_its_row_a_failur
     assert [world.waiting(queue) for queue in ("io", "results", "dead")] == [0, 0, 0]
 
 
-def test_a_message_to_a_deleted_queue_is_kept_with_the_dead_letters(world: World) -> None:
+def test_a_message_to_a_deleted_queue_is_kept_with_the_dead_letters(world: RabbitWorld) -> None:
     world.start_worker("results", "results,control")
     world.send((TaskName.DOWNLOAD, ({},)))
     with Connection(world.rabbit.url) as connection:
@@ -194,6 +194,6 @@ def _get(rabbit: RabbitNode, queue: str) -> dict[str, Any]:
         return {"headers": message.headers}
 
 
-def _is_complete(world: World, run_id: str) -> bool:
+def _is_complete(world: RabbitWorld, run_id: str) -> bool:
     run = world.ledger.run(run_id)
     return run is not None and run.is_complete

@@ -10,26 +10,26 @@ import pytest
 from tasks.messages import SCHEMA
 from tasks.queues import TaskName, gpu_queue
 from tests.fleet.processes import wait_until
-from tests.fleet.upgrading import NODE, ROWS, SPEC, World, frozen_messages
+from tests.fleet.upgrading import NODE, ROWS, SPEC, UpgradeWorld, frozen_messages
 from tests.valkey import ValkeyServer
 
 JUDGED = [(number, "true", f"video {number}") for number in range(ROWS)]
 
 
 @pytest.fixture
-def world(server: ValkeyServer, tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path, server)
+def world(server: ValkeyServer, tmp_path: Path) -> Iterator[UpgradeWorld]:
+    made = UpgradeWorld(tmp_path, server)
     yield made
     made.close()
 
 
-def is_complete(world: World) -> bool:
+def is_complete(world: UpgradeWorld) -> bool:
     run = world.ledger.run(SPEC.run_id)
     return run is not None and run.is_complete
 
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA + 1))
-def test_messages_of_an_older_release_in_every_queue_are_processed(world: World, schema: int) -> None:
+def test_messages_of_an_older_release_in_every_queue_are_processed(world: UpgradeWorld, schema: int) -> None:
     frozen = frozen_messages(schema)
     run = world.submit()
     assert run.run_id == SPEC.run_id
@@ -54,7 +54,7 @@ def test_messages_of_an_older_release_in_every_queue_are_processed(world: World,
     wait_until(lambda: world.fleet.unacked() == 0, "every message is acknowledged", story=world.fleet.story)
 
 
-def test_messages_of_a_newer_release_wait_for_a_newer_worker(world: World) -> None:
+def test_messages_of_a_newer_release_wait_for_a_newer_worker(world: UpgradeWorld) -> None:
     run = world.submit()
     world.start("results", "results", "control", app="newer")
     old_io, old_gpu = world.start("io", "io"), world.start("gpu", gpu_queue(NODE), "gpu")

@@ -34,7 +34,7 @@ SPEC = RunSpec("sqlite:///in.db#v", "sqlite:///out.db#r", ("vfx_enable",), "ligh
 
 
 @dataclass
-class World:
+class UpgradeWorld:
     """A directory with a small run's input, a broker, and the workers of one node."""
 
     root: Path
@@ -129,7 +129,7 @@ def frozen_messages(schema: int) -> dict[str, list[str]]:
     return messages
 
 
-def capture(world: World) -> dict[str, list[str]]:
+def capture(world: UpgradeWorld) -> dict[str, list[str]]:
     """Run each step once; return the messages in each queue before the next step takes them."""
     run = world.submit()
     world.send(TaskName.FEED, run.run_id)
@@ -151,7 +151,7 @@ def main() -> None:
     """Write the file of the present schema; an existing file is an error, because sent messages do not change."""
     path = FROZEN / f"v{SCHEMA}.json"
     with tempfile.TemporaryDirectory() as root, valkey_server() as server, path.open("x", encoding="utf-8") as file:
-        world = World(Path(root), server)
+        world = UpgradeWorld(Path(root), server)
         try:
             json.dump(capture(world), file, indent=1)
         finally:

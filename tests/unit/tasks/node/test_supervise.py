@@ -23,7 +23,7 @@ def spec(name: str, program: str) -> ProcessSpec:
     return ProcessSpec(name, (sys.executable, "-c", program))
 
 
-class Running:
+class SupervisorThread:
     """A supervisor in a thread."""
 
     def __init__(self, specs: list[ProcessSpec], log_dir: Path, drain_seconds: float = 20.0) -> None:
@@ -59,7 +59,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_a_killed_process_is_started_again_and_its_exit_is_announced(tmp_path: Path) -> None:
-    running = Running([spec("io", ENDS_ON_SIGTERM)], tmp_path)
+    running = SupervisorThread([spec("io", ENDS_ON_SIGTERM)], tmp_path)
     first = running.pid()
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: running.log("io").count("up") == 2, "io is started again")
@@ -69,7 +69,7 @@ def test_a_killed_process_is_started_again_and_its_exit_is_announced(tmp_path: P
 
 
 def test_the_wait_doubles_for_a_process_that_ends_early(tmp_path: Path) -> None:
-    running = Running([spec("io", "print('up', flush=True); raise SystemExit(70)")], tmp_path)
+    running = SupervisorThread([spec("io", "print('up', flush=True); raise SystemExit(70)")], tmp_path)
     wait_until(lambda: sum("status 70" in line for line in running.said) == 2, "two exits")
     running.stop()
     assert "again in 2 s" in running.said[0]
@@ -77,14 +77,14 @@ def test_the_wait_doubles_for_a_process_that_ends_early(tmp_path: Path) -> None:
 
 
 def test_stopping_ends_every_process(tmp_path: Path) -> None:
-    running = Running([spec("a", ENDS_ON_SIGTERM), spec("b", ENDS_ON_SIGTERM)], tmp_path)
+    running = SupervisorThread([spec("a", ENDS_ON_SIGTERM), spec("b", ENDS_ON_SIGTERM)], tmp_path)
     pids = [running.pid(0), running.pid(1)]
     running.stop()
     assert all(is_gone(pid) for pid in pids)
 
 
 def test_a_process_that_does_not_drain_in_time_is_killed_and_named(tmp_path: Path) -> None:
-    running = Running([spec("deaf", IGNORES_SIGTERM)], tmp_path, drain_seconds=0.5)
+    running = SupervisorThread([spec("deaf", IGNORES_SIGTERM)], tmp_path, drain_seconds=0.5)
     pid = running.pid()
     running.stop()
     assert is_gone(pid)

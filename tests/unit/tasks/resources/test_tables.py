@@ -63,7 +63,7 @@ def odps_rt(
     process_settings.current.cache_clear()
 
 
-def submitted(service: Service, rt: Runtime, outputs: str) -> tuple[submit.Request, Run]:
+def submitted(service: Service, rt: Runtime, outputs: str) -> tuple[submit.RunRequest, Run]:
     manifest = load_manifest("tiny")
     tables = f"odps://{service.project}/videos/ds=1"
     request = submit.prepare(tables, f"odps://{service.project}/{outputs}/ds=1", frozenset({"vfx_enable"}), manifest)

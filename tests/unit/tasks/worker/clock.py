@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Clock:
+class ManualClock:
     """Returns ``seconds`` when it is called."""
 
     def __init__(self) -> None:

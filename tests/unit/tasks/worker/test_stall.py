@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from tasks.telemetry.pulse import Pulse
 from tasks.worker.stall import StallClock
-from tests.unit.tasks.worker.clock import Clock
+from tests.unit.tasks.worker.clock import ManualClock
 
 
 def test_a_stall_lasts_only_while_messages_wait_and_the_gate_is_open() -> None:
-    clock, pulse = Clock(), Pulse(received_at=0.0)
+    clock, pulse = ManualClock(), Pulse(received_at=0.0)
     stall = StallClock(pulse, clock)
     clock.seconds += 5.0
     assert stall.seconds(has_waiting=True) == 5.0
@@ -23,7 +23,7 @@ def test_a_stall_lasts_only_while_messages_wait_and_the_gate_is_open() -> None:
 
 
 def test_time_without_a_broker_does_not_count_as_a_stall() -> None:
-    clock = Clock()
+    clock = ManualClock()
     stall = StallClock(Pulse(received_at=0.0), clock)
     clock.seconds += 5.0
     stall.restart()

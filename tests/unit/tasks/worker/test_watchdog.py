@@ -10,13 +10,13 @@ from celery.worker import state
 from tasks.worker.config import WorkerConfig
 from tasks.worker.requests import Stopwatch
 from tasks.worker.watchdog import RunKey, overdue
-from tests.unit.tasks.worker.clock import Clock
+from tests.unit.tasks.worker.clock import ManualClock
 
 CONFIG = WorkerConfig(visibility_timeout_seconds=8.0, hard_deadline_seconds=5.0)
 
 
 @dataclass(eq=False)
-class Running:
+class RunningRequest:
     """The fields of Celery's request that the watchdog reads."""
 
     id: str
@@ -25,15 +25,15 @@ class Running:
 
 
 @pytest.fixture
-def running() -> Iterator[Running]:
+def running() -> Iterator[RunningRequest]:
     requests: Any = state.requests
-    requests["it"] = request = Running("first", 1.0)
+    requests["it"] = request = RunningRequest("first", 1.0)
     yield request
     del requests["it"]
 
 
-def test_short_tasks_one_after_another_at_one_address_do_not_count_as_one_long_task(running: Running) -> None:
-    clock = Clock()
+def test_short_tasks_one_after_another_at_one_address_do_not_count_as_one_long_task(running: RunningRequest) -> None:
+    clock = ManualClock()
     stopwatch: Stopwatch[RunKey] = Stopwatch(clock)
     assert overdue(CONFIG, stopwatch) is None
     clock.seconds += 4.0
@@ -43,8 +43,8 @@ def test_short_tasks_one_after_another_at_one_address_do_not_count_as_one_long_t
     assert overdue(CONFIG, stopwatch) is None
 
 
-def test_a_task_that_was_returned_and_delivered_again_gets_its_whole_time(running: Running) -> None:
-    clock = Clock()
+def test_a_task_that_was_returned_and_delivered_again_gets_its_whole_time(running: RunningRequest) -> None:
+    clock = ManualClock()
     stopwatch: Stopwatch[RunKey] = Stopwatch(clock)
     overdue(CONFIG, stopwatch)
     clock.seconds += 4.0
@@ -54,8 +54,8 @@ def test_a_task_that_was_returned_and_delivered_again_gets_its_whole_time(runnin
     assert overdue(CONFIG, stopwatch) is None
 
 
-def test_a_task_past_its_deadline_is_named(running: Running) -> None:
-    clock = Clock()
+def test_a_task_past_its_deadline_is_named(running: RunningRequest) -> None:
+    clock = ManualClock()
     stopwatch: Stopwatch[RunKey] = Stopwatch(clock)
     assert overdue(CONFIG, stopwatch) is None
     clock.seconds += 5.0
