@@ -26,6 +26,7 @@ class TaskName(StrEnum):
     SWEEP = "tasks.chores.sweep"
     RESCUE = "tasks.chores.rescue"
     INGEST = "tasks.chores.ingest"
+    PROFILE = "tasks.profile"
 
 
 QUEUE_OF: dict[TaskName, Queue] = {
@@ -37,6 +38,7 @@ QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.SWEEP: Queue.CONTROL,
     TaskName.RESCUE: Queue.CONTROL,
     TaskName.INGEST: Queue.CONTROL,
+    TaskName.PROFILE: Queue.GPU,  # `tamis profile --on` names a node's queue
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ from celery.bin.base import CeleryCommand
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tasks.cli.profiling.elsewhere import fetch_profile
 from tasks.cli.profiling.options import profile_options, read_options
-from tasks.cli.profiling.tables import comparison_table, print_opening, print_result, say
-from tasks.cli.usage import clear_errors, open_console
+from tasks.cli.profiling.tables import comparison_table, print_opening, print_result, say, workers_table
+from tasks.cli.usage import clear_errors, open_console, settings
 
 if TYPE_CHECKING:  # this module is loaded where torch must not be
+    from inference.profiling.options import ProfileOptions
     from inference.profiling.run import ProfileResult
 
 
@@ -28,6 +31,12 @@ if TYPE_CHECKING:  # this module is loaded where torch must not be
     default=Path(),
     help="Where the CSV files and the report go; default: here.",
 )
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A YAML file of several workers: each alone, then all at once. Other options are not read then.",
+)
+@click.option("--on", "queue", metavar="gpu.NODE", help="Run it on a GPU worker of that node; files come back here.")
 @click.option("--advise", is_flag=True, help="Try the changes that could help, and say what each brings.")
 @click.option(
     "--compare",
@@ -36,16 +45,27 @@ if TYPE_CHECKING:  # this module is loaded where torch must not be
     help="The …_summary.json of an earlier run to compare with.",
 )
 @clear_errors
-def profile(output_dir: Path, advise: bool, compare: Path | None, **given: Any) -> None:
+def profile(
+    output_dir: Path, config: Path | None, queue: str | None, advise: bool, compare: Path | None, **given: Any
+) -> None:
     """Profile a model: read, prepare, transfer and run frames step by step, and say which stage is the limit.
 
     Writes M_<model>_P_<pid>_metrics.csv, _details.csv, _summary.json and _report.html; docs/profiling.md explains them.
     """
+    if config is not None:
+        profile_workers(config, output_dir, open_console())
+    elif queue is not None:
+        fetch_profile(read_options(given, is_here=False), queue, output_dir, open_console())
+    else:
+        profile_here(read_options(given), output_dir, is_advising=advise, earlier=compare)
+
+
+def profile_here(options: ProfileOptions, output_dir: Path, *, is_advising: bool, earlier: Path | None) -> None:
+    """Profile in this process, with a progress bar."""
     from inference.profiling.options import bind_cores
     from inference.profiling.run import run_profile
     from inference.profiling.tracing import nsys_command
 
-    options = read_options(given)
     bind_cores(options.core_bind)
     console = open_console()
     print_opening(options, console)
@@ -56,9 +76,20 @@ def profile(output_dir: Path, advise: bool, compare: Path | None, **given: Any) 
         bar = progress.add_task("steps", total=options.warmup_steps + options.max_steps * options.repeats)
         result = run_profile(options, output_dir, lambda _step: progress.advance(bar))
     print_result(result, console)
-    conclude(result, output_dir, console, is_advising=advise and not result.is_interrupted, earlier=compare)
+    conclude(result, output_dir, console, is_advising=is_advising and not result.is_interrupted, earlier=earlier)
     if result.is_interrupted:
         raise SystemExit(130)
+
+
+def profile_workers(config: Path, output_dir: Path, console: Console) -> None:
+    """Profile the workers of a file, and print them in one table."""
+    from inference.profiling.workers import read_config, run_workers
+
+    cores = sorted(os.sched_getaffinity(0))
+    workers = read_config(config, cores, settings().models.manifest)
+    results = run_workers(workers, output_dir, lambda line: say(console, line))
+    console.print(workers_table(results))
+    say(console, f"written: {output_dir / 'workers.csv'}, and each worker's files below alone/ and together/")
 
 
 def conclude(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tasks.cli.usage import settings
+from tasks.cli.usage import OneLine, settings
 
 if TYPE_CHECKING:  # this module is loaded where torch must not be
     from inference.profiling.options import ProfileOptions
@@ -16,13 +16,11 @@ OPTIONS: tuple[Any, ...] = (
     click.option(
         "--model-name",
         "--model_name",
-        required=True,
         help="A model of torchvision (resnet50); a type (vit), directory or hub id of Transformers; or a filter.",
     ),
     click.option(
         "--input-path",
         "--input_path",
-        required=True,
         help="A file, a directory, a camera's number, or a URL (rtsp://, http://). Files are read round and round.",
     ),
     click.option("--mode", type=click.Choice(["inference", "retrain"]), default="inference", show_default=True),
@@ -72,18 +70,20 @@ def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def read_options(given: dict[str, Any]) -> ProfileOptions:
-    """Return the options as one value, checked against this machine; the manifest is the fleet's.
+def read_options(given: Mapping[str, Any], *, is_here: bool = True) -> ProfileOptions:
+    """Return the options as one value, checked against this machine if they are for it; the manifest is the fleet's.
 
     Raises:
-        ProfilingError: an option is wrong, or this machine cannot serve it.
+        ProfilingError: an option is wrong or missing, or this machine cannot serve it.
     """
-    from pydantic import TypeAdapter
+    from inference.profiling.child import options_of
+    from inference.profiling.options import check_machine, has_gpu
 
-    from inference.profiling.options import ProfileOptions, check_machine, has_gpu
-
+    missing = [name for name in ("model_name", "input_path") if given[name] is None]
+    if missing:
+        raise OneLine(f"give --{missing[0].replace('_', '-')}, or the workers of a file with --config")
     sizes = [size for size in given["input_sizes"].split(",") if size]
-    values = {**given, "input_sizes": sizes, "manifest": settings().models.manifest}
-    options = TypeAdapter(ProfileOptions).validate_python(values)
-    check_machine(options, has_gpu=has_gpu())
+    options = options_of({**given, "input_sizes": sizes, "manifest": settings().models.manifest})
+    if is_here:
+        check_machine(options, has_gpu=has_gpu())
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # this module is loaded where torch must not be
     from inference.profiling.statistics import Distribution
     from inference.profiling.stored import Comparison
     from inference.profiling.summary import Summary
+    from inference.profiling.workers import WorkerResult
 
 
 def print_opening(options: ProfileOptions, console: Console) -> None:
@@ -103,6 +105,16 @@ def comparison_table(comparison: Comparison) -> Table:
     if comparison.differences:
         pairs = (f"{name}: {before} → {now}" for name, (before, now) in comparison.differences.items())
         drawn.caption = "the runs differ in " + ", ".join(pairs)
+    return drawn
+
+
+def workers_table(results: Sequence[WorkerResult]) -> Table:
+    """Each worker alone and beside the others."""
+    headings = ("worker", "model", "cores", "alone, samples/s", "together", "slow-down", "verdict together")
+    drawn = Table(*headings, title="workers", title_justify="left")
+    for one in results:
+        rates = (f"{one.alone_per_second:.2f}", f"{one.together_per_second:.2f}", f"{one.slow_down:.2f}")
+        drawn.add_row(str(one.number), one.options.model_name, one.options.core_bind, *rates, one.verdict)
     return drawn
 
 

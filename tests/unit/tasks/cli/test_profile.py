@@ -56,9 +56,16 @@ def test_a_bound_profile_ends_at_an_interrupt_with_whole_lines_and_the_figures_s
         (("--infer-on-gpu",), "--infer-on-gpu: this machine has no GPU"),
         (("--core-bind", "900"), "may not use core 900"),
         (("--input_path", "/no/clip.mp4"), "does not exist"),
+        (("--on", "io"), "as in gpu.node1"),
     ],
 )
 def test_what_this_machine_cannot_serve_is_refused_in_one_line(words: tuple[str, ...], said: str) -> None:
     refused = CliRunner().invoke(profile, [*SMALL, *words], standalone_mode=True)
     assert refused.exit_code == 2
     assert said in refused.output.splitlines()[-1]
+
+
+def test_a_profile_without_a_model_says_what_to_give() -> None:
+    refused = CliRunner().invoke(profile, ["--input_path", "a.mp4"])
+    assert refused.exit_code == 2
+    assert "give --model-name, or the workers of a file with --config" in refused.output

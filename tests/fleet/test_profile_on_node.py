@@ -1,0 +1,47 @@
+"""``tamis profile --on gpu.NODE``: a task on a real worker, whose CSV and report come back."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fleet.processes import WorkerProcess
+from tests.media import real_clip
+from tests.valkey import ValkeyServer
+
+
+def test_a_profile_on_a_node_brings_its_csv_and_its_report_back(valkey: ValkeyServer, tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    environ = os.environ | {
+        "TAMIS_BROKER_URL": valkey.url,
+        "TAMIS_STATE_DIR": str(tmp_path / "state"),
+        "TAMIS_OBJECT_ROOT": str(tmp_path / "objects"),
+        "TAMIS_NODE": "lab",
+    }
+    tamis = [sys.executable, "-m", "celery", "-A", "tasks"]
+    with (tmp_path / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*tamis, "worker", "-Q", "gpu.lab", "-P", "threads", "-c", "1", "-l", "INFO"],
+            env=environ,
+            stdout=log,
+            stderr=log,
+        )
+    worker = WorkerProcess("lab", process, tmp_path / "worker.log")
+    try:
+        worker.wait_for(r"@\S+ ready\.", 120.0)
+        words = ["--model-name", "shufflenet_v2_x0_5", "--input_path", str(real_clip("a.mp4")), "--input-sizes", "64"]
+        words += ["--max-steps", "5", "--on", "gpu.lab", "--output-dir", str(tmp_path / "back")]
+        command = [*tamis, "profile", *words]
+        asked = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
+        assert asked.returncode == 0, asked.stderr + worker.log()
+    finally:
+        worker.kill()
+    assert "verdict:" in asked.stdout
+    (metrics,) = (tmp_path / "back").glob("M_shufflenet_v2_x0_5_P_*_metrics.csv")
+    with metrics.open(newline="") as lines:
+        assert len(list(csv.DictReader(lines))) == 8
+    (report,) = (tmp_path / "back").glob("*_report.html")
+    assert "</html>" in report.read_text()
