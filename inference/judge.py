@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
+from inference.decide import Thresholds, decide
 from inference.decode.options import DecodeLimits, default_processes
 from inference.manifest import Manifest, load_manifest
 from inference.region import CropRule, NoCrop, decide_crop
 from inference.types import ClipRequest, Crop, CroppedVideo, DecodedVideo, DecodePlan, Detection, Scores, Verdict
-from inference.verdict import Regions, verdict_info
+from inference.verdict import Regions, rounded, verdict_info
 
 if TYPE_CHECKING:  # importing this module loads neither torch nor PyAV
     from inference.decode import DecoderPool
@@ -169,8 +170,20 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
         is_untrained=not scorer.untrained.isdisjoint(judged),
         decoded_fraction=decoded.decoded_fraction,
         video=probe,
+        decision=_decision(scores, manifest, enabled),
         crop=encoded,
     )
+
+
+def _decision(
+    scores: Mapping[str, Sequence[Scores]], manifest: Manifest, enabled: frozenset[str]
+) -> dict[str, object] | None:
+    """Decide by the manifest's thresholds of the enabled outputs, on the probabilities that are written."""
+    if not manifest.spec.thresholds:
+        return None
+    thresholds = Thresholds.of(manifest.spec.thresholds).only(output.key for output in manifest.outputs(enabled))
+    written = {key: [rounded(one.probabilities) for one in clips] for key, clips in scores.items()}
+    return decide(written, thresholds).to_json()
 
 
 def _timed(stage: str, milliseconds: dict[str, float], work: Callable[[], T]) -> T:

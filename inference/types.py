@@ -194,4 +194,5 @@ class Verdict:
     is_untrained: bool
     decoded_fraction: float
     video: VideoProbe | None = None  # facts about the judged file
+    decision: Mapping[str, Any] | None = None  # keep, reasons and digest, if the manifest has thresholds
     crop: EncodedCrop | None = None  # the receiver stores it, then closes it

@@ -81,9 +81,13 @@ def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: fl
 
 def classify(probabilities: Mapping[str, float]) -> dict[str, Any]:
     """Return ``{"result": {label: prob}, "label", "prob"}`` with the most probable label; the first of equals wins."""
-    label = max(probabilities, key=lambda name: probabilities[name])
-    rounded = {name: round(float(value), DIGITS) for name, value in probabilities.items()}
-    return {"result": rounded, "label": label, "prob": rounded[label]}
+    label, result = max(probabilities, key=lambda name: probabilities[name]), rounded(probabilities)
+    return {"result": result, "label": label, "prob": result[label]}
+
+
+def rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
+    """Round probabilities to the digits that are written."""
+    return {name: round(float(value), DIGITS) for name, value in probabilities.items()}
 
 
 def _region_entries(regions: Regions) -> dict[str, Any]:

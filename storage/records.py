@@ -109,6 +109,7 @@ class Execution:
     is_untrained: bool = False
     decoded_fraction: float | None = None
     video: Mapping[str, Any] = field(default_factory=dict)  # facts about the file; empty without a verdict
+    decision: Mapping[str, Any] | None = None  # keep, reasons and the digest of the thresholds
 
     def to_result_info(self) -> dict[str, Any]:
         """Return the execution's keys of ``result_info``."""
@@ -125,6 +126,7 @@ class Execution:
             "untrained": self.is_untrained,
             "decoded_fraction": self.decoded_fraction,
             **({"video": dict(self.video)} if self.video else {}),
+            **({"decision": dict(self.decision)} if self.decision else {}),
         }
 
 

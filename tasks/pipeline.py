@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from storage.errors import Unavailable, UsageError
 from storage.ledger import Run, Shard, is_retry
 from storage.records import Execution, Failure, Record, ResultRow, VideoRow
+from storage.tables.flat import FLAT_COLUMNS, with_flat_columns
 from storage.uri import ObjectUri, check_object
 from tasks.messages import Downloaded, RowMessage
 from tasks.telemetry.event_text import labels
@@ -213,6 +214,7 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
         is_untrained=verdict.is_untrained,
         decoded_fraction=verdict.decoded_fraction,
         video=video_facts(verdict.video),
+        decision=verdict.decision,
     )
     return ResultRow.succeeded(
         row.record, run_id=row.run_id, ordinal=row.ordinal, verdict_info=verdict.info, execution=execution
@@ -287,7 +289,10 @@ def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
         return False  # closed by an earlier delivery, or not full yet
     rows = [ResultRow.from_bytes(results[ordinal]).with_generation(generation) for ordinal in sorted(results)]
     with _recording_trouble(run_id, "write", rt):
-        unwritable = rt.output_table(rt.run(run_id)).write_batch(f"{run_id}/{shard_id}", rows)
+        run = rt.run(run_id)
+        if set(FLAT_COLUMNS) <= set(run.extra_columns):
+            rows = [with_flat_columns(row) for row in rows]
+        unwritable = rt.output_table(run).write_batch(f"{run_id}/{shard_id}", rows)
     if unwritable:
         rt.ledger.amend(run_id, shard_id, unwritable)
         log.warning("run %s: rows %s cannot be written as they are: see their failures", run_id, sorted(unwritable))

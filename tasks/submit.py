@@ -7,8 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from inference.manifest import Manifest
+from storage.errors import UsageError
 from storage.ledger import Ledger, Run, RunSpec
 from storage.records import check_input_columns
+from storage.tables.flat import FLAT_COLUMNS
 from storage.tables.protocol import Merging, OutputTable
 from tasks.celery import app
 from tasks.queues import TaskName
@@ -35,11 +37,18 @@ class Submission:
     is_new: bool
 
 
-def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manifest) -> RunRequest:
-    """Check both tables and create a missing output. Raises ``UsageError`` for what the operator must correct."""
+def prepare(
+    tables: str, outputs: str, switches: frozenset[str], manifest: Manifest, *, has_flat_columns: bool = False
+) -> RunRequest:
+    """Check both tables and create a missing output. Raises ``UsageError`` for what the operator must correct.
+
+    With ``has_flat_columns``, the output has :data:`storage.tables.flat.FLAT_COLUMNS` besides.
+    """
     manifest.check_switches(switches)
     with closing(open_input(tables)) as source, closing(open_output(outputs)) as sink:
         extra_columns = check_input_columns(source.columns, source.url)
+        if has_flat_columns:
+            extra_columns = _with_flat_columns(extra_columns, source.url)
         sink.prepare(extra_columns)
         spec = RunSpec(
             tables=source.url,
@@ -49,6 +58,14 @@ def prepare(tables: str, outputs: str, switches: frozenset[str], manifest: Manif
             manifest_digest=manifest.digest,
         )
         return RunRequest(spec, source.count_rows(), extra_columns, merging_notices(sink))
+
+
+def _with_flat_columns(extra_columns: tuple[str, ...], url: str) -> tuple[str, ...]:
+    if taken := sorted({column.lower() for column in extra_columns} & set(FLAT_COLUMNS)):
+        raise UsageError(
+            f"{url}: --flat-columns writes {', '.join(taken)} too. Rename the input's column, or leave it off"
+        )
+    return (*extra_columns, *FLAT_COLUMNS)
 
 
 def merging_notices(sink: OutputTable) -> tuple[str, ...]:

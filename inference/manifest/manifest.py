@@ -9,14 +9,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from inference.errors import ManifestError
 from inference.manifest.preprocessing import Preprocessing, agree
-from inference.manifest.schema import DetectorSpec, FilterSpec, ManifestSpec, OutputSpec, WeightsEntry, parse_seed
+from inference.manifest.schema import (
+    DetectorSpec,
+    FilterSpec,
+    ManifestSpec,
+    OutputSpec,
+    ThresholdSpec,
+    ThresholdsSpec,
+    WeightsEntry,
+    parse_seed,
+)
 from inference.manifest.weights import PACKAGE, is_remote, package_path
 from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
+
+S = TypeVar("S", bound=BaseModel)
 
 BUILT_IN = ("production", "tiny")
 
@@ -73,12 +85,13 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the canonical content, without comments, help texts, key order, ``compute``, defaults.
+        """SHA-256 (hex) of what judges: no comments, help texts, key order, defaults, ``compute`` or ``thresholds``.
 
         The place of weights does not count when every byte of them is pinned.
         """
         content = self.spec.model_dump(
-            mode="json", exclude={"compute": True, "filters": {"__all__": {"help"}}, "detector": {"help"}}
+            mode="json",
+            exclude={"compute": True, "thresholds": True, "filters": {"__all__": {"help"}}, "detector": {"help"}},
         )
         for entry in (*content["backbones"].values(), *content["heads"].values(), content["detector"] or {}):
             if isinstance(entry.get("sha256"), dict) or is_remote(entry.get("weights", "")):
@@ -202,25 +215,54 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
 
 def parse_manifest(text: str, *, directory: Path, source: str) -> Manifest:
     """Parse TOML text. ``source`` names it in errors; relative paths of weights start from ``directory``."""
-    try:
-        # By way of JSON: strict validation then accepts lists for tuples and strings for enums, and nothing looser.
-        content = json.dumps(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, TypeError) as error:
-        raise ManifestError(f"{source} is not a TOML manifest ({error}); correct that line") from error
-    try:
-        return Manifest(ManifestSpec.model_validate_json(content), directory)
-    except ValidationError as error:
-        raise ManifestError(f"{source}: {_explain(error)}") from error
+    return Manifest(_validated(ManifestSpec, _toml(text, source), source), directory)
+
+
+def read_thresholds(path: Path) -> Mapping[str, ThresholdSpec]:
+    """Read the tables ``[thresholds.<output key>]`` of a TOML file, which may be a whole manifest.
+
+    Raises:
+        ManifestError: the file cannot be read, has no thresholds, or a value is wrong.
+    """
+    content = _toml(_text_of(path, "a TOML file with [thresholds.<output>] tables"), str(path))
+    is_manifest = "name" in content
+    found = (
+        _validated(ManifestSpec, content, str(path)).thresholds
+        if is_manifest
+        else _validated(ThresholdsSpec, content, str(path)).thresholds
+    )
+    if not found:
+        raise ManifestError(f"{path} has no thresholds; add a table such as [thresholds.vfx_filter] with max = 0.5")
+    return found
 
 
 def _read(path: Path) -> Manifest:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(
-            f"manifest {path} cannot be read ({error}); give a TOML file or one of {', '.join(BUILT_IN)}"
-        ) from error
+    text = _text_of(path, f"a TOML file or one of {', '.join(BUILT_IN)}")
     return parse_manifest(text, directory=path.parent.absolute(), source=str(path))
+
+
+def _text_of(path: Path, remedy: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"manifest {path} cannot be read ({error}); give {remedy}") from error
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(f"{source} is not a TOML manifest ({error}); correct that line") from error
+
+
+def _validated(schema: type[S], content: Mapping[str, Any], source: str) -> S:
+    try:
+        # By way of JSON: strict validation then accepts lists for tuples and strings for enums, and nothing looser.
+        return schema.model_validate_json(json.dumps(content))
+    except TypeError as error:  # a date or a time, which no field takes
+        raise ManifestError(f"{source} is not a TOML manifest ({error}); correct that line") from error
+    except ValidationError as error:
+        raise ManifestError(f"{source}: {_explain(error)}") from error
 
 
 def _explain(error: ValidationError) -> str:

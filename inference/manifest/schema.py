@@ -172,6 +172,33 @@ class DetectorSpec(BaseModel):
     crop_margin: Share = 0.005  # added around every region, as a share of the picture's longer side
 
 
+class ThresholdSpec(BaseModel):
+    """The scores of an output with which a clip is kept; see :mod:`inference.decide`."""
+
+    model_config = STRICT
+
+    label: Label | None = None  # whose probability is the score; default: all labels that do not start with "normal"
+    max: Share | None = None  # a higher score is beyond the threshold
+    min: Share | None = None  # a lower score is beyond the threshold
+    share: Share = 0.0  # of the windows that may be beyond it in a clip that is kept
+    hysteresis: Share = 0.0  # by which a score must come back before the windows after one beyond count as inside
+    review: Share = 0.0  # a clip that a threshold stricter by this would drop is to be reviewed
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("a threshold needs max, min or both")
+        return self
+
+
+class ThresholdsSpec(BaseModel):
+    """A file of thresholds alone."""
+
+    model_config = STRICT
+
+    thresholds: dict[Key, ThresholdSpec] = Field(default_factory=dict)  # output key -> threshold
+
+
 class ComputeSpec(BaseModel):
     """Options of speed, which do not change verdicts and are not part of the manifest's digest."""
 
@@ -194,6 +221,7 @@ class ManifestSpec(BaseModel):
     filters: tuple[FilterSpec, ...] = ()
     detector: DetectorSpec | None = None
     compute: ComputeSpec = ComputeSpec()
+    thresholds: dict[Key, ThresholdSpec] = Field(default_factory=dict)  # output key -> scores with which a clip is kept
 
     @property
     def dtypes(self) -> frozenset[str]:
@@ -230,6 +258,21 @@ class ManifestSpec(BaseModel):
     def _float32_mode_is_unique(self) -> Self:
         if {"float32", "tf32"} <= self.dtypes:
             raise ValueError("dtype float32 and tf32 set one switch of the whole process; choose one for all models")
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_fit_outputs(self) -> Self:
+        labels = {output.key: self.heads[one.head].labels for one in self.filters for output in one.outputs}
+        windows = {output.key for one in self.filters for output in one.outputs if output.scope is Scope.WINDOWS}
+        for key, spec in self.thresholds.items():
+            if key not in labels:
+                raise ValueError(f"thresholds.{key} names no output; there are: {', '.join(labels)}")
+            if spec.label is not None and spec.label not in labels[key]:
+                raise ValueError(f"thresholds.{key}.label = {spec.label!r} is none of {', '.join(labels[key])}")
+            if spec.label is None and not any(label.startswith("normal") for label in labels[key]):
+                raise ValueError(f"thresholds.{key} needs a label: one of {', '.join(labels[key])}")
+            if key not in windows and (spec.share or spec.hysteresis):
+                raise ValueError(f'thresholds.{key}: share and hysteresis are for outputs with scope = "windows"')
         return self
 
     @model_validator(mode="after")

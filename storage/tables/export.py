@@ -7,18 +7,19 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from uuid import uuid4
 
 from storage.errors import Unavailable, UsageError
-from storage.records import OUTPUT_COLUMNS, ResultRow
+from storage.records import OUTPUT_COLUMNS, Record, ResultRow
 from storage.tables.flat import FlatSchema, flat_record
 from storage.tables.protocol import OutputTable
 from storage.uri import FILE_SUFFIXES
 
+TEXT_SUFFIXES = (".jsonl", ".csv")
 GROUP_ROWS = 10_000  # rows of one Parquet row group, which writer and reader hold in memory
 
 
@@ -28,13 +29,27 @@ def export_results(table: OutputTable, run_id: str, path: Path) -> int:
     The columns are the output columns and the extra columns, without the partition's. A Parquet file has flat, typed
     columns besides (:mod:`storage.tables.flat`).
     """
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
-        raise UsageError(f"cannot export to {path}: its name must end in {', '.join(FILE_SUFFIXES)}")
+    check_export(path, FILE_SUFFIXES)
+    if path.suffix.lower() == ".parquet":
+        with _replacing(path) as part:
+            return _write_parquet(part, table.results(run_id))
+    return export_records((row.to_record() for row in table.results(run_id)), OUTPUT_COLUMNS, path)
+
+
+def export_records(records: Iterable[Record], columns: Sequence[str], path: Path) -> int:
+    """Write records of equal columns to a ``.jsonl`` or ``.csv`` file; ``columns`` are the header without records."""
+    check_export(path, TEXT_SUFFIXES)
+    write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
+    with _replacing(path) as part:
+        return write(part, columns, iter(records))
+
+
+def check_export(path: Path, suffixes: Sequence[str]) -> None:
+    """Raise ``UsageError`` for a file that cannot be written, before any row is read."""
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"cannot export to {path}: its name must end in {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise UsageError(f"cannot export to {path}: there is no directory {path.parent}. Create it")
-    with _replacing(path) as part:
-        return write(part, table.results(run_id))
 
 
 @contextmanager
@@ -52,20 +67,19 @@ def _replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _write_jsonl(path: Path, rows: Iterator[ResultRow]) -> int:
+def _write_jsonl(path: Path, _columns: Sequence[str], records: Iterator[Record]) -> int:
     count = 0
     with path.open("x", encoding="utf-8") as file:
-        for count, row in enumerate(rows, 1):  # noqa: B007 - the last one is the number of rows
-            file.write(json.dumps(row.to_record(), ensure_ascii=False) + "\n")
+        for count, record in enumerate(records, 1):  # noqa: B007 - the last one is the number of rows
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
     return count
 
 
-def _write_csv(path: Path, rows: Iterator[ResultRow]) -> int:
-    records = (row.to_record() for row in rows)
+def _write_csv(path: Path, columns: Sequence[str], records: Iterator[Record]) -> int:
     first = list(islice(records, 1))
     count = 0
     with path.open("x", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(first[0]) if first else OUTPUT_COLUMNS)
+        writer = csv.DictWriter(file, list(first[0]) if first else columns)
         writer.writeheader()
         for count, record in enumerate(chain(first, records), 1):  # noqa: B007 - the last one is the number of rows
             writer.writerow(record)
@@ -90,10 +104,3 @@ def _write_parquet(path: Path, rows: Iterator[ResultRow]) -> int:
                 file.write_table(pa.Table.from_pylist(group, schema))
                 count += len(group)
     return count
-
-
-_WRITERS: dict[str, Callable[[Path, Iterator[ResultRow]], int]] = {
-    ".jsonl": _write_jsonl,
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
-}

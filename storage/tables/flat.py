@@ -6,8 +6,8 @@ because outputs and labels are those of the run's manifest, which an export does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ FIXED = {
     "error_code": "string",
     "error_stage": "string",
     "error_message": "string",
+    **dict.fromkeys(("keep", "drop_reason", "decided_by"), "string"),
     "attempt": "int32",
     "tier": "string",
     "start_time": "time",
@@ -44,9 +45,20 @@ FIXED = {
     "decoded_fraction": "double",
     **{f"video_{name}": kind for name, kind in FACTS.items()},
 }
+FLAT_COLUMNS = (  # of an output table, beside the owners' two JSON columns, when a run asks for them
+    *("run", "status", "error_code", "keep", "drop_reason", "decided_by", "video_duration_seconds", "video_width"),
+    *("video_height", "video_fps", "video_codec", "video_size_bytes"),
+)
 REGIONS = ("abnormal_region_acted_on", "abnormal_region_reason", "abnormal_region_regions", "abnormal_region_crop_url")
 BOX = ("x1", "y1", "x2", "y2")  # pixels of the upright source
 INT64 = range(-(2**63), 2**63)
+
+
+def with_flat_columns(row: ResultRow) -> ResultRow:
+    """Return the row with its :data:`FLAT_COLUMNS`, which are written as further columns of the output table."""
+    record = flat_record(row)
+    values = {"run": row.run_id, **{name: record.get(name) for name in FLAT_COLUMNS[1:]}}
+    return replace(row, extras={**row.extras, **values})
 
 
 def flat_record(row: ResultRow) -> dict[str, Any]:
@@ -57,12 +69,16 @@ def flat_record(row: ResultRow) -> dict[str, Any]:
     called ``input_<name>``.
     """
     about, error = row.result_info, row.result_info.get("error") or {}
+    decision = about.get("decision") or {}
     record = {
         **{name: value for name, value in row.to_record().items() if name not in row.extras},
         "run_id": row.run_id,
         "ordinal": row.ordinal,
         "status": "ok" if row.is_ok else "failed",
         **{f"error_{name}": error.get(name) for name in ("code", "stage", "message")},
+        "keep": decision.get("keep"),
+        "drop_reason": ",".join(decision.get("reasons") or ()) or None,
+        "decided_by": decision.get("decided_by"),
         **{name: about.get(name) for name in ("attempt", "tier", "untrained", "decoded_fraction")},
         **{name: _milliseconds(about.get(name)) for name in ("start_time", "end_time")},
         **{f"video_{name}": (about.get("video") or {}).get(name) for name in FACTS},
@@ -70,7 +86,12 @@ def flat_record(row: ResultRow) -> dict[str, Any]:
     }
     for key, entry in row.info.items() if row.is_ok else ():
         record |= _verdict(key, judgements(entry))
-    return record | {f"input_{name}" if name in record else name: value for name, value in row.extras.items()}
+    extras = row.extras.items() if not row.extras.keys() >= set(FLAT_COLUMNS) else _without_flat_columns(row.extras)
+    return record | {f"input_{name}" if name in record else name: value for name, value in extras}
+
+
+def _without_flat_columns(extras: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return ((name, value) for name, value in extras.items() if name not in FLAT_COLUMNS)
 
 
 def _verdict(key: str, found: tuple[Judgement, ...]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def _as_json(one: JudgedFile) -> dict[str, Any]:
         "file": one.path,
         "info": one.verdict.info,
         "video": video_facts(one.verdict.video),
+        "decision": one.verdict.decision,
         "untrained": one.verdict.is_untrained,
         "decoded_fraction": one.verdict.decoded_fraction,
         "models": one.verdict.models,

@@ -38,8 +38,14 @@ EX_INTERRUPTED = 130
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once."
 )
+@click.option(
+    "--flat-columns",
+    "has_flat_columns",
+    is_flag=True,
+    help="Add plain columns to the output: run, status, error_code, keep, drop_reason, decided_by, facts of the video.",
+)
 @clear_errors
-def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
+def sift(tables: str, outputs: str, wait: bool, has_flat_columns: bool, **switches: bool) -> None:
     """Submit or resume a run, and watch it until it is complete.
 
     The same input, output and switches give the same run: rows that are in the output are not computed again.
@@ -50,7 +56,7 @@ def sift(tables: str, outputs: str, wait: bool, **switches: bool) -> None:
     enabled, chosen = switched_on(switches), settings()
     console, progress = open_console(), open_progress_console()
     manifest = load_manifest(chosen.models.manifest)
-    request = prepare(tables, outputs, enabled, manifest)
+    request = prepare(tables, outputs, enabled, manifest, has_flat_columns=has_flat_columns)
     for notice in request.notices:
         print_line(progress, notice, style="yellow")
     ledger = open_ledger()

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from inference.decide import Thresholds
 from inference.judge import judge_video
+from inference.manifest import Manifest
+from inference.manifest.schema import ThresholdSpec
 from inference.region import CropRule, NoCrop, decide_crop
 from inference.types import Detection, Scores
 from inference.verdict import Regions, classify, verdict_info
@@ -108,6 +111,19 @@ def test_a_video_is_judged_from_its_file_to_its_verdict(tiny, tiny_models, decod
     assert set(verdict.models) == {"vfx", "simcam", "rov", "low_quality", "abnormal_region"}
     assert verdict.is_untrained
     assert verdict.info["abnormal_region_info"]["frames"] == 4
+
+
+def test_a_manifest_with_thresholds_decides_on_the_enabled_outputs(tiny, tiny_models, decode):
+    enabled = frozenset({"vfx_enable"})
+    specs = {"vfx_filter": ThresholdSpec(max=0.0), "seg_low_quality_filter": ThresholdSpec(max=0.5)}
+    manifest = Manifest(tiny.spec.model_copy(update={"thresholds": specs}), tiny.directory)
+    decoder = OneVideo(decode(tiny, enabled))
+    assert judge_video(Path("any.mp4"), enabled, tiny, decoder, tiny_models).decision is None
+    assert judge_video(Path("any.mp4"), enabled, manifest, decoder, tiny_models).decision == {
+        "keep": "drop",
+        "reasons": ["vfx_filter"],
+        "decided_by": Thresholds.of(specs).digest,
+    }
 
 
 def test_only_what_is_enabled_is_judged(tiny, tiny_models, decode):

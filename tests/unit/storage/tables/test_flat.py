@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from storage.records import OUTPUT_COLUMNS, ResultRow
 from storage.tables.export import export_results
-from storage.tables.flat import FlatSchema, flat_record
+from storage.tables.flat import FLAT_COLUMNS, FlatSchema, flat_record, with_flat_columns
 from storage.tables.sqlite.output import SqliteOutput
 from storage.uri import TableUrl
 from tests.unit.storage.tables.table_rows import EXECUTION, failed, record_of, succeeded
@@ -110,6 +110,13 @@ def test_an_extra_column_has_the_type_of_its_values(values: list[Any], kind: str
     for ordinal, value in enumerate(values):
         columns.add(flat_record(succeeded(ordinal, note=value)))
     assert str(columns.arrow().field("note").type) == kind
+
+
+def test_flat_columns_of_a_row_are_those_of_its_flat_record_and_are_not_repeated_in_it() -> None:
+    row = with_flat_columns(judged(0, title="a"))
+    assert row.extras.keys() == {"title", *FLAT_COLUMNS}
+    assert (row.extras["run"], row.extras["status"], row.extras["video_codec"]) == ("run", "ok", "h264")
+    assert flat_record(row) == flat_record(judged(0, title="a"))
 
 
 def test_values_of_mixed_types_are_written_as_text() -> None:

@@ -1,0 +1,116 @@
+"""Decisions from scores: keep, drop or review a clip, by thresholds per output. Pure: it needs no model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from inference.manifest.schema import ThresholdSpec
+
+Probabilities = Mapping[str, float]  # label -> probability
+DIGITS = 6  # of a written probability; differences are rounded to them, as 1 - 0.8 is less than 0.2
+NORMAL = "normal"  # labels that start with it are wanted
+NOT_JUDGED = "not_judged:"  # prefix of the reason of an output without scores
+
+
+class Keep(StrEnum):
+    """What becomes of a clip."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    REVIEW = "review"  # close to a threshold, or without the scores that a threshold needs
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A clip's decision; ``reasons`` are the outputs that drop it, else those that ask for a review."""
+
+    keep: Keep
+    reasons: tuple[str, ...]
+    digest: str  # of the thresholds
+
+    def to_json(self) -> dict[str, object]:
+        """Return ``result_info.decision``."""
+        return {"keep": self.keep.value, "reasons": list(self.reasons), "decided_by": self.digest}
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Thresholds by output key. ``digest`` is the SHA-256 (hex) of the whole declaration they come from."""
+
+    specs: Mapping[str, ThresholdSpec]
+    digest: str
+
+    @classmethod
+    def of(cls, specs: Mapping[str, ThresholdSpec]) -> Thresholds:
+        """Return the thresholds with their digest, which does not depend on their order."""
+        content = {key: spec.model_dump(mode="json") for key, spec in specs.items()}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return cls(dict(specs), hashlib.sha256(canonical.encode()).hexdigest())
+
+    def only(self, keys: Iterable[str]) -> Thresholds:
+        """Return the thresholds of these outputs, with the digest of all: for a run in which other filters are off."""
+        kept = set(keys)
+        return replace(self, specs={key: spec for key, spec in self.specs.items() if key in kept})
+
+
+def decide(scores: Mapping[str, Sequence[Probabilities]], thresholds: Thresholds) -> Decision:
+    """Decide on a clip. ``scores`` has the output's one verdict, or its windows' verdicts in time order.
+
+    An output that a threshold names and that has no scores asks for a review: it was not judged, so it did not pass.
+    """
+    return combine(
+        {key: decide_output(scores.get(key, ()), spec) for key, spec in thresholds.specs.items()}, thresholds
+    )
+
+
+def combine(found: Mapping[str, Keep | None], thresholds: Thresholds) -> Decision:
+    """Combine the outputs' decisions: one that drops drops the clip. None stands for an output without scores."""
+    if drops := tuple(key for key, keep in found.items() if keep is Keep.DROP):
+        return Decision(Keep.DROP, drops, thresholds.digest)
+    reviews = (key if keep else NOT_JUDGED + key for key, keep in found.items() if keep is not Keep.KEEP)
+    reasons = tuple(reviews)
+    return Decision(Keep.REVIEW if reasons else Keep.KEEP, reasons, thresholds.digest)
+
+
+def decide_output(verdicts: Sequence[Probabilities], spec: ThresholdSpec) -> Keep | None:
+    """Decide by one output alone; None when it has no scores, or none of the threshold's label."""
+    values = [value for verdict in verdicts if (value := score(verdict, spec.label)) is not None]
+    if not values or len(values) < len(verdicts):
+        return None
+    if share_beyond(values, spec, margin=0.0) > spec.share:
+        return Keep.DROP
+    is_close = spec.review > 0 and share_beyond(values, spec, margin=spec.review) > spec.share
+    return Keep.REVIEW if is_close else Keep.KEEP
+
+
+def score(verdict: Probabilities, label: str | None) -> float | None:
+    """Return the probability of ``label``; without one, that of all labels that do not start with ``normal``.
+
+    None when the verdict has no such label.
+    """
+    if label is not None:
+        return verdict.get(label)
+    wanted = [value for name, value in verdict.items() if name.startswith(NORMAL)]
+    return round(1.0 - sum(wanted), DIGITS) if wanted else None
+
+
+def share_beyond(values: Sequence[float], spec: ThresholdSpec, *, margin: float) -> float:
+    """Return the share of windows beyond a threshold that lies ``margin`` further inside the kept range.
+
+    With ``hysteresis``, a window that follows one beyond the threshold stays beyond it until its score is inside by
+    more than the hysteresis.
+    """
+    return sum(_beyond(values, spec, margin)) / len(values)
+
+
+def _beyond(values: Iterable[float], spec: ThresholdSpec, margin: float) -> Iterator[bool]:
+    is_beyond = False
+    for value in values:
+        slack = margin + (spec.hysteresis if is_beyond else 0.0)
+        is_high = spec.max is not None and value > round(spec.max - slack, DIGITS)
+        is_beyond = is_high or (spec.min is not None and value < round(spec.min + slack, DIGITS))
+        yield is_beyond
