@@ -17,6 +17,10 @@ Record = dict[str, Scalar]
 
 INPUT_COLUMNS: Final = ("video_id", "oss_bucket", "video_path", "video_tag", "info")
 OUTPUT_COLUMNS: Final = ("video_id", "oss_bucket", "video_oss_url", "video_tag", "info", "result_info")
+FLAT_COLUMNS: Final = (  # written beside the output columns when a run asks for them (storage/tables/flat.py)
+    *("run", "status", "error_code", "keep", "drop_reason", "decided_by", "video_duration_seconds", "video_width"),
+    *("video_height", "video_fps", "video_codec", "video_size_bytes"),
+)
 RESULT_INFO: Final = "result_info"
 RUN_ID: Final = "run_id"  # keys of result_info; partition, run and ordinal together identify a row of the output table
 ORDINAL: Final = "ordinal"
@@ -216,11 +220,15 @@ class ResultRow:
         error = {"code": Unwritable.code, "stage": "write", "message": message}
         empty: dict[str, Any] = dict.fromkeys(("video_id", "oss_bucket", "video_oss_url", "video_tag"), "")
         left_out = {name: value for name, value in {**empty, "info": {}}.items() if name in columns}
+        extras = {name: value for name, value in self.extras.items() if name.lower() not in columns}
+        if set(FLAT_COLUMNS) <= self.extras.keys():
+            flat = {"status": "failed", "error_code": Unwritable.code, "keep": None, "drop_reason": None}
+            extras |= {name: value for name, value in flat.items() if name in extras}
         return replace(
             self,
             **left_out,
             result_info={**self.result_info, "succeed": "false", "error": error},
-            extras={name: value for name, value in self.extras.items() if name.lower() not in columns},
+            extras=extras,
         )
 
     @property

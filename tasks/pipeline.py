@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from storage.errors import Unavailable, UsageError
 from storage.ledger import Run, Shard, is_retry
-from storage.records import Execution, Failure, Record, ResultRow, VideoRow
-from storage.tables.flat import FLAT_COLUMNS, with_flat_columns
+from storage.records import FLAT_COLUMNS, Execution, Failure, Record, ResultRow, VideoRow
+from storage.tables.flat import with_flat_columns
 from storage.uri import ObjectUri, check_object
 from tasks.messages import Downloaded, RowMessage
 from tasks.telemetry.event_text import labels

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from inference.manifest import Manifest
 from storage.errors import UsageError
 from storage.ledger import Ledger, Run, RunSpec
-from storage.records import check_input_columns
-from storage.tables.flat import FLAT_COLUMNS
+from storage.records import FLAT_COLUMNS, check_input_columns
 from storage.tables.protocol import Merging, OutputTable
 from tasks.celery import app
 from tasks.queues import TaskName
@@ -42,7 +41,7 @@ def prepare(
 ) -> RunRequest:
     """Check both tables and create a missing output. Raises ``UsageError`` for what the operator must correct.
 
-    With ``has_flat_columns``, the output has :data:`storage.tables.flat.FLAT_COLUMNS` besides.
+    With ``has_flat_columns``, the output has :data:`storage.records.FLAT_COLUMNS` besides.
     """
     manifest.check_switches(switches)
     with closing(open_input(tables)) as source, closing(open_output(outputs)) as sink:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from storage.json_text import text_of
-from storage.records import OUTPUT_COLUMNS, ResultRow
+from storage.records import FLAT_COLUMNS, OUTPUT_COLUMNS, ResultRow
 from storage.verdicts import Judgement, judgements
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ FIXED = {
     "decoded_fraction": "double",
     **{f"video_{name}": kind for name, kind in FACTS.items()},
 }
-FLAT_COLUMNS = (  # of an output table, beside the owners' two JSON columns, when a run asks for them
-    *("run", "status", "error_code", "keep", "drop_reason", "decided_by", "video_duration_seconds", "video_width"),
-    *("video_height", "video_fps", "video_codec", "video_size_bytes"),
-)
 REGIONS = ("abnormal_region_acted_on", "abnormal_region_reason", "abnormal_region_regions", "abnormal_region_crop_url")
 BOX = ("x1", "y1", "x2", "y2")  # pixels of the upright source
 INT64 = range(-(2**63), 2**63)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from storage.records import OUTPUT_COLUMNS, ResultRow
+from storage.records import FLAT_COLUMNS, OUTPUT_COLUMNS, ResultRow
 from storage.tables.export import export_results
-from storage.tables.flat import FLAT_COLUMNS, FlatSchema, flat_record, with_flat_columns
+from storage.tables.flat import FlatSchema, flat_record, with_flat_columns
 from storage.tables.sqlite.output import SqliteOutput
 from storage.uri import TableUrl
 from tests.unit.storage.tables.table_rows import EXECUTION, failed, record_of, succeeded
@@ -117,6 +117,11 @@ def test_flat_columns_of_a_row_are_those_of_its_flat_record_and_are_not_repeated
     assert row.extras.keys() == {"title", *FLAT_COLUMNS}
     assert (row.extras["run"], row.extras["status"], row.extras["video_codec"]) == ("run", "ok", "h264")
     assert flat_record(row) == flat_record(judged(0, title="a"))
+
+
+def test_flat_columns_of_a_row_that_cannot_be_written_are_those_of_its_failure() -> None:
+    extras = with_flat_columns(judged(0)).unwritable((), "refused").extras
+    assert [extras[name] for name in ("status", "error_code", "keep")] == ["failed", "row_unwritable", None]
 
 
 def test_values_of_mixed_types_are_written_as_text() -> None:
