@@ -8,15 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import ref
 
 import requests
 from odps import ODPS, options
 from odps.accounts import CloudAccount, StsAccount
 from odps.rest import RestClient
 from odps.tunnel import InstanceTunnel, TableTunnel
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 
 from storage.aliyun.credentials import CredentialProvider, Credentials
 from storage.backoff import Backoff
@@ -143,6 +147,39 @@ class Chunks:
         return iter(self.chunks)
 
 
+class BoundedReplies(HTTPAdapter):
+    """Connections on which a whole reply must arrive within ``total_seconds``; else its reader is told so."""
+
+    def __init__(self, total_seconds: float) -> None:
+        super().__init__()
+        self._total_seconds = total_seconds
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send, and bound the reading of the reply."""
+        response = super().send(*args, **kwargs)
+        response.raw.read = partial(_read_until, ref(response.raw), time.monotonic() + self._total_seconds)
+        return response
+
+
+def _read_until(reply: ref[Any], deadline: float, amt: int | None = None, **options: Any) -> bytes:
+    """Read as ``HTTPResponse.read`` does, piece by piece, so that the deadline is checked between two pieces.
+
+    The weak reference avoids a cycle, which would keep the connection of an unread reply open.
+    """
+    raw: Any = reply()
+    pieces, missing = [], amt
+    while missing is None or missing > 0:
+        if time.monotonic() >= deadline:
+            raw.close()
+            raise ReadTimeoutError(raw, "", "the reply trickled for too long")
+        piece = raw.read1(missing, decode_content=options.get("decode_content"))
+        if not piece:
+            break
+        pieces.append(piece)
+        missing = None if missing is None else missing - len(piece)
+    return b"".join(pieces)
+
+
 class BoundedRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; a subclass is its way to replace the client
     """REST client whose retries follow :class:`OdpsTimeLimits`. Connections are per process; the SDK shares them."""
 
@@ -156,6 +193,8 @@ class BoundedRest(RestClient):  # type: ignore[misc]  # the SDK is untyped; a su
         """This thread's connections; a forked child opens its own."""
         if getattr(self._of_thread, "process", None) != os.getpid():
             self._of_thread.process, self._of_thread.session = os.getpid(), requests.Session()
+            for scheme in ("http://", "https://"):
+                self._of_thread.session.mount(scheme, BoundedReplies(self._limits.reply_seconds))
         session: requests.Session = self._of_thread.session
         return session
 

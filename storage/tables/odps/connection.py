@@ -26,6 +26,7 @@ class OdpsTimeLimits:
     longest_wait_seconds: float = 8.0
     connect_timeout_seconds: float = 10.0
     read_timeout_seconds: float = 60.0
+    reply_seconds: float = 120.0  # of one whole reply: a reply may trickle within the read timeout
     statement_seconds: float = 900.0  # of one SQL statement, including its time in the queue
 
 

@@ -56,6 +56,19 @@ def test_a_service_that_stays_busy_raises_unavailable_within_the_limits(
     assert server.faults.injected()
 
 
+def test_a_service_whose_replies_trickle_raises_unavailable(service: Service, server: OdpsServer) -> None:
+    limited = replace(service, limits=replace(SHORT, reply_seconds=0.1))
+    with closing(open_input(f"odps://{service.project}/videos/ds=1", limited.connection())) as table:
+        server.faults.add(Rule(WireFault("trickle", seconds=0.01), "^GET .*download"))
+        with pytest.raises(Unavailable, match="trickled for too long"):
+            table.read_rows(0, 10)
+        server.faults.clear()
+        assert len(table.read_rows(0, 10)) == 10
+    server.faults.add(Rule(WireFault("trickle", seconds=0.01)))
+    with pytest.raises(Unavailable):
+        open_input(f"odps://{service.project}/videos/ds=1", limited.connection())
+
+
 def test_a_service_that_never_answers_raises_unavailable(service: Service, server: OdpsServer) -> None:
     server.faults.add(Rule(WireFault("hang", seconds=60)))
     with pytest.raises(Unavailable):
