@@ -14,6 +14,8 @@ from storage.tables.protocol import Merging, OutputTable
 from tasks.celery import app
 from tasks.queues import TaskName
 from tasks.resources.tables import open_input, open_output
+from tasks.resources.weights import check_trained
+from tasks.settings import current
 
 OUTCOME_ROWS = 10_000  # rows of the output table per query
 
@@ -44,6 +46,7 @@ def prepare(
     With ``has_flat_columns``, the output has :data:`storage.records.FLAT_COLUMNS` besides.
     """
     manifest.check_switches(switches)
+    check_trained(manifest, current())
     with closing(open_input(tables)) as source, closing(open_output(outputs)) as sink:
         extra_columns = check_input_columns(source.columns, source.url)
         if has_flat_columns:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,15 +14,20 @@ from importlib.util import find_spec
 import click
 from celery.bin.base import CeleryCommand
 from kombu.exceptions import OperationalError
-from rich.table import Table
+from rich.console import Console
+from rich.text import Text
 
 from inference.errors import InferenceError
 from storage.errors import StorageError
-from storage.ledger import HostReports, Ledger
+from storage.ledger import HostReports, Ledger, WorkerReports
 from storage.records import check_input_columns
 from storage.tables.protocol import AppendOnly
 from storage.uri import ObjectUri
-from tasks.cli.usage import NO_BROKER, clear_errors, open_console, settings
+from tasks.cli.data_table import print_line
+from tasks.cli.deadline import THREAD_NAME, stream_within
+from tasks.cli.preflight import existing_parent, find_problems, spooled_bytes
+from tasks.cli.usage import clear_errors, no_broker, open_console, open_progress_console, settings
+from tasks.cli.waiting import trouble_reason, worker_reasons
 from tasks.resources.judge import open_judge
 from tasks.resources.redis import ledger_client
 from tasks.resources.stores import open_tiers, tier_places
@@ -29,19 +36,31 @@ from tasks.resources.weights import weights_statuses
 from tasks.settings import Settings
 from tasks.settings.groups import GIB
 from tasks.submit import merging_notices
+from tasks.telemetry.printable import printable
 from tasks.worker.host_checks import SYNCHRONISE, WARN_SECONDS, clock_text
 
 LEAST_DISK_BYTES = 2 * GIB  # below this the few videos that are in flight at once fill the disk
+DEADLINE_SECONDS = 60.0  # of one check
+LONG_DEADLINE_SECONDS = 900.0  # of checks that may download weights
+MOST_RUNS = 20  # the newest, whose reasons for waiting are shown
+
+LEDGER_CHECKS = frozenset({"hosts", "workers", "runs"})
+
+Check = Callable[[], Iterator["Finding"]]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: the state that was found and, if it is not well, the remedy."""
+    """The result of one check: the state that was found and, if it is not well, the remedy.
+
+    ``is_warning``: the fleet works, but the remedy is worth its while.
+    """
 
     subject: str
     is_well: bool
     found: str
     remedy: str = ""
+    is_warning: bool = False
 
 
 @click.command(cls=CeleryCommand)
@@ -52,29 +71,57 @@ class Finding:
 @click.option("--models/--no-models", default=True, show_default=True, help="Load the models and judge an empty clip.")
 @clear_errors
 def doctor(tables: str | None, outputs: str | None, models: bool) -> None:
-    """Check settings, broker, workers, tiers, spool, disk, tables and models; name what to fix and how."""
-    findings: list[Finding] = []
-    console = open_console()
-    with console.status("checking"):
-        for subject, check in checks(settings(), tables, outputs, has_models=models):
-            findings.extend(_run(subject, check))
-    console.print(_table(findings))
-    faulty = [finding for finding in findings if not finding.is_well]
-    for finding in faulty:
-        console.print(f"fix {finding.subject}: {finding.remedy}", style="yellow", soft_wrap=True, highlight=False)
-    console.print("all is well" if not faulty else f"{len(faulty)} to fix", style="bold")
+    """Check settings, machine, broker, workers, tiers, spool, tables and models; name what to fix and how.
+
+    Each check is shown as it runs, and has a deadline. Exit status: 0, or 1 if there is something to fix.
+    """
+    console, progress = open_console(), open_progress_console()
+    faulty = warnings = 0
+    has_broker = True
+    for subject, check in checks(settings(), tables, outputs, has_models=models):
+        if subject in LEDGER_CHECKS and not has_broker:
+            print_line(console, f"– {subject}: not checked, because the broker does not answer")
+            continue
+        for finding in run_check(subject, check, progress):
+            print_finding(finding, console)
+            faulty += not finding.is_well
+            warnings += finding.is_warning
+            has_broker = has_broker and (subject != "broker" or finding.is_well)
+    noticed = f"; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+    print_line(console, ("all is well" if not faulty else f"{faulty} to fix") + noticed, style="bold")
     if faulty:
-        raise SystemExit(1)
+        leave(1)
+
+
+def print_finding(finding: Finding, console: Console) -> None:
+    """Print a finding and, if there is something to do, the remedy below it."""
+    mark, style = ("✗", "red") if not finding.is_well else ("!", "yellow") if finding.is_warning else ("✓", "green")
+    console.print(
+        Text(f"{mark} ", style=style) + Text(printable(f"{finding.subject}: {finding.found}")), soft_wrap=True
+    )
+    if not finding.is_well or finding.is_warning:
+        print_line(console, f"  fix {finding.subject}: {finding.remedy}", style="yellow")
+
+
+def leave(status: int) -> None:
+    """End the process at once: a check that hangs may hold a thread that would never end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+        os._exit(status)
+    raise SystemExit(status)
 
 
 def checks(
     chosen: Settings, tables: str | None, outputs: str | None, *, has_models: bool
-) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
+) -> Iterator[tuple[str, Check]]:
     """Yield each check with its subject."""
     yield "settings", lambda: check_settings(chosen)
+    yield "machine", lambda: check_machine(chosen)
     yield "broker", lambda: check_broker(chosen)
     yield "hosts", lambda: check_hosts(HostReports(ledger_client(chosen)))
-    yield "workers", check_workers
+    yield "workers", lambda: check_workers(Ledger(ledger_client(chosen)), WorkerReports(ledger_client(chosen)), chosen)
+    yield "runs", lambda: check_runs(Ledger(ledger_client(chosen)))
     yield "tiers", lambda: check_tiers(chosen)
     yield "spool", lambda: check_spool(chosen)
     if tables is not None:
@@ -86,12 +133,19 @@ def checks(
         yield "models", lambda: check_models(chosen)
 
 
-def _run(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    try:
-        yield from check()
-    except (StorageError, InferenceError, OperationalError, OSError, ImportError) as error:
-        remedy = NO_BROKER if subject in {"broker", "hosts", "workers"} else "see the message"
-        yield Finding(subject, is_well=False, found=str(error), remedy=remedy)
+def run_check(
+    subject: str, check: Check, progress: Console, *, deadline_seconds: float | None = None
+) -> Iterator[Finding]:
+    """Yield the findings of a check as they come; one that fails or misses its deadline is itself a finding."""
+    is_long = subject in {"weights", "models"}
+    seconds = deadline_seconds or (LONG_DEADLINE_SECONDS if is_long else DEADLINE_SECONDS)
+    with progress.status(f"checking {subject}"):
+        try:
+            yield from stream_within(seconds, check)
+        except (StorageError, InferenceError, OperationalError, OSError, ImportError) as error:
+            is_broker = subject in {"broker", *LEDGER_CHECKS} and not isinstance(error, TimeoutError)
+            remedy = no_broker() if is_broker else "see the message"
+            yield Finding(subject, is_well=False, found=str(error), remedy=remedy)
 
 
 def check_settings(chosen: Settings) -> Iterator[Finding]:
@@ -127,20 +181,38 @@ def check_hosts(hosts: HostReports) -> Iterator[Finding]:
         yield Finding(warning.name, is_well=False, found=warning.text, remedy=warning.remedy)
 
 
-def check_workers() -> Iterator[Finding]:
-    """Check that a worker consumes each queue."""
-    from tasks.celery import app
-    from tasks.queues import Queue
+def check_workers(ledger: Ledger, reports: WorkerReports, chosen: Settings) -> Iterator[Finding]:
+    """Check that a worker serves each queue, and that none fails again and again."""
+    nodes = ledger.nodes(chosen.delivery.node_silence_seconds)
+    names = ", ".join(node.name for node in nodes)
+    if not (reasons := list(worker_reasons(ledger, reports, chosen))):
+        yield Finding("workers", is_well=True, found=f"every queue is served, by the nodes {names}")
+    for reason in reasons:
+        is_warming = reason.is_passing
+        yield Finding("workers", is_well=is_warming, found=reason.state, remedy=reason.remedy, is_warning=is_warming)
 
-    consumed = app.control.inspect(timeout=2.0).active_queues() or {}
-    names = {queue["name"] for queues in consumed.values() for queue in queues}
-    missing = [queue.value for queue in Queue if queue.value not in names]
-    yield Finding(
-        "workers",
-        is_well=not missing,
-        found=f"{len(consumed)} answer; none consumes {', '.join(missing)}" if missing else f"{len(consumed)} answer",
-        remedy="start the fleet with `tamis up`",
-    )
+
+def check_runs(ledger: Ledger) -> Iterator[Finding]:
+    """Check that no open run waits for a table."""
+    for run in ledger.runs()[:MOST_RUNS]:
+        if not run.is_complete and (trouble := ledger.trouble(run.run_id)):
+            reason = trouble_reason(trouble)
+            yield Finding(f"run {run.run_id}", is_well=False, found=reason.text, remedy=reason.remedy)
+
+
+def check_machine(chosen: Settings) -> Iterator[Finding]:
+    """Check this machine and what the settings name on it, as `tamis up` does before it starts."""
+    problems = list(find_problems(chosen))
+    if not problems:
+        yield Finding("machine", is_well=True, found="temporary directory, open files, tiers, disk, manifest")
+    for problem in problems:
+        yield Finding(
+            problem.subject,
+            is_well=not problem.is_fatal,
+            found=problem.text,
+            remedy=problem.remedy or "see the message",
+            is_warning=not problem.is_fatal,
+        )
 
 
 def check_tiers(chosen: Settings) -> Iterator[Finding]:
@@ -159,17 +231,14 @@ def check_tiers(chosen: Settings) -> Iterator[Finding]:
 
 
 def check_spool(chosen: Settings) -> Iterator[Finding]:
-    """Check that the spool is writable and its disk has room."""
+    """Show the spool's directory and its disk. :func:`check_machine` compares its limit with the disk."""
     root = chosen.spool_root
-    existing = next(parent for parent in (root, *root.parents) if parent.exists())
-    free_bytes = shutil.disk_usage(existing).free
-    used_bytes = sum(path.stat().st_size for path in root.glob("*/*") if path.is_file()) if root.exists() else 0
-    yield Finding("spool", is_well=os.access(existing, os.W_OK), found=str(root), remedy=f"make {existing} writable")
+    free_bytes = shutil.disk_usage(existing_parent(root)).free
     yield Finding(
-        "disk",
-        is_well=free_bytes + used_bytes >= min(chosen.spool.limit_bytes, LEAST_DISK_BYTES),
-        found=f"{free_bytes / GIB:.1f} GiB free; the spool takes up to {chosen.spool.limit_bytes / GIB:.1f} GiB of it",
-        remedy=f"free space on {existing}: downloads pause while it is full",
+        "spool",
+        is_well=free_bytes + spooled_bytes(root) >= min(chosen.spool.limit_bytes, LEAST_DISK_BYTES),
+        found=f"{root}, up to {chosen.spool.limit_bytes / GIB:.1f} GiB; {free_bytes / GIB:.1f} GiB are free",
+        remedy=f"free space on {existing_parent(root)}: downloads pause while it is full",
     )
 
 
@@ -218,12 +287,3 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
             yield Finding(f"backbone {instance}", is_well=True, found=f"one pass per clip for {', '.join(filters)}")
         for name, digest in models.digests.items():
             yield Finding(f"model {name}", is_well=True, found=digest[:16])
-
-
-def _table(findings: list[Finding]) -> Table:
-    table = Table()
-    for name in ("", "checked", "found"):
-        table.add_column(name, overflow="fold")
-    for finding in findings:
-        table.add_row("[green]✓[/green]" if finding.is_well else "[red]✗[/red]", finding.subject, finding.found)
-    return table

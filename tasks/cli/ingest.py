@@ -13,7 +13,7 @@ from inference.manifest import load_manifest
 from tasks.celery import app
 from tasks.cli.data_table import print_line
 from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
-from tasks.cli.usage import NO_BROKER, OneLine, clear_errors, open_console, settings
+from tasks.cli.usage import OneLine, clear_errors, no_broker, open_console, settings
 from tasks.ingest.check import CHECK_ERRORS, IngestContext, check_source, plan_source, record_error
 from tasks.ingest.lease import leased
 from tasks.ingest.model import SETTLED_STATES, BackfillRange, Decision
@@ -163,7 +163,7 @@ def _open_context() -> IngestContext:
     try:
         context.ledger.runs()
     except CHECK_ERRORS as error:
-        raise OneLine(f"{str(error).rstrip('.')}; {NO_BROKER}") from error
+        raise OneLine(f"{str(error).rstrip('.')}; {no_broker()}") from error
     return context
 
 

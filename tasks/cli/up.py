@@ -9,12 +9,13 @@ from types import FrameType
 import click
 from celery.bin.base import CeleryCommand
 
-from tasks.cli.usage import clear_errors, settings
+from tasks.cli.preflight import find_problems
+from tasks.cli.usage import OneLine, clear_errors, settings
 from tasks.node.embedded import EmbeddedBroker
 from tasks.node.processes import node_processes, visible_gpus
 from tasks.node.supervise import Supervisor
-from tasks.resources.stores import open_tiers
 from tasks.settings import Settings
+from tasks.telemetry.printable import printable
 
 
 @click.command(cls=CeleryCommand)
@@ -32,7 +33,7 @@ def up(drain_seconds: float) -> None:
     Processes that die are started again. Ctrl-C drains: running work finishes, waiting work stays for the next start.
     """
     chosen = settings()
-    open_tiers(chosen)  # without a tier every row would fail: report it before anything starts
+    check_first(chosen)
     with ExitStack() as stack:
         if chosen.broker.needs_embedded_server:
             broker = EmbeddedBroker.start(chosen.node.state_dir)
@@ -43,6 +44,16 @@ def up(drain_seconds: float) -> None:
         click.echo(_opening(chosen, gpus))
         supervisor.run(drain_seconds)
         click.echo("drained; waiting work stays in the broker and continues with the next `tamis up`")
+
+
+def check_first(chosen: Settings) -> None:
+    """Print warnings about this machine and its settings. Raises ``OneLine`` if no row could be judged."""
+    problems = list(find_problems(chosen))
+    for problem in problems:
+        if not problem.is_fatal:
+            click.echo(f"warning: {printable(problem)}", err=True)
+    if fatal := [str(problem) for problem in problems if problem.is_fatal]:
+        raise OneLine("; ".join(fatal))
 
 
 def _stop_on_signals(supervisor: Supervisor) -> None:

@@ -24,8 +24,6 @@ R = TypeVar("R")
 
 PIPE_COLUMNS = 4096  # without a terminal nothing is wrapped
 
-NO_BROKER = "start the fleet with `tamis up` in another shell, or point TAMIS_BROKER_URL at a running broker"
-
 
 class OneLine(click.ClickException):
     """An error that is printed as one line on standard error, without traceback; exit status 2."""
@@ -35,6 +33,17 @@ class OneLine(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""
         click.echo(f"tamis: {printable(self.format_message())}", file=file, err=file is None)
+
+
+def no_broker() -> str:
+    """Return the remedy for a broker that does not answer; it names the state directory of an embedded one."""
+    chosen = settings()
+    if not chosen.broker.needs_embedded_server:
+        return "start the broker, or correct TAMIS_BROKER_URL; `tamis up` without that setting starts one"
+    return (
+        f"no fleet is up in the state directory {chosen.node.state_dir}: start it with `tamis up`, set TAMIS_STATE_DIR "
+        "to the fleet's directory, or point TAMIS_BROKER_URL at a running broker"
+    )
 
 
 def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
@@ -47,7 +56,7 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
         except (SettingsError, ManifestError, ProfilingError, StorageError, BrokerError) as error:
             raise OneLine(str(error)) from error
         except OperationalError as error:
-            raise OneLine(f"cannot reach the broker: {error}; {NO_BROKER}") from error
+            raise OneLine(f"cannot reach the broker: {error}; {no_broker()}") from error
 
     return wrapped
 
@@ -58,7 +67,7 @@ def open_ledger() -> Ledger:
     try:
         ledger.runs()
     except Unavailable as error:
-        raise OneLine(f"{str(error).rstrip('.')}; {NO_BROKER}") from error
+        raise OneLine(f"{str(error).rstrip('.')}; {no_broker()}") from error
     return ledger
 
 

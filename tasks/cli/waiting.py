@@ -17,17 +17,22 @@ NO_WORKER = "start the fleet with `tamis up`; the run waits for it"
 class WaitReason:
     """A reason and its remedy. ``seconds``: for how long it has held, if that is known.
 
-    Reasons of one ``key`` are one reason whose text changes.
+    Reasons of one ``key`` are one reason whose text changes. ``is_passing``: it ends by itself.
     """
 
     key: str
     text: str
     remedy: str
     seconds: float | None = None
+    is_passing: bool = False
+
+    @property
+    def state(self) -> str:
+        """Return the text, with the time for which it has held."""
+        return f"{self.text} ({clock(self.seconds)} so far)" if self.seconds is not None else self.text
 
     def __str__(self) -> str:
-        since = f" ({clock(self.seconds)} so far)" if self.seconds is not None else ""
-        return f"{self.text}{since}: {self.remedy}"
+        return f"{self.state}: {self.remedy}"
 
 
 def wait_reasons(
@@ -66,6 +71,6 @@ def worker_reasons(ledger: Ledger, reports: WorkerReports, settings: Settings) -
 def _not_ready(worker: WorkerReport) -> WaitReason:
     if worker.state == "warming":
         text = f"{worker.name} warms its models up"
-        return WaitReason(text, text, "it takes rows after that", worker.seconds)
+        return WaitReason(text, text, "it takes rows after that", worker.seconds, is_passing=True)
     text = f"{worker.name} was drained by an operator"
     return WaitReason(text, text, f"`tamis control resume -d {worker.name}` lets it take messages again")

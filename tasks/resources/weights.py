@@ -31,6 +31,15 @@ class WeightsStatus:
     remedy: str = ""
 
 
+def check_trained(manifest: Manifest, settings: Settings) -> None:
+    """Check that the ``production`` manifest has no seeded weights. Raises ``UsageError`` unless they are allowed."""
+    if manifest.name == "production" and manifest.is_untrained and not settings.models.allows_untrained:
+        raise UsageError(
+            "the production manifest has seeded weights, so its verdicts would mean nothing: name your checkpoints in "
+            "a copy of it (docs/manifests.md), or set TAMIS_ALLOW_UNTRAINED=true to run it all the same"
+        )
+
+
 def fetch_weights(manifest: Manifest, settings: Settings) -> Manifest:
     """Download missing weights, and return the manifest with their local paths; its digest stays the same.
 

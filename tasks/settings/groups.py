@@ -155,6 +155,7 @@ class ModelSettings:
     """The models that judge."""
 
     manifest: str = "tiny"
+    allows_untrained: bool = False
     device: str = "auto"
     threads: int | None = None
 

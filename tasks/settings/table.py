@@ -163,6 +163,8 @@ SECTIONS: tuple[Section, ...] = (
     )),
     Section("The models that judge", (
         Setting("MANIFEST", "models.manifest", str, "filter manifest: tiny, production, or the path of a TOML file"),
+        Setting("ALLOW_UNTRAINED", "models.allows_untrained", bool,
+                "run the production manifest although its weights are seeded, so that its verdicts mean nothing"),
         Setting("DEVICE", "models.device", Literal["auto", "cpu", "cuda"], "device for the models"),
         Setting("MODEL_THREADS", "models.threads", Count,
                 "CPU threads for the models; default: torch's choice, at most the usable cores"),
