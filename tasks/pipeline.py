@@ -27,6 +27,7 @@ from tasks.telemetry.metrics.instruments import SHARDS, observe_row
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
     from inference.types import Verdict
+    from storage.tables.protocol import InputTable
     from storage.tiers import SpooledVideo, Tiers
     from tasks.resources.runtime import Runtime
     from tasks.settings import Settings
@@ -109,15 +110,21 @@ def _read_rows(run: Run, ordinals: Sequence[int], rt: Runtime) -> Mapping[int, R
     """Read rows by ordinal, with one table read for each range of consecutive ordinals."""
     table = rt.input_table(run)
     records: dict[int, Record] = {}
-    for start, count in consecutive_ranges(ordinals):
-        rows = table.read_rows(start, count)
-        if len(rows) != count:
-            msg = (
-                f"{run.spec.tables} has no rows {start + len(rows)}…{start + count - 1}: did it shrink during the run?"
-            )
-            raise Unavailable(msg)
-        records.update(enumerate(rows, start))
+    try:
+        for start, count in consecutive_ranges(ordinals):
+            records.update(enumerate(_exactly(table, start, count), start))
+    except UsageError:
+        rt.forget_input(run)  # it may be restored when it is read again
+        raise
     return records
+
+
+def _exactly(table: InputTable, start: int, count: int) -> Sequence[Record]:
+    rows = table.read_rows(start, count)
+    if len(rows) != count:
+        msg = f"{table.url} has no rows {start + len(rows)}…{start + count - 1}: did it shrink during the run?"
+        raise Unavailable(msg)
+    return rows
 
 
 def consecutive_ranges(ordinals: Sequence[int]) -> Iterator[tuple[int, int]]:

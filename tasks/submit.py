@@ -11,6 +11,7 @@ from storage.errors import UsageError
 from storage.ledger import Ledger, Run, RunSpec
 from storage.records import FLAT_COLUMNS, check_input_columns
 from storage.tables.protocol import Merging, OutputTable
+from storage.tables.version import InputVersion, check_version, version_of
 from tasks.celery import app
 from tasks.queues import TaskName
 from tasks.resources.tables import open_input, open_output
@@ -28,6 +29,7 @@ class RunRequest:
     total_rows: int
     extra_columns: tuple[str, ...]
     notices: tuple[str, ...] = ()  # to be shown to the person who submits it
+    input_version: InputVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def prepare(
             manifest=manifest.name,
             manifest_digest=manifest.digest,
         )
-        return RunRequest(spec, source.count_rows(), extra_columns, merging_notices(sink))
+        version = version_of(source)
+        return RunRequest(spec, version.count, extra_columns, merging_notices(sink), version)
 
 
 def _with_flat_columns(extra_columns: tuple[str, ...], url: str) -> tuple[str, ...]:
@@ -84,8 +87,13 @@ def merging_notices(sink: OutputTable) -> tuple[str, ...]:
 def submit(request: RunRequest, shard_rows: int, ledger: Ledger) -> Submission:
     """Create the run in the ledger, or find it there, and wake the feeder."""
     forget_if_output_lost(request.spec, ledger)
+    _check_input(request.spec, ledger)
     run, is_new = ledger.submit(
-        request.spec, total_rows=request.total_rows, shard_rows=shard_rows, extra_columns=request.extra_columns
+        request.spec,
+        total_rows=request.total_rows,
+        shard_rows=shard_rows,
+        extra_columns=request.extra_columns,
+        input_version=request.input_version.to_json() if request.input_version else "",
     )
     if not run.is_complete:
         wake_feeder(run.run_id)
@@ -95,6 +103,14 @@ def submit(request: RunRequest, shard_rows: int, ledger: Ledger) -> Submission:
 def wake_feeder(run_id: str) -> None:
     """Send the run's feed task. A person waits for this, so an unreachable broker raises within seconds."""
     app.send_task(TaskName.FEED, (run_id,), retry_policy={"max_retries": 3})
+
+
+def _check_input(spec: RunSpec, ledger: Ledger) -> None:
+    """Raise ``UsageError`` if the rows of an open run are no longer at their positions; new rows may follow them."""
+    run, version = ledger.run(spec.run_id), ledger.input_version(spec.run_id)
+    if run is not None and not run.is_complete and version is not None:
+        with closing(open_input(spec.tables)) as source:
+            check_version(source, InputVersion.from_json(version))
 
 
 def forget_if_output_lost(spec: RunSpec, ledger: Ledger) -> None:

@@ -3,7 +3,7 @@
 One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one cluster slot)::
 
     (itself)                    hash    spec, total, shard_rows, extra_columns, submitted, cursor, ok, failed,
-                                        generation
+                                        generation, input
     :open                       zset    shard id -> time of its last progress, milliseconds
     :queue                      list    shards to claim first: given back, or retries
     :failures                   hash    failure code -> rows
@@ -84,7 +84,13 @@ class Ledger:
     # -- runs --
 
     def submit(
-        self, spec: RunSpec, *, total_rows: int, shard_rows: int, extra_columns: Sequence[str]
+        self,
+        spec: RunSpec,
+        *,
+        total_rows: int,
+        shard_rows: int,
+        extra_columns: Sequence[str],
+        input_version: str = "",
     ) -> tuple[Run, bool]:
         """Start the run, or find it; the flag says that it is new. The first submission's parameters are kept.
 
@@ -99,7 +105,7 @@ class Ledger:
             self._client.sadd(self._runs, spec.run_id)  # before the run exists: a crash leaves no unlisted run
         columns = json.dumps(list(extra_columns))
         key = self._run_key(spec.run_id)
-        reply = self._call(self._scripts.submit, key, spec.to_json(), total_rows, shard_rows, columns)
+        reply = self._call(self._scripts.submit, key, spec.to_json(), total_rows, shard_rows, columns, input_version)
         is_new, rows_before, stored, open_shards, queued = reply
         if total_rows < int(rows_before):
             raise UsageError(
@@ -148,6 +154,11 @@ class Ledger:
             return None
         by_code = {code.decode(): int(count) for code, count in sorted(failures.items()) if int(count)}
         return Counts(int(rows), int(ok), int(failed), by_code, int(cursor), open_shards)
+
+    def input_version(self, run_id: str) -> str | None:
+        """Return the version of the input that all processes of the run read; ``None`` if none was submitted."""
+        (version,) = read_at_once(self._client, ("HGET", self._run_key(run_id), "input"))
+        return version.decode() if version else None
 
     def forget(self, run_id: str) -> None:
         """Remove everything of the run."""

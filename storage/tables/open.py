@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from storage.tables.files.text import TextInput
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tables.sqlite.input import SqliteInput
 from storage.tables.sqlite.output import SqliteOutput
+from storage.tables.version import InputVersion, check_version
 from storage.uri import TableUrl
 
 if TYPE_CHECKING:
@@ -20,16 +22,30 @@ WRITABLE = "sqlite:///FILE.db#TABLE/ds=DAY or odps://PROJECT/TABLE/ds=DAY"
 # Files that load an SDK or pyarrow are imported late: either takes 100 MB of memory.
 
 
-def open_input(url: str | TableUrl, odps: OdpsConnection | None = None) -> InputTable:
-    """Open a partition for reading; ``UsageError`` for a missing one. ``odps://`` URLs need ``odps``."""
-    parsed = _parsed(url)
+def open_input(
+    url: str | TableUrl, odps: OdpsConnection | None = None, version: InputVersion | None = None
+) -> InputTable:
+    """Open a partition for reading; ``UsageError`` for a missing one. ``odps://`` URLs need ``odps``.
+
+    With ``version``, the rows are those of that version, at its positions, or ``UsageError`` says that they changed.
+    """
+    table = _open_input(_parsed(url), odps, version)
+    if version is not None:
+        with ExitStack() as opened:
+            opened.callback(table.close)
+            check_version(table, version)
+            opened.pop_all()
+    return table
+
+
+def _open_input(parsed: TableUrl, odps: OdpsConnection | None, version: InputVersion | None) -> InputTable:
     if parsed.scheme == "sqlite":
         return SqliteInput(parsed)
     if parsed.scheme == "odps":
         connection = _connection(parsed, odps)
         from storage.tables.odps.input import OdpsInput
 
-        return OdpsInput(parsed, connection)
+        return OdpsInput(parsed, connection, version)
     if parsed.suffix == ".parquet":
         from storage.tables.files.parquet import ParquetInput
 

@@ -20,6 +20,10 @@ class InputTable(Protocol):
     def columns(self) -> tuple[str, ...]:
         """Column names, without the partition columns."""
 
+    @property
+    def snapshot_id(self) -> str:
+        """Name of this content in the store: equal names mean equal rows in equal order. Empty if it has none."""
+
     def count_rows(self) -> int:
         """Return the number of rows in the partition."""
 

@@ -17,10 +17,12 @@ from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, Run, WorkerReport, WorkerReports
 from storage.spool import Spool
 from storage.tables.protocol import InputTable, OutputTable
+from storage.tables.version import InputVersion
 from storage.tiers import Tiers
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
 from tasks.resources.judge import open_judge
+from tasks.resources.opening import OpenedOnce
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.resources.stores import open_tiers
 from tasks.resources.tables import open_input, open_output
@@ -75,12 +77,11 @@ class Runtime:
     worker: str = field(default_factory=lambda: secrets.token_hex(6))  # unique to this process
     name: str = ""  # of the worker, such as io@node1
     reports: WorkerReports | None = None
-    open_input: Callable[[str], InputTable] = open_input
+    open_input: Callable[..., InputTable] = open_input
     open_output: Callable[[str], OutputTable] = open_output
     _runs: dict[str, Run] = field(default_factory=dict)
-    _inputs: dict[str, InputTable] = field(default_factory=dict)
-    _outputs: dict[str, OutputTable] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    inputs: OpenedOnce[tuple[str, str | None], InputTable] = field(default_factory=OpenedOnce)
+    outputs: OpenedOnce[tuple[str, tuple[str, ...]], OutputTable] = field(default_factory=OpenedOnce)
     _reported_at: float = float("-inf")
     _failure: str = ""
 
@@ -108,20 +109,24 @@ class Runtime:
         return found
 
     def input_table(self, run: Run) -> InputTable:
-        """Return the run's input, opened once."""
-        with self._lock:
-            if run.spec.tables not in self._inputs:
-                self._inputs[run.spec.tables] = self.open_input(run.spec.tables)
-            return self._inputs[run.spec.tables]
+        """Return the run's input, opened once, in the version that all processes of the run read."""
+        url, text = run.spec.tables, self.ledger.input_version(run.run_id)
+        version = InputVersion.from_json(text) if text else None
+        return self.inputs.get((url, text), url, lambda: self.open_input(url, version=version))
+
+    def forget_input(self, run: Run) -> None:
+        """Open the run's input anew at its next use: it changed, and may have been restored by then."""
+        self.inputs.forget((run.spec.tables, self.ledger.input_version(run.run_id)))
 
     def output_table(self, run: Run) -> OutputTable:
-        """Return the run's output, opened and prepared once."""
-        with self._lock:
-            if run.spec.outputs not in self._outputs:
-                table = self.open_output(run.spec.outputs)
-                table.prepare(run.extra_columns)
-                self._outputs[run.spec.outputs] = table
-            return self._outputs[run.spec.outputs]
+        """Return the run's output, opened and prepared once for its extra columns."""
+
+        def open_prepared() -> OutputTable:
+            table = self.open_output(run.spec.outputs)
+            table.prepare(run.extra_columns)
+            return table
+
+        return self.outputs.get((run.spec.outputs, run.extra_columns), run.spec.outputs, open_prepared)
 
     def judge_for(self, run_id: str) -> Judge:
         """Return the warm models; ``WrongManifest`` when the run needs others."""
@@ -142,9 +147,9 @@ class Runtime:
         """Close everything, in reverse order of opening."""
         if self.judge is not None:
             self.judge.close()
-        for output in self._outputs.values():
+        for output in self.outputs.opened():
             output.close()
-        for source in self._inputs.values():
+        for source in self.inputs.opened():
             source.close()
 
 

@@ -9,6 +9,7 @@ from storage.ledger import RedisJournal
 from storage.tables import open as opening
 from storage.tables.odps.connection import OdpsConnection, OdpsTimeLimits
 from storage.tables.protocol import InputTable, OutputTable
+from storage.tables.version import InputVersion
 from storage.uri import TableUrl
 from tasks import settings as process_settings
 from tasks.resources.credentials import aliyun_credentials
@@ -21,9 +22,9 @@ NO_ENDPOINT = (
 )
 
 
-def open_input(url: str, settings: Settings | None = None) -> InputTable:
+def open_input(url: str, settings: Settings | None = None, version: InputVersion | None = None) -> InputTable:
     """Open one partition for reading, with ``settings`` or else those of the process."""
-    return opening.open_input(url, _connection(url, settings))
+    return opening.open_input(url, _connection(url, settings), version)
 
 
 def open_output(url: str, settings: Settings | None = None) -> OutputTable:

@@ -16,7 +16,7 @@ from storage.errors import Unavailable, UsageError
 from storage.json_text import scalar
 from storage.records import Record
 from storage.tables.files.paths import stat_file
-from storage.tables.files.text import check_unchanged, version_of
+from storage.tables.files.text import check_unchanged, file_version
 from storage.uri import TableUrl
 
 
@@ -25,7 +25,7 @@ class ParquetInput:
 
     def __init__(self, url: TableUrl) -> None:
         self._url = url
-        self._version = version_of(stat_file(url))
+        self._version = file_version(stat_file(url))
         self._lock = Lock()
         with self._reported():
             self._file = parquet.ParquetFile(url.location)
@@ -42,6 +42,12 @@ class ParquetInput:
     def columns(self) -> tuple[str, ...]:
         """Names of the top-level columns."""
         return tuple(self._file.schema_arrow.names)
+
+    @property
+    def snapshot_id(self) -> str:
+        """Size in bytes and modification time in nanoseconds, which are equal on all nodes that share the file."""
+        _, size_bytes, modified = self._version
+        return f"{size_bytes}-{modified}"
 
     def count_rows(self) -> int:
         """Return the number of rows in the file, from its footer."""

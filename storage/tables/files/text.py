@@ -26,7 +26,7 @@ class TextInput:
     def __init__(self, url: TableUrl) -> None:
         self._url = url
         self._format = FORMATS[url.suffix]
-        self._version = version_of(stat_file(url))
+        self._version = file_version(stat_file(url))
         self._lock = Lock()
         self._total: int | None = None
         with self._lines(Mark()) as lines:
@@ -42,6 +42,12 @@ class TextInput:
     def columns(self) -> tuple[str, ...]:
         """Column names: the header, or the keys of the first line's object."""
         return self._columns
+
+    @property
+    def snapshot_id(self) -> str:
+        """Size in bytes and modification time in nanoseconds, which are equal on all nodes that share the file."""
+        _, size_bytes, modified = self._version
+        return f"{size_bytes}-{modified}"
 
     def count_rows(self) -> int:
         """Return the number of rows. The first call reads and checks the whole file."""
@@ -82,14 +88,14 @@ class TextInput:
             raise Unavailable(f"{self._url}: {error}") from error
 
 
-def version_of(found: os.stat_result) -> tuple[int, int, int]:
-    """Return the file's version: inode, size in bytes, modification time in nanoseconds."""
+def file_version(found: os.stat_result) -> tuple[int, int, int]:
+    """Return inode, size in bytes, and modification time in nanoseconds."""
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def check_unchanged(url: TableUrl, version: tuple[int, int, int], found: os.stat_result) -> None:
     """Raise ``UsageError`` for a file that was rewritten: its rows may now have other ordinals."""
-    if version_of(found) != version:
+    if file_version(found) != version:
         raise UsageError(
             f"{url} changed while it was read, so its rows cannot be told apart by position. "
             f"Put it back, or submit the changed file under another name"

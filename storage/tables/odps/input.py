@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from threading import Lock
+from threading import RLock
 
 from storage.errors import Unavailable, UsageError
 from storage.records import Record
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.odps.layout import check_input, has_partition, read_layout
-from storage.tables.odps.snapshot import Snapshot, SnapshotGone, open_snapshot
+from storage.tables.odps.snapshot import Snapshot, SnapshotGone, attach_snapshot, open_snapshot
+from storage.tables.version import InputVersion, check_version
 from storage.uri import TableUrl
 
 log = logging.getLogger(__name__)
@@ -21,13 +22,15 @@ REOPENINGS = 3  # new snapshots during one read
 class OdpsInput:
     """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads.
 
-    A row's ordinal is its position in the partition as MaxCompute serves it, which is stable while the partition is not
-    written to. The row count is compared whenever the snapshot is taken again.
+    A row's ordinal is its position in one download session, which the service keeps for a day. With ``version``, the
+    session of the run is read, whatever happened to the partition since. If it has ended, another one is opened, and
+    must have the same number of rows and the same sampled rows.
     """
 
-    def __init__(self, url: TableUrl, connection: OdpsConnection) -> None:
+    def __init__(self, url: TableUrl, connection: OdpsConnection, version: InputVersion | None = None) -> None:
         self._table = OdpsTable(url, connection)
-        self._lock = Lock()
+        self._version = version
+        self._lock = RLock()  # a check reads, and may find that the new session has ended as well
         self._layout = read_layout(self._table)
         if self._layout.is_delta:
             raise UsageError(
@@ -37,7 +40,9 @@ class OdpsInput:
         check_input(url, self._layout)
         if not has_partition(self._table, self._layout):
             raise UsageError(f"{url}: there is no partition {self._layout.spec}. Correct the URL, or wait for its data")
-        self._snapshot = self._open()
+        self._snapshot = self._attached() or self._open()
+        if version is not None:
+            self._check_count(self._snapshot, version.count)
 
     @property
     def url(self) -> str:
@@ -48,6 +53,11 @@ class OdpsInput:
     def columns(self) -> tuple[str, ...]:
         """Column names in the table's order, in lower case, without the partition's."""
         return tuple(self._layout.columns)
+
+    @property
+    def snapshot_id(self) -> str:
+        """The id of the download session."""
+        return str(self._snapshot.session.id)
 
     def count_rows(self) -> int:
         """Return the number of rows in the snapshot."""
@@ -68,6 +78,15 @@ class OdpsInput:
         """Drop the connections. Idempotent; the next read opens new ones."""
         self._table.close()
 
+    def _attached(self) -> Snapshot | None:
+        """Return the session of the run's version, if the service still has it."""
+        if self._version is None:
+            return None
+        try:
+            return attach_snapshot(self._table, self._layout, self.columns, self._version.snapshot_id)
+        except SnapshotGone:
+            return None
+
     def _open(self) -> Snapshot:
         return open_snapshot(self._table, self._layout, self.columns)
 
@@ -76,9 +95,21 @@ class OdpsInput:
             if self._snapshot is not gone:
                 return  # another thread has reopened it
             fresh = self._open()
-            if fresh.count != gone.count:
-                raise UsageError(
-                    f"{self.url} changed while it was read: it had {gone.count} rows, now {fresh.count}, so they "
-                    f"cannot be told apart by position. Put it back, or submit the changed one as another partition"
-                )
+            self._check_count(fresh, gone.count)
             self._snapshot = fresh
+            if self._version is not None:
+                self._check(gone, self._version)
+
+    def _check(self, gone: Snapshot, version: InputVersion) -> None:
+        try:
+            check_version(self, version)
+        except UsageError:
+            self._snapshot = gone  # nothing of the changed partition is read
+            raise
+
+    def _check_count(self, snapshot: Snapshot, count: int) -> None:
+        if snapshot.count != count:
+            raise UsageError(
+                f"{self.url} changed while it was read: it had {count} rows, now {snapshot.count}, so rows cannot be "
+                f"told apart by position. Restore its rows, or copy the new ones to another partition and submit that"
+            )

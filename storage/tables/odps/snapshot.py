@@ -92,6 +92,22 @@ def open_snapshot(table: OdpsTable, layout: TableLayout, columns: Sequence[str])
     return Snapshot(table, session, tuple(columns))
 
 
+def attach_snapshot(table: OdpsTable, layout: TableLayout, columns: Sequence[str], session_id: str) -> Snapshot:
+    """Return the snapshot of a session that another process opened; ``SnapshotGone`` if it has ended."""
+    with reported(table.url, table.connection.provider):
+        try:
+            session = table.client.tables.create_download_session(
+                table.handle, partition_spec=layout.spec, download_id=session_id
+            )
+        except SDK_ERRORS as error:
+            if _is_final(error):
+                raise SnapshotGone(described(error, table.connection.provider)) from None
+            raise
+    if session.status.name not in {"Normal", "Initiated"}:
+        raise SnapshotGone(f"session {session_id} is {session.status.name.lower()}")
+    return Snapshot(table, session, tuple(columns))
+
+
 def _is_final(error: Exception) -> bool:
     """True if the service refuses this session for good: a 4xx status that a wait does not change."""
     return (

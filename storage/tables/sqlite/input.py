@@ -59,6 +59,11 @@ class SqliteInput:
         """Column names, without the partition columns."""
         return self._columns
 
+    @property
+    def snapshot_id(self) -> str:
+        """Empty: a database has no name for the content of a partition."""
+        return ""
+
     def count_rows(self) -> int:
         """Return the number of rows in the partition."""
         with self._lock, reported(self._url.path):

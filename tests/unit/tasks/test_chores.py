@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import redis
 
-from storage.errors import Unavailable
+from storage.errors import Unavailable, UsageError
 from storage.ledger import Run
+from storage.tables.version import version_of
 from tasks import celery, pipeline
 from tasks.download import download
 from tasks.feed import feed
@@ -27,7 +28,7 @@ from tasks.resources import runtime
 from tasks.resources.runtime import Runtime, reclaim_or_log
 from tasks.write import write_shard
 from tests.fleet.processes import wait_until
-from tests.unit.tasks.small_run import SHARD_ROWS, Published, finish
+from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 
 
 @pytest.fixture
@@ -90,6 +91,30 @@ def test_a_missing_input_table_is_logged_and_recorded_as_the_runs_trouble(
     assert "was not fed" in caplog.text
     assert current.ledger.trouble(run.run_id) is not None
     assert current.ledger.open_shards(run.run_id) == []
+
+
+def test_a_rewritten_input_stops_the_feed_with_a_reason_until_it_is_restored(
+    current: Runtime, run: Run, tmp_path: Path
+) -> None:
+    with closing(current.open_input(run.spec.tables)) as table:
+        version = version_of(table).to_json()
+    current.ledger.forget(run.run_id)
+    current.ledger.submit(
+        run.spec, total_rows=ROWS, shard_rows=SHARD_ROWS, extra_columns=run.extra_columns, input_version=version
+    )
+    rename(tmp_path / "in.db", "v", "kept")
+    with closing(sqlite3.connect(tmp_path / "in.db")) as db, db:
+        db.execute("CREATE TABLE v AS SELECT * FROM kept ORDER BY video_id DESC")
+    published = Published()
+    with pytest.raises(UsageError, match="changed after the run was submitted"):
+        pipeline.feed(run.run_id, current, published)
+    trouble = current.ledger.trouble(run.run_id)
+    assert trouble is not None
+    assert "copy the new ones to another partition" in trouble.text
+    rename(tmp_path / "in.db", "v", "changed")
+    rename(tmp_path / "in.db", "kept", "v")
+    assert pipeline.feed(run.run_id, current, published) > 0
+    assert current.ledger.trouble(run.run_id) is None
 
 
 @pytest.mark.parametrize("refusal", ["dropped", "moved away"])

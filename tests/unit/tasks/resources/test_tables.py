@@ -17,6 +17,7 @@ from storage.records import INPUT_COLUMNS, OUTPUT_COLUMNS
 from tasks import pipeline, submit
 from tasks import settings as process_settings
 from tasks.resources import runtime
+from tasks.resources.opening import OpenedOnce
 from tasks.resources.runtime import Runtime
 from tasks.resources.tables import odps_connection, open_input, open_output
 from tasks.settings import Settings
@@ -57,7 +58,7 @@ def odps_rt(
         monkeypatch.setenv(name, value)
     process_settings.current.cache_clear()
     odps_connection.cache_clear()
-    opened = replace(rt, open_input=open_input, open_output=open_output, _inputs={}, _outputs={})
+    opened = replace(rt, open_input=open_input, open_output=open_output, inputs=OpenedOnce(), outputs=OpenedOnce())
     yield opened
     opened.close()
     process_settings.current.cache_clear()
