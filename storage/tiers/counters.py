@@ -25,7 +25,7 @@ class TierCounters:
 
 
 @dataclass(slots=True)
-class Tally:
+class TierTally:
     """Collects the counters of one tier. Thread-safe."""
 
     hits: int = 0

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from storage.errors import (
     ObjectArchived,
@@ -30,9 +30,9 @@ from storage.objects.protocol import ObjectStat, ObjectStore
 from storage.spool import Spool
 from storage.spool.files import SpoolUnavailable
 from storage.tiers.backfill import WORTH_FILLING, Backfill
-from storage.tiers.counters import Tally, TierCounters
+from storage.tiers.counters import TierCounters, TierTally
 from storage.tiers.guard import GuardedStore, TierLimits
-from storage.tiers.wholeness import ChecksumWriter, WrongSize, check_size
+from storage.tiers.verification import WrongSize, check_size, fetch_verified
 from storage.uri import ObjectUri
 
 Miss = ObjectMissing | ObjectArchived | ObjectCorrupt | Unavailable
@@ -76,7 +76,7 @@ class TierCheck:
 class _Guarded:
     tier: Tier
     store: GuardedStore
-    tally: Tally
+    tally: TierTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Tiers:
             named = ", ".join(names) or "none"
             raise UsageError(f"no tier serves every row (tiers: {named}); configure OSS or a directory")
         self.max_object_bytes = max_object_bytes
-        self._tiers = [_Guarded(tier, GuardedStore(tier.name, tier.store, tier.limits), Tally()) for tier in tiers]
+        self._tiers = [_Guarded(tier, GuardedStore(tier.name, tier.store, tier.limits), TierTally()) for tier in tiers]
         self._origin = next(guarded for guarded in reversed(self._tiers) if not guarded.tier.needs_opt_in)
         self._checks_origin = checks_origin
 
@@ -186,7 +186,7 @@ class Tiers:
             nonlocal is_reused
             is_reused = False
             crc64 = None if is_origin else named.crc64  # the origin's own fetch checks that
-            _fetch_whole(guarded.store, request.uri, stat, into, crc64)
+            fetch_verified(guarded.store, request.uri, stat, into, crc64)
 
         key = spool_key(request.uri, named)
         path = request.spool.add(key, stat.size_bytes, request.holder, write)
@@ -223,15 +223,6 @@ def spool_key(uri: ObjectUri, stat: ObjectStat) -> str:
     """Return the object's key in the spool: SHA-256 (hex) of its address, version and size."""
     identity = json.dumps([uri.bucket, uri.key, stat.version, stat.size_bytes])
     return hashlib.sha256(identity.encode()).hexdigest()
-
-
-def _fetch_whole(store: GuardedStore, uri: ObjectUri, stat: ObjectStat, into: BinaryIO, crc64: int | None) -> None:
-    if crc64 is None:
-        store.fetch(uri, stat, into)
-        return
-    checked = ChecksumWriter(into)
-    store.fetch(uri, stat, cast("BinaryIO", checked))
-    checked.check(uri, crc64)
 
 
 def _fill(asked: Sequence[_Guarded], request: _Request, misses: Mapping[str, Miss], hit: _Hit) -> None:

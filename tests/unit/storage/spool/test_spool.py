@@ -19,7 +19,7 @@ from storage.spool.files import SpoolUnavailable, part_of
 from tests.unit.storage.spool.spool_children import LIMIT_BYTES, add, content_of, key_of, writer_of, writing
 
 
-class Clock:
+class SteppingClock:
     """Wall time set by the test; each call adds a millisecond."""
 
     def __init__(self) -> None:
@@ -31,12 +31,12 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SteppingClock:
+    return SteppingClock()
 
 
 @pytest.fixture
-def spool(tmp_path: Path, clock: Clock) -> Iterator[Spool]:
+def spool(tmp_path: Path, clock: SteppingClock) -> Iterator[Spool]:
     with Spool(tmp_path / "spool", limit_bytes=LIMIT_BYTES, lease_seconds=60, clock=clock) as spool:
         yield spool
 
@@ -163,7 +163,7 @@ def test_a_leased_file_is_not_evicted(spool: Spool) -> None:
     assert holds(spool) == "ace"
 
 
-def test_a_removed_file_is_evicted_before_all_others(spool: Spool, clock: Clock) -> None:
+def test_a_removed_file_is_evicted_before_all_others(spool: Spool, clock: SteppingClock) -> None:
     fill(spool, "bcd")
     add(spool, "a", "run:1")
     spool.remove(key_of("a"))
@@ -173,7 +173,7 @@ def test_a_removed_file_is_evicted_before_all_others(spool: Spool, clock: Clock)
     assert holds(spool) == "bcdh"
 
 
-def test_a_file_with_an_expired_lease_is_evicted(spool: Spool, clock: Clock) -> None:
+def test_a_file_with_an_expired_lease_is_evicted(spool: Spool, clock: SteppingClock) -> None:
     for name in "cde":
         add(spool, name, "run:1")
     clock.now += 59
@@ -211,7 +211,7 @@ def test_a_file_larger_than_the_spool_is_refused(spool: Spool) -> None:
         spool.add(key_of("a"), 1001, "run:1", never)
 
 
-def test_a_lowered_limit_is_applied_by_the_next_reclaim(spool: Spool, clock: Clock) -> None:
+def test_a_lowered_limit_is_applied_by_the_next_reclaim(spool: Spool, clock: SteppingClock) -> None:
     fill(spool, "ab")
     add(spool, "c", "run:1")
     with Spool(spool.root, limit_bytes=300, clock=clock) as smaller:
@@ -249,7 +249,7 @@ def test_removing_an_absent_file_has_no_effect(spool: Spool) -> None:
     spool.remove(key_of("a"))
 
 
-def test_reclaim_drops_rows_without_files_and_files_without_rows_but_no_other_file(spool: Spool, clock: Clock) -> None:
+def test_reclaim_drops_orphaned_rows_and_files_but_no_foreign_file(spool: Spool, clock: SteppingClock) -> None:
     fill(spool, "ab")
     vanished, truncated, kept = (add(spool, name, "run:1") for name in "acd")
     vanished.unlink()

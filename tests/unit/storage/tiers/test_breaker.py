@@ -10,7 +10,7 @@ from storage.tiers.breaker import Breaker, BreakerLimits, BreakerState
 LIMITS = BreakerLimits(failures=3, pause_seconds=5, longest_pause_seconds=20)
 
 
-class Clock:
+class SetClock:
     def __init__(self) -> None:
         self.now = 100.0
 
@@ -19,12 +19,12 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SetClock:
+    return SetClock()
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
+def breaker(clock: SetClock) -> Breaker:
     return Breaker(LIMITS, clock=clock)
 
 
@@ -69,7 +69,7 @@ def test_an_outcome_of_none_neither_counts_nor_resets(breaker: Breaker) -> None:
     assert breaker.state is BreakerState.OPEN
 
 
-def test_after_the_pause_one_probe_is_admitted_and_its_success_closes(breaker: Breaker, clock: Clock) -> None:
+def test_after_the_pause_one_probe_is_admitted_and_its_success_closes(breaker: Breaker, clock: SetClock) -> None:
     opened(breaker)
     clock.now += 4.9
     assert breaker.admit() is None
@@ -85,7 +85,7 @@ def test_after_the_pause_one_probe_is_admitted_and_its_success_closes(breaker: B
     assert call(breaker, is_answered=True)
 
 
-def test_a_probe_that_fails_doubles_the_pause_up_to_its_limit(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_fails_doubles_the_pause_up_to_its_limit(breaker: Breaker, clock: SetClock) -> None:
     opened(breaker)
     for pause_seconds in (5, 10, 20, 20):
         assert breaker.wait_seconds == pytest.approx(pause_seconds)
@@ -98,7 +98,7 @@ def test_a_probe_that_fails_doubles_the_pause_up_to_its_limit(breaker: Breaker, 
     assert breaker.wait_seconds == pytest.approx(LIMITS.pause_seconds)
 
 
-def test_a_probe_with_an_outcome_of_none_admits_another_probe(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_with_an_outcome_of_none_admits_another_probe(breaker: Breaker, clock: SetClock) -> None:
     opened(breaker)
     clock.now += 5
     assert call(breaker, is_answered=None)
@@ -107,7 +107,7 @@ def test_a_probe_with_an_outcome_of_none_admits_another_probe(breaker: Breaker, 
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_closed_by_a_stat_the_breaker_opens_at_the_next_failed_fetch(breaker: Breaker, clock: Clock) -> None:
+def test_closed_by_a_stat_the_breaker_opens_at_the_next_failed_fetch(breaker: Breaker, clock: SetClock) -> None:
     opened(breaker, "fetch")
     clock.now += 5
     call(breaker, is_answered=True, kind="stat")
@@ -116,7 +116,7 @@ def test_closed_by_a_stat_the_breaker_opens_at_the_next_failed_fetch(breaker: Br
     assert breaker.state is BreakerState.OPEN
 
 
-def test_outcomes_of_calls_from_before_the_opening_are_ignored(breaker: Breaker, clock: Clock) -> None:
+def test_outcomes_of_calls_from_before_the_opening_are_ignored(breaker: Breaker, clock: SetClock) -> None:
     late = [breaker.admit() for _ in range(3)]
     opened(breaker)
     clock.now += 5
@@ -128,7 +128,7 @@ def test_outcomes_of_calls_from_before_the_opening_are_ignored(breaker: Breaker,
     assert (probe is not None, breaker.state, breaker.openings) == (True, BreakerState.HALF_OPEN, 1)
 
 
-def test_of_many_threads_one_is_admitted_as_probe(breaker: Breaker, clock: Clock) -> None:
+def test_of_many_threads_one_is_admitted_as_probe(breaker: Breaker, clock: SetClock) -> None:
     opened(breaker)
     clock.now += 5
     together = threading.Barrier(8)

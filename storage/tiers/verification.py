@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, cast
 
 from storage.errors import ObjectCorrupt
 from storage.objects.protocol import ObjectStat
+from storage.tiers.guard import GuardedStore
 from storage.uri import ObjectUri
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ def check_size(uri: ObjectUri, found: ObjectStat, stated: ObjectStat) -> None:
     """Raise ``WrongSize`` unless the copy has the object's size."""
     if found.size_bytes != stated.size_bytes:
         raise WrongSize(f"{uri} has {found.size_bytes} bytes where the object store states {stated.size_bytes}")
+
+
+def fetch_verified(store: GuardedStore, uri: ObjectUri, stat: ObjectStat, into: BinaryIO, crc64: int | None) -> None:
+    """Fetch the object; ``WrongChecksum`` unless it has this CRC-64/XZ; None: no checksum is known."""
+    if crc64 is None:
+        store.fetch(uri, stat, into)
+        return
+    checked = ChecksumWriter(into)
+    store.fetch(uri, stat, cast("BinaryIO", checked))
+    checked.check(uri, crc64)
 
 
 class ChecksumWriter(io.RawIOBase):
