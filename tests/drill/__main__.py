@@ -69,7 +69,8 @@ def _one_host(given: argparse.Namespace) -> int:
     os.environ.update(world.environment(broker.environment()))
     from tests.drill.drill import run_drill  # reads the environment just set
 
-    return _report_of(world, given, lambda: run_drill(world, broker, has_disks=has_disks, seconds=given.seconds))
+    limits = {"seconds": given.seconds, "redelivery_seconds": given.redelivery_seconds}
+    return _report_of(world, given, lambda: run_drill(world, broker, has_disks=has_disks, **limits))
 
 
 def _several_nodes(given: argparse.Namespace) -> int:
@@ -134,6 +135,9 @@ def _arguments() -> argparse.Namespace:
         "--silence-seconds", type=float, default=30, help="of several nodes: TAMIS_NODE_SILENCE_SECONDS"
     )
     parser.add_argument("--seconds", type=float, default=1800, help="a drill that takes longer has failed")
+    parser.add_argument(
+        "--redelivery-seconds", type=float, default=10, help="longest wait of a step whose worker was killed"
+    )
     parser.add_argument("--keep", action="store_true", help="keep tables and logs, and print every fault")
     given = parser.parse_args()
     if given.rows < 100 or given.kills < 0:

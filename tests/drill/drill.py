@@ -25,7 +25,7 @@ from tests.drill.injection import FaultInjector
 from tests.drill.invariants import PROBLEMS, Invariants, spool_leases
 from tests.drill.judging import MANIFEST
 from tests.drill.plan import FleetFault
-from tests.drill.redelivery import redeliveries
+from tests.drill.redelivery import Redelivery, redeliveries
 from tests.drill.step_log import read_step_logs
 from tests.drill.world import SPOOL_BYTES, DrillWorld
 
@@ -33,7 +33,6 @@ POLL_SECONDS = 0.1
 START_SECONDS = 180.0
 SUBMISSIONS = 30
 LEFTOVER_SECONDS = 60.0  # after the last row, for duplicates to be processed and leases to end
-REDELIVERY_LIMIT_SECONDS = 10.0
 
 
 @dataclass
@@ -46,8 +45,13 @@ class Report:
     story: list[str] = field(default_factory=list)
 
 
-def run_drill(world: DrillWorld, broker: Broker, *, has_disks: bool, seconds: float) -> Report:
-    """Run the drill and end all its processes; return its result."""
+def run_drill(
+    world: DrillWorld, broker: Broker, *, has_disks: bool, seconds: float, redelivery_seconds: float
+) -> Report:
+    """Run the drill and end all its processes; return its result.
+
+    A drill that takes longer than ``seconds``, or an interrupted step longer than ``redelivery_seconds``, is a problem.
+    """
     request = prepare(world.tables, world.outputs, frozenset(["vfx_enable"]), load_manifest(MANIFEST))
     environment = world.environment(broker.environment())
     fleet = DrillFleet(world, _specs(world, environment))
@@ -71,6 +75,9 @@ def run_drill(world: DrillWorld, broker: Broker, *, has_disks: bool, seconds: fl
             broker.stop()
     wait_for(lambda: not descendants(), START_SECONDS)
     invariants.problems += [f"left behind: pid {pid}: {command}" for pid, command in descendants().items()]
+    for late in _redeliveries(world, injector, recorder):
+        problem = f"{late.step}: begun again {late.seconds:.1f} s after {late.kill.name} was killed"
+        invariants.expect(late.seconds <= redelivery_seconds, problem)
     return _report(world, injector, recorder, invariants)
 
 
@@ -130,14 +137,16 @@ def check_leftovers(
         invariants.expect(not left, f"leases left in the spool of {node}: {left}")
 
 
+def _redeliveries(world: DrillWorld, injector: FaultInjector, recorder: AbsenceRecorder) -> list[Redelivery]:
+    events = read_step_logs(world.step_logs)
+    return redeliveries(events, injector.kills, injector.outages, recorder.absences, injector.fleet.deaths)
+
+
 def _report(world: DrillWorld, injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants) -> Report:
-    found, events = compare_with_output(world), read_step_logs(world.step_logs)
-    slow = redeliveries(events, injector.kills, injector.outages, recorder.absences, injector.fleet.deaths)
+    found, slow = compare_with_output(world), _redeliveries(world, injector, recorder)
     slowest = slow[0].seconds if slow else 0.0
     faults = sum(injector.done.values()) - injector.done[FleetFault.KILL] + world.spent_marks("store-")
-    late = [one for one in slow if one.seconds > REDELIVERY_LIMIT_SECONDS]
     problems = [*invariants.problems, *world.reported_problems(), *found.differences[:PROBLEMS]]
-    problems += [f"{one.step}: begun again {one.seconds:.1f} s after {one.kill.name} was killed" for one in late]
     problems += [f"rows lost {found.lost}, twice {found.twice}"] if found.lost or found.twice else []
     return Report(
         problems=problems,
