@@ -10,15 +10,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from inference.errors import BadVideo, Transient
+from tasks.cli.data_table import DataTable, print_line
 from tasks.cli.summary import UNTRAINED
 from tasks.cli.switches import SwitchedCommand, switched_on
-from tasks.cli.usage import OneLine, clear_errors, open_console, settings
+from tasks.cli.usage import OneLine, clear_errors, open_console, open_progress_console, settings
 from tasks.resources.judge import open_judge
 from tasks.telemetry.event_text import cell
 
@@ -51,14 +49,14 @@ def judge(files: tuple[str, ...], is_json: bool, **switches: bool) -> None:
     """
     if find_spec("torch") is None:
         raise OneLine("the models need PyTorch, which is not installed: pip install 'tamis[gpu]'")
-    enabled, messages = switched_on(switches), Console(stderr=True)
+    enabled, messages = switched_on(switches), open_progress_console()
     with messages.status("loading the models"):
         opened = open_judge(settings(), warms_up=False)
     with opened:
         judged = judge_files(files, enabled, opened, settings().decode.processes)
         done = _print_lines(judged) if is_json else _print_table(judged, open_console(), messages)
     if any(one.verdict is not None and one.verdict.is_untrained for one in done):
-        messages.print(UNTRAINED, style="yellow", soft_wrap=True)
+        print_line(messages, UNTRAINED, style="yellow")
     if any(one.verdict is None for one in done):
         raise SystemExit(1)
 
@@ -111,16 +109,14 @@ def _print_table(judged: Iterable[JudgedFile], console: Console, messages: Conso
         done = list(judged)
     verdicts = [(one.path, one.verdict.info) for one in done if one.verdict is not None]
     keys = list(dict.fromkeys(key for _, info in verdicts for key in info if is_shown(info[key])))
-    table = Table("file", box=SIMPLE_HEAD)
-    for key in keys:
-        table.add_column(key.removesuffix("_filter").replace("_", " "), overflow="fold")
+    table = DataTable("file", *(key.removesuffix("_filter").replace("_", " ") for key in keys))
     for path, info in verdicts:
-        table.add_row(Text(path, overflow="fold"), *(Text(scored_cell(key, info)) for key in keys))
+        table.add(path, *(scored_cell(key, info) for key in keys))
     if verdicts:
-        console.print(table)
+        table.print(console)
     for one in done:
         if one.verdict is None:
-            messages.print(Text(f"{one.path}: {one.code}: {one.message}", style="red"), soft_wrap=True)
+            print_line(messages, f"{one.path}: {one.code}: {one.message}", style="red")
     return done
 
 

@@ -22,20 +22,21 @@ def run(*arguments: str) -> Result:
 
 
 def test_files_are_judged_without_a_fleet_and_bad_ones_get_a_line_each_and_status_1(tmp_path: Path) -> None:
-    (tmp_path / "bad[red].mp4").write_text("no video")
+    bad = "bad[red]\x1b.mp4"
+    (tmp_path / bad).write_text("no video")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
     program = "import sys; from tasks.cli import main; sys.exit(main())"
-    files = [str(real_clip("b.mp4")), "bad[red].mp4", "absent.mp4"]
+    files = [str(real_clip("b.mp4")), bad, "absent.mp4"]
     command = [sys.executable, "-c", program, "judge", *files, *FAST]
     answer = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=200, check=False)
     assert answer.returncode == 1, answer.stderr
     assert "rotate vertical" in answer.stdout
     assert "low quality" not in answer.stdout
     lines = answer.stderr.strip().splitlines()
-    assert lines[0].startswith("bad[red].mp4: not_a_video: ")
+    assert lines[0].startswith(r"bad[red]\x1b.mp4: not_a_video: ")
     assert lines[1] == "absent.mp4: unreadable_file: No such file or directory"
     assert lines[2].startswith("warning: these verdicts come from untrained weights")
-    assert [path.name for path in tmp_path.iterdir()] == ["bad[red].mp4"]  # no state of a fleet
+    assert [path.name for path in tmp_path.iterdir()] == [bad]  # no state of a fleet
 
 
 def test_json_has_an_object_per_file_in_the_order_of_the_files(tmp_path: Path) -> None:
