@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,9 @@ def test_scaling_uses_existing_queues_and_metrics() -> None:
         "settings.TAMIS_NODE=n1",
         "settings.TAMIS_BROKER_URL=redis://r",
         "settings.FOO=1",
+        "settings.TAMIS_MANIFST=/etc/tamis/manifest.toml",
+        "settings.TAMIS_SHARDROWS=5",
+        "image.digest=latest",
         "node.gpu=4",
         "secrets.existing=",
         "secrets.keys.TAMIS_MANIFEST=x",
@@ -199,6 +203,24 @@ def test_a_release_of_any_name_has_pods_with_valid_node_names() -> None:
     ]
     for name in names:
         assert Settings.from_env({"TAMIS_NODE": f"{name}-0123456789-abcde"}).node.name
+
+
+def test_the_schema_names_every_setting_that_a_values_file_may_give() -> None:
+    module = runpy.run_path(str(CHART.parent / "render_schema.py"))
+    text = (CHART / "values.schema.json").read_text()
+    assert text == module["rendered"](text), "run python deploy/helm/render_schema.py"
+    assert "TAMIS_MANIFEST" in text
+
+
+def test_a_digest_pins_the_image() -> None:
+    digest = "sha256:" + "0" * 64
+    images = {
+        container["image"]
+        for spec in pods((f"image.digest={digest}", f"gpuImage.digest={digest}")).values()
+        for container in spec["containers"]
+    }
+    assert images
+    assert all(image.endswith(f"@{digest}") for image in images)
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:

@@ -22,11 +22,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
 {{- define "tamis.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{- define "tamis.gpuImage" -}}
-{{ .Values.gpuImage.repository }}:{{ .Values.gpuImage.tag | default (printf "%s-%s" .Chart.AppVersion (ternary "cuda" "cpu" (gt (int .Values.node.gpus) 0))) }}
+{{ .Values.gpuImage.repository }}:{{ .Values.gpuImage.tag | default (printf "%s-%s" .Chart.AppVersion (ternary "cuda" "cpu" (gt (int .Values.node.gpus) 0))) }}{{ with .Values.gpuImage.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{- define "tamis.podMetadata" -}}
