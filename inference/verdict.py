@@ -44,7 +44,7 @@ def verdict_info(
 
 
 def video_facts(probe: VideoProbe | None) -> dict[str, Any]:
-    """Build ``result_info.video``: container, codec, size after rotation, frames, rate, duration and bytes."""
+    """Build ``result_info.video``: container, codec, size after rotation, fields, frames, rate, duration and bytes."""
     if probe is None:
         return {}
     seconds = probe.duration_seconds
@@ -54,6 +54,7 @@ def video_facts(probe: VideoProbe | None) -> dict[str, Any]:
         "width": probe.width,
         "height": probe.height,
         "rotation_degrees": probe.rotation_degrees,
+        "interlaced": probe.is_interlaced,
         "frames": probe.frame_count,
         "fps": round(probe.frame_count / seconds, SECOND_DIGITS) if seconds else None,
         "duration_seconds": _seconds(seconds),

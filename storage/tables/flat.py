@@ -24,6 +24,7 @@ FACTS = {  # of the file, in ``result_info.video``
     "width": "int32",
     "height": "int32",
     "rotation_degrees": "int32",
+    "interlaced": "bool",
     "frames": "int64",
     "fps": "double",
     "duration_seconds": "double",

@@ -12,6 +12,7 @@ from inference.decode.frames.clock import UNREPAIRED, ClockRepair
 from inference.types import Indices, Seconds, VideoProbe
 
 _JUMP_BACK_SECONDS = 5.0  # no codec reorders frames further: a larger step back means that the clock was reset
+_GLITCH_SECONDS = 0.5  # a decoder emits in the order of presentation: a smaller step back is a wrong timestamp
 _FALLBACK_RATE = Fraction(25)  # elementary streams may declare no rate at all
 
 
@@ -114,21 +115,31 @@ def _presentation(seconds: Seconds, rate: Fraction | None, ticks: Indices | None
 
 
 def _ascending(moments: Sequence[float | None], rate: Fraction | None) -> Seconds:
-    """Continue by a typical step where a time is missing or set back."""
-    known = np.array([moment for moment in moments if moment is not None])
-    forward = np.diff(known)[np.diff(known) > 0]
-    step = float(np.median(forward)) if len(forward) else float(1 / (rate or _FALLBACK_RATE))
+    """Spread frames evenly where a time is missing, repeated or slightly set back; continue after a larger jump."""
+    numbers: list[int] = []
     seconds: list[float] = []
     shift = 0.0
-    for moment in moments:
-        following = seconds[-1] + step if seconds else 0.0
+    for number, moment in enumerate(moments):
         if moment is None:
-            seconds.append(following)
             continue
         if seconds and moment + shift <= seconds[-1]:
-            shift = following - moment
+            if moment + shift > seconds[-1] - _GLITCH_SECONDS:
+                continue
+            shift = seconds[-1] + _pace(numbers, seconds, rate) * (number - numbers[-1]) - moment
+        numbers.append(number)
         seconds.append(moment + shift)
-    return np.array(seconds)
+    if not numbers:
+        return _at_constant_rate(len(moments), rate)
+    pace, every = _pace(numbers, seconds, rate), np.arange(len(moments))
+    before, after = np.minimum(every - numbers[0], 0), np.maximum(every - numbers[-1], 0)
+    return np.interp(every, numbers, seconds) + pace * (before + after)
+
+
+def _pace(numbers: Sequence[int], seconds: Sequence[float], rate: Fraction | None) -> float:
+    """Return the usual seconds from one frame to the next."""
+    if len(numbers) < 2:
+        return float(1 / (rate or _FALLBACK_RATE))
+    return float(np.median(np.diff(seconds) / np.diff(numbers)))
 
 
 def _trusted(stamps: Sequence[int | None], time_base: Fraction) -> Indices | None:

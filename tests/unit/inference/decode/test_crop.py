@@ -111,6 +111,41 @@ def test_the_sound_is_copied_bit_for_bit_and_stays_in_step(crop_of, with_sound):
     assert frames_of(encoded.path)[1] == frames_of(with_sound)[1]
 
 
+def with_tone(path, start_seconds):
+    """Write two seconds of pictures and sound as a transport stream whose clock starts there."""
+    video, tone = path.with_suffix(".mp4"), path.with_suffix(".m4a")
+    write_clip(video, 50)
+    write_tone(tone, 2.0)
+    with ExitStack() as opened:
+        sources = [opened.enter_context(av.open(str(source))) for source in (video, tone)]
+        output = opened.enter_context(av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}))
+        copies = [output.add_stream_from_template(source.streams[0]) for source in sources]
+        packets = [(packet, copy) for source, copy in zip(sources, copies, strict=True) for packet in source.demux()]
+        for packet, copy in sorted(
+            ((packet, copy) for packet, copy in packets if packet.size),
+            key=lambda pair: pair[0].dts * pair[0].time_base,
+        ):
+            shift = round(start_seconds / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
+            output.mux(packet)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("second_start", [1, 5000])
+def test_sound_stays_with_its_pictures_after_a_jump_of_the_clock(crop_of, tmp_path, second_start):
+    path = tmp_path / "jump.ts"
+    path.write_bytes(with_tone(tmp_path / "one.ts", 60) + with_tone(tmp_path / "two.ts", second_start))
+    encoded = crop_of(path, NOTHING, TWO_ROWS).encoded
+    assert (encoded.audio, encoded.num_frames) == (Audio.COPIED, 100)
+    moments = [float(moment) for moment in frames_of(encoded.path)[1]]
+    assert moments == pytest.approx([n / 25 for n in range(100)], abs=0.001)
+    heard = [float(moment) for moment, _ in sound_of(encoded.path)]
+    assert heard[0] == pytest.approx(0, abs=0.1)
+    assert heard[-1] == pytest.approx(moments[-1], abs=0.1)
+    assert max(np.diff(heard)) < 0.1
+    assert min(np.diff(heard)) > 0
+
+
 def test_sound_that_an_mp4_cannot_hold_is_dropped_and_reported(crop_of, tmp_path, with_sound):
     path = tmp_path / "pcm.mkv"
     video = write_clip(tmp_path / "silent.mp4", 30)

@@ -15,8 +15,9 @@ from inference.decode.one_pass import decode_once
 from inference.decode.options import DecodeLimits
 from inference.types import ClipRequest, DecodePlan, PictureSpec, Scope
 from tests.media import FPS, number_on, numbers_on
-from tests.video_files import SOUND
+from tests.video_files import FURTHER, SOUND
 
+FILES = SOUND | FURTHER
 SMALL = PictureSpec(48, 64)
 LIMITS = DecodeLimits()
 WINDOWS = ClipRequest(Scope.WINDOWS, SMALL, 16)
@@ -52,9 +53,9 @@ def plainly_decoded(path):
         return [number_on(frame.to_ndarray(format="rgb24")) for frame in opened.decode(video=0)]
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", FILES)
 def test_every_plan_picks_the_frames_of_a_plain_decode(tmp_path, name):
-    path, file = tmp_path / name, SOUND[name]
+    path, file = tmp_path / name, FILES[name]
     file.make(path)
     if not name.startswith(("rotated", "mirrored")):  # a plain decode does not turn pictures
         assert plainly_decoded(path) == list(file.shown)

@@ -34,7 +34,7 @@ VERDICT = {
     "abnormal_region_crop": {"url": "oss://videos/tamis-crops/1.mp4"},
 }
 FACTS = {"container": "mp4", "codec": "h264", "width": 640, "height": 360, "rotation_degrees": 0, "frames": 150}
-FACTS |= {"fps": 25.0, "duration_seconds": 6, "size_bytes": 1000}
+FACTS |= {"interlaced": False, "fps": 25.0, "duration_seconds": 6, "size_bytes": 1000}
 
 
 def judged(ordinal: int, **columns: Any) -> ResultRow:

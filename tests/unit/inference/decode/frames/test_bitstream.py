@@ -10,7 +10,7 @@ import pytest
 from inference.decode.frames.bitstream import SYNTAXES, Content, content_reader
 from tests.interlaced import write_fields
 from tests.media import write_clip
-from tests.video_files import SOUND, VP9
+from tests.unusual_videos import VP9, write_vp8_hidden
 
 
 def contents_of(path):
@@ -49,7 +49,7 @@ def test_every_packet_of_these_encoders_is_a_frame(tmp_path, codec, options, suf
 
 
 def test_hidden_frames_of_vp8_hold_nothing(tmp_path):
-    SOUND["vp8-hidden.webm"].make(tmp_path / "hidden.webm")
+    write_vp8_hidden(tmp_path / "hidden.webm")
     assert contents_of(tmp_path / "hidden.webm") == {Content.FRAME: 108, Content.NOTHING: 12}
 
 
@@ -64,6 +64,18 @@ def test_a_superframe_of_vp9_is_shown_if_one_of_its_frames_is(tmp_path):
     assert read(shown) is read(existing) is Content.FRAME
     assert read(hidden) is Content.NOTHING
     assert read(hidden + existing + index) is Content.FRAME
+
+
+def picture_coding_extension(structure):
+    return b"\x00\x00\x01\xb5" + bytes([0x8F, 0xFF, 0xF0 | structure, 0x41, 0x80]) + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("structures", "content"), [((1,), "SINGLE_FIELD"), ((2,), "SINGLE_FIELD"), ((3,), "FRAME"), ((1, 2), "FRAME")]
+)
+def test_the_picture_structure_of_mpeg2_tells_a_field(structures, content):
+    packet = b"".join(picture_coding_extension(structure) for structure in structures)
+    assert content_reader("mpeg2video", b"")(packet) is Content[content]
 
 
 @pytest.mark.parametrize(

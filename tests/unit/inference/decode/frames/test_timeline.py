@@ -52,6 +52,22 @@ def test_emitted_frames_keep_their_times_and_go_on_where_a_time_is_missing_or_se
     assert (shown.origin_seconds, shown.duration_seconds) == (pytest.approx(5.0), pytest.approx(1.2))
 
 
+@pytest.mark.parametrize(
+    ("pts", "expected"),
+    [
+        ([0, None, 2, None, None, 5], [0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+        ([None, 1, 2, None], [0, 0.1, 0.2, 0.3]),
+        ([0, 0, 2, 2, 4, 4], [0, 0.1, 0.2, 0.3, 0.4, 0.5]),  # packets of two frames
+        ([0, 2, 1, 6], [0, 0.2, 0.4, 0.6]),
+        ([None, None], [0, 0.04]),
+        ([3], [0]),
+    ],
+)
+def test_frames_without_a_time_of_their_own_are_spread_between_their_neighbours(pts, expected):
+    shown = present_emitted(pts, [None] * len(pts), time_base=TENTH, rate=None)
+    np.testing.assert_allclose(shown.pts_seconds, expected)
+
+
 def test_emitted_frames_of_a_format_without_pts_have_the_times_of_their_dts():
     shown = present_emitted([7, 7, 7], [4, 0, 2], time_base=TENTH, rate=None, has_true_pts=False)
     np.testing.assert_allclose(shown.pts_seconds, [0, 0.2, 0.4])
