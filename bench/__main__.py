@@ -8,13 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.comparison import load_case
+from bench.comparison import load_case, load_report
 from bench.harness import ROOT, Absent, Unequal, run
 from bench.report import describe, stages_table, store, table
 from bench.summary import Measured
 
 CASES = ("decode", "share", "engine", "flow")
 CASES_BY_NAME = ("frames48", "video", "storage")  # run only when named: need ffmpeg; 4 minutes; 3 minutes
+REPORTS = ("profile",)  # no comparison: a line of its own; run only when named
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 
@@ -23,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=150)
     for module in [chosen.module] if chosen.module else [f"bench.{name}" for name in chosen.case or CASES]:
+        if module.removeprefix("bench.") in REPORTS:
+            console.print(load_report(module)(is_short=chosen.short), markup=False, highlight=False, soft_wrap=True)
+            continue
         try:
             _run_case(module, chosen, console)
         except Unequal as unequal:
@@ -53,9 +57,8 @@ def _run_case(module: str, chosen: argparse.Namespace, console: Console) -> None
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure variants of the same work in turns.")
-    parser.add_argument(
-        "--case", action="append", choices=CASES + CASES_BY_NAME, help=f"only this case; default: {', '.join(CASES)}"
-    )
+    names = CASES + CASES_BY_NAME + REPORTS
+    parser.add_argument("--case", action="append", choices=names, help=f"only this case; default: {', '.join(CASES)}")
     parser.add_argument("--module", help="dotted name of a module that defines its own CASE")
     parser.add_argument("--rounds", type=_at_least_one, help=f"rounds of each variant; default {ROUNDS}")
     parser.add_argument("--short", action="store_true", help="tiny inputs and two rounds, only to check that it runs")

@@ -61,6 +61,11 @@ def load_case(module: str) -> Case:
     return cast("Case", importlib.import_module(module).CASE)
 
 
+def load_report(module: str) -> Callable[..., str]:
+    """The ``report`` of a module that has no comparison: it measures and returns its lines."""
+    return cast("Callable[..., str]", importlib.import_module(module).report)
+
+
 def find(module: str, comparison: str) -> Comparison:
     """Return the comparison of this name of a module's case."""
     case = load_case(module)

@@ -12,9 +12,10 @@ from inference.profiling.steps import Step
 
 METRICS = ("step", "read_latency_ms", "prep_latency_ms", "exec_latency_ms", "total_step_latency_ms", "loss")
 DETAILS = (
-    "step", "repeat", "phase", "size", "started_seconds", "transfer_ms", "wait_ms", "launch_ms", "first_part_ms",
+    "repeat", "phase", "size", "started_seconds", "transfer_ms", "wait_ms", "gap_ms", "launch_ms", "first_part_ms",
     "preempted_ms", "queue_age_ms", "lost_frames", "reserved_bytes",
 )  # fmt: skip
+"""Columns of the second file after ``step``: attributes of :class:`Step`."""
 
 
 def run_stem(model_name: str, pid: int) -> str:
@@ -36,7 +37,7 @@ class Recorder:
         self._metrics = self.metrics_path.open("w", newline="", encoding="utf-8", buffering=1)
         self._details = self.details_path.open("w", newline="", encoding="utf-8", buffering=1)
         csv.writer(self._metrics, lineterminator="\n").writerow(METRICS)
-        csv.writer(self._details, lineterminator="\n").writerow(DETAILS)
+        csv.writer(self._details, lineterminator="\n").writerow(("step", *DETAILS))
 
     def __enter__(self) -> Self:
         return self
@@ -52,8 +53,9 @@ class Recorder:
         loss = "" if step.loss is None else f"{step.loss:.6f}"
         times = (step.read_ms, step.prep_ms, step.exec_ms, step.total_ms)
         self._metrics.write(f"{step.index},{','.join(f'{one:.4f}' for one in times)},{loss}\n")
-        others = [step.transfer_ms, step.wait_ms, step.launch_ms, step.first_part_ms, step.preempted_ms]
-        others.append(step.queue_age_ms)
-        head = f"{step.index},{step.repeat},{step.phase.value},{step.size},{step.started_seconds:.6f}"
-        tail = f"{step.lost_frames},{step.reserved_bytes}"
-        self._details.write(f"{head},{','.join(f'{one:.4f}' for one in others)},{tail}\n")
+        details = ",".join(_text(getattr(step, name)) for name in DETAILS)
+        self._details.write(f"{step.index},{details}\n")
+
+
+def _text(value: float | str) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)

@@ -23,7 +23,7 @@ from inference.profiling.retrain import labelling, make_retraining
 from inference.profiling.sources import media_files
 from inference.profiling.steps import Span, Step, Work, no_span, run_steps
 from inference.profiling.streams import open_reader
-from inference.profiling.summary import Summary, Timing, summarize
+from inference.profiling.summary import Summary, summarize
 from inference.profiling.tracing import StepTrace, make_tracer
 from inference.profiling.verdict import Verdict, judge
 
@@ -59,14 +59,14 @@ def run_profile(options: ProfileOptions, directory: Path, on_step: OnStep = lamb
     steps: list[Step] = []
     trace = step_trace(options, directory / stem)
     with open_work(options, trace.span if trace else no_span) as work, Recorder(directory, stem) as recorder:
-        timing, is_interrupted = _record_steps(work, options, steps, recorder, _also_traced(on_step, trace))
+        wall_seconds, is_interrupted = _record_steps(work, options, steps, recorder, _also_traced(on_step, trace))
         if trace is not None:
             trace.close()
         if not steps:
             raise ProfilingError("interrupted before the first step: there is nothing to report")
         fixed = None if is_interrupted else fixed_share(work, steps[-1])
         outages = tuple(getattr(getattr(work.reader, "losses", None), "outages", ()))
-    summary = summarize(steps, timing, options.batch_size)
+    summary = summarize(steps, wall_seconds, options.batch_size)
     return ProfileResult(
         options=options,
         stem=stem,
@@ -143,18 +143,15 @@ def _also_traced(on_step: OnStep, trace: StepTrace | None) -> OnStep:
 
 def _record_steps(
     work: Work, options: ProfileOptions, steps: list[Step], recorder: Recorder, on_step: OnStep
-) -> tuple[Timing, bool]:
-    """Fill ``steps``; the timing is the clock's around them, measured apart from theirs."""
-    clock = time.perf_counter
-    gap_seconds, is_interrupted = 0.0, False
-    begun = clock()
+) -> tuple[float, bool]:
+    """Fill ``steps``. Return the seconds from before the first to the arrival of the last, and if Ctrl-C ended it."""
+    begun = arrived = time.perf_counter()
     try:
         for step in run_steps(work, options.warmup_steps, options.max_steps, options.repeats):
-            ended = clock()
+            arrived = time.perf_counter()
             steps.append(step)
             recorder.write(step)
             on_step(step)
-            gap_seconds += clock() - ended
     except KeyboardInterrupt:
-        is_interrupted = True
-    return Timing(clock() - begun, gap_seconds), is_interrupted
+        return arrived - begun, True
+    return arrived - begun, False

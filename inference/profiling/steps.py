@@ -46,6 +46,7 @@ class Step:
     transfer_ms: float  # between CPU and GPU, both ways
     exec_ms: float  # without a split model's transfer
     wait_ms: float  # for frames that had not arrived
+    gap_ms: float  # before the step: recording and progress of the one before it
     total_ms: float
     launch_ms: float  # of exec: until the model's call returned; the rest is the device's own time
     first_part_ms: float  # of exec: on the CPU, with a split point
@@ -100,19 +101,24 @@ def run_steps(work: Work, warmup_steps: int, max_steps: int, repeats: int = 1) -
         ProfilingError: no more frames come.
     """
     delay, sizes, seen = RunDelay(), list(work.prepare), set[int]()
-    begun = time.perf_counter()
+    begun = ended = time.perf_counter()
     try:
         for index in range(warmup_steps + max_steps * repeats):
             size = sizes[index % len(sizes)]
             phase = Phase.FIRST if size not in seen else Phase.WARMUP if index < warmup_steps else Phase.STEADY
             seen.add(size)
             repeat = max(0, index - warmup_steps) // max_steps
-            yield _step(work, delay, begun, index=index, repeat=repeat, phase=phase, size=size)
+            step = _step(work, delay, begun, ended, index=index, repeat=repeat, phase=phase, size=size)
+            ended = begun + step.started_seconds + step.total_ms / 1e3
+            yield step
     finally:
         delay.close()
 
 
-def _step(work: Work, delay: RunDelay, begun: float, *, index: int, repeat: int, phase: Phase, size: int) -> Step:
+def _step(
+    work: Work, delay: RunDelay, begun: float, before: float, *, index: int, repeat: int, phase: Phase, size: int
+) -> Step:
+    """Run one step. ``before`` is when the one before it ended."""
     clock, span = time.perf_counter, work.span
     delayed = delay.seconds()
     started = clock()
@@ -149,6 +155,7 @@ def _step(work: Work, delay: RunDelay, begun: float, *, index: int, repeat: int,
         transfer_ms=1e3 * transfer,
         exec_ms=1e3 * (was_executed - was_transferred - executed.transfer_seconds),
         wait_ms=1e3 * reading.wait_seconds,
+        gap_ms=1e3 * (started - before),
         total_ms=1e3 * (ended - started),
         launch_ms=1e3 * (was_launched - was_transferred),
         first_part_ms=1e3 * executed.first_part_seconds,

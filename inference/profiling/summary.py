@@ -13,14 +13,6 @@ STAGES = ("read", "wait", "prep", "transfer", "exec")
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """The clock around all steps, and the part of it that was spent between them (recording, progress)."""
-
-    wall_seconds: float
-    gap_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class FirstCall:
     """The first step of one input size against the later ones of that size."""
 
@@ -50,12 +42,15 @@ class Summary:
     wall_error: float  # |steps + gaps - wall clock| / wall clock
 
 
-def summarize(steps: Sequence[Step], timing: Timing, samples_per_step: int) -> Summary:
-    """The figures of at least one step; where none is steady, the others stand for the steady state."""
+def summarize(steps: Sequence[Step], wall_seconds: float, samples_per_step: int) -> Summary:
+    """The figures of at least one step; where none is steady, the others stand for the steady state.
+
+    ``wall_seconds`` is the caller's clock from before the first step to the arrival of the last one.
+    """
     steady = [one for one in steps if one.phase is Phase.STEADY] or list(steps)
     stages = {name: distribution([stage_ms(one, name) for one in steady]) for name in (*STAGES, "step")}
     rates = _rates(steady, samples_per_step)
-    total_ms = sum(one.total_ms for one in steps)
+    total_ms, gaps_ms = sum(one.total_ms for one in steps), sum(one.gap_ms for one in steps)
     warmups = [one.total_ms for one in steps if one.phase is Phase.WARMUP]
     ages = [one.queue_age_ms for one in steady if one.queue_age_ms > 0]
     return Summary(
@@ -72,7 +67,7 @@ def summarize(steps: Sequence[Step], timing: Timing, samples_per_step: int) -> S
         queue_age_ms=typical(ages) if ages else None,
         losses=_losses(steps),
         sum_error=_ratio(abs(sum(one.parts_ms for one in steps) - total_ms), total_ms),
-        wall_error=_ratio(abs(total_ms / 1e3 + timing.gap_seconds - timing.wall_seconds), timing.wall_seconds),
+        wall_error=_ratio(abs(total_ms / 1e3 + gaps_ms / 1e3 - wall_seconds), wall_seconds),
     )
 
 
