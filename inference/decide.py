@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil, exp, floor, lgamma, log
 
 from inference.manifest.schema import ThresholdSpec
 
@@ -114,3 +115,70 @@ def _beyond(values: Iterable[float], spec: ThresholdSpec, margin: float) -> Iter
         is_high = spec.max is not None and value > round(spec.max - slack, DIGITS)
         is_beyond = is_high or (spec.min is not None and value < round(spec.min + slack, DIGITS))
         yield is_beyond
+
+
+# ── thresholds by target ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A ``max`` that keeps a promise on labelled good clips; see :func:`max_for_loss`."""
+
+    max: float
+    clips: int  # good clips
+    lost: int  # of them, dropped by ``max``
+    bound: float  # upper limit of the share that is lost among all good clips, at the given confidence
+
+
+def critical_max(verdicts: Sequence[Probabilities], spec: ThresholdSpec) -> float | None:
+    """Return the score below which a ``max`` drops the clip: the clip is kept at this ``max`` and dropped below it.
+
+    None without scores. ``hysteresis`` is left out of account.
+    """
+    values = [value for verdict in verdicts if (value := score(verdict, spec.label)) is not None]
+    if not values or len(values) < len(verdicts):
+        return None
+    allowed = floor(spec.share * len(values) + 1e-9)  # windows that may be beyond the threshold
+    return sorted(values, reverse=True)[allowed] if allowed < len(values) else 0.0
+
+
+def max_for_loss(good: Sequence[float], loss: float, confidence: float = 0.95) -> Target | None:
+    """Return the lowest ``max`` that loses at most the share ``loss`` of all good clips, at the given confidence.
+
+    ``good`` holds the :func:`critical_max` of labelled good clips, a fair sample of all. The bound is that of Clopper
+    and Pearson ("The use of confidence or fiducial limits", Biometrika 26, 1934) for the number of clips that are lost,
+    and as that number is fixed by rank, choosing the threshold on the same clips keeps it. None: there are too few
+    clips for the promise; see :func:`least_clips`.
+    """
+    ordered, count = sorted(good, reverse=True), len(good)
+    lost = -1
+    while lost + 1 < count and _chance(lost + 1, count, loss) <= 1 - confidence:
+        lost += 1
+    if lost < 0:
+        return None
+    limit = ordered[lost]
+    below = sum(value > limit for value in ordered)  # fewer than ``lost`` where scores are equal
+    return Target(limit, count, below, _upper_bound(below, count, confidence))
+
+
+def least_clips(loss: float, confidence: float = 0.95) -> int:
+    """Return the number of good clips without which no threshold can promise ``loss``: 299 for 1 % at 95 %."""
+    return ceil(log(1 - confidence) / log(1 - loss))
+
+
+def _chance(lost: int, count: int, share: float) -> float:
+    """Probability of at most ``lost`` losses among ``count`` clips when the share ``share`` is lost of all."""
+    logs = (log(share) * k + log(1 - share) * (count - k) + _log_choose(count, k) for k in range(lost + 1))
+    return sum(map(exp, logs))
+
+
+def _log_choose(count: int, k: int) -> float:
+    return lgamma(count + 1) - lgamma(k + 1) - lgamma(count - k + 1)
+
+
+def _upper_bound(lost: int, count: int, confidence: float) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _chance(lost, count, middle) > 1 - confidence else (low, middle)
+    return high

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from storage.records import Record, ResultRow
 from storage.tables.export import TEXT_SUFFIXES, check_export, export_records
 from storage.verdicts import judgements
 from tasks.cli.data_table import DataTable, print_line
+from tasks.cli.decide_targets import find_targets, print_targets, read_labels
 from tasks.cli.usage import OneLine, clear_errors, open_console, settings
 from tasks.gallery.rows import select_rows, selected_rows
 from tasks.resources.tables import open_input
@@ -74,10 +75,24 @@ class Tally:
 @click.option("--against", type=click.Path(path_type=Path), help="Compare with these thresholds, not with the stored.")
 @click.option("--run", metavar="ID", help="The run, or the start of its id; default: the newest in the table.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a row per clip to a .jsonl or .csv file.")
+@click.option("--labels", metavar="URL", help="With --max-loss: a table of decisions, such as the gallery exports.")
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Suggest the lowest max of each output that loses at most this share of the good clips.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the counts as one JSON object.")
 @clear_errors
 def decide(
-    tables: str, thresholds_path: Path | None, against: Path | None, run: str | None, output: Path | None, is_json: bool
+    tables: str,
+    thresholds_path: Path | None,
+    against: Path | None,
+    run: str | None,
+    output: Path | None,
+    labels: str | None,
+    max_loss: float | None,
+    is_json: bool,
 ) -> None:
     """Decide on judged clips again: keep, drop or review, by thresholds on their stored scores.
 
@@ -85,6 +100,11 @@ def decide(
     Nothing is judged or decoded, and the results are not changed.
     """
     thresholds = _thresholds(thresholds_path)
+    if (labels is None) != (max_loss is None):
+        raise OneLine("--labels and --max-loss need each other")
+    if labels is not None and max_loss is not None:
+        _suggest(tables, run, labels, max_loss, thresholds, is_json=is_json)
+        return
     before = Thresholds.of(read_thresholds(against)) if against else None
     if output is not None:
         check_export(output, TEXT_SUFFIXES)
@@ -104,6 +124,17 @@ def decide(
     _print(selection.run_id, thresholds, tally, open_console())
     if output is not None:
         print_line(open_console(), f"decisions: {output}")
+
+
+def _suggest(tables: str, run: str | None, labels: str, loss: float, thresholds: Thresholds, *, is_json: bool) -> None:
+    with closing(open_input(labels, settings())) as table:
+        label = read_labels(table)
+    with closing(open_input(tables, settings())) as table:
+        targets = find_targets(selected_rows(table, select_rows(table, run)), label, thresholds, loss)
+    if is_json:
+        click.echo(json.dumps([asdict(one) for one in targets], ensure_ascii=False))
+    else:
+        print_targets(targets, loss, open_console())
 
 
 def decide_row(row: ResultRow, thresholds: Thresholds) -> tuple[Decision, dict[str, Keep | None]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from inference.decide import Keep, Thresholds, decide
+from inference.decide import Keep, Thresholds, critical_max, decide, decide_output, least_clips, max_for_loss
 from inference.errors import ManifestError
 from inference.manifest import load_manifest, parse_manifest, read_thresholds
 from inference.manifest.schema import ThresholdSpec
@@ -124,3 +125,51 @@ def test_a_file_without_thresholds_is_refused(tmp_path: Path, text: str, message
         read_thresholds(tmp_path / "t.toml")
     with pytest.raises(ManifestError, match=r"absent\.toml cannot be read"):
         read_thresholds(tmp_path / "absent.toml")
+
+
+# ── thresholds by target ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("values", "spec", "critical"),
+    [
+        ([0.3], {"max": 0.5}, 0.3),
+        ([0.1, 0.9, 0.5, 0.2], {"max": 0.5, "share": 0.0}, 0.9),
+        ([0.1, 0.9, 0.5, 0.2], {"max": 0.5, "share": 0.25}, 0.5),
+        ([0.1, 0.9, 0.5, 0.2], {"max": 0.5, "share": 1.0}, 0.0),
+    ],
+)
+def test_a_clip_is_kept_at_its_critical_max_and_dropped_below_it(
+    values: list[float], spec: dict[str, object], critical: float
+) -> None:
+    verdicts = windows(*values)[WINDOWS]
+    assert critical_max(verdicts, ThresholdSpec.model_validate(spec)) == critical
+    at = ThresholdSpec.model_validate({**spec, "max": critical})
+    assert decide_output(verdicts, at) is Keep.KEEP
+    if critical > 0:
+        below = ThresholdSpec.model_validate({**spec, "max": critical - 1e-6})
+        assert decide_output(verdicts, below) is Keep.DROP
+
+
+def test_299_good_clips_are_needed_to_promise_a_loss_of_1_percent() -> None:
+    assert least_clips(0.01) == 299
+    assert max_for_loss([0.5] * 298, 0.01) is None
+    found = max_for_loss([0.1] * 298 + [0.7], 0.01)
+    assert found is not None
+    assert (found.max, found.lost) == (0.7, 0)
+
+
+def test_the_bound_is_that_of_clopper_and_pearson() -> None:
+    found = max_for_loss([index / 1000 for index in range(1000)], 0.05)
+    assert found is not None
+    assert (found.lost, found.max) == (38, 0.961)
+    assert found.bound == pytest.approx(0.04951, abs=1e-4)  # scipy.stats.beta.ppf(0.95, 39, 962)
+
+
+def test_the_promised_loss_holds_on_other_clips_in_19_of_20_trials() -> None:
+    random = Random(7)
+    trials = [max_for_loss([random.random() for _ in range(400)], 0.05) for _ in range(400)]
+    # the scores are uniform, so a threshold loses the share 1 - max of all good clips
+    broken = sum(1 - target.max > 0.05 for target in trials if target is not None)
+    assert None not in trials
+    assert broken <= 0.05 * len(trials) + 13  # three standard deviations

@@ -125,6 +125,34 @@ def test_the_decision_table_has_a_row_per_judged_clip_with_reasons_and_the_diges
     assert {row["decided_by"] for row in rows} == {counts("--thresholds", "thresholds.toml")["decided_by"]}
 
 
+def label(folder: Path, keep: int, drop: int) -> None:
+    """Write a run of good clips with low and bad clips with high scores, and their labels."""
+    rows = [judged(n, n / 1000) for n in range(keep)] + [judged(keep + n, 0.2 + n / 10) for n in range(drop)]
+    with closing(SqliteOutput(TableUrl.parse(f"sqlite:///{folder}/labelled.db#results"))) as table:
+        table.prepare(())
+        table.write_batch("batch", rows)
+    decisions = ("keep" if row.ordinal < keep else "drop" for row in rows)
+    lines = [
+        {"run_id": "run", "ordinal": row.ordinal, "decision": one} for row, one in zip(rows, decisions, strict=True)
+    ]
+    lines.append({"run_id": "another run", "ordinal": 0, "decision": "drop"})
+    (folder / "labels.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_the_lowest_max_that_loses_few_good_clips_is_suggested(folder: Path) -> None:
+    label(folder, keep=400, drop=5)
+    words = ("--tables", "sqlite:///labelled.db#results", "--thresholds", "loose.toml", "--labels", "labels.jsonl")
+    answer = CliRunner().invoke(decide, [*words, "--max-loss", "0.02", "--json"])
+    assert answer.exit_code == 0, answer.output
+    (found,) = json.loads(answer.stdout)
+    assert (found["output"], found["good"], found["bad"], found["caught"]) == ("vfx_filter", 400, 5, 3)
+    assert found["target"]["lost"] == 3
+    assert found["target"]["max"] == 0.396
+    assert found["target"]["bound"] <= 0.02
+    shown = CliRunner().invoke(decide, [*words, "--max-loss", "0.001"])
+    assert "400 good clips, 2995 are needed" in shown.output
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -133,6 +161,11 @@ def test_the_decision_table_has_a_row_per_judged_clip_with_reasons_and_the_diges
         (("--thresholds", "absent.toml"), "absent.toml cannot be read"),
         (("--thresholds", "thresholds.toml", "-o", "out.xlsx"), "its name must end in .jsonl, .csv"),
         (("--thresholds", "thresholds.toml", "--run", "other"), "'other' is no run"),
+        (("--thresholds", "thresholds.toml", "--max-loss", "0.1"), "--labels and --max-loss need each other"),
+        (
+            ("--thresholds", "thresholds.toml", "--max-loss", "0.1", "--labels", "sqlite:///out.db#results"),
+            "has no column decision",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_its_remedy(arguments: tuple[str, ...], message: str) -> None:
