@@ -4,40 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from rich.box import SIMPLE_HEAD, Box
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tasks.telemetry.printable import printable
 
+FOLDED_COLUMNS = 10  # a column may be folded to this width; where that does not suffice, rows become lines
+GAP_COLUMNS = 3  # between two columns
+
 
 class DataTable:
-    """A table whose cells are data. ``unbroken`` names the columns that are not wrapped while there is room."""
+    """A table whose cells are data. ``unbroken`` names the columns that are not folded while there is room."""
 
-    def __init__(
-        self, *headings: str, title: str = "", unbroken: Collection[str] = (), box: Box | None = SIMPLE_HEAD
-    ) -> None:
-        self._table = Table(title=title or None, title_justify="left", box=box, padding=(0, 1), pad_edge=False)
-        for heading in headings:
-            self._table.add_column(Text(printable(heading)), overflow="fold", no_wrap=heading in unbroken)
+    def __init__(self, *headings: str, title: str = "", unbroken: Collection[str] = ()) -> None:
+        self._headings = tuple(map(printable, headings))
+        self._title = title
+        self._unbroken = frozenset(unbroken)
+        self._rows: list[tuple[str, ...]] = []
 
-    def add(self, *cells: object, style: str = "") -> None:
+    def add(self, *cells: object) -> None:
         """Add a row. Unprintable characters of a cell are shown as escapes."""
-        self._table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+        self._rows.append(tuple(map(printable, cells)))
 
     def __len__(self) -> int:
-        return self._table.row_count
+        return len(self._rows)
 
     def print(self, console: Console) -> None:
-        """Print the table, without spaces at the ends of lines where the output is not a terminal."""
-        if console.is_terminal:
-            console.print(self._table)
-            return
-        with console.capture() as captured:
-            console.print(self._table)
-        for line in captured.get().splitlines():
-            console.print(Text(line.rstrip()), soft_wrap=True)
+        """Print the table; on a terminal that is too narrow for it, a line for each row.
+
+        Where the output is not a terminal, no line ends with spaces.
+        """
+        if not self._fits(console.width):
+            self._print_lines(console)
+        elif console.is_terminal:
+            console.print(self._drawn())
+        else:
+            with console.capture() as captured:
+                console.print(self._drawn())
+            for line in captured.get().splitlines():
+                console.print(Text(line.rstrip()), soft_wrap=True)
+
+    def _fits(self, columns: int) -> bool:
+        widths = [max(map(len, cells)) for cells in zip(self._headings, *self._rows, strict=True)]
+        return sum(min(width, FOLDED_COLUMNS) + GAP_COLUMNS for width in widths) <= columns
+
+    def _drawn(self) -> Table:
+        table = Table(title=self._title or None, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        for heading in self._headings:
+            table.add_column(Text(heading), overflow="fold", no_wrap=heading in self._unbroken)
+        for row in self._rows:
+            table.add_row(*map(Text, row))
+        return table
+
+    def _print_lines(self, console: Console) -> None:
+        if self._title:
+            console.print(Text(self._title, style="italic"))
+        for row in self._rows:
+            pairs = (f"{heading} {cell}".strip() for heading, cell in zip(self._headings, row, strict=True))
+            console.print(Text(", ".join(pairs)))
 
 
 def print_line(console: Console, text: object, style: str = "") -> None:

@@ -27,7 +27,7 @@ from tasks.cli.data_table import print_line
 from tasks.cli.deadline import THREAD_NAME, stream_within
 from tasks.cli.preflight import existing_parent, find_problems, spooled_bytes
 from tasks.cli.usage import clear_errors, no_broker, open_console, open_progress_console, settings
-from tasks.cli.waiting import trouble_reason, worker_reasons
+from tasks.cli.waiting import not_ready_reason, trouble_reason, worker_reasons
 from tasks.resources.judge import open_judge
 from tasks.resources.redis import ledger_client
 from tasks.resources.stores import open_tiers, tier_places
@@ -182,10 +182,16 @@ def check_hosts(hosts: HostReports) -> Iterator[Finding]:
 
 
 def check_workers(ledger: Ledger, reports: WorkerReports, chosen: Settings) -> Iterator[Finding]:
-    """Check that a worker serves each queue, and that none fails again and again."""
+    """Check that a worker serves each queue, that none fails again and again, and that none is drained."""
     nodes = ledger.nodes(chosen.delivery.node_silence_seconds)
     names = ", ".join(node.name for node in nodes)
-    if not (reasons := list(worker_reasons(ledger, reports, chosen))):
+    reasons = list(worker_reasons(ledger, reports, chosen))
+    shown = {reason.key for reason in reasons}
+    drained = [not_ready_reason(worker) for worker in reports.all() if worker.state == "drained"]
+    for reason in drained:
+        if reason.key not in shown:
+            yield Finding("workers", is_well=True, found=reason.state, remedy=reason.remedy, is_warning=True)
+    if not reasons:
         yield Finding("workers", is_well=True, found=f"every queue is served, by the nodes {names}")
     for reason in reasons:
         is_warming = reason.is_passing

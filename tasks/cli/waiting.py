@@ -51,7 +51,8 @@ def trouble_reason(trouble: Trouble) -> WaitReason:
 
 def worker_reasons(ledger: Ledger, reports: WorkerReports, settings: Settings) -> Iterator[WaitReason]:
     """Yield the workers that fail, and for every queue without a worker: none is up, it warms up, or it was drained."""
-    served = {role for node in ledger.nodes(settings.delivery.node_silence_seconds) for role in node.roles}
+    fresh_seconds = settings.delivery.node_silence_seconds / 2  # a serving worker reports more often
+    served = {role for node in ledger.nodes(fresh_seconds) for role in node.roles}
     unserved = {queue.value for queue in Queue} - served
     known = reports.all()
     for worker in known:
@@ -60,7 +61,7 @@ def worker_reasons(ledger: Ledger, reports: WorkerReports, settings: Settings) -
             yield WaitReason(f"failing {worker.name}", text, "it tries again until that is corrected")
         elif covered := worker.queues & unserved:
             unserved -= covered
-            yield _not_ready(worker)
+            yield not_ready_reason(worker)
     if unserved and not served and not known:
         yield WaitReason("no worker", "no worker is up", NO_WORKER)
     elif unserved:
@@ -68,7 +69,8 @@ def worker_reasons(ledger: Ledger, reports: WorkerReports, settings: Settings) -
         yield WaitReason(names, f"no worker serves the queues {names}", f"{NO_WORKER} (or see that worker's log)")
 
 
-def _not_ready(worker: WorkerReport) -> WaitReason:
+def not_ready_reason(worker: WorkerReport) -> WaitReason:
+    """Return the reason of a worker that warms up or was drained."""
     if worker.state == "warming":
         text = f"{worker.name} warms its models up"
         return WaitReason(text, text, "it takes rows after that", worker.seconds, is_passing=True)

@@ -83,3 +83,11 @@ def test_a_finding_is_data_and_its_remedy_stands_below_it() -> None:
         "  fix spool: shrink it",
         "✓ broker: answers",
     ]
+
+
+def test_a_drained_worker_is_a_warning_while_others_serve_its_queues(rt: Runtime, client: redis.Redis) -> None:
+    rt.ledger.beat_node("n2", QUEUES)
+    WorkerReports(client).put(WorkerReport("io@n1", "drained", frozenset({"io"}), 1.0))
+    drained, served = check_workers(rt.ledger, WorkerReports(client), Settings.of(node="n1"))
+    assert (drained.is_well, drained.is_warning, served.is_well) == (True, True, True)
+    assert drained.remedy == "`tamis control resume -d io@n1` lets it take messages again"
