@@ -41,11 +41,18 @@ class Submission:
 
 
 def prepare(
-    tables: str, outputs: str, switches: frozenset[str], manifest: Manifest, *, has_flat_columns: bool = False
+    tables: str,
+    outputs: str,
+    switches: frozenset[str],
+    manifest: Manifest,
+    *,
+    has_flat_columns: bool = False,
+    features: str = "",
 ) -> RunRequest:
     """Check both tables and create a missing output. Raises ``UsageError`` for what the operator must correct.
 
-    With ``has_flat_columns``, the output has :data:`storage.records.FLAT_COLUMNS` besides.
+    With ``has_flat_columns``, the output has :data:`storage.records.FLAT_COLUMNS` besides. With ``features``, the JSON
+    of a :class:`tasks.features.FeatureOrder`, features are extracted and nothing is judged.
     """
     manifest.check_switches(switches)
     check_trained(manifest, current())
@@ -60,6 +67,7 @@ def prepare(
             filters=tuple(sorted(switches)),
             manifest=manifest.name,
             manifest_digest=manifest.digest,
+            features=features,
         )
         version = version_of(source)
         return RunRequest(spec, version.count, extra_columns, merging_notices(sink), version)

@@ -24,6 +24,7 @@ class Encoder:
     prefix_tokens: int
     preprocessing: Preprocessing  # of the checkpoint, or the family's default
     digest: str  # SHA-256 (hex) of the weights
+    is_untrained: bool  # seeded weights
 
 
 class VideoTokens(nn.Module):

@@ -71,6 +71,7 @@ class Extractor:
         """
         check_pooling(encoder, plan.pooling)
         self.plan, self.digest, self.model_type = plan, encoder.digest, encoder.model_type
+        self.is_untrained = encoder.is_untrained
         self.clock = clock or WorkClock()
         self._device, self._timeout_seconds = device, timeout_seconds
         batching = Batching(

@@ -13,6 +13,7 @@ from inference.features.options import PlanOptions, first_batch
 from inference.features.transformers_encoders import open_transformers_encoder
 from inference.features.work_clock import WorkClock
 from inference.manifest import Manifest
+from inference.manifest.schema import parse_seed
 from inference.models.build import load_backbone
 from inference.models.device import choose_device
 
@@ -85,4 +86,5 @@ def _manifest_encoder(name: str, manifest: Manifest) -> Encoder:
         prefix_tokens=family.prefix_tokens if family else 0,
         preprocessing=manifest.preprocessing[chosen],
         digest=loaded.digest,
+        is_untrained=parse_seed(backbones[chosen].weights) is not None,
     )

@@ -56,6 +56,7 @@ def open_torchvision_encoder(name: str, checkpoint: Path | None, pins: Pins | No
         prefix_tokens=0,
         preprocessing=_preprocessing(name),
         digest=digest,
+        is_untrained=checkpoint is None,
     )
 
 

@@ -51,6 +51,7 @@ def open_transformers_encoder(model_type: str, checkpoint: Path | None, seed: in
         prefix_tokens=prefix_tokens,
         preprocessing=preprocessing,
         digest=tensors_digest(model.state_dict()),
+        is_untrained=checkpoint is None,
     )
 
 

@@ -24,6 +24,7 @@ class RunSpec:
     filters: tuple[str, ...]
     manifest: str
     manifest_digest: str
+    features: str = ""  # JSON of the features to extract; empty: the videos are judged
 
     def __post_init__(self) -> None:
         if list(self.filters) != sorted(set(self.filters)):
@@ -35,8 +36,9 @@ class RunSpec:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:RUN_ID_LENGTH]
 
     def to_json(self) -> str:
-        """Canonical: equal specs give equal text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """Canonical: equal specs give equal text. Empty ``features`` are left out, as in runs of older releases."""
+        fields = {name: value for name, value in asdict(self).items() if name != "features" or value}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

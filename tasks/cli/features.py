@@ -1,40 +1,40 @@
-"""``tamis features``: features of every sliding clip of a folder of videos."""
+"""``tamis features``: features of every sliding clip of videos, on this machine or over the fleet."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from celery.bin.base import CeleryCommand
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from inference.features.explain import Spent, lines
 from inference.features.families import EncoderChoice, check_choice
 from inference.features.options import PlanOptions
 from inference.features.plan import Pooling
-from inference.features.work_clock import Activity, add_up
+from inference.manifest import load_manifest
 from inference.types import Fit
 from storage.features.files import FileFormat
-from storage.features.index import INDEX_NAME, read_index, write_index
+from storage.features.index import write_index
 from tasks.cli.data_table import print_line
-from tasks.cli.progress import Rate, clock
-from tasks.cli.usage import OneLine, clear_errors, open_console, settings
-from tasks.extraction.order import ExtractionOrder, VideoFile, find_videos
-from tasks.extraction.processes import ExtractionFailed, RunProgress, extract_all
-from tasks.extraction.share import Outcome, ShareProgress, decoder_processes
+from tasks.cli.feature_progress import show, summary
+from tasks.cli.sift import EX_ALL_FAILED, EX_INTERRUPTED, conclude
+from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console, settings
+from tasks.extraction.order import ExtractionOrder, find_videos
+from tasks.extraction.processes import ExtractionFailed, extract_all
+from tasks.extraction.share import Outcome, decoder_processes
+from tasks.features import FeatureOrder
 from tasks.node.processes import visible_gpus
 from tasks.settings import Settings
+from tasks.submit import prepare, submit
 
-SHOWN_FAILURES = 20  # more are counted; the index names them all
 COUNT = click.IntRange(min=1)
 
 
 @click.command(cls=CeleryCommand)
-@click.option("--data_path", required=True, type=click.Path(path_type=Path), help="A folder of videos, or one video.")
+@click.option("--data_path", type=click.Path(path_type=Path), help="A folder of videos, or one video.")
+@click.option("--tables", metavar="URL", help="Instead: the input table of a run over the fleet, as for `tamis sift`.")
+@click.option("--outputs", metavar="URL", help="With --tables: the table of the result rows.")
 @click.option(
     "--save_path", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the features."
 )
@@ -101,115 +101,93 @@ COUNT = click.IntRange(min=1)
     help="torch.compile the encoder's layers.",
 )
 @clear_errors
-def features(data_path: Path, save_path: Path, data_set: str | None, world_size: int | None, **options: Any) -> None:
-    """Extract features of every sliding clip of a folder of videos: a file for each video, and an index of them.
+def features(data_path: Path | None, tables: str | None, outputs: str | None, save_path: Path, **options: Any) -> None:
+    """Extract features of every sliding clip of videos: a file for each video, and an index of them.
 
-    Videos whose features are there are skipped, so the same command goes on after an interruption; several commands
-    may write into one folder at once.
+    With --data_path the videos of a folder, on this machine, without a broker. With --tables and --outputs the videos
+    of a table, over the fleet, with a result row for each. Videos whose features are there are skipped, so the same
+    command goes on after an interruption; several commands may write into one folder at once.
+
+    Exit status: 0 if every video has ended, 2 for a mistake or a full disk, 3 if every video failed, 130 after Ctrl-C.
     """
-    console, chosen = open_console(), settings()
+    root = save_path / options["data_set"] if options["data_set"] else save_path
+    encoder = EncoderChoice(
+        model_type=options["model_type"], checkpoint=options["ckpt_path"], sha256=options["ckpt_sha256"]
+    )
+    check_choice(encoder)
+    plan = _plan_options(options, settings())
+    if data_path is not None and tables is None and outputs is None:
+        _extract_here(data_path, root, encoder, plan, options)
+    elif tables is not None and outputs is not None and data_path is None:
+        order = FeatureOrder(
+            save_path=root.absolute(), encoder=encoder, options=plan, file_format=FileFormat(options["file_format"])
+        )
+        _extract_on_fleet(tables, outputs, order)
+    else:
+        raise OneLine("give --data_path FOLDER for this machine, or --tables URL and --outputs URL for the fleet")
+
+
+def _extract_here(
+    data_path: Path, root: Path, encoder: EncoderChoice, plan: PlanOptions, options: Mapping[str, Any]
+) -> None:
+    console, progress, chosen = open_console(), open_progress_console(), settings()
     videos, left_out = find_videos(data_path)
-    root = save_path / data_set if data_set else save_path
-    order = _order(tuple(videos), root, chosen, options)
-    check_choice(order.encoder)
     if left_out:
-        console.print(f"{left_out} files are left out: their suffix is not a video's", highlight=False)
-    devices = _devices(world_size, chosen)
+        print_line(progress, f"{left_out} files are left out: their suffix is not a video's", style="yellow")
+    order = ExtractionOrder(
+        videos=tuple(videos),
+        save_path=root,
+        encoder=encoder,
+        options=plan,
+        file_format=FileFormat(options["file_format"]),
+        batch_clips=options["batch_size"],
+        decoder_threads=options["decoder_threads"],
+        is_compiled=options["is_compiled"],
+    )
+    devices = _devices(options["world_size"], chosen)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        done = show(extract_all(order, devices, chosen), order, console)
+        done = show(extract_all(order, devices, chosen), order, progress)
     except ExtractionFailed as error:
         raise OneLine(str(error)) from error
     except OSError as error:
         raise OneLine(f"--save_path {root} cannot be used: {error.strerror or error}") from error
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on where this one was", highlight=False, soft_wrap=True)
-        raise SystemExit(130) from None
+        print_line(progress, "stopped; the same command goes on where this one was")
+        raise SystemExit(EX_INTERRUPTED) from None
     write_index(root)
     for line in summary(done, order, decoder_processes(chosen, len(devices)) * len(devices)):
         print_line(console, line)
+    if done.count(Outcome.FAILED) == len(videos):
+        raise SystemExit(EX_ALL_FAILED)
 
 
-def show(observed: Iterator[RunProgress], order: ExtractionOrder, console: Console) -> RunProgress:
-    """Show the progress, as a bar where there is a terminal; return the last of it."""
-    latest, rate, is_opened = RunProgress(), Rate(), False
-    sizes = {video.name: video.size_bytes for video in order.videos}
-    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("starting", total=len(order.videos))
-        for latest in observed:
-            openings = [one.opening for one in latest.shares if one.opening]
-            if openings and not is_opened:
-                is_opened = True
-                print_line(console, openings[0])
-            finished_bytes = sum(sizes[name] for name in latest.outcomes)
-            rate.observe(time.monotonic(), finished_bytes)
-            text = progress_text(latest.shares, rate, sum(sizes.values()) - finished_bytes)
-            bars.update(bar, completed=len(latest.outcomes), description=text)
-    return latest
+def _extract_on_fleet(tables: str, outputs: str, order: FeatureOrder) -> None:
+    """Submit or resume the run, watch it, and write the index where the folder is on this machine, too."""
+    chosen = settings()
+    manifest = load_manifest(chosen.models.manifest)
+    request = prepare(tables, outputs, frozenset(), manifest, features=order.to_json())
+    ledger = open_ledger()
+    run = submit(request, chosen.flow.shard_rows, ledger).run
+    print_line(open_console(), f"run {run.run_id}: features of {run.total_rows} rows of {run.spec.tables}")
+    try:
+        conclude(run, ledger)
+    finally:
+        if order.save_path.is_dir():
+            print_line(open_console(), f"index of {write_index(order.save_path)} videos in {order.save_path}")
 
 
-def progress_text(shares: Sequence[ShareProgress], rate: Rate, left_bytes: int) -> str:
-    """Return ``12.3 clips/s, 0:12 left, device busy 80 %, waits for decode``."""
-    wall = add_up([one.wall_seconds for one in shares])
-    total_seconds, clips = sum(wall.values()), sum(one.clips for one in shares)
-    if not clips or total_seconds <= 0:
-        return "starting"
-    busy = (wall[Activity.FORWARD] + wall[Activity.UPLOAD]) / total_seconds
-    waits = max((one for one in Activity if one is not Activity.FORWARD), key=lambda one: wall[one])
-    left = f"{clock(left_bytes / rate.rows_per_second)} left" if rate.rows_per_second > 0 else "time left unknown"
-    clips_per_second = clips * len(shares) / total_seconds
-    return f"{clips_per_second:.1f} clips/s, {left}, device busy {busy:.0%}, waits for {waits.value}"
-
-
-def summary(done: RunProgress, order: ExtractionOrder, decoders: int) -> Iterator[str]:
-    """Yield the result in lines: failures, where the time went, and the line that must add up."""
-    if done.count(Outcome.FAILED):
-        yield from _failures(done, order.save_path)
-    yield from lines(
-        Spent(
-            clips=sum(one.clips for one in done.shares),
-            processes=len(done.shares),
-            decoder_processes=decoders,
-            wall_seconds=add_up([one.wall_seconds for one in done.shares]),
-            thread_seconds=add_up([one.thread_seconds for one in done.shares]),
-        )
-    )
-    parts = " + ".join(f"{one.value} {done.count(one)}" for one in (Outcome.EXTRACTED, Outcome.SKIPPED, Outcome.FAILED))
-    yield f"videos {len(order.videos)} = {parts}"
-    yield f"features: {order.save_path}, index {order.save_path / INDEX_NAME}"
-
-
-def _failures(done: RunProgress, root: Path) -> Iterator[str]:
-    failed = [row for row in read_index(root) if done.outcomes.get(row["video"]) is Outcome.FAILED]
-    for row in failed[:SHOWN_FAILURES]:
-        yield f"failed: {row['video']}: {row['code']}: {row['message']}"
-    if len(failed) > SHOWN_FAILURES:
-        yield f"and {len(failed) - SHOWN_FAILURES} more, in the index"
-
-
-def _order(videos: tuple[VideoFile, ...], root: Path, chosen: Settings, options: Mapping[str, Any]) -> ExtractionOrder:
-    return ExtractionOrder(
-        videos=videos,
-        save_path=root,
-        encoder=EncoderChoice(
-            model_type=options["model_type"], checkpoint=options["ckpt_path"], sha256=options["ckpt_sha256"]
-        ),
-        options=PlanOptions(
-            num_frames=options["num_frames"],
-            size=options["size"],
-            fit=Fit(options["fit"]) if options["fit"] else None,
-            stride_frames=options["stride"],
-            frame_step=options["frame_step"],
-            pooling=Pooling(options["pool"]),
-            precision=options["precision"],
-            dtype=options["dtype"],
-            decoder=chosen.decode.decoder,
-        ),
-        file_format=FileFormat(options["file_format"]),
-        batch_clips=options["batch_size"],
-        decoder_threads=options["decoder_threads"],
-        is_compiled=options["is_compiled"],
+def _plan_options(options: Mapping[str, Any], chosen: Settings) -> PlanOptions:
+    return PlanOptions(
+        num_frames=options["num_frames"],
+        size=options["size"],
+        fit=Fit(options["fit"]) if options["fit"] else None,
+        stride_frames=options["stride"],
+        frame_step=options["frame_step"],
+        pooling=Pooling(options["pool"]),
+        precision=options["precision"],
+        dtype=options["dtype"],
+        decoder=chosen.decode.decoder,
     )
 
 

@@ -18,7 +18,6 @@ from inference.features.work_clock import Activity, WorkClock
 from storage.features.claims import Claims
 from storage.features.files import (
     FailureRecord,
-    FeatureRecord,
     feature_path,
     is_complete,
     is_known_failure,
@@ -26,12 +25,13 @@ from storage.features.files import (
     write_features,
 )
 from tasks.extraction.order import ExtractionOrder, VideoFile
+from tasks.features import record_of
 from tasks.resources.weights import fetch_weights
 from tasks.settings import Settings, decoder_environ
 
 if TYPE_CHECKING:  # only the processes that extract load torch
     from inference.decode import DecoderPool
-    from inference.features.extract import Extractor, VideoFeatures
+    from inference.features.extract import Extractor
 
 REPORT_SECONDS = 0.5  # between reports
 UNREADABLE = "unreadable"  # code of a video that the system cannot read
@@ -157,23 +157,6 @@ class _Share:
         with self._lock:
             self._outcomes[video.name] = outcome
             self._clips += clips
-
-
-def record_of(video: str, content_sha256: str, features: VideoFeatures, extractor: Extractor) -> FeatureRecord:
-    """Return the record of a video's features."""
-    return FeatureRecord(
-        video=video,
-        content_sha256=content_sha256,
-        plan_digest=extractor.plan.digest,
-        model_type=extractor.model_type,
-        model_digest=extractor.digest,
-        shape=features.values.shape,
-        dtype=str(features.values.dtype),
-        start_seconds=tuple(features.start_seconds.tolist()),
-        end_seconds=tuple(features.end_seconds.tolist()),
-        decoder=features.decoder,
-        decoded_fraction=features.decoded_fraction,
-    )
 
 
 def _open_extractor(

@@ -21,6 +21,7 @@ from storage.tables.version import InputVersion
 from storage.tiers import Tiers
 from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
+from tasks.resources.extractors import Extractors
 from tasks.resources.judge import open_judge
 from tasks.resources.opening import OpenedOnce
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
@@ -73,6 +74,7 @@ class Runtime:
     spool: Spool
     tiers: Tiers | None = None  # io and GPU workers only
     judge: Judge | None = None  # GPU workers only
+    extractors: Extractors | None = None  # GPU workers only
     mean_cost: MeanCost = field(default_factory=MeanCost)
     worker: str = field(default_factory=lambda: secrets.token_hex(6))  # unique to this process
     name: str = ""  # of the worker, such as io@node1
@@ -145,6 +147,8 @@ class Runtime:
 
     def close(self) -> None:
         """Close everything, in reverse order of opening."""
+        if self.extractors is not None:
+            self.extractors.close()
         if self.judge is not None:
             self.judge.close()
         for output in self.outputs.opened():
@@ -168,6 +172,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judge=open_judge(settings, scratch=settings.spool_root) if needs_models else None,
+        extractors=Extractors(settings) if needs_models else None,
     )
 
 

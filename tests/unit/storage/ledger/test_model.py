@@ -38,3 +38,10 @@ def test_unsorted_filters_are_refused() -> None:
     for filters in (("vfx", "com"), ("com", "com")):
         with pytest.raises(ValueError, match="sorted and unique"):
             replace(SPEC, filters=filters)
+
+
+def test_features_are_part_of_a_runs_id_and_absent_ones_leave_the_id_of_older_releases() -> None:
+    with_features = replace(SPEC, features='{"save_path":"/f"}')
+    assert with_features.run_id != SPEC.run_id
+    assert "features" not in SPEC.to_json()
+    assert RunSpec.from_json(with_features.to_json()) == with_features
