@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -61,8 +62,20 @@ class RamRole:
         try:
             connection.request(method, place.path.rstrip("/") + path, headers=headers)
             reply = connection.getresponse()
-            return reply.status, reply.read(_MAX_ANSWER_BYTES)
+            return reply.status, _body(reply, time.monotonic() + self.timeout_seconds)
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"metadata service {self.metadata_url} does not answer ({error})") from error
         finally:
             connection.close()
+
+
+def _body(reply: http.client.HTTPResponse, deadline: float) -> bytes:
+    """Return the whole body. The socket's timeout bounds each wait; the deadline bounds an answer that trickles."""
+    body = b""
+    while piece := reply.read1(_MAX_ANSWER_BYTES - len(body)):
+        body += piece
+        if time.monotonic() >= deadline:
+            raise TimeoutError("the answer took too long")
+    if reply.length:
+        raise http.client.IncompleteRead(body, reply.length)
+    return body

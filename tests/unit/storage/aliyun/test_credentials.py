@@ -288,7 +288,14 @@ def test_an_absent_role_is_named_in_the_error(service: WireServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [WireFault("status", 500), WireFault("reset"), WireFault("truncate"), WireFault("hang", seconds=30)]
+    "fault",
+    [
+        WireFault("status", 500),
+        WireFault("reset"),
+        WireFault("truncate"),
+        WireFault("hang", seconds=30),
+        WireFault("trickle", seconds=0.05),
+    ],
 )
 def test_a_failing_metadata_service_is_unavailable(
     service: WireServer, fault: WireFault, caplog: pytest.LogCaptureFixture
