@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,25 @@ def test_a_circle_is_found_where_there_is_one() -> None:
     graph = {"a.x": {"b.y"}, "b.z": {"a.w"}, "a.w": set(), "b.y": {"b.z"}}
     assert cycle(graph) == []
     assert cycle(folder_graphs(graph)["the top level"]) == ["a", "b", "a"]
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    places = defaultdict(list)
+    for path in OURS:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+QUESTION = re.compile(r"(What|Whether|How|Where|Who|Whose|Which|When|Why|That|Whoever|Whatever)\b")
+
+
+def test_every_module_docstring_starts_with_the_thing_or_a_verb() -> None:
+    opened = {
+        str(path.relative_to(ROOT)): ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in OURS
+    }
+    assert {path: text for path, text in opened.items() if text and QUESTION.match(text)} == {}
 
 
 def reads_environment(path: Path) -> Iterator[int]:

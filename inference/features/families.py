@@ -33,7 +33,7 @@ class EncoderChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ModelFamily:
     """A model type of Transformers: its classes, and the fields of its configuration that fix the input."""
 
     model: str  # class in transformers
@@ -44,16 +44,16 @@ class Family:
     size_field: str = "image_size"
 
 
-FAMILIES: Mapping[str, Family] = {
-    "vjepa2": Family("VJEPA2Model", "VJEPA2Config", True, 0, "frames_per_clip", "crop_size"),
-    "videomae": Family("VideoMAEModel", "VideoMAEConfig", True, 0, "num_frames"),
-    "timesformer": Family("TimesformerModel", "TimesformerConfig", True, 1, "num_frames"),
-    "vivit": Family("VivitModel", "VivitConfig", True, 1, "num_frames"),
-    "dinov2": Family("Dinov2Model", "Dinov2Config", False, 1),
-    "dinov2_with_registers": Family("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", False, 1),
-    "clip": Family("CLIPVisionModel", "CLIPVisionConfig", False, 1),
-    "siglip": Family("SiglipVisionModel", "SiglipVisionConfig", False, 0),
-    "vit": Family("ViTModel", "ViTConfig", False, 1),
+FAMILIES: Mapping[str, ModelFamily] = {
+    "vjepa2": ModelFamily("VJEPA2Model", "VJEPA2Config", True, 0, "frames_per_clip", "crop_size"),
+    "videomae": ModelFamily("VideoMAEModel", "VideoMAEConfig", True, 0, "num_frames"),
+    "timesformer": ModelFamily("TimesformerModel", "TimesformerConfig", True, 1, "num_frames"),
+    "vivit": ModelFamily("VivitModel", "VivitConfig", True, 1, "num_frames"),
+    "dinov2": ModelFamily("Dinov2Model", "Dinov2Config", False, 1),
+    "dinov2_with_registers": ModelFamily("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", False, 1),
+    "clip": ModelFamily("CLIPVisionModel", "CLIPVisionConfig", False, 1),
+    "siglip": ModelFamily("SiglipVisionModel", "SiglipVisionConfig", False, 0),
+    "vit": ModelFamily("ViTModel", "ViTConfig", False, 1),
 }
 
 

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from inference.errors import ManifestError
 from inference.features.encoder import Encoder, FrameTokens, VideoTokens
-from inference.features.families import FAMILIES, Family
+from inference.features.families import FAMILIES, ModelFamily
 from inference.manifest.preprocessing import Preprocessing
 from inference.models.backbone import Backbone
 from inference.models.checkpoint import fill_from_seed, tensors_digest
@@ -55,13 +55,13 @@ def open_transformers_encoder(model_type: str, checkpoint: Path | None, seed: in
     )
 
 
-def _seeded(family: Family, seed: int) -> Any:
+def _seeded(family: ModelFamily, seed: int) -> Any:
     model = getattr(transformers, family.model)(getattr(transformers, family.config)())
     fill_from_seed(model, seed)
     return model
 
 
-def _loaded(model_type: str, family: Family, checkpoint: Path) -> Any:
+def _loaded(model_type: str, family: ModelFamily, checkpoint: Path) -> Any:
     _check_model_type(model_type, checkpoint)
     transformers_logging.set_verbosity_error()  # what is missing or left over is checked and told below
     try:
@@ -93,7 +93,7 @@ def _check_model_type(model_type: str, checkpoint: Path) -> None:
         raise ManifestError(f"checkpoint {checkpoint} is a {stated}, not a {model_type}; give --model_type {stated}")
 
 
-def _preprocessing(family: Family, config: Any, checkpoint: Path | None) -> Preprocessing:
+def _preprocessing(family: ModelFamily, config: Any, checkpoint: Path | None) -> Preprocessing:
     """Read frames and size from the configuration, the rest from the checkpoint's preprocessor, else ImageNet's."""
     recorded: dict[str, Any] = {}
     if checkpoint is not None:

@@ -10,7 +10,7 @@ from inference.errors import ProfilingError
 from inference.profiling.options import PrepLevel, ProfileOptions, check_machine, has_gpu
 from inference.profiling.run import open_work
 from inference.profiling.statistics import typical
-from inference.profiling.steps import Phase, run_steps
+from inference.profiling.steps import StepPhase, run_steps
 from inference.profiling.verdict import Bound
 
 TRIAL_STEPS, TRIAL_WARMUP = 15, 2
@@ -79,5 +79,5 @@ def _sample_ms(options: ProfileOptions) -> float:
     """Median milliseconds a sample of a steady step, with the gap after it."""
     with open_work(options) as work:
         steps = list(run_steps(work, options.warmup_steps, options.max_steps))
-    steady = [one.total_ms for one in steps if one.phase is Phase.STEADY] or [one.total_ms for one in steps]
+    steady = [one.total_ms for one in steps if one.phase is StepPhase.STEADY] or [one.total_ms for one in steps]
     return typical(steady) / options.batch_size

@@ -9,14 +9,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from inference.profiling.steps import Phase, Step
-from inference.profiling.summary import STAGES, Summary, stage_ms
+from inference.profiling.steps import StepPhase, TimedStep
+from inference.profiling.summary import STAGES, ProfileSummary, stage_ms
 
 COLOURS = {"read": "#4477aa", "wait": "#bbbbbb", "prep": "#228833", "transfer": "#ccbb44", "exec": "#ee6677"}
 MOST_POINTS = 2000  # of a curve: more are not seen, and make a page heavy
 
 
-def latency_curves(steps: Sequence[Step]) -> str:
+def latency_curves(steps: Sequence[TimedStep]) -> str:
     """Milliseconds of each stage by step, stacked; first calls and warm-up included."""
     figure, axes = _figure(9, 3)
     shown = steps[:: len(steps) // MOST_POINTS + 1]
@@ -30,7 +30,7 @@ def latency_curves(steps: Sequence[Step]) -> str:
     return _svg(figure)
 
 
-def stage_shares(summary: Summary) -> str:
+def stage_shares(summary: ProfileSummary) -> str:
     """One bar: the share of each stage in a steady step."""
     figure, axes = _figure(9, 1.2)
     left = 0.0
@@ -46,10 +46,10 @@ def stage_shares(summary: Summary) -> str:
     return _svg(figure)
 
 
-def step_distribution(steps: Sequence[Step]) -> str:
+def step_distribution(steps: Sequence[TimedStep]) -> str:
     """A histogram of the steady steps."""
     figure, axes = _figure(9, 2.5)
-    steady = [one.total_ms for one in steps if one.phase is Phase.STEADY] or [one.total_ms for one in steps]
+    steady = [one.total_ms for one in steps if one.phase is StepPhase.STEADY] or [one.total_ms for one in steps]
     axes.hist(steady, bins=min(60, max(5, len(steady) // 4)), color="#4477aa")
     axes.set_xlabel("ms of a step")
     axes.set_ylabel("steps")

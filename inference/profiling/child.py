@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from inference.errors import InferenceError, ProfilingError
 from inference.profiling.options import ProfileOptions, bind_cores
-from inference.profiling.steps import Step
+from inference.profiling.steps import TimedStep
 
 TOGETHER = "--together"
 
@@ -82,7 +82,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _barrier(options: ProfileOptions) -> Any:
-    def wait(step: Step) -> None:
+    def wait(step: TimedStep) -> None:
         if step.index == options.warmup_steps - 1:
             sys.stdout.write("ready\n")
             sys.stdout.flush()

@@ -17,7 +17,7 @@ MIOPEN_DIRECTORY = Path("~/.config/miopen")
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class FirstCallConditions:
     """What decides why a first call is slow."""
 
     device: str  # "cpu" or "cuda"
@@ -36,11 +36,11 @@ class SlowFirstCall:
     remedies: tuple[str, ...]
 
 
-def runtime_of(options: ProfileOptions) -> Runtime:
+def runtime_of(options: ProfileOptions) -> FirstCallConditions:
     """The runtime of a profile on this machine."""
     home = MIOPEN_DIRECTORY.expanduser()
     existing = next(path for path in (home, *home.parents) if path.exists())
-    return Runtime(
+    return FirstCallConditions(
         device=options.device.type,
         is_rocm=torch.version.hip is not None,
         is_cudnn_searching=torch.backends.cudnn.benchmark,
@@ -49,7 +49,7 @@ def runtime_of(options: ProfileOptions) -> Runtime:
     )
 
 
-def explain(calls: tuple[FirstCall, ...], runtime: Runtime) -> list[SlowFirstCall]:
+def explain(calls: tuple[FirstCall, ...], runtime: FirstCallConditions) -> list[SlowFirstCall]:
     """The calls that were slow, in order; a call without later ones to compare with is left out."""
     return [
         SlowFirstCall(call, tuple(_causes(call, runtime)), tuple(_remedies(call, runtime)))
@@ -58,7 +58,7 @@ def explain(calls: tuple[FirstCall, ...], runtime: Runtime) -> list[SlowFirstCal
     ]
 
 
-def _causes(call: FirstCall, runtime: Runtime) -> Iterator[str]:
+def _causes(call: FirstCall, runtime: FirstCallConditions) -> Iterator[str]:
     if runtime.is_compiled:
         yield "torch.compile compiled for this shape"
     if runtime.device == "cpu":
@@ -73,7 +73,7 @@ def _causes(call: FirstCall, runtime: Runtime) -> Iterator[str]:
         yield f"the allocator took {call.grown_bytes / 2**20:.0f} MiB more from the GPU"
 
 
-def _remedies(call: FirstCall, runtime: Runtime) -> Iterator[str]:
+def _remedies(call: FirstCall, runtime: FirstCallConditions) -> Iterator[str]:
     yield f"run one batch of this shape before the first video: {call.size} x {call.size} pixels, the full batch"
     if runtime.is_compiled:
         yield "keep the compiler's cache between starts: TORCHINDUCTOR_CACHE_DIR on a lasting disk"

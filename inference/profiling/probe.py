@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from inference.profiling.sources import SourceFrame
-from inference.profiling.steps import Step, Work
+from inference.profiling.steps import TimedStep, Work
 
 PROBE_SECONDS = 2.0
 LEAST_ROUNDS, MOST_ROUNDS = 2, 9
 
 
-def fixed_share(work: Work, like: Step) -> float | None:
+def fixed_share(work: Work, like: TimedStep) -> float | None:
     """The fixed part of exec at the run's batch size, 0 to 1; None when a batch twice as large does not fit.
 
     With ``t(batch) = fixed + batch x each`` it is ``(2 t(b) - t(2b)) / t(b)``, of the fastest call of each size.

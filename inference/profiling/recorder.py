@@ -8,14 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from inference.profiling.steps import Step
+from inference.profiling.steps import TimedStep
 
 METRICS = ("step", "read_latency_ms", "prep_latency_ms", "exec_latency_ms", "total_step_latency_ms", "loss")
 DETAILS = (
     "repeat", "phase", "size", "started_seconds", "transfer_ms", "wait_ms", "gap_ms", "launch_ms", "first_part_ms",
     "preempted_ms", "queue_age_ms", "lost_frames", "reserved_bytes",
 )  # fmt: skip
-"""Columns of the second file after ``step``: attributes of :class:`Step`."""
+"""Columns of the second file after ``step``: attributes of :class:`TimedStep`."""
 
 
 def run_stem(model_name: str, pid: int) -> str:
@@ -48,7 +48,7 @@ class Recorder:
         self._metrics.close()
         self._details.close()
 
-    def write(self, step: Step) -> None:
+    def write(self, step: TimedStep) -> None:
         """Append one line to each file."""
         loss = "" if step.loss is None else f"{step.loss:.6f}"
         times = (step.read_ms, step.prep_ms, step.exec_ms, step.total_ms)

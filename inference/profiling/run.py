@@ -21,13 +21,13 @@ from inference.profiling.probe import fixed_share
 from inference.profiling.recorder import Recorder, run_stem
 from inference.profiling.retrain import labelling, make_retraining
 from inference.profiling.sources import media_files
-from inference.profiling.steps import Span, Step, Work, no_span, run_steps
+from inference.profiling.steps import Span, TimedStep, Work, no_span, run_steps
 from inference.profiling.streams import open_reader
-from inference.profiling.summary import Summary, summarize
+from inference.profiling.summary import ProfileSummary, summarize
 from inference.profiling.tracing import StepTrace, make_tracer
-from inference.profiling.verdict import Verdict, judge
+from inference.profiling.verdict import Bottleneck, judge
 
-OnStep = Callable[[Step], None]
+OnStep = Callable[[TimedStep], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +37,9 @@ class ProfileResult:
     options: ProfileOptions
     stem: str  # its files' common name
     machine: Fingerprint
-    summary: Summary
-    verdict: Verdict
-    steps: tuple[Step, ...]
+    summary: ProfileSummary
+    verdict: Bottleneck
+    steps: tuple[TimedStep, ...]
     is_interrupted: bool
     outages_seconds: tuple[float, ...]  # of a live stream
     trace_path: Path | None = None
@@ -56,7 +56,7 @@ def run_profile(options: ProfileOptions, directory: Path, on_step: OnStep = lamb
     """
     check_machine(options, has_gpu=has_gpu())
     stem = run_stem(options.model_name, os.getpid())
-    steps: list[Step] = []
+    steps: list[TimedStep] = []
     trace = step_trace(options, directory / stem)
     with open_work(options, trace.span if trace else no_span) as work, Recorder(directory, stem) as recorder:
         wall_seconds, is_interrupted = _record_steps(work, options, steps, recorder, _also_traced(on_step, trace))
@@ -134,7 +134,7 @@ def _also_traced(on_step: OnStep, trace: StepTrace | None) -> OnStep:
     if trace is None:
         return on_step
 
-    def both(step: Step) -> None:
+    def both(step: TimedStep) -> None:
         on_step(step)
         trace.step_ended()
 
@@ -142,7 +142,7 @@ def _also_traced(on_step: OnStep, trace: StepTrace | None) -> OnStep:
 
 
 def _record_steps(
-    work: Work, options: ProfileOptions, steps: list[Step], recorder: Recorder, on_step: OnStep
+    work: Work, options: ProfileOptions, steps: list[TimedStep], recorder: Recorder, on_step: OnStep
 ) -> tuple[float, bool]:
     """Fill ``steps``. Return the seconds from before the first to the arrival of the last, and if Ctrl-C ended it."""
     begun = arrived = time.perf_counter()

@@ -26,7 +26,7 @@ class SourceFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StepFrames:
     """The frames of one step, and how they came."""
 
     frames: Sequence[SourceFrame]
@@ -38,7 +38,7 @@ class Reading:
 class FrameReader(Protocol):
     """A source of frames that never ends."""
 
-    def read(self, count: int) -> Reading:
+    def read(self, count: int) -> StepFrames:
         """The next ``count`` frames. ProfilingError when no more come."""
         ...
 
@@ -53,9 +53,9 @@ class FileReader:
     def __init__(self, frames: Iterator[SourceFrame]) -> None:
         self._frames = frames
 
-    def read(self, count: int) -> Reading:
+    def read(self, count: int) -> StepFrames:
         """The next ``count`` frames, decoded now."""
-        return Reading([next(self._frames) for _ in range(count)])
+        return StepFrames([next(self._frames) for _ in range(count)])
 
     def close(self) -> None:
         """Nothing is held between reads but the open file, which the iterator's end closes."""

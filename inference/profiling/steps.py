@@ -24,7 +24,7 @@ def no_span(_name: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-class Phase(StrEnum):
+class StepPhase(StrEnum):
     """Which figures a step belongs to."""
 
     FIRST = "first"  # the first step with its input shape: compilation, kernel search, allocation
@@ -33,12 +33,12 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class TimedStep:
     """One step. ``total_ms`` is its own measurement, not a sum: what the parts leave is the cost of measuring."""
 
     index: int
     repeat: int
-    phase: Phase
+    phase: StepPhase
     size: int  # pixels of a side of the prepared frames
     started_seconds: float  # since the first step began
     read_ms: float  # without the wait
@@ -94,7 +94,7 @@ class RunDelay:
             os.close(self._file)
 
 
-def run_steps(work: Work, warmup_steps: int, max_steps: int, repeats: int = 1) -> Iterator[Step]:
+def run_steps(work: Work, warmup_steps: int, max_steps: int, repeats: int = 1) -> Iterator[TimedStep]:
     """Yield each step as it ends. The time until the caller asks for the next one is a gap, and in no step.
 
     Raises:
@@ -105,7 +105,9 @@ def run_steps(work: Work, warmup_steps: int, max_steps: int, repeats: int = 1) -
     try:
         for index in range(warmup_steps + max_steps * repeats):
             size = sizes[index % len(sizes)]
-            phase = Phase.FIRST if size not in seen else Phase.WARMUP if index < warmup_steps else Phase.STEADY
+            phase = (
+                StepPhase.FIRST if size not in seen else StepPhase.WARMUP if index < warmup_steps else StepPhase.STEADY
+            )
             seen.add(size)
             repeat = max(0, index - warmup_steps) // max_steps
             step = _step(work, delay, begun, ended, index=index, repeat=repeat, phase=phase, size=size)
@@ -116,8 +118,8 @@ def run_steps(work: Work, warmup_steps: int, max_steps: int, repeats: int = 1) -
 
 
 def _step(
-    work: Work, delay: RunDelay, begun: float, before: float, *, index: int, repeat: int, phase: Phase, size: int
-) -> Step:
+    work: Work, delay: RunDelay, begun: float, before: float, *, index: int, repeat: int, phase: StepPhase, size: int
+) -> TimedStep:
     """Run one step. ``before`` is when the one before it ended."""
     clock, span = time.perf_counter, work.span
     delayed = delay.seconds()
@@ -144,7 +146,7 @@ def _step(
         was_executed = clock()
     ended = clock()
     transfer = was_uploaded - was_read + was_transferred - was_prepared + executed.transfer_seconds
-    return Step(
+    return TimedStep(
         index=index,
         repeat=repeat,
         phase=phase,

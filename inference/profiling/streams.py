@@ -14,7 +14,7 @@ import av
 from av.container import InputContainer
 
 from inference.errors import ProfilingError
-from inference.profiling.sources import FileReader, FrameReader, Reading, SourceFrame, file_frames, pixels_of
+from inference.profiling.sources import FileReader, FrameReader, SourceFrame, StepFrames, file_frames, pixels_of
 
 QUEUE_FRAMES = 64
 OPEN_SECONDS, READ_SECONDS = 10.0, 5.0  # that a stream may be silent before it counts as lost
@@ -79,7 +79,7 @@ class QueueReader:
         self._thread = threading.Thread(target=self._fill, name=f"reader-{name}", daemon=True)
         self._thread.start()
 
-    def read(self, count: int) -> Reading:
+    def read(self, count: int) -> StepFrames:
         """Wait for ``count`` frames and take them.
 
         Raises:
@@ -96,7 +96,7 @@ class QueueReader:
             self._changed.notify_all()
         now = time.perf_counter()
         lost = self.losses.dropped_frames + self.losses.missed_frames
-        return Reading([frame for _, frame in taken], now - started, now - taken[0][0], lost)
+        return StepFrames([frame for _, frame in taken], now - started, now - taken[0][0], lost)
 
     def close(self) -> None:
         """End the thread, which lets go of the source."""

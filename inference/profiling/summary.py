@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from inference.profiling.statistics import Distribution, Interval, distribution, interval, typical
-from inference.profiling.steps import Phase, Step
+from inference.profiling.steps import StepPhase, TimedStep
 
 STAGES = ("read", "wait", "prep", "transfer", "exec")
 
@@ -23,7 +23,7 @@ class FirstCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class ProfileSummary:
     """A run's figures. All but ``first_calls`` and the sums are of the steady state."""
 
     steps: int
@@ -42,18 +42,18 @@ class Summary:
     wall_error: float  # |steps + gaps - wall clock| / wall clock
 
 
-def summarize(steps: Sequence[Step], wall_seconds: float, samples_per_step: int) -> Summary:
+def summarize(steps: Sequence[TimedStep], wall_seconds: float, samples_per_step: int) -> ProfileSummary:
     """The figures of at least one step; where none is steady, the others stand for the steady state.
 
     ``wall_seconds`` is the caller's clock from before the first step to the arrival of the last one.
     """
-    steady = [one for one in steps if one.phase is Phase.STEADY] or list(steps)
+    steady = [one for one in steps if one.phase is StepPhase.STEADY] or list(steps)
     stages = {name: distribution([stage_ms(one, name) for one in steady]) for name in (*STAGES, "step")}
     rates = _rates(steady, samples_per_step)
     total_ms, gaps_ms = sum(one.total_ms for one in steps), sum(one.gap_ms for one in steps)
-    warmups = [one.total_ms for one in steps if one.phase is Phase.WARMUP]
+    warmups = [one.total_ms for one in steps if one.phase is StepPhase.WARMUP]
     ages = [one.queue_age_ms for one in steady if one.queue_age_ms > 0]
-    return Summary(
+    return ProfileSummary(
         steps=len(steady),
         samples_per_second=sum(rates) / len(rates),
         throughput=interval(rates),
@@ -71,13 +71,13 @@ def summarize(steps: Sequence[Step], wall_seconds: float, samples_per_step: int)
     )
 
 
-def stage_ms(step: Step, name: str) -> float:
+def stage_ms(step: TimedStep, name: str) -> float:
     """A stage's milliseconds of one step, or those of the whole ``"step"``."""
     value: float = step.total_ms if name == "step" else getattr(step, f"{name}_ms")
     return value
 
 
-def _rates(steady: Sequence[Step], samples_per_step: int) -> list[float]:
+def _rates(steady: Sequence[TimedStep], samples_per_step: int) -> list[float]:
     """Samples a second of each repeat, from its first step's start to its last step's end."""
     rates = []
     for _, group in groupby(steady, key=lambda one: one.repeat):
@@ -87,17 +87,17 @@ def _rates(steady: Sequence[Step], samples_per_step: int) -> list[float]:
     return rates
 
 
-def _first_calls(steps: Sequence[Step]) -> list[FirstCall]:
-    firsts = [(place, one) for place, one in enumerate(steps) if one.phase is Phase.FIRST]
+def _first_calls(steps: Sequence[TimedStep]) -> list[FirstCall]:
+    firsts = [(place, one) for place, one in enumerate(steps) if one.phase is StepPhase.FIRST]
     calls = []
     for place, first in firsts:
-        later = [one.exec_ms for one in steps if one.size == first.size and one.phase is not Phase.FIRST]
+        later = [one.exec_ms for one in steps if one.size == first.size and one.phase is not StepPhase.FIRST]
         before = steps[place - 1].reserved_bytes if place else 0
         calls.append(FirstCall(first.size, first.exec_ms, typical(later), first.reserved_bytes - before))
     return calls
 
 
-def _losses(steps: Sequence[Step]) -> tuple[float, float] | None:
+def _losses(steps: Sequence[TimedStep]) -> tuple[float, float] | None:
     values = [one.loss for one in steps if one.loss is not None]
     if not values:
         return None

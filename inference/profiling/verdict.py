@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from inference.profiling.summary import Summary
+from inference.profiling.summary import ProfileSummary
 
 CONTENDED_SHARE = 0.3  # of a step without a core: above it every other figure is another process's doing too
 FIXED_SHARE = 0.5  # of exec that a batch twice as large does not double
@@ -24,7 +24,7 @@ class Bound(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Bottleneck:
     """What limits the run. ``next_change`` names a change and its gain at best, computed and not tried."""
 
     bound: Bound
@@ -32,7 +32,7 @@ class Verdict:
     next_change: str
 
 
-def judge(summary: Summary, fixed_share: float | None, *, is_gpu: bool) -> Verdict:
+def judge(summary: ProfileSummary, fixed_share: float | None, *, is_gpu: bool) -> Bottleneck:
     """The verdict of a run.
 
     ``fixed_share`` is the part of exec that does not grow with the batch, from :func:`..probe.fixed_share`; None when
@@ -49,14 +49,14 @@ def judge(summary: Summary, fixed_share: float | None, *, is_gpu: bool) -> Verdi
     if summary.preempted_share >= CONTENDED_SHARE:
         evidence.insert(0, f"for {summary.preempted_share:.0%} of a step this thread could run and had no core")
         gain = f"a core of its own takes up to {summary.preempted_share:.0%} off a step: --core-bind to free cores"
-        return Verdict(Bound.CONTENDED, tuple(evidence), gain)
+        return Bottleneck(Bound.CONTENDED, tuple(evidence), gain)
     largest = max(shares, key=lambda name: shares[name])
     if largest is Bound.COMPUTE:
         return _of_exec(summary, evidence, fixed_share, is_gpu=is_gpu)
-    return Verdict(largest, tuple(evidence), _next_change(largest, shares))
+    return Bottleneck(largest, tuple(evidence), _next_change(largest, shares))
 
 
-def _of_exec(summary: Summary, evidence: list[str], fixed_share: float | None, *, is_gpu: bool) -> Verdict:
+def _of_exec(summary: ProfileSummary, evidence: list[str], fixed_share: float | None, *, is_gpu: bool) -> Bottleneck:
     exec_share = summary.shares["exec"]
     is_launching = is_gpu and summary.launch_share > LAUNCH_SHARE
     if is_gpu:
@@ -68,10 +68,10 @@ def _of_exec(summary: Summary, evidence: list[str], fixed_share: float | None, *
         is_launching |= fixed_share > FIXED_SHARE
     if is_launching:
         share = exec_share * (fixed_share or summary.launch_share) / 2
-        return Verdict(Bound.LAUNCH, tuple(evidence), f"twice the batch: up to {-share:.0%} of a step per sample")
+        return Bottleneck(Bound.LAUNCH, tuple(evidence), f"twice the batch: up to {-share:.0%} of a step per sample")
     rest = 1 - exec_share
     gain = f"a faster model or device: up to {-exec_share:.0%}; overlapping the other stages: at most {-rest:.0%}"
-    return Verdict(Bound.COMPUTE, tuple(evidence), gain)
+    return Bottleneck(Bound.COMPUTE, tuple(evidence), gain)
 
 
 def _next_change(largest: Bound, shares: dict[Bound, float]) -> str:

@@ -19,7 +19,7 @@ from inference.decode.frames.timeline import Timeline
 from inference.decode.options import DecodeLimits
 from inference.stills.pictures import PictureEncoder, StillFormat, StillSize, rgb
 from inference.stills.selection import CUT_THRESHOLD, THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, change
-from inference.stills.survey import Entry, Part
+from inference.stills.survey import Entry, StillPart
 from inference.types import Frames
 
 
@@ -70,7 +70,7 @@ class _Comparer:
 
 
 def write_part(
-    path: str, timeline: Timeline, part: Part, first_number: int, target: StillTarget, limits: DecodeLimits
+    path: str, timeline: Timeline, part: StillPart, first_number: int, target: StillTarget, limits: DecodeLimits
 ) -> list[Path]:
     """Write the part's wanted frames as pictures, numbered from ``first_number`` on; return their paths.
 
@@ -85,7 +85,7 @@ def write_part(
     return writer.written
 
 
-def find_cuts(path: str, timeline: Timeline, part: Part, limits: DecodeLimits) -> list[int]:
+def find_cuts(path: str, timeline: Timeline, part: StillPart, limits: DecodeLimits) -> list[int]:
     """Return the positions of the part's frames that begin a scene; its first frame is compared with none.
 
     Raises as :func:`write_part` does.
@@ -106,7 +106,7 @@ class _Shifted:
         self.sink.write(frame, [position + self.offset for position in positions])
 
 
-def _decode(path: str, timeline: Timeline, part: Part, sink: FrameSink, limits: DecodeLimits) -> None:
+def _decode(path: str, timeline: Timeline, part: StillPart, sink: FrameSink, limits: DecodeLimits) -> None:
     with _opened_at(path, part.entry, limits) as (container, stream, offset):
         ticks = None if timeline.ticks is None else timeline.ticks[offset:]
         rest = replace(timeline, pts_seconds=timeline.pts_seconds[offset:], ticks=ticks)

@@ -35,7 +35,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StillPart:
     """Frames for one process: wanted positions of the timeline, and the entry before the first of them."""
 
     wanted: Indices  # ascending, not empty
@@ -58,7 +58,7 @@ def survey(path: str, timeline: Timeline, limits: DecodeLimits) -> Survey:
     return Survey(timeline, tuple(_entries(timeline.ticks, found)))
 
 
-def split(surveyed: Survey, wanted: Indices, processes: int) -> list[Part]:
+def split(surveyed: Survey, wanted: Indices, processes: int) -> list[StillPart]:
     """Share the wanted frames among processes: at most one part for each, cut at entries, of about equal length.
 
     The parts hold every wanted frame once, in order.
@@ -69,7 +69,7 @@ def split(surveyed: Survey, wanted: Indices, processes: int) -> list[Part]:
     cuts = sorted({int(starts[np.abs(starts - place).argmin()]) for place in ideal}) if len(starts) else []
     bounds = np.searchsorted(wanted, [0, *cuts, count])
     pieces = [wanted[first:stop] for first, stop in pairwise(bounds.tolist()) if first < stop]
-    return [Part(piece, _entry_before(surveyed.entries, int(piece[0]))) for piece in pieces]
+    return [StillPart(piece, _entry_before(surveyed.entries, int(piece[0]))) for piece in pieces]
 
 
 def _entries(ticks: Indices, found: Sequence[tuple[int, int]]) -> Iterator[Entry]:

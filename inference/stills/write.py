@@ -20,7 +20,7 @@ from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.stills.parts import StillTarget, find_cuts, write_part
 from inference.stills.selection import StillChoice, chosen_frames
-from inference.stills.survey import Part, Survey, split, survey
+from inference.stills.survey import StillPart, Survey, split, survey
 from inference.types import Indices
 
 
@@ -57,7 +57,7 @@ def write_stills(
 def _written(
     path: Path,
     surveyed: Survey,
-    parts: Sequence[Part],
+    parts: Sequence[StillPart],
     target: StillTarget,
     limits: DecodeLimits,
     pool: ProcessPoolExecutor,

@@ -16,7 +16,7 @@ from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, so
 from tasks.cli.usage import OneLine, clear_errors, no_broker, open_console, settings
 from tasks.ingest.check import CHECK_ERRORS, IngestContext, check_source, plan_source, record_error
 from tasks.ingest.lease import leased
-from tasks.ingest.model import SETTLED_STATES, BackfillRange, Decision
+from tasks.ingest.model import SETTLED_STATES, BackfillRange, PartitionDecision
 from tasks.ingest.sources import IngestSource, load_sources, parse_day
 from tasks.ingest.tick import ingest_context, utc_now
 from tasks.resources.redis import ledger_client
@@ -167,7 +167,7 @@ def _open_context() -> IngestContext:
     return context
 
 
-def _check_now(source: IngestSource, context: IngestContext) -> list[Decision]:
+def _check_now(source: IngestSource, context: IngestContext) -> list[PartitionDecision]:
     status, _ = context.journal.read(source.name)
     if status.is_paused:
         raise OneLine(f"source {source.name} is paused: `tamis ingest resume {source.name}` first")

@@ -10,7 +10,7 @@ from tasks.cli.data_table import DataTable
 from tasks.cli.waiting import trouble_reason
 from tasks.ingest.check import IngestContext, open_runs
 from tasks.ingest.journal import SourceStatus
-from tasks.ingest.model import Decision, PartitionEntry, PartitionState
+from tasks.ingest.model import PartitionDecision, PartitionEntry, PartitionState
 from tasks.ingest.sources import IngestSource
 
 MOST_NOTES = 10  # of one kind about one source
@@ -65,7 +65,7 @@ def partitions_table(source: IngestSource, context: IngestContext, now: datetime
     return table
 
 
-def decisions_table(decisions: Sequence[tuple[IngestSource, Decision]], *, are_started: bool) -> DataTable:
+def decisions_table(decisions: Sequence[tuple[IngestSource, PartitionDecision]], *, are_started: bool) -> DataTable:
     """Return a table with a line for each partition: the decision and its reason."""
     table = DataTable("source", "partition", "", "run", "rows", "failed rows", "reason")
     for source, decision in decisions:

@@ -18,7 +18,15 @@ from storage.tables.odps.connection import OdpsConnection
 from storage.tables.partitions import TablePartition, exists, list_partitions
 from storage.tables.protocol import Merging, OutputTable
 from tasks.ingest.journal import IngestJournal, SourceStatus
-from tasks.ingest.model import SETTLED_STATES, CheckFailure, Decision, Facts, Partition, PartitionEntry, PartitionState
+from tasks.ingest.model import (
+    SETTLED_STATES,
+    CheckFailure,
+    Facts,
+    Partition,
+    PartitionDecision,
+    PartitionEntry,
+    PartitionState,
+)
 from tasks.ingest.plan import backoff_seconds, failed, find_partitions, has_open_run, next_due, plan
 from tasks.ingest.sources import IngestSource
 from tasks.resources.tables import odps_connection, open_input, open_output
@@ -54,7 +62,7 @@ def plan_source(
     *,
     most_checks: int = MOST_CHECKS,
     is_asked: bool = False,
-) -> tuple[list[Decision], SourceStatus, dict[str, PartitionEntry]]:
+) -> tuple[list[PartitionDecision], SourceStatus, dict[str, PartitionEntry]]:
     """Decide about every partition and change nothing. Raises ``CHECK_ERRORS``."""
     status, entries = context.journal.read(source.name)
     manifest = load_manifest(context.settings.models.manifest)
@@ -75,7 +83,7 @@ def plan_source(
 
 def check_source(
     source: IngestSource, context: IngestContext, now: datetime, *, is_asked: bool = False
-) -> list[Decision]:
+) -> list[PartitionDecision]:
     """Decide about every partition, start the runs that are due and record it. The caller holds the source's lease."""
     decisions, status, entries = plan_source(source, context, now, is_asked=is_asked)
     done = [_started(decision, source, context, now) if decision.is_start else decision for decision in decisions]
@@ -185,7 +193,9 @@ def _results(sink: OutputTable, run_id: str, rows: int, *, is_over: bool) -> int
     return rows if results and merges and is_over else results
 
 
-def _started(decision: Decision, source: IngestSource, context: IngestContext, now: datetime) -> Decision:
+def _started(
+    decision: PartitionDecision, source: IngestSource, context: IngestContext, now: datetime
+) -> PartitionDecision:
     """Start or resume the partition's run: the same input, output and configuration always give the same run."""
     partition = decision.partition
     try:
@@ -210,7 +220,7 @@ def _obsolete_keys(
 
 
 def _end_backfills(
-    source: IngestSource, status: SourceStatus, decisions: Iterable[Decision], journal: IngestJournal
+    source: IngestSource, status: SourceStatus, decisions: Iterable[PartitionDecision], journal: IngestJournal
 ) -> None:
     """Remove backfills that hold no unfinished partition."""
     unfinished = [decision.partition.moment for decision in decisions if decision.entry.state not in SETTLED_STATES]

@@ -74,7 +74,7 @@ class CheckFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PartitionDecision:
     """The decision about one partition, with the entry to record.
 
     ``is_start``: a run is to be started. ``is_left_over``: its run could start, but this check has no room for it.

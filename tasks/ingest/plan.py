@@ -11,9 +11,9 @@ from tasks.ingest.model import (
     SETTLED_STATES,
     BackfillRange,
     CheckFailure,
-    Decision,
     Facts,
     Partition,
+    PartitionDecision,
     PartitionEntry,
     PartitionState,
 )
@@ -78,7 +78,7 @@ def plan(
     most_checks: int = 10,
     is_asked: bool = False,
     is_paused: bool = False,
-) -> list[Decision]:
+) -> list[PartitionDecision]:
     """Decide about every partition, in order. ``facts_of`` is called for at most ``most_checks`` of them.
 
     ``open_runs`` are the runs that the ledger holds as not complete. ``is_asked``: a person asks, so waits between
@@ -93,7 +93,7 @@ def plan(
         decision = _without_check(key, partition, entry, now, open_runs, is_asked=is_asked)
         if decision is None and most_checks <= 0:
             left_over = replace(entry, state=PartitionState.WAITING, reason="comes after the others")
-            decision = Decision(key, partition, left_over, is_left_over=free > 0)
+            decision = PartitionDecision(key, partition, left_over, is_left_over=free > 0)
         if decision is None:
             most_checks -= 1
             decision = decide(source, key, partition, entry, facts_of(partition), now, no_room if free <= 0 else "")
@@ -109,10 +109,10 @@ def has_open_run(entry: PartitionEntry, open_runs: Collection[str]) -> bool:
 
 def _without_check(
     key: str, partition: Partition, entry: PartitionEntry, now: datetime, open_runs: Collection[str], *, is_asked: bool
-) -> Decision | None:
+) -> PartitionDecision | None:
     is_settled = entry.state in SETTLED_STATES or has_open_run(entry, open_runs)
     is_early = entry.state is not PartitionState.RUNNING and entry.not_before > now.timestamp() and not is_asked
-    return Decision(key, partition, entry) if is_settled or is_early else None
+    return PartitionDecision(key, partition, entry) if is_settled or is_early else None
 
 
 def decide(
@@ -123,22 +123,22 @@ def decide(
     facts: Facts | CheckFailure,
     now: datetime,
     no_room: str,
-) -> Decision:
+) -> PartitionDecision:
     """Decide about one checked partition. ``no_room`` is the reason why no run may start now; empty if one may."""
     if isinstance(facts, CheckFailure):
-        return Decision(key, partition, failed(entry, facts.reason, now))
+        return PartitionDecision(key, partition, failed(entry, facts.reason, now))
     since = entry.since if entry.rows == facts.rows else now.timestamp()
     seen = PartitionEntry(
         run_id=facts.run_id, rows=facts.rows, since=since, failed_rows=facts.failed_rows, attempts=entry.attempts
     )
     without_start = _done_or_running(facts, seen) or _incomplete(source, partition, facts, seen, now)
     if without_start is not None:
-        return Decision(key, partition, without_start)
+        return PartitionDecision(key, partition, without_start)
     if not facts.rows and source.empty == "skip":
-        return Decision(key, partition, replace(seen, state=PartitionState.EMPTY, reason="it has no rows"))
+        return PartitionDecision(key, partition, replace(seen, state=PartitionState.EMPTY, reason="it has no rows"))
     if no_room:
-        return Decision(key, partition, replace(seen, reason=f"complete; {no_room}"))
-    return Decision(key, partition, replace(seen, state=PartitionState.RUNNING), is_start=True)
+        return PartitionDecision(key, partition, replace(seen, reason=f"complete; {no_room}"))
+    return PartitionDecision(key, partition, replace(seen, state=PartitionState.RUNNING), is_start=True)
 
 
 def _done_or_running(facts: Facts, seen: PartitionEntry) -> PartitionEntry | None:
@@ -170,7 +170,7 @@ def failed(entry: PartitionEntry, reason: str, now: datetime) -> PartitionEntry:
     return replace(entry, state=PartitionState.FAILED, reason=reason, attempts=attempts, not_before=not_before)
 
 
-def next_due(source: IngestSource, decisions: Iterable[Decision], now: datetime) -> datetime:
+def next_due(source: IngestSource, decisions: Iterable[PartitionDecision], now: datetime) -> datetime:
     """Return the time of the source's next check: by its schedule, or sooner if a partition waits for a check.
 
     The end of one of its runs brings the check forward (:func:`tasks.ingest.tick.is_due`).

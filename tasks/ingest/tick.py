@@ -14,7 +14,7 @@ from storage.ledger import Ledger
 from tasks.ingest.check import CHECK_ERRORS, IngestContext, check_source, open_runs, record_error
 from tasks.ingest.journal import IngestJournal, SourceStatus
 from tasks.ingest.lease import leased
-from tasks.ingest.model import Decision, PartitionEntry, PartitionState
+from tasks.ingest.model import PartitionDecision, PartitionEntry, PartitionState
 from tasks.ingest.sources import IngestSource, load_sources
 from tasks.settings import Settings
 
@@ -69,7 +69,7 @@ def _tick_one(source: IngestSource, context: IngestContext, now: datetime) -> No
             log.warning("source %s: cannot be checked, again in %.0f s: %s", source.name, wait_seconds, error)
 
 
-def _log_starts(source: IngestSource, decisions: list[Decision]) -> None:
+def _log_starts(source: IngestSource, decisions: list[PartitionDecision]) -> None:
     for decision in decisions:
         if not decision.is_start:
             continue

@@ -21,7 +21,7 @@ from inference.decode.frames.bitstream import SYNTAXES
 from inference.decode.frames.picking import EmissionCheck, Picker
 from inference.decode.frames.scaling import FrameWriter
 from inference.decode.frames.skipping import ParameterSets, needed
-from inference.decode.frames.tally import PacketTally, Stamp, decoded_timeline
+from inference.decode.frames.tally import PacketStamp, PacketTally, decoded_timeline
 from inference.decode.frames.timeline import Timeline
 from inference.decode.limits import check_pixels
 from inference.decode.options import DecodeLimits
@@ -179,7 +179,7 @@ def _without_skippable(
 
 def _decoded(
     stream: VideoStream, packet: av.Packet[Any] | None
-) -> Iterator[tuple[VideoFrame, Stamp] | tuple[None, Stamp]]:
+) -> Iterator[tuple[VideoFrame, PacketStamp] | tuple[None, PacketStamp]]:
     """Yield the frames that the decoder emits for a packet, with their timestamps; None if the packet is broken."""
     try:
         frames = stream.codec_context.decode(packet)
@@ -187,10 +187,10 @@ def _decoded(
         raise MemoryError(str(error)) from error
     except av.FFmpegError:
         check_headroom(stream)
-        yield None, Stamp(None, None) if packet is None else Stamp(packet.pts, packet.dts)
+        yield None, PacketStamp(None, None) if packet is None else PacketStamp(packet.pts, packet.dts)
     else:
         for frame in frames:
-            yield frame, Stamp(frame.pts, frame.dts)
+            yield frame, PacketStamp(frame.pts, frame.dts)
 
 
 def _pick(

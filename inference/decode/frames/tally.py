@@ -24,7 +24,7 @@ _FORMATS_WITH_LEAPS = frozenset({"mpegts", "mpeg", "wtv", "flv", "live_flv"})
 _FORMATS_WITH_DERIVED_DTS = frozenset({"matroska,webm", "ogg", "asf", "rm", "nut"})
 
 
-class Stamp(NamedTuple):
+class PacketStamp(NamedTuple):
     """The timestamps of a packet or frame, in ticks of its stream's time base."""
 
     pts: int | None
@@ -86,19 +86,19 @@ class PacketTally:
         self._content = content_reader(self.source.codec, stream.codec_context.extradata or b"")
         self._seconds_per_tick = np.array([float(other.time_base or 0) for other in container.streams])
         self._streams: list[int] = []  # of every packet
-        self._stamps: list[Stamp] = []  # of every packet
+        self._stamps: list[PacketStamp] = []  # of every packet
         self._keys: list[bool] = []  # of every packet: a keyframe of the video stream
-        self._video_stamps: list[Stamp] = []
+        self._video_stamps: list[PacketStamp] = []
         self._frames: list[int] = []  # the numbers of the video packets that hold a frame
         self._first_key: int | None = None  # the number of the first keyframe's packet
         self._has_single_fields = False
 
     def count(self, packet: av.Packet[Any]) -> None:
         """Count one packet of any stream."""
-        stamp = Stamp(packet.pts, packet.dts)
+        stamp = PacketStamp(packet.pts, packet.dts)
         self._streams.append(packet.stream_index)
         # Packets that an edit list discards lie before the edit, and may overlap the one before it: no jump.
-        self._stamps.append(Stamp(None, None) if packet.is_discard else stamp)
+        self._stamps.append(PacketStamp(None, None) if packet.is_discard else stamp)
         self._keys.append(packet.is_keyframe and packet.stream_index == self.source.stream and not packet.is_discard)
         if packet.stream_index != self.source.stream:
             return
@@ -145,7 +145,7 @@ class PacketTally:
             has_derived_dts=name in _FORMATS_WITH_DERIVED_DTS,
         )
 
-    def _presented(self, clock: ClockRepair) -> list[Stamp]:
+    def _presented(self, clock: ClockRepair) -> list[PacketStamp]:
         """Leave out frames presented before the first keyframe: they refer to a picture that the file lacks."""
         repaired = [self._repaired(number, clock) for number in self._frames]
         if self._first_key is None or not self.source.has_true_pts:
@@ -153,14 +153,14 @@ class PacketTally:
         first = self._repaired(self._first_key, clock).pts
         return [stamp for stamp in repaired if stamp.pts is None or first is None or stamp.pts >= first]
 
-    def _repaired(self, number: int, clock: ClockRepair) -> Stamp:
+    def _repaired(self, number: int, clock: ClockRepair) -> PacketStamp:
         stamp = self._video_stamps[number]
         ticks = clock.ticks(self.source.stream, number, float(self.source.time_base))
-        return Stamp(*(None if moment is None else moment + ticks for moment in stamp)) if ticks else stamp
+        return PacketStamp(*(None if moment is None else moment + ticks for moment in stamp)) if ticks else stamp
 
 
 def decoded_timeline(
-    source: VideoSource, emitted: Sequence[Stamp], clock: ClockRepair, readable_fraction: float
+    source: VideoSource, emitted: Sequence[PacketStamp], clock: ClockRepair, readable_fraction: float
 ) -> Timeline:
     """Return the timeline of the frames that a decoder emits. Raises :class:`BadVideo` if there are none."""
     if not emitted:

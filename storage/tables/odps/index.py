@@ -15,7 +15,7 @@ from threading import Lock
 from storage.records import RESULT_INFO, ResultRow
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.layout import TableLayout
-from storage.tables.odps.rows import Outcome, Stamp
+from storage.tables.odps.rows import RowOutcome, Stamp
 from storage.tables.odps.snapshot import Snapshot, SnapshotGone, open_snapshot
 
 PAGE_ORDINALS = 4096
@@ -37,7 +37,7 @@ class RunIndex:
         self.batches: set[str] = set()
         self.count = 0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: RowOutcome) -> None:
         """Add a row unless a newer row of its ordinal is known."""
         number, offset = divmod(outcome.ordinal, PAGE_ORDINALS)
         codes, ranks = self._page(number)
@@ -116,7 +116,7 @@ class Indexes:
             if run_id in self._held:
                 for row in rows:
                     stamped = replace(stamp, generation=row.generation)
-                    self._held[run_id][2].add(Outcome(row.ordinal, row.outcome, stamped))
+                    self._held[run_id][2].add(RowOutcome(row.ordinal, row.outcome, stamped))
 
     def _of(self, run_id: str, *, is_renewed: bool) -> RunIndex:
         memory = self._table.connection.journal.memory(run_id)
@@ -144,7 +144,7 @@ def _read(snapshot: Snapshot, run_id: str) -> RunIndex:
     index = RunIndex()
     for page in snapshot.pages(PAGE_BYTES):
         for record in page:
-            if outcome := Outcome.of(record, run_id):
+            if outcome := RowOutcome.of(record, run_id):
                 index.add(outcome)
     return index
 

@@ -10,7 +10,7 @@ from storage import json_text
 from storage.records import ResultRow
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.layout import TableLayout
-from storage.tables.odps.rows import Outcome, from_record
+from storage.tables.odps.rows import RowOutcome, from_record
 from storage.tables.odps.snapshot import Snapshot, SnapshotGone, open_snapshot
 
 PAGE_BYTES = 1024 * 1024
@@ -40,7 +40,7 @@ def _sorted(snapshot: Snapshot, layout: TableLayout, run_id: str, after: int) ->
         file.execute("PRAGMA journal_mode = OFF")
         file.execute("CREATE TABLE rows (ordinal INTEGER PRIMARY KEY, stamp TEXT, record TEXT)")
         for page in snapshot.pages(PAGE_BYTES):
-            outcomes = ((Outcome.of(record, run_id), record) for record in page)
+            outcomes = ((RowOutcome.of(record, run_id), record) for record in page)
             rows = [(found.ordinal, found.stamp, record) for found, record in outcomes if found]
             values = ((ordinal, stamp.text, json_text.write(record)) for ordinal, stamp, record in rows)
             file.executemany(_KEEP_NEWER, values)

@@ -95,7 +95,7 @@ def from_record(record: Record, layout: TableLayout) -> tuple[ResultRow, Stamp] 
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RowOutcome:
     """Ordinal, code and stamp of a row, from its ``result_info``."""
 
     ordinal: int
@@ -103,7 +103,7 @@ class Outcome:
     stamp: Stamp
 
     @classmethod
-    def of(cls, record: Mapping[str, Scalar], run_id: str) -> Outcome | None:
+    def of(cls, record: Mapping[str, Scalar], run_id: str) -> RowOutcome | None:
         """Return the outcome of a row of the run; None for any other row."""
         text = record.get(RESULT_INFO)
         if not isinstance(text, str) or run_id not in text:  # rows of other runs are mostly skipped without parsing

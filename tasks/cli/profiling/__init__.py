@@ -1,1 +1,1 @@
-"""What `tamis profile` reads and prints."""
+"""Options and output of `tamis profile`."""

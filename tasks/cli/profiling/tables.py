@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # this module is loaded where torch must not be
     from inference.profiling.run import ProfileResult
     from inference.profiling.statistics import Distribution
     from inference.profiling.stored import Comparison
-    from inference.profiling.summary import Summary
+    from inference.profiling.summary import ProfileSummary
     from inference.profiling.workers import WorkerResult
 
 
@@ -48,7 +48,7 @@ def print_result(result: ProfileResult, console: Console) -> None:
     say(console, f"  next: {result.verdict.next_change}")
 
 
-def stages_table(summary: Summary) -> Table:
+def stages_table(summary: ProfileSummary) -> Table:
     """Milliseconds of each stage; a percentile stands only where there are enough steps for it."""
     headings = ("stage", "share", "mean ms", "p50", "p95", "p99", "variation", "stability")
     drawn = Table(title=f"steady state: {summary.steps} steps", title_justify="left")
@@ -60,7 +60,7 @@ def stages_table(summary: Summary) -> Table:
     return drawn
 
 
-def throughput_line(summary: Summary) -> str:
+def throughput_line(summary: ProfileSummary) -> str:
     """Throughput with its interval over repeats, and how well the sums close."""
     found = summary.throughput
     spread = f" ± {found.half_width:.2f} (95 %, {found.repeats} repeats)" if found else ""
@@ -68,7 +68,7 @@ def throughput_line(summary: Summary) -> str:
     return f"throughput: {summary.samples_per_second:.2f} samples/s{spread}; {sums}"
 
 
-def first_call_lines(summary: Summary) -> list[str]:
+def first_call_lines(summary: ProfileSummary) -> list[str]:
     """The cold start, apart from the steady state."""
     warmup = "" if summary.warmup_ms is None else f"; a warm-up step {summary.warmup_ms:.1f} ms"
     return [

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from inference.profiling.first_calls import Runtime, explain
+from inference.profiling.first_calls import FirstCallConditions, explain
 from inference.profiling.summary import FirstCall
 
 SLOW = FirstCall(size=224, first_ms=900.0, steady_ms=12.0, grown_bytes=64 << 20)
-GPU = Runtime(device="cuda")
+GPU = FirstCallConditions(device="cuda")
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ GPU = Runtime(device="cuda")
         (replace(GPU, is_cudnn_searching=True), "cuDNN tried its kernels", "cudnn.benchmark = False"),
         (GPU, "without a search", "the full batch"),
         (replace(GPU, is_compiled=True), "torch.compile", "TORCHINDUCTOR_CACHE_DIR"),
-        (Runtime(device="cpu"), "oneDNN", "224 x 224"),
+        (FirstCallConditions(device="cpu"), "oneDNN", "224 x 224"),
     ],
 )
-def test_the_cause_is_named_for_the_runtime(runtime: Runtime, cause: str, remedy: str) -> None:
+def test_the_cause_is_named_for_the_runtime(runtime: FirstCallConditions, cause: str, remedy: str) -> None:
     (found,) = explain((SLOW,), runtime)
     assert cause in " ".join(found.causes)
     assert "64 MiB" in " ".join(found.causes)

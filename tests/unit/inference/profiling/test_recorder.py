@@ -8,13 +8,13 @@ from pathlib import Path
 
 from inference.profiling.options import ProfileOptions
 from inference.profiling.run import run_profile
-from inference.profiling.steps import Step
+from inference.profiling.steps import TimedStep
 
 
 def test_after_each_step_both_files_hold_a_whole_line_of_it(
     options: Callable[..., ProfileOptions], tmp_path: Path
 ) -> None:
-    def look(step: Step) -> None:
+    def look(step: TimedStep) -> None:
         for kind in ("metrics", "details"):
             (path,) = tmp_path.glob(f"*_{kind}.csv")
             text = path.read_text()

@@ -12,7 +12,7 @@ import pytest
 from inference.errors import ProfilingError
 from inference.profiling.options import Mode, PrepLevel, ProfileOptions
 from inference.profiling.run import run_profile
-from inference.profiling.steps import Phase, Step
+from inference.profiling.steps import StepPhase, TimedStep
 
 Make = Callable[..., ProfileOptions]
 COLUMNS = ["step", "read_latency_ms", "prep_latency_ms", "exec_latency_ms", "total_step_latency_ms", "loss"]
@@ -47,7 +47,7 @@ def test_the_parts_of_a_step_and_the_steps_of_a_run_add_up_to_the_clock(options:
 
 
 def test_a_run_that_is_interrupted_keeps_its_lines_and_its_figures(options: Make, tmp_path: Path) -> None:
-    def strike(step: Step) -> None:
+    def strike(step: TimedStep) -> None:
         if step.index == 5:
             raise KeyboardInterrupt
 
@@ -59,7 +59,7 @@ def test_a_run_that_is_interrupted_keeps_its_lines_and_its_figures(options: Make
 
 def test_the_first_step_of_each_size_is_told_apart(options: Make, tmp_path: Path) -> None:
     result = run_profile(options(input_sizes=(64, 96), max_steps=6, warmup_steps=2), tmp_path)
-    assert [step.phase for step in result.steps[:3]] == [Phase.FIRST, Phase.FIRST, Phase.STEADY]
+    assert [step.phase for step in result.steps[:3]] == [StepPhase.FIRST, StepPhase.FIRST, StepPhase.STEADY]
     assert [call.size for call in result.summary.first_calls] == [64, 96]
     assert all(call.first_ms > 0 and call.steady_ms > 0 for call in result.summary.first_calls)
 

@@ -16,7 +16,7 @@ from inference.errors import ProfilingError
 from inference.profiling.options import ProfileOptions
 from inference.profiling.run import run_profile
 from inference.profiling.sources import SourceFrame
-from inference.profiling.steps import Step
+from inference.profiling.steps import TimedStep
 from inference.profiling.streams import Losses, QueueReader, Waiting, open_reader, stream_frames
 from tests.fleet.processes import wait_until
 from tests.media import write_clip
@@ -40,7 +40,7 @@ def running_camera(served_clip: Path) -> Iterator[Camera]:
 def test_a_profile_outlives_a_lost_stream_and_says_what_was_lost(
     running_camera: Camera, options: Make, tmp_path: Path
 ) -> None:
-    def break_off(step: Step) -> None:
+    def break_off(step: TimedStep) -> None:
         if step.index == 5:
             running_camera.break_off(refusing=2)
 
@@ -58,7 +58,7 @@ def test_a_profile_outlives_a_lost_stream_and_says_what_was_lost(
 def test_a_stream_that_stays_away_ends_the_profile_at_the_deadline(
     running_camera: Camera, options: Make, tmp_path: Path
 ) -> None:
-    def break_off(step: Step) -> None:
+    def break_off(step: TimedStep) -> None:
         if step.index == 2:
             running_camera.break_off(refusing=1000)
 

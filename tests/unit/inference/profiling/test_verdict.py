@@ -8,24 +8,24 @@ from typing import Any
 import pytest
 
 from inference.profiling.statistics import distribution
-from inference.profiling.steps import Phase, Step
-from inference.profiling.summary import Summary, summarize
+from inference.profiling.steps import StepPhase, TimedStep
+from inference.profiling.summary import ProfileSummary, summarize
 from inference.profiling.verdict import Bound, judge
 
-PLAIN = Step(
-    index=0, repeat=0, phase=Phase.STEADY, size=64, started_seconds=0.0, read_ms=1.0, prep_ms=1.0, transfer_ms=1.0,
+PLAIN = TimedStep(
+    index=0, repeat=0, phase=StepPhase.STEADY, size=64, started_seconds=0.0, read_ms=1.0, prep_ms=1.0, transfer_ms=1.0,
     exec_ms=1.0, wait_ms=0.0, gap_ms=0.0, total_ms=4.0, launch_ms=1.0, first_part_ms=0.0, preempted_ms=0.0,
     queue_age_ms=0.0, lost_frames=0, reserved_bytes=0, loss=None,
 )  # fmt: skip
 
 
-def steps(count: int = 20, **parts: Any) -> list[Step]:
+def steps(count: int = 20, **parts: Any) -> list[TimedStep]:
     one = replace(PLAIN, **parts)
     one = replace(one, total_ms=one.parts_ms)
     return [replace(one, index=place, started_seconds=place * one.total_ms / 1e3) for place in range(count)]
 
 
-def summary(**parts: Any) -> Summary:
+def summary(**parts: Any) -> ProfileSummary:
     made = steps(**parts)
     return summarize(made, sum(one.total_ms for one in made) / 1e3, 2)
 
@@ -55,7 +55,7 @@ def test_the_largest_part_of_a_step_is_named(
 
 
 def test_a_summary_counts_the_steady_steps_and_the_gaps_between_them() -> None:
-    made = [replace(PLAIN, phase=Phase.FIRST, exec_ms=500.0, total_ms=503.0), *steps()]
+    made = [replace(PLAIN, phase=StepPhase.FIRST, exec_ms=500.0, total_ms=503.0), *steps()]
     # a step of 4 ms every 5 ms
     made = [replace(one, started_seconds=place * 0.005 + 0.5, gap_ms=1.0) for place, one in enumerate(made)]
     found = summarize(made, 0.503 + 20 * 0.005 + 0.005, samples_per_step=2)

@@ -22,7 +22,7 @@ from inference.stills.live import is_live, write_live_stills
 from inference.stills.parts import StillTarget, write_part
 from inference.stills.pictures import StillFormat, StillSize
 from inference.stills.selection import StillChoice, change
-from inference.stills.survey import Part, split, survey
+from inference.stills.survey import StillPart, split, survey
 from inference.stills.write import write_stills
 from tests.media import number_on, write_clip
 from tests.video_files import FILES
@@ -115,7 +115,7 @@ def test_where_the_file_does_not_lead_to_the_entry_decoding_begins_at_the_start(
     surveyed = survey(str(long_clip), PyAv().probe(str(long_clip), LIMITS), LIMITS)
     wrong = surveyed.entries[5].__class__(60, pts=-5, dts=surveyed.entries[5].dts)
     (path,) = write_part(
-        str(long_clip), surveyed.timeline, Part(np.array([70]), wrong), 1, target(tmp_path / "out"), LIMITS
+        str(long_clip), surveyed.timeline, StillPart(np.array([70]), wrong), 1, target(tmp_path / "out"), LIMITS
     )
     assert number_on(pixels(path)) == 70
 

@@ -23,7 +23,7 @@ from tasks.celery import app
 from tasks.ingest.check import IngestContext, check_source, plan_source
 from tasks.ingest.journal import IngestJournal
 from tasks.ingest.lease import leased
-from tasks.ingest.model import BackfillRange, Decision, PartitionEntry, PartitionState
+from tasks.ingest.model import BackfillRange, PartitionDecision, PartitionEntry, PartitionState
 from tasks.ingest.sources import IngestSource
 from tasks.ingest.tick import tick
 from tasks.settings import Settings
@@ -85,7 +85,7 @@ def finish(run: Run, ledger: Ledger) -> None:
             ledger.close_shard(run.run_id, shard.shard_id)
 
 
-def started(decisions: list[Decision]) -> list[str]:
+def started(decisions: list[PartitionDecision]) -> list[str]:
     return [decision.key for decision in decisions if decision.is_start]
 
 

@@ -9,7 +9,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from storage.tables.wildcards import TablePartition
-from tasks.ingest.model import BackfillRange, CheckFailure, Decision, Facts, Partition, PartitionEntry, PartitionState
+from tasks.ingest.model import (
+    BackfillRange,
+    CheckFailure,
+    Facts,
+    Partition,
+    PartitionDecision,
+    PartitionEntry,
+    PartitionState,
+)
 from tasks.ingest.plan import backoff_seconds, find_partitions, next_due, plan
 from tasks.ingest.sources import IngestSource
 
@@ -39,7 +47,7 @@ def decisions(
     facts: Facts | CheckFailure | Mapping[str, Facts | CheckFailure],
     entries: Mapping[str, PartitionEntry] | None = None,
     **options: object,
-) -> list[Decision]:
+) -> list[PartitionDecision]:
     partitions = find_partitions(asked, days, (), NOW)
 
     def facts_of(partition: Partition) -> Facts | CheckFailure:
@@ -50,7 +58,7 @@ def decisions(
     return plan(asked, partitions, entries or {}, facts_of, NOW, **options)  # type: ignore[arg-type]
 
 
-def one(facts: Facts | CheckFailure, entry: PartitionEntry | None = None, **changes: object) -> Decision:
+def one(facts: Facts | CheckFailure, entry: PartitionEntry | None = None, **changes: object) -> PartitionDecision:
     entries = {"2025-01-10": entry} if entry else {}
     (decision,) = decisions(source(**changes), listed("20250110"), facts, entries)
     return decision
@@ -197,7 +205,7 @@ def test_a_settled_partition_costs_no_check(state: PartitionState) -> None:
 DAYS = listed(*(f"202501{day:02}" for day in range(1, 11)))
 
 
-def started(found: list[Decision]) -> list[str]:
+def started(found: list[PartitionDecision]) -> list[str]:
     return [decision.key for decision in found if decision.is_start]
 
 
