@@ -26,20 +26,21 @@ class RedisJournal:
 
     def memory(self, run_id: str) -> str:
         """Return the id of this run's journal; a wiped server gives a new one."""
-        return self.remember(run_id, _MEMORY, uuid4().hex)
+        return self.remember(run_id, _MEMORY, uuid4().hex) or ""
 
     def recall(self, run_id: str, batch: str) -> str | None:
         """Return the session remembered for the batch, or ``None``."""
         (session,) = read_at_once(self._client, ("HGET", f"{self._run(run_id)}:batches", batch))
         return session.decode() if session else None
 
-    def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
+    def remember(
+        self, run_id: str, batch: str, session: str, *, instead_of: str | None = None, memory: str | None = None
+    ) -> str | None:
         """Remember a session unless another one is stored, in one atomic step."""
         with answering(self._client):
-            reply: bytes = self._remember(
-                keys=[self._run(run_id)], args=[batch, session, instead_of or "", KEEP_SECONDS]
-            )
-        return reply.decode()
+            arguments: list[str | int] = [batch, session, instead_of or "", KEEP_SECONDS, memory or ""]
+            reply: bytes | None = self._remember(keys=[self._run(run_id)], args=arguments)
+        return reply.decode() if reply is not None else None
 
     def _run(self, run_id: str) -> str:
         return f"{self._prefix}run:{{{run_id}}}"

@@ -16,10 +16,13 @@ class BatchJournal(Protocol):
     def recall(self, run_id: str, batch: str) -> str | None:
         """Return the session remembered for the batch, or ``None``."""
 
-    def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
+    def remember(
+        self, run_id: str, batch: str, session: str, *, instead_of: str | None = None, memory: str | None = None
+    ) -> str | None:
         """Remember a session unless another one than ``instead_of`` is stored; return the stored session.
 
-        All workers that write a batch get the same answer, so they use one session.
+        All workers that write a batch get the same answer, so they use one session. ``None``: the journal is no longer
+        the one of id ``memory``, and nothing was remembered.
         """
 
 
@@ -40,9 +43,13 @@ class MemoryJournal:
         """Return the session remembered for the batch, or ``None``."""
         return self._sessions.get((run_id, batch))
 
-    def remember(self, run_id: str, batch: str, session: str, *, instead_of: str | None = None) -> str:
+    def remember(
+        self, run_id: str, batch: str, session: str, *, instead_of: str | None = None, memory: str | None = None
+    ) -> str | None:
         """Remember a session unless another one is stored."""
         with self._lock:
+            if memory is not None and self._memories.get(run_id) != memory:
+                return None
             standing = self._sessions.get((run_id, batch), instead_of)
             self._sessions[run_id, batch] = session if standing == instead_of else str(standing)
             return self._sessions[run_id, batch]

@@ -15,6 +15,7 @@ from pyarrow import parquet
 from storage.errors import Unavailable, UsageError
 from storage.json_text import scalar
 from storage.records import Record
+from storage.tables.arrow_values import values_of
 from storage.tables.files.paths import stat_file
 from storage.tables.files.text import check_unchanged, file_version
 from storage.uri import TableUrl
@@ -76,7 +77,7 @@ class ParquetInput:
         if self._group is None or self._group[0] != number:
             self._group = None  # free it before the next group is read
             self._group = number, self._file.read_row_group(number, use_threads=False)
-        values = [map(scalar, column.to_pylist()) for column in self._group[1].slice(offset, length).columns]
+        values = [map(scalar, values_of(column)) for column in self._group[1].slice(offset, length).columns]
         columns = self.columns
         return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 

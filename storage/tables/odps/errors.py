@@ -65,6 +65,17 @@ def reported(url: object, provider: CredentialProvider) -> Iterator[None]:
         raise _classified(url, error, described(error, provider)) from None
     except DAMAGED as error:
         raise Unavailable(f"{url}: the reply from MaxCompute is damaged: {described(error, provider)}") from None
+    except (AttributeError, TypeError, LookupError, ValueError) as error:
+        if not _is_raised_by_sdk(error):
+            raise
+        raise Unavailable(f"{url}: the reply from MaxCompute makes no sense to its SDK: {error!r:.200}") from None
+
+
+def _is_raised_by_sdk(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("odps.")
 
 
 def _classified(url: object, error: Exception, text: str) -> StorageError:

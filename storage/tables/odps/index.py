@@ -1,5 +1,6 @@
-"""Index of a run's rows in a partition: built by one pass over it, kept in a compact form, rebuilt when it is old.
+"""Index of a run's rows in a partition: built by one query, kept in a compact form, rebuilt when it is old.
 
+The query grows with the partition on the service, its answer with the run's rows: other runs' rows are not sent.
 Memory: 10 bytes for each row of the run and the name of each of its batches, whatever the results hold.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 
+from storage.errors import Unavailable
 from storage.records import RESULT_INFO, ResultRow
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.layout import TableLayout
@@ -60,11 +62,18 @@ class RunIndex:
     def unwritten(self, batch: str, rows: Sequence[ResultRow]) -> Sequence[ResultRow]:
         """Return the rows of a batch that must still be written.
 
-        All of them if the partition has no row of the batch; otherwise those whose ordinal has no row (deleted rows).
+        If the partition has rows of the batch: those whose ordinal has no row (deleted rows). Otherwise: those whose
+        ordinal has no row of a higher generation (a later retry's).
         """
-        if batch not in self.batches:
-            return rows
-        return [row for row in rows if not any(self.outcomes(row.ordinal, row.ordinal + 1))]
+        if batch in self.batches:
+            return [row for row in rows if not any(self.outcomes(row.ordinal, row.ordinal + 1))]
+        return [row for row in rows if not self._is_replaced(row)]
+
+    def _is_replaced(self, row: ResultRow) -> bool:
+        number, offset = divmod(row.ordinal, PAGE_ORDINALS)
+        if number not in self._pages or not self._pages[number][0][offset]:
+            return False
+        return self._pages[number][1][offset] > row.generation  # ranks of first results are below zero
 
     def _page(self, number: int) -> Page:
         if number not in self._pages:
@@ -131,13 +140,13 @@ class Indexes:
 
 
 def read_index(table: OdpsTable, layout: TableLayout, run_id: str) -> RunIndex:
-    """Read the run's outcomes from the partition, one column of it."""
-    for _ in range(MOST_PASSES - 1):
+    """Read the run's outcomes: one column of its rows, which the service selects from the partition."""
+    for _ in range(MOST_PASSES):
         try:
-            return _read(open_snapshot(table, layout, (RESULT_INFO,)), run_id)
+            return _read(open_snapshot(table, layout, (RESULT_INFO,), run_id), run_id)
         except SnapshotGone:
             continue
-    return _read(open_snapshot(table, layout, (RESULT_INFO,)), run_id)
+    raise Unavailable(f"{table.url}: {MOST_PASSES} snapshots ended before they could be read")
 
 
 def _read(snapshot: Snapshot, run_id: str) -> RunIndex:

@@ -9,7 +9,7 @@ from typing import Any
 
 from odps import errors
 
-from storage.errors import UsageError
+from storage.errors import Unavailable, UsageError
 from storage.records import INPUT_COLUMNS, ORDINAL, OUTPUT_COLUMNS, RUN_ID
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import reported
@@ -82,13 +82,19 @@ def find_layout(table: OdpsTable) -> TableLayout | None:
                 raise
             return None
         handle.reload_extend_info()  # the primary key is only in the extended description
-        schema = handle.table_schema
-        return TableLayout(
-            columns={column.name.lower(): str(column.type).lower() for column in schema.simple_columns},
-            required=frozenset(column.name.lower() for column in schema.simple_columns if column.nullable is False),
-            partition=_partition(table.url, [column.name for column in schema.partitions]),
-            primary_key=_key(handle.primary_key),
-        )
+        return _layout_of(table, handle)
+
+
+def _layout_of(table: OdpsTable, handle: Any) -> TableLayout:
+    columns, partitions = handle.table_schema.simple_columns, handle.table_schema.partitions
+    if not columns or not all(column.name and column.type for column in (*columns, *partitions)):
+        raise Unavailable(f"{table.url}: the reply from MaxCompute names no columns")
+    return TableLayout(
+        columns={column.name.lower(): str(column.type).lower() for column in columns},
+        required=frozenset(column.name.lower() for column in columns if column.nullable is False),
+        partition=_partition(table.url, [column.name for column in partitions]),
+        primary_key=_key(handle.primary_key),
+    )
 
 
 def has_table(table: OdpsTable) -> bool:

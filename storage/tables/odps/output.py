@@ -30,7 +30,15 @@ from storage.tables.odps.results import sorted_results
 from storage.tables.odps.rows import Stamp, fit, run_of
 from storage.tables.odps.snapshot import open_snapshot
 from storage.tables.odps.sql import add_partition, create_table, create_view, run_sql
-from storage.tables.odps.upload import UploadLost, finish_upload, open_upload, upsert
+from storage.tables.odps.upload import (
+    ColumnsChanged,
+    UploadLost,
+    abort_upsert,
+    finish_upload,
+    finish_upsert,
+    open_upload,
+    open_upsert,
+)
 from storage.tables.protocol import RowCounts
 from storage.uri import TableUrl
 
@@ -38,15 +46,17 @@ log = logging.getLogger(__name__)
 
 UPSERTED = "upserted"  # the journal's entry for a batch in a Delta table, instead of a session
 SESSIONS = 3  # tried in one delivery
+UPSERT_LOCKS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows to write, and ``ordinal -> values`` in the table's column order. ``name`` is the journal's key."""
+    """Rows to write, ``ordinal -> values`` in the table's column order, the journal's name of the batch and its id."""
 
     run_id: str
     id: str
     name: str
+    memory: str
     rows: Sequence[ResultRow] = field(repr=False)
     values: Mapping[int, Sequence[Scalar]] = field(repr=False)
 
@@ -66,7 +76,9 @@ class OdpsOutput:
         self._table = OdpsTable(url, connection)
         self._journal = connection.journal
         self._lock = Lock()
+        self._upserts = tuple(Lock() for _ in range(UPSERT_LOCKS))
         self._known: TableLayout | None = None
+        self._prepared: set[str] = set()  # extra columns that the table had
         self._indexes = Indexes(self._table, self._layout)
 
     @property
@@ -88,23 +100,32 @@ class OdpsOutput:
         if not layout.is_delta:
             self._create_view(layout)
         self._known = layout
+        self._prepared |= {column.lower() for column in extra_columns}
 
     def write_batch(self, batch_id: str, rows: Sequence[ResultRow]) -> Mapping[int, str]:
         """Write all rows or none. Repeating a batch has no effect, wherever its first delivery stopped."""
         if not rows:
             return {}
-        run_id, layout, stamp = run_of(rows), self._layout(), Stamp.now(batch_id)
-        given = {row.ordinal: row.outcome for row in rows}
+        try:
+            return self._write(batch_id, rows)
+        except ColumnsChanged:
+            self._known = None
+            return self._write(batch_id, rows)
+
+    def _write(self, batch_id: str, rows: Sequence[ResultRow]) -> Mapping[int, str]:
+        run_id, layout, stamp = run_of(rows), self._prepared_layout(), Stamp.now(batch_id)
+        memory = self._journal.memory(run_id)  # before the look at the table: see _remember
         fitted = [fit(row, stamp, layout) for row in rows]  # raises before anything is sent
-        rows = [row for row, _ in fitted]
+        given, rows = rows, [row for row, _ in fitted]
         values = {row.ordinal: values for row, values in fitted}
-        batch = Batch(run_id, batch_id, f"{self.url} {batch_id}", rows, values)
+        batch = Batch(run_id, batch_id, f"{self.url} {batch_id}", memory, rows, values)
         with reported(self._table.url, self._table.connection.provider):
             wanted = self._indexes.unwritten(run_id, batch_id, rows, is_fresh=False)
             if wanted:
                 (self._upsert if layout.is_delta else self._append)(batch.only(wanted), layout)
                 self._indexes.note(run_id, wanted, stamp)
-        return {row.ordinal: row.outcome for row in rows if row.outcome != given[row.ordinal]}
+        changed = (row for row, before in zip(rows, given, strict=True) if row.outcome != before.outcome)
+        return {row.ordinal: row.outcome for row in changed}
 
     def outcomes(self, run_id: str, start: int, stop: int) -> Mapping[int, str]:
         """Return ``ordinal -> "ok" | error code``, from one pass over the partition that serves many calls."""
@@ -134,9 +155,25 @@ class OdpsOutput:
         self._table.close()
 
     def _upsert(self, batch: Batch, layout: TableLayout) -> None:
-        if self._journal.recall(batch.run_id, batch.name) != UPSERTED:
-            upsert(self._table, layout, list(batch.values.values()))
-            self._journal.remember(batch.run_id, batch.name, UPSERTED)
+        """Upsert the batch through a session that is remembered before it is used.
+
+        A later writer of the batch aborts the session of an earlier one first. So a worker that was frozen before its
+        commit cannot put old rows in the place of newer ones: a retry begins only after some writer has finished.
+        """
+        with self._upserts[hash(batch.name) % UPSERT_LOCKS]:  # threads of a process do not abort each other's sessions
+            self._upsert_alone(batch, layout)
+
+    def _upsert_alone(self, batch: Batch, layout: TableLayout) -> None:
+        standing = self._journal.recall(batch.run_id, batch.name)
+        if standing == UPSERTED:
+            return
+        if standing is None or abort_upsert(self._table, layout, standing):
+            session = open_upsert(self._table, layout)
+            if self._remember(batch, session.id, instead_of=standing) != session.id:
+                raise Unavailable(f"{self.url}: another worker writes batch {batch.id}")
+            finish_upsert(session, layout, list(batch.values.values()))
+            standing = session.id
+        self._remember(batch, UPSERTED, instead_of=standing)
 
     def _append(self, batch: Batch, layout: TableLayout) -> None:
         upload_id = self._journal.recall(batch.run_id, batch.name) or self._opened(batch, layout, None)
@@ -144,12 +181,10 @@ class OdpsOutput:
             try:
                 return finish_upload(self._table, layout, upload_id, list(batch.values.values()))
             except UploadLost:
-                log.warning(
-                    "%s: session %s of batch %s has ended: reading its rows",
-                    self.url,
-                    upload_id,
-                    batch.id,
-                )
+                log.warning("%s: session %s of batch %s has ended: reading its rows", self.url, upload_id, batch.id)
+            except ColumnsChanged:  # of the table since the session was opened, or since the layout was read
+                if read_layout(self._table).columns != layout.columns:
+                    raise
             missing = self._indexes.unwritten(batch.run_id, batch.id, batch.rows, is_fresh=True)
             if not missing:
                 return None
@@ -159,8 +194,22 @@ class OdpsOutput:
 
     def _opened(self, batch: Batch, layout: TableLayout, instead_of: str | None) -> str:
         """Open a session and remember it before anything is sent; return the session that the journal holds."""
-        upload_id = open_upload(self._table, layout)
-        return self._journal.remember(batch.run_id, batch.name, upload_id, instead_of=instead_of)
+        return self._remember(batch, open_upload(self._table, layout), instead_of=instead_of)
+
+    def _remember(self, batch: Batch, session: str, *, instead_of: str | None) -> str:
+        """Remember a session, unless the journal was lost since the batch was looked for in the table."""
+        held = self._journal.remember(batch.run_id, batch.name, session, instead_of=instead_of, memory=batch.memory)
+        if held is None:
+            raise Unavailable(f"{self.url}: the ledger was emptied while batch {batch.id} was written")
+        return held
+
+    def _prepared_layout(self) -> TableLayout:
+        """Return the layout, read again if it lacks a column that the table had; ``UsageError`` if it still does."""
+        if not self._prepared <= self._layout().columns.keys():
+            self._known = None
+        if dropped := sorted(self._prepared - self._layout().columns.keys()):
+            raise UsageError(f"{self.url}: column {', '.join(dropped)} was dropped from the table. Add it again")
+        return self._layout()
 
     def _add_partition(self, layout: TableLayout) -> None:
         if backups := find_places(self._table, layout).backups:

@@ -11,9 +11,10 @@ from odps import errors
 from odps.tunnel.io.types import odps_schema_to_arrow_schema
 from odps.types import timestamp_ntz
 
-from storage.errors import Unavailable
+from storage.errors import Unavailable, UsageError
 from storage.json_text import Scalar
 from storage.records import Record
+from storage.tables.arrow_values import values_of
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import DAMAGED, SDK_ERRORS, described, is_passing, reported
 from storage.tables.odps.layout import TableLayout
@@ -73,6 +74,8 @@ class Snapshot:
 
     def _read(self, start: int, count: int) -> list[Record]:
         kinds = {column.name.lower(): column.type for column in self.session.schema.simple_columns}
+        if dropped := [name for name in self.columns if name not in kinds]:
+            raise UsageError(f"{self.table.url}: column {', '.join(dropped)} was dropped from the table. Add it again")
         if not _fits_arrow(self.session.schema):
             with self.session.open_record_reader(start, count, columns=list(self.columns)) as reader:
                 return [{name: from_column(kinds[name], record[name]) for name in self.columns} for record in reader]
@@ -80,11 +83,14 @@ class Snapshot:
             return [row for batch in reader for row in _rows(batch, self.columns, kinds)]
 
 
-def open_snapshot(table: OdpsTable, layout: TableLayout, columns: Sequence[str]) -> Snapshot:
-    """Take a snapshot of the partition's rows. A Delta table can only be read by a query, which waits in the queue."""
+def open_snapshot(table: OdpsTable, layout: TableLayout, columns: Sequence[str], run_id: str | None = None) -> Snapshot:
+    """Take a snapshot of the partition's rows, or of about those of a run, which the service selects.
+
+    A run's rows, and all rows of a Delta table, are read by a query, which waits in the project's queue.
+    """
     with reported(table.url, table.connection.provider):
-        if layout.is_delta:
-            instance = run_sql(table, select(table, columns, layout.partition))
+        if layout.is_delta or run_id is not None:
+            instance = run_sql(table, select(table, columns, layout.partition, run_id))
             session = table.client.instances.create_download_session(instance)
         else:
             handle = table.handle
@@ -136,21 +142,4 @@ def _scalars(column: Any, kind: Any) -> list[Scalar]:
         factor = NANOSECONDS[column.type.unit]
         times = column.cast(pa.int64()).to_pylist()
         return [None if time is None else moment(time * factor, has_zone=kind != timestamp_ntz) for time in times]
-    try:
-        values = column.to_pylist()
-    except UnicodeDecodeError:  # MaxCompute's STRING takes any bytes, also inside of arrays, maps and structs
-        values = column.cast(_with_bytes(column.type)).to_pylist()
-    return [from_column(kind, value) for value in values]
-
-
-def _with_bytes(kind: Any) -> Any:
-    """Return an Arrow type with binary values in the place of text."""
-    if pa.types.is_string(kind):
-        return pa.binary()
-    if pa.types.is_map(kind):
-        return pa.map_(_with_bytes(kind.key_type), _with_bytes(kind.item_type))
-    if pa.types.is_list(kind):
-        return pa.list_(_with_bytes(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _with_bytes(field.type)) for field in kind])
-    return kind
+    return [from_column(kind, value) for value in values_of(column)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from storage.tables.odps.layout import TableLayout
 from storage.uri import Partition
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.05, 5.0
+_PLAIN = re.compile(r"[\w-]+", re.ASCII)  # text that needs no escapes in SQL
 WRITTEN_AT, BATCH = "written_at", "batch"  # keys of result_info in MaxCompute tables
 
 
@@ -53,9 +55,15 @@ def add_partition(table: OdpsTable, partition: Partition) -> str:
     return f"ALTER TABLE {table.quoted} ADD IF NOT EXISTS PARTITION ({_spec(partition)})"
 
 
-def select(table: OdpsTable, columns: Sequence[str], partition: Partition) -> str:
-    """Return the statement that reads columns of the partition, without order."""
-    return f"SELECT {_names(columns)} FROM {table.quoted}{_where(partition)}"  # noqa: S608 - checked names and values
+def select(table: OdpsTable, columns: Sequence[str], partition: Partition, run_id: str | None = None) -> str:
+    """Return the statement that reads columns of the partition, without order.
+
+    With ``run_id``, only rows that contain the key in the form in which tamis writes it.
+    """
+    key = f'"{RUN_ID}":"{run_id}"'
+    of_run = f"INSTR({quoted(RESULT_INFO)}, '{key}') > 0" if run_id and _PLAIN.fullmatch(run_id) else ""
+    where = _where(partition, of_run)
+    return f"SELECT {_names(columns)} FROM {table.quoted}{where}"  # noqa: S608 - checked names and values
 
 
 def create_view(table: OdpsTable, layout: TableLayout) -> str:
@@ -122,8 +130,9 @@ def _spec(partition: Partition) -> str:
     return ", ".join(f"{quoted(column)}='{value}'" for column, value in partition)
 
 
-def _where(partition: Partition) -> str:
-    return " WHERE " + " AND ".join(f"{quoted(column)} = '{value}'" for column, value in partition) if partition else ""
+def _where(partition: Partition, *conditions: str) -> str:
+    parts = [*(f"{quoted(column)} = '{value}'" for column, value in partition), *filter(None, conditions)]
+    return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 
 # Rows without an identity are of other writers: they are shown as they are.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Any
 
 from odps import errors
@@ -26,6 +25,10 @@ class UploadLost(Exception):
     """The session has ended, and the service does not say whether it was committed."""
 
 
+class ColumnsChanged(Exception):
+    """The table's columns are no longer those of the layout: read it again."""
+
+
 def open_upload(table: OdpsTable, layout: TableLayout) -> str:
     """Begin a session and return its id. It lasts a day and has no effect unless it is committed."""
     session = table.client.tables.create_upload_session(table.handle, partition_spec=layout.spec)
@@ -38,7 +41,7 @@ def finish_upload(table: OdpsTable, layout: TableLayout, upload_id: str, values:
     if session.status.name == "Normal":
         try:
             if BLOCK not in {int(block) for block in session.blocks}:
-                _send_block(session, values)
+                _send_block(session, layout, values)
             session.commit([BLOCK])
         except (*SDK_ERRORS, *DAMAGED, StorageError):
             # The commit may have been applied in spite of the error: ask for the session's status.
@@ -58,31 +61,65 @@ def _attached(table: OdpsTable, layout: TableLayout, upload_id: str) -> Any:
         raise UploadLost(upload_id) from None
 
 
-def _send_block(session: Any, values: Values) -> None:
+def _send_block(session: Any, layout: TableLayout, values: Values) -> None:
+    check_columns(session, layout)
     with session.open_record_writer(buffer_size=BLOCK_BYTES) as writer:
         for row in values:
             writer.write(session.new_record(list(row)))
 
 
 def _await_closed(table: OdpsTable, session: Any) -> None:
+    """Wait for the end of a commit. Only ``Closed`` is one: a session may fall back from ``Closing`` to ``Normal``."""
     deadline = time.monotonic() + table.connection.limits.retry_seconds
     while session.status.name == "Closing":
         if time.monotonic() > deadline:
             raise Unavailable(f"{table.url}: a commit is not finished yet; it is checked again later")
         time.sleep(CLOSING_POLL_SECONDS)
         session.reload()
-    if session.status.name not in {"Closed", "Normal"}:
+    if session.status.name == "Normal":
+        raise Unavailable(f"{table.url}: the service did not apply a commit; it is tried again later")
+    if session.status.name != "Closed":
         raise UploadLost(session.id)
 
 
-def upsert(table: OdpsTable, layout: TableLayout, values: Sequence[Sequence[Scalar]]) -> None:
-    """Upsert all rows by key, or none."""
+def open_upsert(table: OdpsTable, layout: TableLayout) -> Any:
+    """Begin an upsert session, which has no effect unless it is committed."""
     limits = table.connection.limits
     session = table.client.tables.create_upsert_session(
         table.handle, partition_spec=layout.spec, commit_timeout=limits.retry_seconds
     )
-    with closing(session):
-        with session.open_upsert_stream() as stream:
-            for row in values:
-                stream.upsert(session.new_record(list(row)))
-        session.commit()
+    session.close()  # ends the SDK's thread, which would keep the session alive
+    return session
+
+
+def finish_upsert(session: Any, layout: TableLayout, values: Values) -> None:
+    """Upsert all rows by key, or none. Fails if another worker aborted the session."""
+    check_columns(session, layout, hidden=session.UPSERT_EXTRA_COL_NUM)
+    with session.open_upsert_stream() as stream:
+        for row in values:
+            stream.upsert(session.new_record(list(row)))
+    session.commit()
+
+
+def abort_upsert(table: OdpsTable, layout: TableLayout, session_id: str) -> bool:
+    """End another worker's session, so that it cannot commit any more; False if it has committed."""
+    try:
+        session = table.client.tables.create_upsert_session(
+            table.handle, partition_spec=layout.spec, upsert_id=session_id
+        )
+        session.close()
+        if session.status.name == "Normal":
+            session.abort()
+        session.reload()
+    except (errors.UpsertSessionNotFound, errors.StreamSessionNotFound):
+        return True
+    if session.status.name == "Committing":
+        raise Unavailable(f"{table.url}: another worker's commit is not finished yet; it is checked again later")
+    return bool(session.status.name != "Committed")
+
+
+def check_columns(session: Any, layout: TableLayout, hidden: int = 0) -> None:
+    """Raise ``ColumnsChanged`` unless the session takes the layout's columns."""
+    names = [column.name.lower() for column in session.schema.simple_columns]
+    if names[: len(names) - hidden] != list(layout.columns):
+        raise ColumnsChanged

@@ -48,6 +48,7 @@ class OdpsServer:
         self.credentials = AcceptedKeys(access_id, secret, sts_token)
         self._store = Store()
         self.statements = Instances()
+        self.false_commits: list[str] = []  # statuses that the next commits report in place of being applied
         self._downloads: Sessions[DownloadSession] = Sessions("download", "NoSuchDownload", now)
         self._uploads: Sessions[UploadSession] = Sessions("upload", "NoSuchUpload", now)
         self._upserts: Sessions[UpsertSession] = Sessions("upsert", "UpsertSessionNotFound", now)
@@ -106,6 +107,10 @@ class OdpsServer:
         self._store.create(
             name.lower(), ServedSchema(columns_of(columns), columns_of(partitions or {}), key, is_transactional)
         )
+
+    def replace_columns(self, name: str, columns: Mapping[str, str]) -> None:
+        """Give a table other columns; rows keep their values of columns that stay."""
+        self._store.replace_columns(name.lower(), columns_of(columns))
 
     def insert(
         self, table: str, rows: Iterable[Mapping[str, object]], partition: str = "", *, is_overwrite: bool = False
@@ -180,7 +185,7 @@ class OdpsServer:
             case [table] if request.query.keys() & {"downloads", "downloadid"}:
                 return download_from_table(self._store, self._downloads, table, request)
             case [table] if request.query.keys() & {"uploads", "uploadid"}:
-                return upload_to_table(self._store, self._uploads, table, request)
+                return upload_to_table(self._store, self._uploads, self.false_commits, table, request)
             case [table]:
                 return meta.table(self._store, table, request)
         raise Refusal(400, "InvalidArgument", f"The test server knows no {request.method} {request.path}")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.servers.odps.functions import register
 from tests.servers.odps.refusals import Refusal
@@ -75,6 +75,27 @@ class Store:
                 sqlite.execute(f"CREATE UNIQUE INDEX {_quoted('key of ' + name)} ON {_quoted(name)} ({key})")
             partitions: dict[Spec, int] = {} if schema.partitions else {(): int(time.time())}
             self.tables[name] = StoredTable(name, schema, int(time.time()), partitions)
+
+    def replace_columns(self, name: str, columns: tuple[ServedColumn, ...]) -> None:
+        """Give a table other columns; rows keep their values of columns that stay."""
+        table = self.table(name)
+        before = table.schema.names
+        kept = {spec: self.rows(name, spec) for spec in table.partitions}
+        views = [
+            (one, self._sqlite.execute("SELECT sql FROM sqlite_master WHERE name = ?", (one,)).fetchone()[0])
+            for one, other in self.tables.items()
+            if other.base is table
+        ]
+        with self.transaction() as sqlite:
+            for view, _ in views:
+                sqlite.execute(f"DROP VIEW {_quoted(view)}")
+            sqlite.execute(f"DROP TABLE {_quoted(name)}")
+            self.create(name, replace(table.schema, columns=columns))
+            for spec, rows in kept.items():
+                named = [dict(zip(before, row, strict=True)) for row in rows]
+                self.write(name, spec, [tuple(row.get(one.name) for one in columns) for row in named])
+            for _, statement in views:
+                sqlite.execute(statement)
 
     def create_view(self, name: str, query: str, schema: ServedSchema, base: str) -> None:
         """Create a view of a query in SQLite's SQL."""

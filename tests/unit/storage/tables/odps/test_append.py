@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from storage.errors import Unavailable
+from storage.errors import Unavailable, UsageError
 from storage.ledger import RedisJournal
 from storage.records import OUTPUT_COLUMNS
 from storage.tables.batch_journal import BatchJournal, MemoryJournal
@@ -154,6 +154,63 @@ def test_a_redelivery_to_the_same_worker_sends_no_request(sink: Sink) -> None:
     assert len(sink.server.requests) == requests
 
 
+@pytest.mark.parametrize("status", ["normal", "closing"])
+def test_a_commit_that_the_service_did_not_apply_is_tried_again(sink: Sink, status: str) -> None:
+    sink.server.false_commits += [status, status]
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="did not apply a commit"):
+            sink.worker().write_batch("run/0-20", ROWS)
+        assert sink.ids() == Counter()
+    sink.worker().write_batch("run/0-20", ROWS)
+    assert sink.ids() == ONCE
+
+
+def test_rows_of_other_runs_are_not_sent_to_a_new_run(sink: Sink) -> None:
+    others = [succeeded(number, f"other{number % 7}") for number in range(2000)]
+    for start in range(0, 2000, 500):
+        rows = [succeeded(number, "other") for number in range(start, start + 500)]
+        sink.worker().write_batch(f"other/{start}", rows)
+    sink.server.insert("results", [{"result_info": row.to_record()["result_info"]} for row in others], "ds=1")
+    before = len(sink.server.statements.by_name)
+    worker = sink.worker()
+    worker.write_batch("run/0-20", ROWS)
+    assert list(worker.results("run")) == ROWS
+    sent = [found.selection for found in list(sink.server.statements.by_name.values())[before:]]
+    assert [len(selection.rows) for selection in sent if selection] == [0, 20]
+
+
+def test_results_end_while_another_run_writes_into_the_partition(sink: Sink) -> None:
+    worker, other, numbers = sink.worker(), sink.worker(), iter(range(10**6))
+    worker.write_batch("run/0-20", ROWS)
+
+    def write_more() -> None:
+        number = next(numbers)
+        other.write_batch(f"other/{number}", [succeeded(number, "other")])
+
+    write_more()  # its own look at the table
+    sink.server.statements.meanwhile = ("SELECT", write_more)
+    assert list(worker.results("run")) == ROWS
+    assert next(numbers) == 2  # one snapshot
+
+
+def test_a_column_added_to_the_table_changes_nothing_and_a_dropped_one_is_waited_for(sink: Sink) -> None:
+    worker = sink.worker()
+    sink.server.replace_columns("results", dict.fromkeys((*OUTPUT_COLUMNS, "title"), "string"))
+    worker.prepare(("title",))
+    rows = [succeeded(number, title="t") for number in range(4)]
+    worker.write_batch("run/0-1", rows[:1])
+    sink.server.replace_columns("results", dict.fromkeys(("added", *OUTPUT_COLUMNS, "title"), "string"))
+    assert worker.write_batch("run/1-2", rows[1:2]) == {}
+    sink.server.replace_columns("results", dict.fromkeys(OUTPUT_COLUMNS, "string"))
+    for _ in range(2):
+        with pytest.raises(UsageError, match="column title was dropped from the table"):
+            worker.write_batch("run/2-3", rows[2:3])
+        assert [row.ordinal for row in worker.results("run")] == [0, 1]
+    sink.server.replace_columns("results", dict.fromkeys((*OUTPUT_COLUMNS, "title"), "string"))
+    assert worker.write_batch("run/2-3", rows[2:3]) == {}
+    assert [row.ordinal for row in worker.results("run")] == [0, 1, 2]
+
+
 def test_a_retrys_row_is_the_newest_whatever_the_workers_clocks_say(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,11 +226,11 @@ def test_a_retrys_row_is_the_newest_whatever_the_workers_clocks_say(
         assert [row.is_ok for row in reader.results("run")] == [False, True, True]
 
 
-def test_many_shards_need_one_pass_over_the_table(sink: Sink) -> None:
+def test_many_shards_need_one_query_of_the_runs_rows(sink: Sink) -> None:
     worker = sink.worker()
     for start in range(0, 100, 5):
         worker.write_batch(f"run/{start}", [succeeded(start + number) for number in range(5)])
-    assert sum("downloads=" in entry.target for entry in sink.server.requests) == 1
+    assert sum(query.startswith("SELECT") for query in sink.server.statements.queries) == 1
     assert sink.commits() == 20
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -9,6 +10,8 @@ import pytest
 
 from storage.errors import Unavailable, UsageError
 from storage.records import OUTPUT_COLUMNS
+from storage.tables.batch_journal import MemoryJournal
+from storage.tables.odps import output
 from storage.tables.odps.output import OdpsOutput
 from storage.tables.protocol import Merging
 from storage.uri import TableUrl
@@ -51,6 +54,58 @@ def test_an_upsert_whose_reply_is_lost_has_one_effect(service: Service, server: 
         assert server.faults.injected() == 1
         assert list(table.results("run")) == rows
     assert len(server.rows("results", "ds=1")) == 50
+
+
+FREEZE_AT = ["the look at the table", "the opening of its session", "its commit"]
+
+
+# Not held, and documented: frozen at its commit while the ledger is emptied.
+@pytest.mark.parametrize(
+    ("frozen_at", "is_wiped"), [*((place, False) for place in FREEZE_AT), *((place, True) for place in FREEZE_AT[:2])]
+)
+def test_a_writer_that_thaws_after_a_retry_does_not_put_its_old_rows_in_the_place_of_the_new(
+    service: Service, monkeypatch: pytest.MonkeyPatch, frozen_at: str, is_wiped: bool
+) -> None:
+    journal = MemoryJournal()
+    url = TableUrl.parse(f"odps://{service.project}/results/ds=1")
+    slow, quick = (OdpsOutput(url, service.connection("delta", journal=journal)) for _ in range(2))
+    slow.prepare(())
+    quick.prepare(())
+    frozen, thawed = threading.Event(), threading.Event()
+    name = {FREEZE_AT[0]: "fit", FREEZE_AT[1]: "open_upsert", FREEZE_AT[2]: "finish_upsert"}[frozen_at]
+    step = getattr(output, name)
+
+    def freeze_once(*arguments: object) -> object:
+        if threading.current_thread().name == "slow" and not frozen.is_set():
+            frozen.set()
+            assert thawed.wait(60)
+        return step(*arguments)
+
+    monkeypatch.setattr(output, name, freeze_once)
+    answers: list[object] = []
+
+    def write_slowly() -> None:
+        try:
+            answers.append(slow.write_batch("run/0-3", [failed(number) for number in range(3)]))
+        except Unavailable as error:
+            answers.append(error)
+
+    writer = threading.Thread(target=write_slowly, name="slow")
+    writer.start()
+    assert frozen.wait(60)
+    quick.write_batch("run/0-3", [failed(number) for number in range(3)])
+    if is_wiped:
+        journal.forget()
+    quick.write_batch("run/retry", [succeeded(number).with_generation(1) for number in range(3)])
+    thawed.set()
+    writer.join()
+    assert len(answers) == 1
+    assert quick.outcomes("run", 0, 3) == dict.fromkeys(range(3), "ok")
+    with closing(OdpsOutput(url, service.connection("delta"))) as reader:
+        assert [row.outcome for row in reader.results("run")] == ["ok"] * 3
+    slow.write_batch("run/0-3", [failed(number) for number in range(3)])  # delivered again
+    with closing(OdpsOutput(url, service.connection("delta"))) as reader:
+        assert [row.outcome for row in reader.results("run")] == ["ok"] * 3
 
 
 def test_a_new_delta_table_is_keyed_by_run_and_ordinal(service: Service) -> None:

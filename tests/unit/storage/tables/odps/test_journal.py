@@ -38,6 +38,20 @@ def test_a_journal_keeps_its_id_until_it_is_lost(journal: BatchJournal) -> None:
     assert journal.memory("run") == before != journal.memory("other")
 
 
+def test_nothing_is_remembered_in_the_name_of_a_journal_that_was_lost(
+    journal: BatchJournal, client: redis.Redis
+) -> None:
+    before = journal.memory("run")
+    assert journal.remember("run", "batch", "session", memory=before) == "session"
+    if isinstance(journal, MemoryJournal):
+        journal.forget()
+    client.flushall()
+    for _ in range(2):
+        assert journal.remember("run", "other", "session", memory=before) is None
+        assert journal.recall("run", "other") is None
+        journal.memory("run")  # a new one
+
+
 def test_a_forgotten_run_leaves_no_batches(client: redis.Redis, ledger: Ledger) -> None:
     journal = RedisJournal(client)
     before = journal.memory("run")
