@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,26 @@ from pydantic import TypeAdapter
 
 from inference.features.families import EncoderChoice
 from inference.features.options import PlanOptions
-from storage.features.files import FeatureRecord, FileFormat, feature_path, is_complete, read_record, write_features
+from inference.features.work_clock import Activity
+from storage.features.cache import CacheKey, FeatureCache
+from storage.features.files import (
+    FeatureRecord,
+    FileFormat,
+    Values,
+    feature_path,
+    is_complete,
+    read_record,
+    write_features,
+)
 from storage.records import Execution, ResultRow, VideoRow
 from storage.uri import check_object
 from tasks import pipeline
 from tasks.messages import Downloaded, RowMessage
 from tasks.resources.runtime import Runtime, WrongManifest
+from tasks.telemetry.metrics.instruments import FEATURE_CACHE
 
 if TYPE_CHECKING:  # only GPU workers load torch
-    from inference.features.extract import Extractor, VideoFeatures
+    from inference.features.extract import ClipDecoder, Extractor, VideoFeatures
 
 FEATURES_KEY = "features"  # of the output's ``info``
 
@@ -88,10 +99,34 @@ def _written(video: str, path: Path, order: FeatureOrder, extractor: Extractor, 
     target = feature_path(order.save_path, video, order.file_format)
     if is_complete(target, extractor.plan.digest, extractor.digest, content):
         return read_record(target)
-    features = extractor.extract(path, rt.judge.decoder)
-    record = record_of(video, content, features, extractor)
-    write_features(order.save_path, record, features.values, order.file_format)
+    record, values = obtain(video, path, content, extractor, rt.judge.decoder, rt.feature_cache)
+    write_features(order.save_path, record, values, order.file_format)
     return record
+
+
+def obtain(
+    video: str, path: Path, content_sha256: str, extractor: Extractor, decoder: ClipDecoder, cache: FeatureCache | None
+) -> tuple[FeatureRecord, Values]:
+    """Return the features of a file from the cache, or extract and cache them.
+
+    Raises:
+        BadVideo: the file is the reason.
+        Transient: no place in the queue in time, or (DeviceLost) the device failed.
+    """
+    key = CacheKey(content_sha256=content_sha256, plan_digest=extractor.plan.digest, model_digest=extractor.digest)
+    if cache is not None:
+        with extractor.clock.measuring(Activity.READ):
+            found = cache.get(key)
+        FEATURE_CACHE.labels("miss" if found is None else "hit").inc()
+        if found is not None:
+            return replace(found[0], video=video), found[1]
+    started = time.perf_counter()
+    features = extractor.extract(path, decoder)
+    record = record_of(video, content_sha256, features, extractor)
+    if cache is not None:
+        with extractor.clock.measuring(Activity.SAVE):
+            cache.put(record, features.values, time.perf_counter() - started)
+    return record, features.values
 
 
 def record_of(video: str, content_sha256: str, features: VideoFeatures, extractor: Extractor) -> FeatureRecord:

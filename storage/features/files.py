@@ -92,7 +92,7 @@ def write_features(root: Path, record: FeatureRecord, values: Values, file_forma
             part.write_text(record.to_json() + "\n", encoding="utf-8")
     else:
         with replacing(path) as part:
-            part.write_bytes(_safetensors(record, values))
+            part.write_bytes(packed(record, values))
     failure_path(root, record.video).unlink(missing_ok=True)
     return path
 
@@ -127,6 +127,30 @@ def read_features(path: Path) -> tuple[FeatureRecord, Values]:
     from safetensors.numpy import load_file
 
     return record, load_file(path)[FEATURES]
+
+
+def packed(record: FeatureRecord, values: Values) -> bytes:
+    """Return the bytes of a safetensors file of features."""
+    from safetensors.numpy import save
+
+    tensors = {FEATURES: values, STARTS: np.array(record.start_seconds), ENDS: np.array(record.end_seconds)}
+    content: bytes = save(tensors, metadata={RECORD_KEY: record.to_json()})
+    return content
+
+
+def unpacked(content: bytes) -> tuple[FeatureRecord, Values]:
+    """Inverse of :func:`packed`. Raises ``ObjectCorrupt`` for anything else."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        header_bytes = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + header_bytes])["__metadata__"]
+        record = FeatureRecord.from_json(metadata[RECORD_KEY])
+        values: Values = load(content)[FEATURES]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ObjectCorrupt(f"not the bytes of features ({error})") from error
+    return record, values
 
 
 def is_complete(path: Path, plan_digest: str, model_digest: str, content_sha256: str) -> bool:
@@ -171,14 +195,6 @@ def read_failure(path: Path) -> FailureRecord:
         return FailureRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ObjectCorrupt(f"{path} is not a note of tamis ({error}); remove it") from error
-
-
-def _safetensors(record: FeatureRecord, values: Values) -> bytes:
-    from safetensors.numpy import save
-
-    tensors = {FEATURES: values, STARTS: np.array(record.start_seconds), ENDS: np.array(record.end_seconds)}
-    content: bytes = save(tensors, metadata={RECORD_KEY: record.to_json()})
-    return content
 
 
 def _sidecar(path: Path) -> Path:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from inference.features.explain import Spent, lines
 from inference.features.work_clock import Activity, add_up
+from storage.features.cache import CacheCounters
 from storage.features.index import INDEX_NAME, read_index
 from tasks.cli.data_table import print_line
 from tasks.cli.progress import Rate, clock
@@ -66,9 +67,21 @@ def summary(done: RunProgress, order: ExtractionOrder, decoders: int) -> Iterato
             thread_seconds=add_up([one.thread_seconds for one in done.shares]),
         )
     )
+    if cached := [one.cache for one in done.shares if one.cache is not None]:
+        yield cache_text(cached)
     parts = " + ".join(f"{one.value} {done.count(one)}" for one in (Outcome.EXTRACTED, Outcome.SKIPPED, Outcome.FAILED))
     yield f"videos {len(order.videos)} = {parts}"
     yield f"features: {order.save_path}, index {order.save_path / INDEX_NAME}"
+
+
+def cache_text(counters: Sequence[CacheCounters]) -> str:
+    """Return ``cache: 5 of 6 videos (0.2 MB), 12.3 s of work saved``, and the errors if there were any."""
+    hits = sum(one.hits for one in counters)
+    asked = hits + sum(one.misses for one in counters)
+    megabytes, seconds = sum(one.hit_bytes for one in counters) / 1e6, sum(one.saved_seconds for one in counters)
+    errors = sum(one.errors for one in counters)
+    trouble = f"; {errors} calls failed, and nothing was lost by it" if errors else ""
+    return f"cache: {hits} of {asked} videos ({megabytes:.1f} MB), {seconds:.1f} s of work saved{trouble}"
 
 
 def _failures(done: RunProgress, root: Path) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from inference.cores import usable_cores
 from inference.errors import BadVideo
 from inference.features.work_clock import Activity, WorkClock
+from storage.features.cache import CacheCounters, FeatureCache
 from storage.features.claims import Claims
 from storage.features.files import (
     FailureRecord,
@@ -25,7 +26,8 @@ from storage.features.files import (
     write_features,
 )
 from tasks.extraction.order import ExtractionOrder, VideoFile
-from tasks.features import record_of
+from tasks.features import obtain
+from tasks.resources.redis import open_feature_cache
 from tasks.resources.weights import fetch_weights
 from tasks.settings import Settings, decoder_environ
 
@@ -53,6 +55,7 @@ class ShareProgress:
     clips: int = 0
     wall_seconds: Mapping[str, float] = field(default_factory=dict)  # by activity
     thread_seconds: Mapping[str, float] = field(default_factory=dict)  # by activity, threads added
+    cache: CacheCounters | None = None  # None: there is no cache
     is_complete: bool = False  # every video of the order is finished, by this process or another one
     opening: str = ""  # encoder, device and plan, in one line
 
@@ -71,7 +74,10 @@ def do_share(order: ExtractionOrder, place: tuple[int, int], device: str, settin
         with clock.measuring(Activity.START):
             extractor = opened.enter_context(closing(_open_extractor(order, device, place[1], settings, clock)))
         decoder = opened.enter_context(closing(_open_decoder(settings, place[1])))
-        share = _Share(order, extractor, decoder, opened.enter_context(Claims(order.save_path)))
+        cache = open_feature_cache(settings)
+        if cache is not None:
+            opened.callback(cache.close)
+        share = _Share(order, extractor, decoder, opened.enter_context(Claims(order.save_path)), cache)
         opened.enter_context(_reporting(share.take_progress, report))
         busy_elsewhere = share.work(_own_first(order.videos, *place), waits=False)
         share.work(busy_elsewhere, waits=True)
@@ -79,8 +85,16 @@ def do_share(order: ExtractionOrder, place: tuple[int, int], device: str, settin
 
 
 class _Share:
-    def __init__(self, order: ExtractionOrder, extractor: Extractor, decoder: DecoderPool, claims: Claims) -> None:
+    def __init__(
+        self,
+        order: ExtractionOrder,
+        extractor: Extractor,
+        decoder: DecoderPool,
+        claims: Claims,
+        cache: FeatureCache | None,
+    ) -> None:
         self._order, self._extractor, self._decoder, self._claims = order, extractor, decoder, claims
+        self._cache = cache
         self._clips, self._outcomes = 0, dict[str, Outcome]()
         self._lock = threading.Lock()
 
@@ -105,6 +119,7 @@ class _Share:
                 wall_seconds=clock.wall_seconds(),
                 thread_seconds=clock.thread_seconds(),
                 opening=self._extractor.description,
+                cache=self._cache.counters if self._cache else None,
             )
 
     def _finish_claimed(self, video: VideoFile, *, waits: bool) -> VideoFile | None:
@@ -124,14 +139,13 @@ class _Share:
             if earlier is not None:
                 self._note(video, earlier)
                 return
-            features = self._extractor.extract(video.path, self._decoder)
+            record, values = obtain(video.name, video.path, content, self._extractor, self._decoder, self._cache)
         except (BadVideo, OSError) as error:
             self._fail(video, content, error)
             return
         with self._extractor.clock.measuring(Activity.SAVE):
-            record = record_of(video.name, content, features, self._extractor)
-            write_features(self._order.save_path, record, features.values, self._order.file_format)
-        self._note(video, Outcome.EXTRACTED, clips=len(features.values))
+            write_features(self._order.save_path, record, values, self._order.file_format)
+        self._note(video, Outcome.EXTRACTED, clips=len(values))
 
     def _earlier_outcome(self, video: VideoFile, content_sha256: str) -> Outcome | None:
         root, plan_digest = self._order.save_path, self._extractor.plan.digest

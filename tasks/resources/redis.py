@@ -6,6 +6,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from storage.features.cache import FeatureCache, open_cache
 from tasks.broker.redis import keepalive_options
 from tasks.node.embedded import redis_url as embedded_redis_url
 from tasks.settings import Settings
@@ -41,3 +42,9 @@ def ledger_client(settings: Settings, *, patience_seconds: float = 3.0) -> redis
             ExponentialBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.02), round(patience_seconds / LONGEST_PAUSE_SECONDS)
         ),
     )
+
+
+def open_feature_cache(settings: Settings) -> FeatureCache | None:
+    """Open the cache of features, if one is set. It connects at its first call, and failures are misses."""
+    url = settings.features.cache_url
+    return open_cache(url.get_secret_value().replace("redis+socket://", "unix://", 1)) if url else None

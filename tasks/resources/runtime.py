@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from inference.errors import Transient
 from storage.errors import Unavailable
+from storage.features.cache import FeatureCache
 from storage.ledger import Deferred, Ledger, Run, WorkerReport, WorkerReports
 from storage.spool import Spool
 from storage.tables.protocol import InputTable, OutputTable
@@ -24,7 +25,7 @@ from tasks.queues import Queue, is_gpu_queue
 from tasks.resources.extractors import Extractors
 from tasks.resources.judge import open_judge
 from tasks.resources.opening import OpenedOnce
-from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
+from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client, open_feature_cache
 from tasks.resources.stores import open_tiers
 from tasks.resources.tables import open_input, open_output
 from tasks.settings import Settings
@@ -75,6 +76,7 @@ class Runtime:
     tiers: Tiers | None = None  # io and GPU workers only
     judge: Judge | None = None  # GPU workers only
     extractors: Extractors | None = None  # GPU workers only
+    feature_cache: FeatureCache | None = None  # GPU workers only, where one is set
     mean_cost: MeanCost = field(default_factory=MeanCost)
     worker: str = field(default_factory=lambda: secrets.token_hex(6))  # unique to this process
     name: str = ""  # of the worker, such as io@node1
@@ -147,6 +149,8 @@ class Runtime:
 
     def close(self) -> None:
         """Close everything, in reverse order of opening."""
+        if self.feature_cache is not None:
+            self.feature_cache.close()
         if self.extractors is not None:
             self.extractors.close()
         if self.judge is not None:
@@ -173,6 +177,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judge=open_judge(settings, scratch=settings.spool_root) if needs_models else None,
         extractors=Extractors(settings) if needs_models else None,
+        feature_cache=open_feature_cache(settings) if needs_models else None,
     )
 
 

@@ -19,6 +19,7 @@ from tasks.settings.groups import (
     CropSettings,
     DecodeSettings,
     DeliverySettings,
+    FeatureSettings,
     FlowSettings,
     IngestSettings,
     ModelSettings,
@@ -57,6 +58,7 @@ class Settings:
     weights: WeightsSettings = field(default_factory=WeightsSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 

@@ -185,6 +185,13 @@ class DecodeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSettings:
+    """Features of clips."""
+
+    cache_url: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
     """Scheduled ingestion and its beats."""
 

@@ -193,6 +193,10 @@ SECTIONS: tuple[Section, ...] = (
         Setting("MAX_FRAMES_BYTES", "decode.limits.max_frames_bytes", Count,
                 "bytes of frames that one video may decode to"),
     )),
+    Section("Features of clips", (
+        Setting("FEATURE_CACHE_URL", "features.cache_url", LedgerUrl,
+                "Redis URL of the cache of features, never that of the broker or the ledger; unset: no cache"),
+    )),
     Section("Delivery: attempts, retries, lost work", (
         Setting("TASK_DEADLINE_SECONDS", "delivery.task_deadline_seconds", Seconds,
                 "deadline of a task, after which its process is ended"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.telemetry.metrics import fleet, process
-from tasks.telemetry.metrics.instruments import ATTEMPTS, QUEUE_WAIT, ROWS, SHARDS, STAGE, VERDICTS
+from tasks.telemetry.metrics.instruments import ATTEMPTS, FEATURE_CACHE, QUEUE_WAIT, ROWS, SHARDS, STAGE, VERDICTS
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 
@@ -30,7 +30,7 @@ def catalogue() -> list[CatalogueEntry]:
     instruments = [
         # The client has no public access to an instrument's label names.
         CatalogueEntry(metric.name, metric.type, tuple(instrument._labelnames), metric.documentation)  # noqa: SLF001 -- see above
-        for instrument in (QUEUE_WAIT, STAGE, ROWS, VERDICTS, ATTEMPTS, SHARDS)
+        for instrument in (QUEUE_WAIT, STAGE, ROWS, VERDICTS, ATTEMPTS, FEATURE_CACHE, SHARDS)
         for metric in instrument.describe()
     ]
     collected = [

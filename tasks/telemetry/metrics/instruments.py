@@ -49,6 +49,12 @@ VERDICTS = Counter(
 for _outcome in ("ok", "internal_error", "attempts_exhausted", "decode_crashed", "decode_timeout"):
     ROWS.labels(_outcome)  # a rate does not count a series' first value: series that alerts read begin at zero
 
+FEATURE_CACHE = Counter(
+    "tamis_feature_cache",
+    "Videos whose features were looked for in the cache, by outcome: hit or miss",
+    ["outcome"],
+    registry=REGISTRY,
+)
 for _step in ("download", "infer"):
     for _ending in ("done", "again", "failed"):
         ATTEMPTS.labels(_step, _ending)  # likewise

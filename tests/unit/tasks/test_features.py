@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from inference.judge import Judge
 from inference.manifest import load_manifest
 from inference.models.lending import Pool
 from inference.models.scoring import Models
+from storage.features.cache import open_cache
 from storage.features.files import read_features
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.objects.directory import DirectoryStore
@@ -30,6 +32,7 @@ from tasks.resources.runtime import Runtime, WrongManifest
 from tasks.settings import Settings
 from tests.media import write_clip
 from tests.unit.tasks.cli.test_features import MANIFEST
+from tests.valkey import ValkeyServer
 
 
 @pytest.fixture
@@ -134,3 +137,27 @@ def test_only_the_latest_extractors_are_kept_open(rt: Runtime) -> None:
     found = [rt.extractors.get(choice, PlanOptions(stride_frames=stride)) for stride in (1, 2, 3)]
     assert rt.extractors.get(choice, PlanOptions(stride_frames=3)) is found[2]
     assert rt.extractors.get(choice, PlanOptions(stride_frames=1)) is not found[0]
+
+
+def test_another_name_of_the_same_video_is_taken_from_the_cache_and_decodes_nothing(
+    rt: Runtime, tmp_path: Path, server: ValkeyServer
+) -> None:
+    shutil.copy(tmp_path / "oss/bucket/day/clip.mp4", tmp_path / "oss/bucket/copy.mp4")
+    rt.feature_cache = open_cache(server.url)
+    first = extract(submit(rt, order_of(tmp_path), "day/clip.mp4"), rt).info["features"]
+    assert rt.judge is not None
+    rt.judge.decoder.close()  # from here on nothing can be decoded
+    second = extract(submit(rt, order_of(tmp_path / "again"), "copy.mp4"), rt).info["features"]
+    _, values = read_features(tmp_path / "features" / first["file"])
+    record, again = read_features(tmp_path / "again" / "features" / second["file"])
+    assert record.video == "bucket/copy.mp4"
+    assert again.tobytes() == values.tobytes()
+
+
+def test_without_its_cache_a_worker_extracts_the_same_bytes(rt: Runtime, tmp_path: Path) -> None:
+    first = extract(submit(rt, order_of(tmp_path), "day/clip.mp4"), rt).info["features"]
+    rt.feature_cache = open_cache("redis://127.0.0.1:1/0")
+    second = extract(submit(rt, order_of(tmp_path / "again"), "day/clip.mp4"), rt).info["features"]
+    one, other = tmp_path / "features" / first["file"], tmp_path / "again" / "features" / second["file"]
+    assert one.read_bytes() == other.read_bytes()
+    assert rt.feature_cache.counters.errors > 0
