@@ -80,6 +80,7 @@ def print_run(run: Run, ledger: Ledger, console: Console) -> None:
         f"filters: {', '.join(run.spec.filters)} ({run.spec.manifest} manifest)",
         reconcile_line(counts),
         failures_text(counts),
+        f"failed rows: `tamis runs {run.run_id} --failures` lists them with their messages" if counts.failed else "",
     ):
         if line:
             print_line(console, line)

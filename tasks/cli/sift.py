@@ -11,7 +11,7 @@ from inference.manifest import load_manifest
 from storage.ledger import Counts, Ledger, Run
 from tasks.cli.data_table import print_line
 from tasks.cli.progress import clock
-from tasks.cli.summary import UNTRAINED, Summary, print_summary
+from tasks.cli.summary import UNTRAINED, RunSummary, print_summary
 from tasks.cli.switches import SwitchedCommand, switched_on
 from tasks.cli.usage import clear_errors, open_console, open_ledger, open_progress_console, settings
 from tasks.cli.watch import watch
@@ -98,7 +98,7 @@ def summarize(run: Run, counts: Counts) -> None:
     """Print the summary from the output table itself."""
     console, manifest = open_console(), load_manifest(settings().models.manifest)
     with closing(open_output(run.spec.outputs)) as table:
-        summary = Summary.of(table.results(run.run_id))
+        summary = RunSummary.of(table.results(run.run_id))
     print_summary(summary, counts, manifest, run.run_id, console)
     print_line(console, f"output: {run.spec.outputs}")
 

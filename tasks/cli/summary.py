@@ -25,7 +25,7 @@ UNTRAINED = (
 
 
 @dataclass(slots=True)
-class Summary:
+class RunSummary:
     """The results of a run: all of them while they are few, and their counts.
 
     ``verdicts`` has output key and label -> rows; ``failures`` has code -> the first failed row.
@@ -37,7 +37,7 @@ class Summary:
     has_untrained: bool = False
 
     @classmethod
-    def of(cls, results: Iterable[ResultRow]) -> Summary:
+    def of(cls, results: Iterable[ResultRow]) -> RunSummary:
         """Return the summary of these results."""
         summary = cls()
         for result in results:
@@ -50,7 +50,7 @@ class Summary:
         return summary
 
 
-def print_summary(summary: Summary, counts: Counts, manifest: Manifest, run_id: str, console: Console) -> None:
+def print_summary(summary: RunSummary, counts: Counts, manifest: Manifest, run_id: str, console: Console) -> None:
     """Print verdicts and failures, by row if the rows are few and counted if they are many, and the row counts."""
     keys = _in_order({key for key, _ in summary.verdicts}, manifest)
     if len(summary.rows) <= MOST_ROWS:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class Phase(StrEnum):
+class WorkerPhase(StrEnum):
     """The phase of a worker process."""
 
     STARTING = "starting"  # opening its runtime
@@ -22,7 +22,7 @@ class Pulse:
     """The last activity of the event loop, which writes it; watching threads read it. Times in monotonic seconds."""
 
     worker: str = ""  # the worker's name, such as io@node1
-    phase: Phase = Phase.STARTING
+    phase: WorkerPhase = WorkerPhase.STARTING
     is_gate_open: bool = True
     is_cordoned: bool = False  # an operator drained the worker: it takes nothing until it is resumed
     looped_at: float = field(default_factory=time.monotonic)

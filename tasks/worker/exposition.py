@@ -16,7 +16,7 @@ from celery import bootsteps, signals
 from prometheus_client import PlatformCollector, ProcessCollector, make_wsgi_app
 
 from tasks.telemetry.metrics.instruments import REGISTRY
-from tasks.telemetry.pulse import Phase, Pulse
+from tasks.telemetry.pulse import Pulse, WorkerPhase
 from tasks.worker.config import wiring_of
 from tasks.worker.health import is_live
 from tasks.worker.warmup import consumed_queues
@@ -31,7 +31,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 def is_ready(pulse: Pulse) -> bool:
     """Return whether the worker is warm and takes messages; a closed gate is back-pressure and counts as ready."""
-    return pulse.phase is Phase.CONSUMING and not pulse.is_cordoned and is_live(pulse)
+    return pulse.phase is WorkerPhase.CONSUMING and not pulse.is_cordoned and is_live(pulse)
 
 
 def application(metrics: Wsgi, pulse: Pulse) -> Wsgi:

@@ -23,7 +23,7 @@ from celery import bootsteps, signals
 from storage.errors import Unavailable
 from storage.ledger import Ledger, WorkerReport, WorkerReports
 from tasks.settings import Settings
-from tasks.telemetry.pulse import Phase, Pulse
+from tasks.telemetry.pulse import Pulse, WorkerPhase
 from tasks.worker.config import wiring_of
 from tasks.worker.ticker import start_ticker
 from tasks.worker.warmup import consumed_queues
@@ -42,7 +42,7 @@ STATE_SECONDS = 3.0  # between reports of a worker that takes no messages
 
 def is_live(pulse: Pulse) -> bool:
     """Return whether the event loop runs; in phases without an event loop the process counts as live."""
-    return pulse.phase is not Phase.CONSUMING or time.monotonic() - pulse.looped_at < LOOP_LIMIT_SECONDS
+    return pulse.phase is not WorkerPhase.CONSUMING or time.monotonic() - pulse.looped_at < LOOP_LIMIT_SECONDS
 
 
 def write_health_file(path: Path, pulse: Pulse, queues: frozenset[str]) -> None:
@@ -108,15 +108,15 @@ class PulseKeeper(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Note that the worker is connected and begins to consume."""
         self._turn()
-        if self.pulse.phase is not Phase.DRAINING:
-            self.pulse.phase = Phase.CONSUMING
+        if self.pulse.phase is not WorkerPhase.DRAINING:
+            self.pulse.phase = WorkerPhase.CONSUMING
         self.timer_entry = parent.timer.call_repeatedly(LOOP_SECONDS, self._turn)
 
     def stop(self, parent: Any) -> None:
         """Note that the connection is lost, or that the worker stops."""
         goes_on = parent.blueprint.state == bootsteps.RUN  # type: ignore[attr-defined]  # celery-types omits it
-        is_draining = self.pulse.phase is Phase.DRAINING or not goes_on
-        self.pulse.phase = Phase.DRAINING if is_draining else Phase.CONNECTING
+        is_draining = self.pulse.phase is WorkerPhase.DRAINING or not goes_on
+        self.pulse.phase = WorkerPhase.DRAINING if is_draining else WorkerPhase.CONNECTING
         if self.timer_entry is not None:
             self.timer_entry.cancel()
 

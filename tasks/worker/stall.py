@@ -10,7 +10,7 @@ from celery import bootsteps
 
 from tasks.broker.queue_depth import waiting_messages
 from tasks.broker.side_channel import SideChannel
-from tasks.telemetry.pulse import Phase, Pulse
+from tasks.telemetry.pulse import Pulse, WorkerPhase
 from tasks.worker.config import Wiring, wiring_of
 from tasks.worker.requests import is_idle
 from tasks.worker.stop import leave
@@ -75,4 +75,4 @@ class StallDetector(bootsteps.StartStopStep):
 
 def _should_consume(wiring: Wiring) -> bool:
     # An endless reconnect is a stall too: the side channel shows whether the broker answers.
-    return wiring.pulse.phase in (Phase.CONSUMING, Phase.CONNECTING)
+    return wiring.pulse.phase in (WorkerPhase.CONSUMING, WorkerPhase.CONNECTING)

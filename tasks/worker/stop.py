@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celery import bootsteps
 from celery.exceptions import WorkerShutdown
 
-from tasks.telemetry.pulse import Phase, Pulse
+from tasks.telemetry.pulse import Pulse, WorkerPhase
 from tasks.worker.config import wiring_of
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class StopSignals:
             threading.Thread(target=leave, args=(self.worker, 0, reason), daemon=True).start()
 
     def _stop_taking(self, signum: int, frame: FrameType | None) -> None:
-        was_starting = self.pulse.phase is Phase.STARTING
-        self.pulse.phase = Phase.DRAINING
+        was_starting = self.pulse.phase is WorkerPhase.STARTING
+        self.pulse.phase = WorkerPhase.DRAINING
         self.drain(signum, frame)
         if was_starting:
             raise WorkerShutdown(0)

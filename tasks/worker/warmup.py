@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from celery import bootsteps, signals
 from celery.exceptions import WorkerShutdown
 
-from tasks.telemetry.pulse import Phase
+from tasks.telemetry.pulse import WorkerPhase
 from tasks.worker.config import WorkerConfig, wiring_of
 
 if TYPE_CHECKING:
@@ -67,5 +67,5 @@ class WarmUp(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(on_shutdown, sender=parent, weak=False)
         wiring.pulse.worker = str(parent.hostname)  # type: ignore[attr-defined]  # celery-types omits it
         _open(wiring.config, consumed_queues(parent))
-        if wiring.pulse.phase is Phase.STARTING:
-            wiring.pulse.phase = Phase.CONNECTING
+        if wiring.pulse.phase is WorkerPhase.STARTING:
+            wiring.pulse.phase = WorkerPhase.CONNECTING

@@ -19,7 +19,7 @@ import pytest
 from flower.urls import handlers
 from tornado.web import URLSpec
 
-from tests.browser.watched import MonitoredFleet, free_ports, program, running
+from tests.browser.watched import HOSTILE, MonitoredFleet, free_ports, program, running
 from tests.fleet.processes import wait_until
 from tests.http_get import get
 from tests.valkey import valkey_server
@@ -120,7 +120,7 @@ def test_a_browser_shows_video_run_stage_and_verdict(flower: Flower) -> None:
 def test_a_failed_row_shows_its_reason_and_a_shard_its_run(flower: Flower) -> None:
     rows = table(flower.browse("/tasks?name=tasks.download", "--dump-dom"))
     shown = {row[1]: row[3] for row in rows if row[2].startswith(flower.run_id)}
-    assert shown.pop("missing") == "failed: object_missing"
+    assert shown.pop(HOSTILE) == "failed: object_missing"
     assert set(shown.values()) == {"downloaded"}
     picture = flower.root / "flower.png"
     written = table(flower.browse("/tasks?name=tasks.write_shard", "--dump-dom", f"--screenshot={picture}"))

@@ -11,7 +11,7 @@ Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """A metric's name, meaning and label names."""
 
     name: str
@@ -28,6 +28,6 @@ class Family:
         return metric
 
 
-def metrics(families: Iterable[Family], found: Mapping[str, list[tuple[Labels, float]]]) -> Iterator[Metric]:
+def metrics(families: Iterable[MetricFamily], found: Mapping[str, list[tuple[Labels, float]]]) -> Iterator[Metric]:
     """Return every family as a metric, with the samples that were found for it."""
     return (family.metric(found.get(family.name, [])) for family in families)

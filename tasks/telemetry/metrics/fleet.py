@@ -17,7 +17,7 @@ from storage.errors import Unavailable
 from tasks.broker.queue_depth import waiting_messages
 from tasks.broker.side_channel import SideChannel
 from tasks.queues import Queue, gpu_queue
-from tasks.telemetry.metrics.families import Family, Labels, metrics
+from tasks.telemetry.metrics.families import Labels, MetricFamily, metrics
 from tasks.telemetry.metrics.waits import SENT_AT
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from storage.ledger import Ledger, Run
 
 FAMILIES = (
-    Family("tamis_run_rows", "Rows of a run by state: ok, failed, in_flight", ("run", "outputs", "state")),
-    Family("tamis_run_failures", "Failed rows of a run by code", ("run", "code")),
-    Family("tamis_run_trouble", "1 while a step of the run waits", ("run",)),
-    Family("tamis_queue_messages", "Messages waiting in a queue", ("queue",)),
-    Family("tamis_queue_oldest_seconds", "Age of the oldest message waiting in a queue (Redis only)", ("queue",)),
-    Family("tamis_unacked_messages", "Messages delivered to workers and not yet acknowledged (Redis only)"),
-    Family(
+    MetricFamily("tamis_run_rows", "Rows of a run by state: ok, failed, in_flight", ("run", "outputs", "state")),
+    MetricFamily("tamis_run_failures", "Failed rows of a run by code", ("run", "code")),
+    MetricFamily("tamis_run_trouble", "1 while a step of the run waits", ("run",)),
+    MetricFamily("tamis_queue_messages", "Messages waiting in a queue", ("queue",)),
+    MetricFamily("tamis_queue_oldest_seconds", "Age of the oldest message waiting in a queue (Redis only)", ("queue",)),
+    MetricFamily("tamis_unacked_messages", "Messages delivered to workers and not yet acknowledged (Redis only)"),
+    MetricFamily(
         "tamis_node_silence_seconds",
         "Seconds since a worker of the node reported that it serves a queue",
         ("node", "queue"),

@@ -10,8 +10,8 @@ from prometheus_client.core import Metric
 
 from storage.errors import Unavailable
 from storage.tiers.breaker import BreakerState
-from tasks.telemetry.metrics.families import Family, Labels, metrics
-from tasks.telemetry.pulse import Phase, Pulse
+from tasks.telemetry.metrics.families import Labels, MetricFamily, metrics
+from tasks.telemetry.pulse import Pulse, WorkerPhase
 
 if TYPE_CHECKING:
     from inference.judge import Judge
@@ -19,31 +19,37 @@ if TYPE_CHECKING:
     from tasks.resources.runtime import Runtime
 
 FAMILIES = (
-    Family("tamis_worker_phase", "1 for the present phase of the process", ("phase",)),
-    Family("tamis_worker_gate_open", "0 while the worker takes no messages because there is no room for their work"),
-    Family("tamis_worker_cordoned", "1 while an operator has the worker drained"),
-    Family("tamis_worker_node", "1 for the node that the process belongs to", ("node",)),
-    Family("tamis_tier_hits", "Videos that the tier served", ("tier",), is_counter=True),
-    Family("tamis_tier_misses", "Videos that it could not serve, by reason", ("tier", "reason"), is_counter=True),
-    Family("tamis_tier_fetched_bytes", "Bytes fetched from the tier", ("tier",), is_counter=True),
-    Family("tamis_tier_seconds", "Seconds spent on the tier, hits and misses", ("tier",), is_counter=True),
-    Family("tamis_tier_breaker_open", "1 while the tier is not used because it failed too often in a row", ("tier",)),
-    Family("tamis_tier_stuck_calls", "Calls to the tier that were given up and still hang", ("tier",)),
-    Family("tamis_spool_bytes", "Bytes in the node's spool: used, reserved", ("state",)),
-    Family("tamis_spool_evictable_bytes", "Bytes of used files without a lease, which are removed when room is needed"),
-    Family("tamis_spool_limit_bytes", "Bytes that the spool may take"),
-    Family("tamis_spool_files", "Files in the node's spool"),
-    Family("tamis_spool_leases", "Leases on files of the node's spool"),
-    Family("tamis_batches", "Batches run", ("backbone",), is_counter=True),
-    Family("tamis_batch_clips", "Clips in them", ("backbone",), is_counter=True),
-    Family("tamis_batch_padding", "Clips run only to fill a bucket", ("backbone",), is_counter=True),
-    Family("tamis_batch_queued_clips", "Clips waiting for a batch", ("backbone",)),
-    Family("tamis_batch_memory_full", "Batches that did not fit into memory", ("backbone",), is_counter=True),
-    Family("tamis_pool_instances", "Exclusive model instances: all, in_use", ("pool", "state")),
-    Family("tamis_pool_waiting", "Threads waiting for an instance", ("pool",)),
-    Family("tamis_decoder_children", "Live decoder processes"),
-    Family("tamis_device_memory_bytes", "Memory of the device: used (by any process), total", ("state",)),
-    Family("tamis_device_busy_ratio", "Share of the last sample period in which a kernel ran on the device"),
+    MetricFamily("tamis_worker_phase", "1 for the present phase of the process", ("phase",)),
+    MetricFamily(
+        "tamis_worker_gate_open", "0 while the worker takes no messages because there is no room for their work"
+    ),
+    MetricFamily("tamis_worker_cordoned", "1 while an operator has the worker drained"),
+    MetricFamily("tamis_worker_node", "1 for the node that the process belongs to", ("node",)),
+    MetricFamily("tamis_tier_hits", "Videos that the tier served", ("tier",), is_counter=True),
+    MetricFamily("tamis_tier_misses", "Videos that it could not serve, by reason", ("tier", "reason"), is_counter=True),
+    MetricFamily("tamis_tier_fetched_bytes", "Bytes fetched from the tier", ("tier",), is_counter=True),
+    MetricFamily("tamis_tier_seconds", "Seconds spent on the tier, hits and misses", ("tier",), is_counter=True),
+    MetricFamily(
+        "tamis_tier_breaker_open", "1 while the tier is not used because it failed too often in a row", ("tier",)
+    ),
+    MetricFamily("tamis_tier_stuck_calls", "Calls to the tier that were given up and still hang", ("tier",)),
+    MetricFamily("tamis_spool_bytes", "Bytes in the node's spool: used, reserved", ("state",)),
+    MetricFamily(
+        "tamis_spool_evictable_bytes", "Bytes of used files without a lease, which are removed when room is needed"
+    ),
+    MetricFamily("tamis_spool_limit_bytes", "Bytes that the spool may take"),
+    MetricFamily("tamis_spool_files", "Files in the node's spool"),
+    MetricFamily("tamis_spool_leases", "Leases on files of the node's spool"),
+    MetricFamily("tamis_batches", "Batches run", ("backbone",), is_counter=True),
+    MetricFamily("tamis_batch_clips", "Clips in them", ("backbone",), is_counter=True),
+    MetricFamily("tamis_batch_padding", "Clips run only to fill a bucket", ("backbone",), is_counter=True),
+    MetricFamily("tamis_batch_queued_clips", "Clips waiting for a batch", ("backbone",)),
+    MetricFamily("tamis_batch_memory_full", "Batches that did not fit into memory", ("backbone",), is_counter=True),
+    MetricFamily("tamis_pool_instances", "Exclusive model instances: all, in_use", ("pool", "state")),
+    MetricFamily("tamis_pool_waiting", "Threads waiting for an instance", ("pool",)),
+    MetricFamily("tamis_decoder_children", "Live decoder processes"),
+    MetricFamily("tamis_device_memory_bytes", "Memory of the device: used (by any process), total", ("state",)),
+    MetricFamily("tamis_device_busy_ratio", "Share of the last sample period in which a kernel ran on the device"),
 )
 
 Found = dict[str, list[tuple[Labels, float]]]
@@ -63,7 +69,7 @@ class ProcessCollector:
     def collect(self) -> Iterator[Metric]:
         """Return every family with its present samples."""
         found: Found = defaultdict(list)
-        found["tamis_worker_phase"] = [((phase.value,), float(phase is self._pulse.phase)) for phase in Phase]
+        found["tamis_worker_phase"] = [((phase.value,), float(phase is self._pulse.phase)) for phase in WorkerPhase]
         found["tamis_worker_gate_open"] = [((), float(self._pulse.is_gate_open))]
         found["tamis_worker_cordoned"] = [((), float(self._pulse.is_cordoned))]
         if (runtime := self._runtime()) is not None:

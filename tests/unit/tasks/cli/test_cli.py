@@ -84,7 +84,9 @@ def test_without_a_broker_the_error_says_how_to_start_one(input_url: str, tmp_pa
 
 @pytest.mark.parametrize("arguments", [["runs"], ["retry", "abc"]])
 def test_other_commands_without_a_broker_give_the_same_remedy(arguments: list[str], tmp_path: Path) -> None:
-    assert "tamis up" in the_line(tamis(*arguments, cwd=tmp_path))
+    line = the_line(tamis(*arguments, cwd=tmp_path))
+    assert "tamis up" in line
+    assert f"state directory {tmp_path / '.tamis'}" in line
 
 
 @pytest.mark.parametrize(

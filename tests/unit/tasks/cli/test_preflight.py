@@ -1,4 +1,4 @@
-"""What `tamis up` checks before it starts: each problem with its remedy, fatal or not."""
+"""The checks of `tamis up` before it starts: each problem with its remedy, fatal or not."""
 
 from __future__ import annotations
 

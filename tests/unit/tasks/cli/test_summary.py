@@ -12,7 +12,7 @@ from rich.console import Console
 from inference.manifest import load_manifest
 from storage.ledger import Counts
 from storage.records import Execution, Failure, ResultRow
-from tasks.cli.summary import MOST_ROWS, Summary, print_summary
+from tasks.cli.summary import MOST_ROWS, RunSummary, print_summary
 
 NOW = datetime(2025, 1, 15, tzinfo=UTC)
 EXECUTION = Execution(start_time=NOW, end_time=NOW, avg_cost_seconds=0.0)
@@ -40,7 +40,7 @@ def printed(rows: list[ResultRow], width: int = 4096) -> str:
             failures[row.outcome] = failures.get(row.outcome, 0) + 1
     judged = sum(row.is_ok for row in rows)
     counts = Counts(len(rows), judged, len(rows) - judged, failures, len(rows), 0)
-    print_summary(Summary.of(rows), counts, load_manifest("tiny"), "r", Console(file=output, width=width))
+    print_summary(RunSummary.of(rows), counts, load_manifest("tiny"), "r", Console(file=output, width=width))
     return output.getvalue()
 
 

@@ -15,7 +15,7 @@ from tasks.messages import RowMessage
 from tasks.telemetry.metrics.fleet import FleetCollector
 from tasks.telemetry.metrics.instruments import REGISTRY
 from tasks.telemetry.metrics.process import ProcessCollector
-from tasks.telemetry.pulse import Phase, Pulse
+from tasks.telemetry.pulse import Pulse, WorkerPhase
 from tests.unit.tasks.small_run import Published
 
 
@@ -27,7 +27,7 @@ def scrape(*collectors) -> str:
 
 
 def test_before_the_runtime_is_open_a_scrape_shows_the_phase():
-    text = scrape(ProcessCollector(lambda: None, Pulse(phase=Phase.STARTING)))
+    text = scrape(ProcessCollector(lambda: None, Pulse(phase=WorkerPhase.STARTING)))
     assert 'tamis_worker_phase{phase="starting"} 1.0' in text
     assert not lines(text, "tamis_spool_files ")
 

@@ -10,7 +10,7 @@ import redis
 
 from storage.ledger import Ledger, WorkerReports
 from tasks.settings import Settings
-from tasks.telemetry.pulse import Phase, Pulse
+from tasks.telemetry.pulse import Pulse, WorkerPhase
 from tasks.worker.health import (
     LOOP_LIMIT_SECONDS,
     REPORTS_PER_SILENCE,
@@ -99,7 +99,7 @@ def test_a_state_that_cannot_be_reported_does_not_stop_the_worker() -> None:
 
 
 def test_a_worker_whose_event_loop_hangs_is_not_live() -> None:
-    pulse = Pulse(phase=Phase.CONSUMING)
+    pulse = Pulse(phase=WorkerPhase.CONSUMING)
     assert is_live(pulse)
     pulse.looped_at = time.monotonic() - LOOP_LIMIT_SECONDS - 1.0
     assert not is_live(pulse)
@@ -107,5 +107,5 @@ def test_a_worker_whose_event_loop_hangs_is_not_live() -> None:
 
 def test_without_a_connection_and_during_a_drain_a_worker_is_live_without_an_event_loop() -> None:
     long_ago = time.monotonic() - LOOP_LIMIT_SECONDS - 1.0
-    assert is_live(Pulse(phase=Phase.CONNECTING, looped_at=long_ago))
-    assert is_live(Pulse(phase=Phase.DRAINING, looped_at=long_ago))
+    assert is_live(Pulse(phase=WorkerPhase.CONNECTING, looped_at=long_ago))
+    assert is_live(Pulse(phase=WorkerPhase.DRAINING, looped_at=long_ago))
