@@ -9,7 +9,6 @@ from tasks.broker.rabbitmq import rabbitmq_settings
 from tasks.broker.redis import redis_transport_options
 from tasks.node.embedded import broker_url as embedded_broker_url
 from tasks.queues import Queue
-from tasks.resources.redis import ledger_url
 from tasks.settings import SettingsError, current
 from tasks.telemetry.event_text import described_route
 
@@ -59,10 +58,4 @@ worker_hijack_root_logger = True
 worker_send_task_events = True  # for Flower and `celery events`
 task_send_sent_event = True
 beat_schedule = SCHEDULE
-# Two beats may run: the one that holds a lock in the ledger's Redis sends the tasks, the other waits for the lock.
-beat_scheduler = "beat.scheduler:StandbyScheduler"
-redbeat_secret_url = ledger_url(_settings)  # `inspect conf` and Flower mask this name, but not RedBeat's own
-redbeat_redis_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "health_check_interval": 25}
-redbeat_key_prefix = "tamis:beat:"
-redbeat_lock_timeout = _settings.ingest.beat_silence_seconds
-beat_max_loop_interval = min(5.0, _settings.ingest.beat_silence_seconds / 5)  # between renewals of the lock
+beat_scheduler = "celery.beat:Scheduler"  # in memory: the schedule is a constant, and a beat may start anywhere

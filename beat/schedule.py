@@ -1,13 +1,14 @@
 """The periodic tasks of a fleet. Most repeat work that an event normally starts, in case the event was lost.
 
-Every message expires after its period, so that a fleet that was down does not find a pile of old ones.
+Several beats may run, for example one on each node: each sends every task, and the fleet runs it once per period
+(``tasks/chores.py``). A message expires after its period, so that a fleet that was down finds only new ones.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tasks.queues import QUEUE_OF, TaskName
+from tasks.queues import PERIOD_HEADER, QUEUE_OF, TaskName
 
 
 def every(seconds: float, task: TaskName) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def every(seconds: float, task: TaskName) -> dict[str, Any]:
     return {
         "task": task.value,
         "schedule": seconds,
-        "options": {"expires": seconds, "queue": QUEUE_OF[task].value},
+        "options": {"expires": seconds, "queue": QUEUE_OF[task].value, "headers": {PERIOD_HEADER: seconds}},
     }
 
 

@@ -29,6 +29,9 @@ class TaskName(StrEnum):
     PROFILE = "tasks.profile"
 
 
+PERIOD_HEADER = "tamis_period_seconds"
+"""Header of a periodic task's message: the fleet runs the task once in this time, however many beats send it."""
+
 QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.FEED: Queue.CONTROL,
     TaskName.DOWNLOAD: Queue.IO,

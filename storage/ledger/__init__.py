@@ -19,6 +19,7 @@ from storage.ledger.model import (
     Trouble,
     is_retry,
 )
+from storage.ledger.periods import Periods
 from storage.ledger.worker_reports import WorkerReport, WorkerReports
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Ledger",
     "Node",
     "OpenShard",
+    "Periods",
     "Recorded",
     "RedisJournal",
     "Run",

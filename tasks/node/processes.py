@@ -75,10 +75,7 @@ def _worker(settings: Settings, name: str, queues: list[str], threads: int, vari
 
 
 def _beat(settings: Settings, variables: dict[str, str]) -> ProcessSpec:
-    schedule_file = settings.node.state_dir / "beat-schedule"
-    return ProcessSpec(
-        "beat", _tamis("beat", f"--schedule={schedule_file}", f"--loglevel={settings.telemetry.log_level}"), variables
-    )
+    return ProcessSpec("beat", _tamis("beat", f"--loglevel={settings.telemetry.log_level}"), variables)
 
 
 def _tamis(*arguments: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from inference.errors import Transient
 from storage.errors import Unavailable
 from storage.features.cache import FeatureCache
-from storage.ledger import Deferred, Ledger, Run, WorkerReport, WorkerReports
+from storage.ledger import Deferred, Ledger, Periods, Run, WorkerReport, WorkerReports
 from storage.spool import Spool
 from storage.tables.protocol import InputTable, OutputTable
 from storage.tables.version import InputVersion
@@ -81,6 +81,7 @@ class Runtime:
     worker: str = field(default_factory=lambda: secrets.token_hex(6))  # unique to this process
     name: str = ""  # of the worker, such as io@node1
     reports: WorkerReports | None = None
+    periods: Periods | None = None
     open_input: Callable[..., InputTable] = open_input
     open_output: Callable[[str], OutputTable] = open_output
     _runs: dict[str, Run] = field(default_factory=dict)
@@ -173,6 +174,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         ledger=Ledger(client),
         deferred=Deferred(client),
         reports=WorkerReports(client),
+        periods=Periods(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
         judge=open_judge(settings, scratch=settings.spool_root) if needs_models else None,

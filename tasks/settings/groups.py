@@ -193,10 +193,9 @@ class FeatureSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
-    """Scheduled ingestion and its beats."""
+    """Scheduled ingestion."""
 
     sources: Path | None = None
-    beat_silence_seconds: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

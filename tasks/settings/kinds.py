@@ -117,7 +117,6 @@ BrokerUrl = Annotated[SecretStr, AfterValidator(_url_of("Redis or RabbitMQ", (*R
 LedgerUrl = Annotated[SecretStr, AfterValidator(_url_of("Redis", REDIS_SCHEMES))]
 ShardRows = Annotated[int, Field(ge=1, le=100_000)]
 Parts = Annotated[int, Field(ge=1, le=256)]
-BeatSilence = Annotated[int, Field(ge=2, le=600)]
 AlluxioUrl = Annotated[
     str,
     AfterValidator(

@@ -11,7 +11,6 @@ from inference.decode.options import GPU_CHILDREN
 from tasks.settings.kinds import (
     AbsolutePath,
     AlluxioUrl,
-    BeatSilence,
     BrokerUrl,
     Buckets,
     Count,
@@ -216,8 +215,6 @@ SECTIONS: tuple[Section, ...] = (
     Section("Scheduled ingestion", (
         Setting("SOURCES", "ingest.sources", AbsolutePath,
                 "TOML file of sources whose new partitions are sifted by themselves (ingestion.md)"),
-        Setting("BEAT_SILENCE_SECONDS", "ingest.beat_silence_seconds", BeatSilence,
-                "a beat that was silent for this long is replaced by one that stands by, a fifth of it later"),
     )),
     Section("Logs, metrics, traces", (
         Setting("HEALTH_FILE", "telemetry.health_file", AbsolutePath,

@@ -87,9 +87,6 @@ def _several_nodes(given: argparse.Namespace) -> int:
             broker.start()
             os.environ.update(world.environment(broker.environment()))
             os.environ["TAMIS_NODE_SILENCE_SECONDS"] = str(given.silence_seconds)
-            os.environ["TAMIS_BEAT_SILENCE_SECONDS"] = str(
-                max(2, round(given.silence_seconds * 2 / 3))
-            )  # as by default
             os.environ["TAMIS_TASK_DEADLINE_SECONDS"] = "300"  # a task that waits for the ledger does not hang
             from tests.drill.nodes import run_nodes_drill  # reads the environment just set
 

@@ -12,11 +12,11 @@ from celery.signals import task_postrun, task_prerun, task_received, worker_read
 import tasks.celery
 import tasks.delivery.sweep
 import tasks.resources.runtime
-from storage.ledger import Deferred, Ledger
+from storage.ledger import Deferred, Ledger, Periods
 from storage.spool import Spool
 from storage.tiers import Tier, Tiers
 from tasks.celery import app
-from tasks.queues import Queue, is_gpu_queue
+from tasks.queues import PERIOD_HEADER, Queue, is_gpu_queue
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings, current
@@ -33,8 +33,8 @@ BUSY_FACTOR = 3.0  # instead of 8: work lost in a busy fleet is found in half a 
 world, logs = from_environment(), threading.local()
 for entry in app.conf.beat_schedule.values():
     entry["schedule"] /= BEAT_QUICKENED
-    entry["options"] = {**entry["options"], "expires": entry["schedule"]}
-app.conf.beat_max_loop_interval = 1.0
+    headers = {PERIOD_HEADER: entry["schedule"]}
+    entry["options"] = {**entry["options"], "expires": entry["schedule"], "headers": headers}
 tasks.celery.RECLAIM_SECONDS /= BEAT_QUICKENED
 tasks.delivery.sweep.BUSY_FACTOR = BUSY_FACTOR
 
@@ -48,6 +48,7 @@ def open_drill_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         settings=settings,
         ledger=Ledger(client),
         deferred=Deferred(client),
+        periods=Periods(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=Tiers(stores, max_object_bytes=settings.decode.limits.max_bytes) if judges or Queue.IO in names else None,
         judge=judging.open_drill_judge(settings, world, plan) if judges else None,

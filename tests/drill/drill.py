@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,6 @@ from kombu.exceptions import OperationalError
 from inference.manifest import load_manifest
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger
-from tasks.node.processes import ProcessSpec
 from tasks.resources.redis import ledger_client
 from tasks.settings import current
 from tasks.submit import prepare, submit
@@ -54,7 +53,7 @@ def run_drill(
     """
     request = prepare(world.tables, world.outputs, frozenset(["vfx_enable"]), load_manifest(MANIFEST))
     environment = world.environment(broker.environment())
-    fleet = DrillFleet(world, _specs(world, environment))
+    fleet = DrillFleet(world, [spec for node in world.nodes for spec in node_specs(world, node, environment)])
     with closing(ledger_client(current())) as client:
         ledger, deferred = Ledger(client), Deferred(client)
         invariants = Invariants(world, ledger, request.spec.run_id)
@@ -79,12 +78,6 @@ def run_drill(
         problem = f"{late.step}: begun again {late.seconds:.1f} s after {late.kill.name} was killed"
         invariants.expect(late.seconds <= redelivery_seconds, problem)
     return _report(world, injector, recorder, invariants)
-
-
-def _specs(world: DrillWorld, environment: Mapping[str, str]) -> list[ProcessSpec]:
-    """Return every node's processes, with one beat."""
-    found = [spec for node in world.nodes for spec in node_specs(world, node, environment)]
-    return [spec for spec in found if not spec.name.startswith("beat@") or spec.name == f"beat@{world.nodes[0]}"]
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:

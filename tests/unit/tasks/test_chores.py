@@ -16,14 +16,14 @@ import pytest
 import redis
 
 from storage.errors import Unavailable, UsageError
-from storage.ledger import Run
+from storage.ledger import Periods, Run
 from storage.tables.version import version_of
-from tasks import celery, pipeline
+from tasks import celery, chores, pipeline
 from tasks.download import download
 from tasks.feed import feed
 from tasks.infer import infer
 from tasks.messages import Downloaded, dump_downloaded, dump_row
-from tasks.queues import Queue, TaskName, gpu_queue, route
+from tasks.queues import PERIOD_HEADER, Queue, TaskName, gpu_queue, route
 from tasks.resources import runtime
 from tasks.resources.runtime import Runtime, reclaim_or_log
 from tasks.write import write_shard
@@ -180,3 +180,39 @@ def test_leases_of_a_row_that_was_judged_elsewhere_end_with_the_next_reclaim(rt:
     finish(fed[:1], rt)
     reclaim_or_log(rt)
     assert rt.spool.usage().leases == 0
+
+
+def swept(rt: Runtime, monkeypatch: pytest.MonkeyPatch, *messages: dict[str, float]) -> int:
+    """Return how many sweeps run when these messages come, given by their headers."""
+    sweeps: list[Runtime] = []
+    monkeypatch.setattr(chores.sweeping, "sweep", lambda rt, *_: sweeps.append(rt))
+    for headers in messages:
+        chores.sweep.push_request(**headers)  # a worker makes the headers attributes of the request
+        chores.sweep.run()
+        chores.sweep.pop_request()
+    return len(sweeps)
+
+
+def test_a_periodic_task_that_two_beats_send_runs_once_per_period(
+    current: Runtime, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current.periods = Periods(client)
+    message = {PERIOD_HEADER: 3600.0}
+    assert swept(current, monkeypatch, message, message) == 1
+    client.delete(f"tamis:period:{TaskName.SWEEP.value}")  # as at the end of the period
+    assert swept(current, monkeypatch, message) == 1
+
+
+def test_a_task_without_a_period_always_runs(
+    current: Runtime, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current.periods = Periods(client)
+    assert swept(current, monkeypatch, {}, {}) == 2
+
+
+def test_a_claim_expires_by_itself_and_names_are_independent(client: redis.Redis) -> None:
+    periods = Periods(client)
+    assert periods.claim("a", 3600.0)
+    assert not periods.claim("a", 3600.0)
+    assert periods.claim("b", 3600.0)
+    assert 0 < client.pttl("tamis:period:a") <= 3_600_000
