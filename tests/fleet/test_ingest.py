@@ -79,7 +79,7 @@ class IngestWorld:
         self.start(name, "worker", *options)
 
     def start_beat(self, name: str) -> WorkerProcess:
-        return self.start(name, "beat", "-l", "INFO", "--pidfile=")
+        return self.start(name, "beat", "-l", "DEBUG", "--pidfile=")  # chores are logged at DEBUG
 
     def tamis(self, *arguments: str) -> str:
         command = [sys.executable, "-c", "from tasks.cli import main; main()", *arguments]

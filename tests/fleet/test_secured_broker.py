@@ -76,7 +76,7 @@ def ticks(url: str, directory: Path) -> str:
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [*TAMIS, "beat", "--loglevel=INFO"],
+            [*TAMIS, "beat", "--loglevel=DEBUG"],
             cwd=REPOSITORY,
             env=environ(url, directory),
             stdout=output,
