@@ -113,7 +113,7 @@ def test_a_source_switches_the_sixth_filter_off_and_an_unknown_one_is_refused(ro
     (root / "sources.toml").write_text(SOURCES.format(root=root, switch="day_enable"), encoding="utf-8")
     unknown = run(root, "ingest", "--dry-run", TAMIS_SOURCES=str(root / "sources.toml"))
     assert unknown.returncode == 2
-    assert "day_enable: no switch of the manifest, which has vfx_enable" in unknown.stderr
+    assert "day_enable: not a switch of the manifest, which has vfx_enable" in unknown.stderr
     assert "night_enable" in unknown.stderr
 
 

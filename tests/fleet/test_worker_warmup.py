@@ -18,7 +18,7 @@ def test_the_runtime_is_open_before_the_first_message_and_closed_after_the_last(
     worker.send(signal.SIGTERM)
 
     assert worker.wait_for_exit() == 0
-    assert _story(fleet, "worker") == ["configured", "open", "opened", "start", "end", "close"]
+    assert _story(fleet, "worker") == ["configured", "open", "opened", "start", "end", "cancelled", "close"]
     assert fleet.events(event="open")[0]["queues"] == ["more", "work"]
     assert "warm after 1." in worker.log()
 
