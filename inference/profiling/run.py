@@ -89,6 +89,7 @@ def open_work(options: ProfileOptions, span: Span = no_span) -> Iterator[Work]:
         options.input_path, reconnect_seconds=options.reconnect_seconds, is_read_ahead=options.read_ahead
     )
     sizes = options.input_sizes or (model.size,)
+    is_gpu_used = "cuda" in {options.device.type, options.prep_device.type}
     try:
         yield Work(
             reader=reader,
@@ -97,7 +98,7 @@ def open_work(options: ProfileOptions, span: Span = no_span) -> Iterator[Work]:
             frames_per_step=options.batch_size * model.frames_per_sample,
             device=torch.device("cpu") if options.split_point else options.device,
             prep_device=options.prep_device,
-            synchronize=synchronizer(torch.device("cuda" if has_gpu() else "cpu")),
+            synchronize=synchronizer(torch.device("cuda" if is_gpu_used else "cpu")),
             span=span,
         )
     finally:

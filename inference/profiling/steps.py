@@ -12,9 +12,9 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from inference.profiling.execution import Execute, Synchronize
+from inference.profiling.execution import Execute, Executed, Synchronize
 from inference.profiling.preparation import Prepare, to_tensors
-from inference.profiling.sources import FrameReader
+from inference.profiling.sources import FrameReader, Reading
 
 Span = Callable[[str], AbstractContextManager[object]]
 
@@ -117,49 +117,41 @@ def run_steps(work: Work, warmup_steps: int, max_steps: int, repeats: int = 1) -
         delay.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """Readings of the clock in one step, in seconds."""
+
+    started: float
+    was_read: float
+    was_uploaded: float
+    was_prepared: float
+    was_transferred: float
+    was_launched: float
+    was_executed: float
+    ended: float
+
+
 def _step(
     work: Work, delay: RunDelay, begun: float, before: float, *, index: int, repeat: int, phase: StepPhase, size: int
 ) -> TimedStep:
     """Run one step. ``before`` is when the one before it ended."""
-    clock, span = time.perf_counter, work.span
     delayed = delay.seconds()
-    started = clock()
-    with span("step"):
-        with span("read"):
-            reading = work.reader.read(work.frames_per_step)
-        was_read = clock()
-        with span("transfer"):
-            tensors = _moved(to_tensors([one.pixels for one in reading.frames]), work.prep_device, work.synchronize)
-        was_uploaded = clock()
-        with span("prep"):
-            prepared = work.prepare[size](tensors)
-            if work.prep_device.type != "cpu":
-                work.synchronize()
-        was_prepared = clock()
-        with span("transfer"):
-            (inputs,) = _moved([prepared], work.device, work.synchronize)
-        was_transferred = clock()
-        with span("exec"):
-            executed = work.execute(inputs, reading.frames)
-            was_launched = clock()
-            work.synchronize()
-        was_executed = clock()
-    ended = clock()
-    transfer = was_uploaded - was_read + was_transferred - was_prepared + executed.transfer_seconds
+    at, reading, executed = _timed(work, size)
+    transfer = at.was_uploaded - at.was_read + at.was_transferred - at.was_prepared + executed.transfer_seconds
     return TimedStep(
         index=index,
         repeat=repeat,
         phase=phase,
         size=size,
-        started_seconds=started - begun,
-        read_ms=1e3 * (was_read - started - reading.wait_seconds),
-        prep_ms=1e3 * (was_prepared - was_uploaded),
+        started_seconds=at.started - begun,
+        read_ms=1e3 * (at.was_read - at.started - reading.wait_seconds),
+        prep_ms=1e3 * (at.was_prepared - at.was_uploaded),
         transfer_ms=1e3 * transfer,
-        exec_ms=1e3 * (was_executed - was_transferred - executed.transfer_seconds),
+        exec_ms=1e3 * (at.was_executed - at.was_transferred - executed.transfer_seconds),
         wait_ms=1e3 * reading.wait_seconds,
-        gap_ms=1e3 * (started - before),
-        total_ms=1e3 * (ended - started),
-        launch_ms=1e3 * (was_launched - was_transferred),
+        gap_ms=1e3 * (at.started - before),
+        total_ms=1e3 * (at.ended - at.started),
+        launch_ms=1e3 * (at.was_launched - at.was_transferred),
         first_part_ms=1e3 * executed.first_part_seconds,
         preempted_ms=1e3 * (delay.seconds() - delayed),
         queue_age_ms=1e3 * reading.age_seconds,
@@ -167,6 +159,34 @@ def _step(
         reserved_bytes=torch.cuda.memory_reserved(work.device) if work.device.type == "cuda" else 0,
         loss=None if executed.loss is None else float(executed.loss),
     )
+
+
+def _timed(work: Work, size: int) -> tuple[_Marks, Reading, Executed]:
+    """Do a step's work, and read the clock at each border."""
+    clock, span = time.perf_counter, work.span
+    marks = [clock()]
+    with span("step"):
+        with span("read"):
+            reading = work.reader.read(work.frames_per_step)
+        marks.append(clock())
+        with span("transfer"):
+            tensors = _moved(to_tensors([one.pixels for one in reading.frames]), work.prep_device, work.synchronize)
+        marks.append(clock())
+        with span("prep"):
+            prepared = work.prepare[size](tensors)
+            if work.prep_device.type != "cpu":
+                work.synchronize()
+        marks.append(clock())
+        with span("transfer"):
+            (inputs,) = _moved([prepared], work.device, work.synchronize)
+        marks.append(clock())
+        with span("exec"):
+            executed = work.execute(inputs, reading.frames)
+            marks.append(clock())
+            work.synchronize()
+        marks.append(clock())
+    marks.append(clock())
+    return _Marks(*marks), reading, executed
 
 
 def _moved(tensors: list[Tensor], device: torch.device, synchronize: Synchronize) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""``tamis profile --on gpu.NODE``: a task on a real worker, whose CSV and report come back."""
+"""A profile as a task on a real worker, whose CSV and report come back, and a trace of what that worker does next."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from tests.media import real_clip
 from tests.valkey import ValkeyServer
 
 
-def test_a_profile_on_a_node_brings_its_csv_and_its_report_back(valkey: ValkeyServer, tmp_path: Path) -> None:
+def test_a_profile_on_a_node_comes_back_as_files_and_its_worker_takes_a_trace(
+    server: ValkeyServer, tmp_path: Path
+) -> None:
     (tmp_path / "objects").mkdir()
     environ = os.environ | {
-        "TAMIS_BROKER_URL": valkey.url,
+        "TAMIS_BROKER_URL": server.url,
         "TAMIS_STATE_DIR": str(tmp_path / "state"),
         "TAMIS_OBJECT_ROOT": str(tmp_path / "objects"),
         "TAMIS_NODE": "lab",
@@ -37,6 +39,9 @@ def test_a_profile_on_a_node_brings_its_csv_and_its_report_back(valkey: ValkeySe
         command = [*tamis, "profile", *words]
         asked = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
         assert asked.returncode == 0, asked.stderr + worker.log()
+        control = [*tamis, "control", "--timeout", "10", "trace", "torch", "3"]
+        traced = subprocess.run(control, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        assert "tracing the next 3 videos" in traced.stdout, traced.stderr + worker.log()
     finally:
         worker.kill()
     assert "verdict:" in asked.stdout

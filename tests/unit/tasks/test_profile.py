@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,8 @@ from tasks import profile
 from tasks.cli.profiling.elsewhere import check_queue, wait_for
 from tasks.cli.usage import OneLine
 from tasks.resources.profile_files import KEEP_SECONDS, ProfileFiles, put_files, take_files
-from tests.valkey import valkey_server
 
 OPTIONS = {"model_name": "resnet18", "input_path": "a.mp4"}
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[redis.Redis]:
-    with valkey_server() as server:
-        made = server.client()
-        yield made
-        made.close()
 
 
 def child_that(program: str) -> Any:

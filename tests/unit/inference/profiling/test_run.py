@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+import torch._dynamo.utils
 
 from inference.errors import ProfilingError
 from inference.profiling.options import Mode, PrepLevel, ProfileOptions
@@ -90,6 +93,19 @@ def test_a_new_head_learns_the_folders_of_a_directory(options: Make, two_classes
 def test_gradients_are_checkpointed_on_demand(options: Make, tmp_path: Path) -> None:
     result = run_profile(options(mode=Mode.RETRAIN, checkpoint_gradients=True), tmp_path)
     assert result.steps[-1].loss is not None
+
+
+def test_a_compiled_model_is_captured_at_its_first_call_of_each_size(
+    options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without code generation, which takes a C++ compiler and half a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", dynamic=False))
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    result = run_profile(options(enable_compile=True, model_name="squeezenet1_1", input_sizes=(64, 96)), tmp_path)
+    assert counters["stats"]["unique_graphs"] >= 2
+    assert all(call.first_ms > call.steady_ms for call in result.summary.first_calls)
 
 
 def test_a_thread_may_read_ahead(options: Make, tmp_path: Path) -> None:
