@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inference.profiling.execution import Execute, Executed, Synchronize
 from inference.profiling.preparation import Prepare, to_tensors
-from inference.profiling.sources import FrameReader, Reading
+from inference.profiling.sources import FrameReader, StepFrames
 
 Span = Callable[[str], AbstractContextManager[object]]
 
@@ -161,7 +161,7 @@ def _step(
     )
 
 
-def _timed(work: Work, size: int) -> tuple[_Marks, Reading, Executed]:
+def _timed(work: Work, size: int) -> tuple[_Marks, StepFrames, Executed]:
     """Do a step's work, and read the clock at each border."""
     clock, span = time.perf_counter, work.span
     marks = [clock()]
