@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import pytest
@@ -68,7 +69,8 @@ def test_a_call_that_hangs_is_abandoned_and_counted_until_it_returns(release: th
 
 
 def test_a_read_that_stops_half_way_is_abandoned_and_its_later_bytes_are_dropped(release: threading.Event) -> None:
-    helpers, target, ended = HelperThreads("cpfs", SHORT), io.BytesIO(), threading.Event()
+    patient = replace(SHORT, silence_seconds=0.5)  # the first half must arrive before it
+    helpers, target, ended = HelperThreads("cpfs", patient), io.BytesIO(), threading.Event()
 
     def fetch(into: BinaryIO) -> None:
         try:

@@ -57,7 +57,7 @@ def test_a_service_that_stays_busy_raises_unavailable_within_the_limits(
 
 
 def test_a_service_whose_replies_trickle_raises_unavailable(service: Service, server: OdpsServer) -> None:
-    limited = replace(service, limits=replace(SHORT, reply_seconds=0.1))
+    limited = replace(service, limits=replace(SHORT, reply_seconds=0.4))
     with closing(open_input(f"odps://{service.project}/videos/ds=1", limited.connection())) as table:
         server.faults.add(Rule(WireFault("trickle", seconds=0.01), "^GET .*download"))
         with pytest.raises(Unavailable, match="trickled for too long"):
