@@ -27,6 +27,7 @@ from tasks.telemetry import tracing
 from tasks.telemetry.event_text import MOST_CHARACTERS, Ended, verdict
 from tasks.telemetry.logs import about
 from tasks.telemetry.metrics.instruments import ATTEMPTS
+from tasks.telemetry.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -191,4 +192,4 @@ def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Run
     # For any node: this one may be gone by then, its device broken, or its manifest another one.
     defer(rt.deferred, step.task, (for_any_node(step.message),), decision.wait_seconds)
     log.warning("%s: %s; again in %.1f s", step, error, decision.wait_seconds)
-    return Ended(f"again in {decision.wait_seconds:.1f} s: {error}"[:MOST_CHARACTERS])
+    return Ended(f"again in {decision.wait_seconds:.1f} s: {printable(error)}"[:MOST_CHARACTERS])

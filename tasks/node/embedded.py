@@ -20,6 +20,7 @@ from typing import IO
 
 import redis
 
+from tasks.node.log_files import rotate
 from tasks.node.parent_death import ending_with_parent
 
 SOCKET_PATH_BYTES = 100
@@ -130,6 +131,7 @@ def _launch(directory: Path, socket: Path, lock: IO[str]) -> subprocess.Popen[by
         _CONFIG.format(socket=_quoted(socket), directory=_quoted(directory), logfile=_quoted(logfile)),
         encoding="utf-8",
     )
+    rotate(logfile)
     with logfile.open("ab") as log:
         server = subprocess.Popen(
             ending_with_parent([str(_binary()), str(config)]),

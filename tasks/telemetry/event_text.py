@@ -14,6 +14,7 @@ from typing import Any
 from storage.records import ResultRow
 from storage.verdicts import Judgement, judgements
 from tasks.queues import route
+from tasks.telemetry.printable import printable
 
 MOST_CHARACTERS = 300  # an event for each message passes through the broker: keep it small
 
@@ -41,7 +42,7 @@ def about_row(args: Any) -> dict[str, Any] | None:
         return None
     record = row.get("record")
     video = record.get("video_id") if isinstance(record, Mapping) else None
-    return {"video": str(video)[:MOST_CHARACTERS], "run": row["run_id"], "ordinal": row.get("ordinal")}
+    return {"video": printable(video)[:MOST_CHARACTERS], "run": row["run_id"], "ordinal": row.get("ordinal")}
 
 
 def verdict(result: ResultRow) -> str:

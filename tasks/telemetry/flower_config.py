@@ -36,22 +36,28 @@ def credentials() -> list[str]:
     """Return the ``user:password`` pairs with access."""
     given = list(options.basic_auth or ())
     if not given:
-        path = flower_password_file() or default_password_file(current().node.state_dir)
-        given = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        path = flower_password_file() or current().node.state_dir / "flower.auth"
+        try:
+            if flower_password_file() is None:
+                create_password(path)
+            given = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except OSError as error:
+            raise SystemExit(
+                f"flower: no password: {path}: {error.strerror}; set FLOWER_BASIC_AUTH=user:password, correct "
+                "FLOWER_BASIC_AUTH_FILE, or set TAMIS_STATE_DIR to a directory of yours"
+            ) from None
     if not given or not all(name and password for name, _, password in (pair.partition(":") for pair in given)):
         raise SystemExit("flower: each credential must read user:password, with neither part empty")
     return given
 
 
-def default_password_file(state_dir: Path) -> Path:
-    """Return the file of the generated password, which only its owner can read; create it if it is missing."""
-    path = state_dir / "flower.auth"
-    if not path.exists():
-        state_dir.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"tamis:{secrets.token_urlsafe(16)}\n")
+def create_password(path: Path) -> None:
+    """Create the file with a random password, readable by its owner alone, unless it exists; say where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with suppress(FileExistsError), os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(f"tamis:{secrets.token_urlsafe(16)}\n")
     print(f"flower: user and password are in {path}", file=sys.stderr)  # noqa: T201 -- for the person who starts it
-    return path
 
 
 def require_password(handler: BaseHandler) -> None:

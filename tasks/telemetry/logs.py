@@ -52,6 +52,9 @@ class PlainText(logging.Filter):
             return True
         record.is_plain = True
         text = "\n    ".join(printable(line) for line in record.getMessage().split("\n"))
+        if record.exc_info:  # formatted here, so that the handler's formatter takes this text
+            traceback = logging.Formatter().formatException(record.exc_info)
+            record.exc_text = "\n".join(map(printable, traceback.split("\n")))
         video = _about.get({}).get("video")
         record.msg, record.args = (f"{text} [video {printable(video)}]" if video is not None else text), ()
         return True

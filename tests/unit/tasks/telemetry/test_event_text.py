@@ -45,6 +45,13 @@ def test_a_row_whose_record_names_no_video_still_has_run_and_ordinal() -> None:
     assert about_row(({"run_id": "r1", "ordinal": 1, "record": None},)) == {"video": "None", "run": "r1", "ordinal": 1}
 
 
+def test_an_id_with_terminal_control_is_described_as_data() -> None:
+    record = {"video_id": "a\x9b2J\u202e"}
+    described = about_row(({"run_id": "r1", "ordinal": 1, "record": record},))
+    assert described is not None
+    assert described["video"] == "a\\x9b2J\\u202e"
+
+
 def result(info: dict[str, Any], outcome: str = "ok") -> ResultRow:
     return cast("ResultRow", SimpleNamespace(info=info, outcome=outcome, is_ok=outcome == "ok"))
 

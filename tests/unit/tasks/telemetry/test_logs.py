@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 
 import pytest
 
@@ -75,6 +76,17 @@ def test_row_text_in_a_text_line_is_data(text: str):
 def test_a_line_feed_in_row_text_begins_no_line_of_its_own():
     lines = plain("failed: %s", "x\nINFO row 4: ok").split("\n")
     assert lines == ["INFO failed: x", "    INFO row 4: ok"]
+
+
+def test_row_text_in_a_traceback_is_data():
+    try:
+        raise ValueError("a\x1b[2J")
+    except ValueError:
+        record = logging.LogRecord("tasks", logging.ERROR, "", 0, "unexpected", (), sys.exc_info())
+    assert PlainText().filter(record)
+    text = logging.Formatter("%(message)s").format(record)
+    assert "ValueError: a\\x1b[2J" in text
+    assert "\x1b" not in text
 
 
 def celery_line(logger: str, message: str, level: int = logging.INFO) -> bool:
