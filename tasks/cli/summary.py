@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from inference.manifest import Manifest
 from storage.ledger import Counts
 from storage.records import ResultRow
 from tasks.cli.data_table import DataTable, print_line
-from tasks.cli.progress import reconcile_line
+from tasks.cli.progress import clock, reconcile_line
 from tasks.telemetry.event_text import cell, labels
 
 MOST_ROWS = 40  # up to this many rows are listed one by one
@@ -35,6 +36,8 @@ class RunSummary:
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: dict[str, ResultRow] = field(default_factory=dict)
     has_untrained: bool = False
+    begun_at: str = ""  # ISO 8601 in UTC, as result_info has it: of the first row
+    ended_at: str = ""  # of the last row
 
     @classmethod
     def of(cls, results: Iterable[ResultRow]) -> RunSummary:
@@ -45,9 +48,24 @@ class RunSummary:
                 summary.rows.append(result)
             summary.verdicts.update(verdict_texts(result.info).items())
             summary.has_untrained = summary.has_untrained or result.result_info.get("untrained") is True
+            summary._note_times(result.result_info)
             if not result.is_ok:
                 summary.failures.setdefault(result.outcome, result)
         return summary
+
+    def _note_times(self, result_info: Mapping[str, Any]) -> None:
+        begun, ended = str(result_info.get("start_time") or ""), str(result_info.get("end_time") or "")
+        self.begun_at = min(self.begun_at or begun, begun or self.begun_at)
+        self.ended_at = max(self.ended_at, ended)
+
+    @property
+    def total_time(self) -> str:
+        """Return ``0:29, from 2025-01-15 02:00:00 to 2025-01-15 02:00:29 UTC``; empty without rows."""
+        if not self.begun_at or not self.ended_at:
+            return ""
+        begun, ended = datetime.fromisoformat(self.begun_at), datetime.fromisoformat(self.ended_at)
+        seconds = (ended - begun).total_seconds()
+        return f"{clock(seconds)}, from {begun:%Y-%m-%d %H:%M:%S} to {ended:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def print_summary(summary: RunSummary, counts: Counts, manifest: Manifest, run_id: str, console: Console) -> None:
@@ -67,6 +85,8 @@ def print_summary(summary: RunSummary, counts: Counts, manifest: Manifest, run_i
     if summary.verdicts and summary.has_untrained:
         print_line(console, UNTRAINED, style="yellow")
     print_line(console, reconcile_line(counts), style="bold")
+    if summary.total_time:
+        print_line(console, f"time: {summary.total_time}")
 
 
 def print_failures(results: Iterable[ResultRow], console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -118,3 +119,17 @@ def test_failures_are_listed_with_their_messages(run: Run, rt: Runtime, server: 
     assert answer.returncode == 0, answer.stderr
     listed = [" ".join(line.split()) for line in answer.stdout.splitlines()]
     assert all(f"{number} video{number} not_a_video infer m" in listed for number in range(ROWS))
+
+
+def test_a_submitted_run_is_named_on_standard_output_and_untrained_weights_on_standard_error(
+    server: ValkeyServer, tmp_path: Path
+) -> None:
+    row = {"video_id": "v", "oss_bucket": "bucket", "video_path": "a", "video_tag": "", "info": ""}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    answer = tamis(server, tmp_path, "sift", "--no-wait", "--tables", "in.jsonl", "--outputs", "sqlite:///out.db#r")
+    assert answer.returncode == 0, answer.stderr
+    opening, hint = answer.stdout.splitlines()
+    run_id = opening.split()[1]
+    assert opening.startswith(f"run {run_id}")
+    assert hint == f"watch it with: tamis runs {run_id}"
+    assert "untrained weights" in answer.stderr

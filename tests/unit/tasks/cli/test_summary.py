@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -87,6 +87,17 @@ def test_row_text_is_shown_as_data(video: str, is_many: bool) -> None:
     assert f"no [bold]{escaped}" in shown
     assert shown.count("\nrows ") == 1
     assert "\x1b" not in shown
+
+
+def test_the_total_time_goes_from_the_first_rows_start_to_the_last_rows_end() -> None:
+    def row(ordinal: int, begun_minute: int) -> ResultRow:
+        begun = NOW + timedelta(minutes=begun_minute)
+        execution = Execution(start_time=begun, end_time=begun + timedelta(seconds=5), avg_cost_seconds=0.0)
+        record = {"video_id": "v", "oss_bucket": "b", "video_path": "k", "video_tag": "", "info": ""}
+        return ResultRow.succeeded(record, run_id="r", ordinal=ordinal, verdict_info={}, execution=execution)
+
+    assert "time: 2:05, from 2025-01-15 00:01:00 to 2025-01-15 00:03:05 UTC" in printed([row(0, 3), row(1, 1)])
+    assert "time:" not in printed([])
 
 
 def test_lines_of_a_pipe_have_no_trailing_spaces() -> None:
