@@ -28,8 +28,8 @@ from inference.profiling.probe import fixed_share
 from inference.profiling.recorder import Recorder
 from inference.profiling.sources import FileReader, SourceFrame
 from inference.profiling.steps import Work, run_steps
-from inference.profiling.summary import Summary, summarize
-from inference.profiling.verdict import Bound, Verdict, judge
+from inference.profiling.summary import ProfileSummary, summarize
+from inference.profiling.verdict import Bottleneck, Bound, judge
 
 SEEDS = (1, 2, 3, 4)
 STEPS, WARMUP = 20, 2
@@ -45,8 +45,8 @@ class Planted:
     """A profile with a known bottleneck."""
 
     bound: Bound
-    found: Verdict
-    summary: Summary
+    found: Bottleneck
+    summary: ProfileSummary
 
     @property
     def mistake(self) -> str:
