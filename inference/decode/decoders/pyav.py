@@ -23,7 +23,7 @@ from inference.decode.frames.scaling import FrameWriter
 from inference.decode.frames.skipping import ParameterSets, needed
 from inference.decode.frames.tally import PacketStamp, PacketTally, decoded_timeline
 from inference.decode.frames.timeline import Timeline
-from inference.decode.limits import check_pixels
+from inference.decode.limits import check_duration, check_pixels
 from inference.decode.options import DecodeLimits
 from inference.errors import BadVideo, VideoFault
 from inference.types import Frames, Indices, PictureSpec
@@ -46,7 +46,11 @@ class PyAv:
     def probe(self, path: str, limits: DecodeLimits) -> Timeline:
         """Demux the whole file; decode it, too, if its packets do not show the number of frames."""
         tally, fraction = _tally(path, limits)
-        return tally.timeline(fraction) or timeline_by_decoding(path, limits)
+        timeline = tally.timeline(fraction)
+        if not timeline.needs_decoding:
+            return timeline
+        check_duration(timeline.duration_seconds, limits)
+        return timeline_by_decoding(path, limits)
 
     def read(
         self,

@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from inference.types import Indices, Seconds
 
-LEAP_SECONDS = 10.0  # as the ffmpeg command: a longer gap in such a format is a jump of the clock
-_LEAP_STEPS = 50  # a slide show's frames may be further apart
+_LEAP_STEPS = 50  # a gap of fewer usual steps is no leap: a slide show's frames are far apart
 _DERIVED_SLACK_SECONDS = 0.5  # FFmpeg derives the dts of some formats, and may correct it by a few frames
 _SAME_JUMP_SECONDS = 1.0  # two streams that jump by so nearly the same amount belong to one epoch
 _LOOK_AHEAD = 32  # packets: further than frames are reordered
+_NEAR_SECONDS = 10.0  # timestamps of one epoch, within so few packets
+_SHARED = 8  # of the latest shifts, one may belong to another stream
 
 Shifts = Sequence[tuple[int, float]]  # from which of a stream's packets on, and by how many seconds
 
@@ -60,20 +61,20 @@ class _Stream:
     latest_pts: float = -np.inf
 
 
-def repair(stamps: Stamps, *, has_leaps: bool, has_derived_dts: bool) -> ClockRepair:
+def repair(stamps: Stamps, *, leap_seconds: float, has_derived_dts: bool) -> ClockRepair:
     """Find the jumps of all streams, and the shifts after them.
 
-    A jump is a dts that goes back, or a keyframe presented before a frame that precedes it in the file, which no codec
-    allows. With ``has_leaps`` it is also a dts far beyond those of every stream.
+    A jump is a dts that goes back, a keyframe presented before a frame that precedes it in the file, which no codec
+    allows, or a dts by more than ``leap_seconds`` beyond those of every stream.
 
     >>> seconds, is_key = np.array([60.0, 60.1, 60.2, 1.0, 1.1]), np.zeros(5, bool)
-    >>> repair(Stamps(np.zeros(5, int), seconds, seconds, is_key), has_leaps=True, has_derived_dts=False).shifts
+    >>> repair(Stamps(np.zeros(5, int), seconds, seconds, is_key), leap_seconds=10, has_derived_dts=False).shifts
     {0: [(3, 59.3)]}
     """
     order = stamps.dts
     steps = {int(stream): _typical_step(order[stamps.stream == stream]) for stream in np.unique(stamps.stream)}
     slack = {stream: _DERIVED_SLACK_SECONDS if has_derived_dts else step for stream, step in steps.items()}
-    leap = {stream: max(LEAP_SECONDS, _LEAP_STEPS * step) if has_leaps else np.inf for stream, step in steps.items()}
+    leap = {stream: max(leap_seconds, _LEAP_STEPS * step) for stream, step in steps.items()}
     is_sound = not any(_may_jump(order[stamps.stream == stream], slack[stream], leap[stream]) for stream in steps)
     if is_sound and not _has_early_key(stamps):
         return UNREPAIRED
@@ -106,7 +107,7 @@ def _shifts(
     stamps: Stamps, order: Seconds, steps: Mapping[int, float], slack: Mapping[int, float], leap: Mapping[int, float]
 ) -> dict[int, list[tuple[int, float]]]:
     streams = {index: _Stream() for index in steps}
-    presented = {index: np.nan_to_num(stamps.pts[stamps.stream == index], nan=np.inf) for index in steps}
+    packets_of = {index: np.flatnonzero(stamps.stream == index) for index in steps}
     found: dict[int, list[tuple[int, float]]] = {}
     known: list[float] = []
     latest = np.nan
@@ -116,11 +117,13 @@ def _shifts(
         moment = dts + stream.shift
         is_back = moment < stream.last_dts - slack[index] or (is_key and pts + stream.shift <= stream.latest_pts)
         if is_back or (stream.number and moment > latest + leap[index]):
-            start = _start(presented[index], stream.number, dts)
+            ahead = packets_of[index][stream.number : stream.number + _LOOK_AHEAD]
+            start = _start(stamps.pts[ahead], order[ahead], slack[index])
             own = found.setdefault(index, [])
-            others = [shift for shift in known if all(shift != used for _, used in own)]
+            used = {shift for _, shift in own[-_SHARED:]}
+            others = [shift for shift in known[-_SHARED:] if shift not in used]
             stream.shift = _shared_shift(start, stream.latest_pts + steps[index], steps[index], others)
-            if stream.shift not in known:
+            if stream.shift not in others:
                 known.append(stream.shift)
             own.append((stream.number, stream.shift))
             moment = dts + stream.shift
@@ -131,11 +134,12 @@ def _shifts(
     return found
 
 
-def _start(presented: Seconds, number: int, dts: float) -> float:
-    """Return the time at which the epoch that begins with a packet is first presented."""
-    ahead = presented[number : number + _LOOK_AHEAD]
-    near = ahead[np.abs(ahead - dts) < LEAP_SECONDS]
-    return float(near.min()) if len(near) else dts
+def _start(pts: Seconds, dts: Seconds, slack: float) -> float:
+    """Return the time at which an epoch is first presented, from the timestamps of its first packets."""
+    ends = np.flatnonzero(np.diff(dts) < -slack)
+    own = pts[: ends[0] + 1] if len(ends) else pts
+    near = own[np.abs(own - dts[0]) < _NEAR_SECONDS]
+    return float(near.min()) if len(near) else float(dts[0])
 
 
 def _shared_shift(start: float, end: float, step: float, others: Sequence[float]) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple, Self
 
@@ -19,8 +20,9 @@ from inference.errors import BadVideo, VideoFault
 
 # FFmpeg invents the pts of these formats: AVI stores none, and elementary streams have no timestamps.
 CLOCKLESS_FORMATS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"})
-# Recordings of streams: those that FFmpeg marks as having jumps of the clock, and FLV.
-_FORMATS_WITH_LEAPS = frozenset({"mpegts", "mpeg", "wtv", "flv", "live_flv"})
+# Recordings of streams, and the gap from which on their clock has leaped: 10 s as in the ffmpeg command, for formats
+# that it marks so. FLV is not marked: files hold pictures that stay for seconds.
+_LEAP_SECONDS = {"mpegts": 10.0, "mpeg": 10.0, "wtv": 10.0, "live_flv": 10.0, "flv": 60.0}
 _FORMATS_WITH_DERIVED_DTS = frozenset({"matroska,webm", "ogg", "asf", "rm", "nut"})
 
 
@@ -112,11 +114,8 @@ class PacketTally:
         if content is not Content.NOTHING and not packet.is_discard:  # discarded: an edit list removes it
             self._frames.append(number)
 
-    def timeline(self, readable_fraction: float) -> Timeline | None:
-        """Return the frames in presentation order, or None if they must be counted by decoding.
-
-        Raises :class:`BadVideo` if there are no frames.
-        """
+    def timeline(self, readable_fraction: float) -> Timeline:
+        """Return the frames in presentation order. Raises :class:`BadVideo` if there are none."""
         clock = self.clock()
         stamps = self._presented(clock)
         if not stamps:
@@ -128,9 +127,9 @@ class PacketTally:
             rate=self.source.rate,
             has_true_pts=self.source.has_true_pts,
         )
-        if self._has_single_fields or (shown.is_guessed and self.source.has_true_pts):
-            return None
-        return self.source.timeline(shown, clock, readable_fraction)
+        timeline = self.source.timeline(shown, clock, readable_fraction)
+        is_without_times = shown.is_guessed and self.source.has_true_pts
+        return replace(timeline, needs_decoding=self._has_single_fields or is_without_times)
 
     def clock(self) -> ClockRepair:
         """Return the repair of the clocks of all streams."""
@@ -141,7 +140,7 @@ class PacketTally:
         pts, dts = np.array(self._stamps, dtype=np.float64).reshape(-1, 2).T * self._seconds_per_tick[streams]
         return repair(
             Stamps(streams, pts, dts, np.array(self._keys, dtype=np.bool_)),
-            has_leaps=name in _FORMATS_WITH_LEAPS,
+            leap_seconds=_LEAP_SECONDS.get(name, math.inf),
             has_derived_dts=name in _FORMATS_WITH_DERIVED_DTS,
         )
 

@@ -31,6 +31,7 @@ class Timeline:
     origin_seconds: float = 0.0  # of the first frame, by the file's clock after its repair
     clock: ClockRepair = UNREPAIRED
     is_decoded: bool = False  # counted by decoding: the frames are those that the decoder emits
+    needs_decoding: bool = False  # the packets do not show the number of frames, or their times
 
     def probed(
         self, width: int, height: int, rotation_degrees: int, size_bytes: int, *, is_interlaced: bool
