@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -46,21 +47,35 @@ def _flv_tag(milliseconds: int, body: bytes) -> bytes:
 
 
 def write_new_header(path: Path) -> None:
-    """A live stream in FLV whose encoder came back in another size: its header stands once, in the middle."""
-    closed = {"x264-params": "log-level=none:keyint=10:min-keyint=10:scenecut=0:bframes=0"}
+    """A live stream in FLV whose encoder came back in another size: its header stands once, in the middle.
+
+    The second encoder writes the lengths of units in two bytes in place of four.
+    """
     written, milliseconds = b"FLV\x01\x01\x00\x00\x00\x09" + bytes(4), 0
-    for first, size in ((0, (WIDTH, HEIGHT)), (60, (192, 160))):
+    for first, size, write in ((0, (WIDTH, HEIGHT), bytes), (60, (192, 160), _with_short_lengths)):
         paint = partial(_painted_in, first, size)
-        part = write_clip(path.with_suffix(f".{first}.mp4"), 60, codec_options=closed, paint=paint)
+        options = {"x264-params": _CLOSED}
+        part = write_clip(path.with_suffix(f".{first}.mp4"), 60, codec_options=options, paint=paint)
         with av.open(str(part)) as opened:
-            configuration = opened.streams.video[0].codec_context.extradata or b""
+            configuration = bytearray(opened.streams.video[0].codec_context.extradata or b"")
+            if first:
+                configuration[4] = 0xFD  # ISO/IEC 14496-15 5.3.3: lengthSizeMinusOne is 1
             written += _flv_tag(milliseconds, b"\x17\x00\x00\x00\x00" + configuration)
             for packet in opened.demux(video=0):
                 if packet.size:
                     kind = b"\x17" if packet.is_keyframe else b"\x27"
-                    written += _flv_tag(milliseconds, kind + b"\x01\x00\x00\x00" + bytes(packet))
+                    written += _flv_tag(milliseconds, kind + b"\x01\x00\x00\x00" + write(packet))
                     milliseconds += 40
     path.write_bytes(written)
+
+
+def _with_short_lengths(packet: av.Packet[Any]) -> bytes:
+    data, rewritten, at = bytes(packet), b"", 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        rewritten += length.to_bytes(2, "big") + data[at + 4 : at + 4 + length]
+        at += 4 + length
+    return rewritten
 
 
 def _painted_in(first: int, size: tuple[int, int], number: int) -> Frames:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 _START_CODE = b"\x00\x00\x01"
+_CHROMA_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})  # H.264 7.3.2.1.1
 _SPS = 7  # ITU-T H.264 table 7-1: a sequence parameter set
-_HEADER_BYTES = 96  # enough for a slice header's first fields and for a sequence parameter set with scaling lists
+_HEADER_BYTES = 256  # enough for a slice header's first fields and for a sequence parameter set with scaling lists
 
 
 class Content(Enum):
@@ -108,7 +109,7 @@ def content_reader(codec: str, configuration: bytes) -> Callable[[bytes], Conten
 
 @dataclass(slots=True)
 class _H264:
-    """Tells fields from frames by the latest sequence parameter set (ITU-T H.264 7.3.2.1.1, 7.3.3)."""
+    """The latest sequence parameter set, with which a slice shows if its picture is a field (ITU-T H.264 7.3.3)."""
 
     configuration: bytes
     _sequence: tuple[int, bool] | None = field(init=False, default=None)  # bits of frame_num; has colour planes
@@ -144,7 +145,7 @@ def _interlaced_sequence(unit: bytes) -> tuple[int, bool] | None:
         profile = bits.u(8)
         bits.u(16)
         bits.ue()
-        has_planes = _skip_chroma(bits) if profile in _HIGH_PROFILES else False
+        has_planes = _skip_chroma(bits) if profile in _CHROMA_PROFILES else False
         frame_num_bits = bits.ue() + 4
         order_type = bits.ue()
         if order_type == 0:
@@ -162,9 +163,6 @@ def _interlaced_sequence(unit: bytes) -> tuple[int, bool] | None:
         return None if bits.u(1) else (frame_num_bits, has_planes)
     except ValueError:
         return None
-
-
-_HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 
 
 def _skip_chroma(bits: _Bits) -> bool:

@@ -109,6 +109,8 @@ class PacketTally:
         if packet.is_keyframe and self._first_key is None:
             self._first_key = number
             self._frames.clear()  # a stream recorded from its middle cannot show the frames before
+        if packet.has_sidedata("new_extradata"):
+            self._content = content_reader(self.source.codec, bytes(packet.get_sidedata("new_extradata")))
         content = self._content(bytes(packet)) if self._content else Content.FRAME
         self._has_single_fields |= content is Content.SINGLE_FIELD
         if content is not Content.NOTHING and not packet.is_discard:  # discarded: an edit list removes it
