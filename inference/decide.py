@@ -109,12 +109,18 @@ def share_beyond(values: Sequence[float], spec: ThresholdSpec, *, margin: float)
 
 
 def _beyond(values: Iterable[float], spec: ThresholdSpec, margin: float) -> Iterator[bool]:
+    inside, outside = _bounds(spec, margin), _bounds(spec, margin + spec.hysteresis)
     is_beyond = False
     for value in values:
-        slack = margin + (spec.hysteresis if is_beyond else 0.0)
-        is_high = spec.max is not None and value > round(spec.max - slack, DIGITS)
-        is_beyond = is_high or (spec.min is not None and value < round(spec.min + slack, DIGITS))
+        low, high = outside if is_beyond else inside
+        is_beyond = not low <= value <= high
         yield is_beyond
+
+
+def _bounds(spec: ThresholdSpec, slack: float) -> tuple[float, float]:
+    low = 0.0 if spec.min is None else round(spec.min + slack, DIGITS)
+    high = 1.0 if spec.max is None else round(spec.max - slack, DIGITS)
+    return low, high
 
 
 # ── thresholds by target ─────────────────────────────────────────────────────────────────────────────────────────────

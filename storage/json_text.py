@@ -15,10 +15,10 @@ _INT64 = 2**63
 def read(text: str) -> Any:
     """Parse JSON; ``ValueError`` for NaN, Infinity, half a surrogate pair, and nesting over ``MAX_DEPTH`` levels."""
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
-    _check_depth(value)
+    _check_depth(text, value)
     if "\\u" in text or not text.isascii():
         json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
     return value
@@ -67,16 +67,20 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _check_depth(value: object) -> None:
+def _check_depth(text: str, value: object) -> None:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
+        level = [child for parent in level for child in _containers(parent)]
         if not level:
             return
     raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _children(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def _containers(value: object) -> list[object]:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in children if isinstance(child, dict | list)]
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

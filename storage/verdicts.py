@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):  # a tuple, as millions of them are made when a run is decided again
     """The verdict of an output on a whole video, or on one window of it."""
 
     label: str  # the most probable one
     prob: float | None  # of ``label``
-    result: Mapping[str, float] = field(default_factory=dict)  # label -> probability
+    result: Mapping[str, float]  # label -> probability
     start_seconds: float | None = None  # of the window; None for a whole video
     end_seconds: float | None = None
 
@@ -24,11 +22,11 @@ def judgements(entry: object) -> tuple[Judgement, ...]:
     A window's verdict stands under the filter's own name, ``simcam_filter`` in ``seg_simcam_filter``. Earlier releases
     wrote the output's name there; so every key of a window is tried.
     """
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         return ()
     if _is_verdict(entry):
         return (_judgement(entry),)
-    windows = [window for window in entry.values() if isinstance(window, Mapping)]
+    windows = [window for window in entry.values() if isinstance(window, dict)]
     return tuple(found for window in windows for found in _of_window(window))
 
 
@@ -37,7 +35,7 @@ def _of_window(window: Mapping[str, Any]) -> Iterator[Judgement]:
     times = [value for value in duration if _is_number(value)] if isinstance(duration, list) else []
     start, end = times if len(times) == len(("start", "end")) else (None, None)
     for verdict in window.values():
-        if isinstance(verdict, Mapping) and _is_verdict(verdict):
+        if isinstance(verdict, dict) and _is_verdict(verdict):
             yield _judgement(verdict, start, end)
 
 
@@ -47,9 +45,9 @@ def _is_verdict(entry: Mapping[str, Any]) -> bool:
 
 def _judgement(entry: Mapping[str, Any], start: float | None = None, end: float | None = None) -> Judgement:
     found, prob = entry.get("result"), entry.get("prob")
-    result = found if isinstance(found, Mapping) and all(map(_is_number, found.values())) else {}
+    result = found if isinstance(found, dict) and all(map(_is_number, found.values())) else {}
     return Judgement(entry["label"], prob if _is_number(prob) else None, result, start, end)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is float or type(value) is int

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,21 @@ import click
 from celery.bin.base import CeleryCommand
 from rich.console import Console
 
+from inference.cores import usable_cores
 from inference.decide import Decision, Keep, Probabilities, Thresholds, combine, decide_output
 from inference.manifest import load_manifest, read_thresholds
 from storage.records import Record, ResultRow
 from storage.tables.export import TEXT_SUFFIXES, check_export, export_records
+from storage.tables.protocol import InputTable
 from storage.verdicts import judgements
 from tasks.cli.data_table import DataTable, print_line
 from tasks.cli.decide_targets import find_targets, print_targets, read_labels
 from tasks.cli.usage import OneLine, clear_errors, open_console, settings
-from tasks.gallery.rows import select_rows, selected_rows
+from tasks.gallery.rows import row_of, select_rows, selected_rows
 from tasks.resources.tables import open_input
 
+BLOCK_ROWS = 10_000
+MIN_BLOCKS = 4  # for each process: a process takes a second to start
 MOST_CHANGES = 20  # listed without --json
 UNDECIDED = "undecided"
 COLUMNS = (
@@ -34,34 +40,63 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A judged row with its new decision; ``before`` is the stored one, or that of the thresholds of ``--against``."""
+class Change:
+    """A clip that changes sides."""
 
-    row: ResultRow
-    decision: Decision
+    ordinal: int
+    video_id: str
     before: str
-    outputs: Mapping[str, Keep | None]  # by each output alone; None: it was not judged
+    after: str
+    reasons: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over a run's rows."""
+    """Counts over rows of a run."""
 
     keeps: Counter[Keep] = field(default_factory=Counter)
-    outputs: dict[str, Counter[Keep | None]] = field(default_factory=dict)
+    outputs: dict[str, Counter[Keep | None]] = field(default_factory=dict)  # None: not judged
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    changed: list[Decided] = field(default_factory=list)
+    changed: list[Change] = field(default_factory=list)
     failed: int = 0
 
-    def add(self, one: Decided) -> None:
-        """Count a row."""
-        self.keeps[one.decision.keep] += 1
-        for key, keep in one.outputs.items():
+    def add(self, row: ResultRow, decision: Decision, before: str, found: Mapping[str, Keep | None]) -> None:
+        """Count a judged row; ``found`` are the decisions of its outputs alone."""
+        after = decision.keep.value
+        self.keeps[decision.keep] += 1
+        for key, keep in found.items():
             self.outputs.setdefault(key, Counter())[keep] += 1
-        if one.before not in {UNDECIDED, one.decision.keep.value}:
-            self.changes[one.before, one.decision.keep.value] += 1
+        if before not in {UNDECIDED, after}:
+            self.changes[before, after] += 1
             if len(self.changed) < MOST_CHANGES:
-                self.changed.append(one)
+                self.changed.append(Change(row.ordinal, row.video_id, before, after, decision.reasons))
+
+    def merge(self, later: Tally) -> None:
+        """Add the counts of later rows."""
+        self.keeps += later.keeps
+        for key, counts in later.outputs.items():
+            self.outputs.setdefault(key, Counter()).update(counts)
+        self.changes += later.changes
+        self.changed = [*self.changed, *later.changed][:MOST_CHANGES]
+        self.failed += later.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What every row is asked: the new thresholds, and those to compare with (None: the stored decision)."""
+
+    thresholds: Thresholds
+    before: Thresholds | None
+    has_records: bool  # a row per clip is to be written
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows ``start`` to ``stop`` of the table, without ``skipped``: rows of other runs, and replaced ones."""
+
+    start: int
+    stop: int
+    skipped: frozenset[int]
 
 
 @click.command(cls=CeleryCommand)
@@ -110,18 +145,15 @@ def decide(
         check_export(output, TEXT_SUFFIXES)
     tally = Tally()
     with closing(open_input(tables, settings())) as table:
-        selection = select_rows(table, run)
-        rows = selected_rows(table, selection)
-        decided = _counted(_decided(rows, thresholds, before, tally), tally)
-        if output is None:
-            for _ in decided:
-                pass
+        run_id, records = decide_table(tables, table, run, Question(thresholds, before, output is not None), tally)
+        if output is not None:
+            export_records(records, COLUMNS, output)
         else:
-            export_records(map(_record, decided), COLUMNS, output)
+            deque(records, maxlen=0)  # only counted
     if is_json:
-        click.echo(json.dumps(_as_json(selection.run_id, thresholds, tally), ensure_ascii=False))
+        click.echo(json.dumps(_as_json(run_id, thresholds, tally), ensure_ascii=False))
         return
-    _print(selection.run_id, thresholds, tally, open_console())
+    _print(run_id, thresholds, tally, open_console())
     if output is not None:
         print_line(open_console(), f"decisions: {output}")
 
@@ -135,6 +167,71 @@ def _suggest(tables: str, run: str | None, labels: str, loss: float, thresholds:
         click.echo(json.dumps([asdict(one) for one in targets], ensure_ascii=False))
     else:
         print_targets(targets, loss, open_console())
+
+
+Answer = tuple[Tally, list[Record]]
+
+
+def decide_table(
+    tables: str, table: InputTable, run: str | None, question: Question, tally: Tally
+) -> tuple[str, Iterator[Record]]:
+    """Choose a run of the table, opened from ``tables``; return its id and the records, which fill ``tally``."""
+    selection = select_rows(table, run)
+    blocks = list(_blocks(table.count_rows(), selection.positions))
+    return selection.run_id, _merged(decide_blocks(tables, table, blocks, question), tally)
+
+
+def _blocks(total: int, positions: frozenset[int]) -> Iterator[Block]:
+    for start in range(0, total, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, total)
+        yield Block(start, stop, frozenset(range(start, stop)) - positions)
+
+
+def _merged(answers: Iterable[Answer], tally: Tally) -> Iterator[Record]:
+    for part, records in answers:
+        tally.merge(part)
+        yield from records
+
+
+def decide_blocks(tables: str, table: InputTable, blocks: Sequence[Block], question: Question) -> Iterator[Answer]:
+    """Decide on blocks of rows, in order; many of them in several processes, but for MaxCompute, whose rows move."""
+    processes = min(usable_cores(), len(blocks) // MIN_BLOCKS)
+    if processes < 2 or tables.startswith("odps:"):
+        yield from (decide_block(table, block, question) for block in blocks)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_open_table, initargs=(tables, question)) as pool:
+        yield from pool.map(_decide_block, blocks)
+
+
+_opened: list[tuple[InputTable, Question]] = []  # of a process of the pool
+
+
+def _open_table(tables: str, question: Question) -> None:
+    _opened.append((open_input(tables, settings()), question))
+
+
+def _decide_block(block: Block) -> Answer:
+    table, question = _opened[0]
+    return decide_block(table, block, question)
+
+
+def decide_block(table: InputTable, block: Block, question: Question) -> Answer:
+    """Decide on the rows of a block; return their counts, and their records if these are wanted."""
+    tally, records = Tally(), list[Record]()
+    for position, record in enumerate(table.read_rows(block.start, block.stop - block.start), block.start):
+        if position in block.skipped:
+            continue
+        row = row_of(record)
+        if not row.is_ok:
+            tally.failed += 1
+            continue
+        decision, outputs = decide_row(row, question.thresholds)
+        before = _before(row, question.before)
+        tally.add(row, decision, before, outputs)
+        if question.has_records:
+            records.append(_record(row, decision, before))
+    return tally, records
 
 
 def decide_row(row: ResultRow, thresholds: Thresholds) -> tuple[Decision, dict[str, Keep | None]]:
@@ -156,33 +253,15 @@ def _thresholds(path: Path | None) -> Thresholds:
     return Thresholds.of(manifest.spec.thresholds)
 
 
-def _decided(
-    rows: Iterator[ResultRow], thresholds: Thresholds, before: Thresholds | None, tally: Tally
-) -> Iterator[Decided]:
-    for row in rows:
-        if not row.is_ok:
-            tally.failed += 1
-            continue
-        decision, outputs = decide_row(row, thresholds)
-        yield Decided(row, decision, _before(row, before), outputs)
-
-
 def _before(row: ResultRow, thresholds: Thresholds | None) -> str:
     if thresholds is not None:
         return decide_row(row, thresholds)[0].keep.value
     return str((row.result_info.get("decision") or {}).get("keep") or UNDECIDED)
 
 
-def _counted(decided: Iterator[Decided], tally: Tally) -> Iterator[Decided]:
-    for one in decided:
-        tally.add(one)
-        yield one
-
-
-def _record(one: Decided) -> Record:
-    row = one.row
+def _record(row: ResultRow, decision: Decision, before: str) -> Record:
     values = (row.video_id, row.oss_bucket, row.video_oss_url, row.video_tag, "", row.run_id, row.ordinal)
-    about = (one.decision.keep.value, one.before, ",".join(one.decision.reasons), one.decision.digest)
+    about = (decision.keep.value, before, ",".join(decision.reasons), decision.digest)
     return dict(zip(COLUMNS, (*values, *about), strict=True))
 
 
@@ -223,8 +302,7 @@ def _print(run_id: str, thresholds: Thresholds, tally: Tally, console: Console) 
             "#", "video", "before", "after", "reasons", title=f"Clips that change sides (at most {MOST_CHANGES})"
         )
         for one in tally.changed:
-            keep, reasons = one.decision.keep.value, ", ".join(one.decision.reasons)
-            shown.add(one.row.ordinal, one.row.video_id, one.before, keep, reasons)
+            shown.add(one.ordinal, one.video_id, one.before, one.after, ", ".join(one.reasons))
         shown.print(console)
 
 

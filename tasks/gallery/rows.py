@@ -52,10 +52,15 @@ def selected_rows(table: InputTable, selection: ShownRows) -> Iterator[ResultRow
     """Yield the selected rows in the table's order, in bounded memory; one with a damaged ``info`` has no verdicts."""
     for position, record in enumerate(_records(table)):
         if position in selection.positions:
-            try:
-                yield ResultRow.from_record(record)
-            except BadRow:
-                yield ResultRow.from_record({**record, "info": ""})
+            yield row_of(record)
+
+
+def row_of(record: Record) -> ResultRow:
+    """Return the row of a record; one with a damaged ``info`` has no verdicts."""
+    try:
+        return ResultRow.from_record(record)
+    except BadRow:
+        return ResultRow.from_record({**record, "info": ""})
 
 
 def _choose(url: str, runs: dict[str, dict[int, tuple[Age, int]]], run: str | None) -> str:

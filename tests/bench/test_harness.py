@@ -21,7 +21,9 @@ def stored(directory):
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize(("case", "rounds"), [("decode", 2), ("share", 1), ("engine", 1), ("flow", 2), ("storage", 1)])
+@pytest.mark.parametrize(
+    ("case", "rounds"), [("decode", 2), ("share", 1), ("engine", 1), ("flow", 2), ("storage", 1), ("decide", 1)]
+)
 def test_every_case_runs_and_finds_its_variants_equal(case, rounds, tmp_path, capsys):
     assert main(["--case", case, "--short", "--rounds", str(rounds), "--results", str(tmp_path)]) == 0
     assert "equal=yes" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from storage.records import ResultRow
 from storage.tables.sqlite.output import SqliteOutput
 from storage.uri import TableUrl
+from tasks.cli import decide as module
 from tasks.cli.decide import decide
 from tests.unit.storage.tables.table_rows import EXECUTION, failed, record_of
 
@@ -123,6 +124,15 @@ def test_the_decision_table_has_a_row_per_judged_clip_with_reasons_and_the_diges
     ]
     assert [row["drop_reason"] for row in rows[1:3]] == ["vfx_filter", "seg_low_quality_filter"]
     assert {row["decided_by"] for row in rows} == {counts("--thresholds", "thresholds.toml")["decided_by"]}
+
+
+def test_several_processes_decide_as_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = counts("--thresholds", "thresholds.toml", "-o", "one.jsonl")
+    monkeypatch.setattr(module, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(module, "MIN_BLOCKS", 1)
+    monkeypatch.setattr(module, "usable_cores", lambda: 2)
+    assert counts("--thresholds", "thresholds.toml", "-o", "two.jsonl") == expected
+    assert (folder / "two.jsonl").read_text() == (folder / "one.jsonl").read_text()
 
 
 def label(folder: Path, keep: int, drop: int) -> None:
