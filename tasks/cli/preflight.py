@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,6 +85,17 @@ def directory_fault(path: Path, seconds: float = DIRECTORY_SECONDS) -> str:
     except OSError as error:
         return str(error.strerror)
     return "" if is_readable else "it is not a directory that can be read"
+
+
+def busy_port_problems(settings: Settings, workers: int) -> Iterator[Problem]:
+    """Yield the metrics ports that another process has. Only for `tamis up`: a running fleet has its own."""
+    first, host = settings.telemetry.metrics_port, settings.telemetry.metrics_host
+    for port in range(first, first + workers) if first is not None else ():
+        try:
+            socket.create_server((host, port)).close()
+        except OSError as error:
+            text = f"{host}:{port} cannot be opened ({error.strerror})"
+            yield Problem("metrics", text, "end the process that has the port, or choose another TAMIS_METRICS_PORT")
 
 
 def _disk_problems(settings: Settings) -> Iterator[Problem]:

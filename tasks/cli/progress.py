@@ -75,7 +75,8 @@ def reconcile_line(counts: Counts) -> str:
 
 def show(observations: Iterator[Counts], console: Console) -> Counts:
     """Show the observations, as a live bar on a terminal or as a line every few seconds elsewhere; return the last."""
-    return _show_bar(observations, console) if console.is_terminal else _show_lines(observations, console)
+    is_live = console.is_terminal and not console.is_dumb_terminal
+    return (_show_bar if is_live else _show_lines)(observations, console)
 
 
 class _NumbersColumn(ProgressColumn):

@@ -18,8 +18,14 @@ class SwitchedCommand(CeleryCommand):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the declared options and, before ``--help``, one for each switch."""
         declared = super().get_params(ctx)
+        try:
+            switches = switch_options()
+        except OneLine:
+            if not ctx.resilient_parsing:
+                raise
+            switches = []  # a shell that completes a word shows no error
         helps = [option for option in declared if "--help" in option.opts]
-        return [*(option for option in declared if option not in helps), *switch_options(), *helps]
+        return [*(option for option in declared if option not in helps), *switches, *helps]
 
 
 @clear_errors

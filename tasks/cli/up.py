@@ -9,7 +9,7 @@ from types import FrameType
 import click
 from celery.bin.base import CeleryCommand
 
-from tasks.cli.preflight import find_problems
+from tasks.cli.preflight import busy_port_problems, find_problems
 from tasks.cli.usage import OneLine, clear_errors, settings
 from tasks.node.embedded import EmbeddedBroker
 from tasks.node.processes import node_processes, visible_gpus
@@ -33,22 +33,23 @@ def up(drain_seconds: float) -> None:
     Processes that die are started again. Ctrl-C drains: running work finishes, waiting work stays for the next start.
     """
     chosen = settings()
-    check_first(chosen)
+    gpus = visible_gpus() if chosen.models.device != "cpu" else []
+    processes = node_processes(chosen, gpus)
+    check_first(chosen, workers=len(processes) - 1)
     with ExitStack() as stack:
         if chosen.broker.needs_embedded_server:
             broker = EmbeddedBroker.start(chosen.node.state_dir)
             stack.callback(broker.stop)
-        gpus = visible_gpus() if chosen.models.device != "cpu" else []
-        supervisor = Supervisor(node_processes(chosen, gpus), chosen.node.state_dir / "log", click.echo)
+        supervisor = Supervisor(processes, chosen.node.state_dir / "log", click.echo)
         _stop_on_signals(supervisor)
         click.echo(_opening(chosen, gpus))
         supervisor.run(drain_seconds)
         click.echo("drained; waiting work stays in the broker and continues with the next `tamis up`")
 
 
-def check_first(chosen: Settings) -> None:
+def check_first(chosen: Settings, workers: int) -> None:
     """Print warnings about this machine and its settings. Raises ``OneLine`` if no row could be judged."""
-    problems = list(find_problems(chosen))
+    problems = [*find_problems(chosen), *busy_port_problems(chosen, workers)]
     for problem in problems:
         if not problem.is_fatal:
             click.echo(f"warning: {printable(problem)}", err=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import click
 from rich.console import Console
 
 from storage.errors import Unavailable
 from storage.ledger import Counts, Ledger, WorkerReports
 from tasks.cli.data_table import print_line
 from tasks.cli.progress import show
+from tasks.cli.usage import OneLine
 from tasks.cli.waiting import WaitReason, wait_reasons
 from tasks.resources.redis import ledger_client
 from tasks.settings import Settings
@@ -45,7 +45,7 @@ def observations(
         try:
             run, counts = ledger.run(run_id), ledger.counts(run_id)
             if run is None or counts is None:
-                raise click.ClickException(
+                raise OneLine(
                     f"run {run_id} is not in the ledger (was Redis wiped?): submit it again to continue from the output"
                 )
             done = counts.ok + counts.failed

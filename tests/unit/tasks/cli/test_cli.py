@@ -14,8 +14,9 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from tasks.cli import main
+from tasks.cli import main, switches
 from tasks.cli.group import FLOWER_CONFIG, GROUPS, tamis_group, with_flower_config
+from tasks.settings import Settings
 
 GOOD_COLUMNS = "video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT"
 
@@ -157,6 +158,12 @@ def test_a_commands_help_is_shown_for_the_short_option_too(command: str) -> None
 def test_commands_and_options_are_completed(words: list[str], incomplete: str, expected: str) -> None:
     completion = ShellComplete(tamis_group(), {}, "tamis", "_TAMIS_COMPLETE")
     assert [found.value for found in completion.get_completions(words, incomplete)] == [expected]
+
+
+def test_completion_shows_no_error_where_the_manifest_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switches, "settings", lambda: Settings.of(manifest="huge"))
+    completion = ShellComplete(tamis_group(), {}, "tamis", "_TAMIS_COMPLETE")
+    assert [found.value for found in completion.get_completions(["sift"], "--out")] == ["--outputs"]
 
 
 @pytest.mark.parametrize(

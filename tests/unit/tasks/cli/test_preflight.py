@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import socket
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from inference.manifest import load_manifest
 from storage.errors import UsageError
 from tasks.cli import preflight
-from tasks.cli.preflight import directory_fault, find_problems
+from tasks.cli.preflight import busy_port_problems, directory_fault, find_problems
 from tasks.settings import Settings
 from tasks.submit import prepare
 
@@ -102,3 +103,11 @@ def test_a_wrong_sources_file_is_a_warning(tmp_path: Path) -> None:
 def test_a_run_under_the_seeded_production_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="TAMIS_ALLOW_UNTRAINED"):
         prepare("in.jsonl", f"sqlite:///{tmp_path}/out.db#r", frozenset({"vfx_enable"}), load_manifest("production"))
+
+
+def test_a_metrics_port_that_another_process_has_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (problem,) = busy_port_problems(Settings.of(metrics_port=port), workers=1)
+    assert str(problem).startswith(f"metrics: 127.0.0.1:{port} cannot be opened (Address already in use")
+    assert list(busy_port_problems(Settings.of(), workers=3)) == []
