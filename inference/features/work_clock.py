@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -26,14 +27,27 @@ class Activity(StrEnum):
     OTHER = "other"  # none of these, such as waiting for other processes
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one activity of one thread, in seconds of the clock."""
+
+    activity: Activity
+    begin: float
+    end: float
+    thread: str
+
+
 class WorkClock:
     """Counts the wall-clock seconds of a process by activity; they add up to the time since its start. Thread-safe.
 
-    ``clock`` is monotonic, in seconds.
+    ``clock`` is monotonic, in seconds. ``take_span`` gets every measured block when it ends.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, take_span: Callable[[Span], None] | None = None
+    ) -> None:
         self._clock = clock
+        self._take_span = take_span
         self._lock = threading.Lock()
         self._running: Counter[Activity] = Counter()
         self._wall = dict.fromkeys(Activity, 0.0)
@@ -50,6 +64,8 @@ class WorkClock:
             end = self._switch(activity, -1)
             with self._lock:
                 self._thread[activity] += end - begin
+            if self._take_span is not None:
+                self._take_span(Span(activity, begin, end, threading.current_thread().name))
 
     def wall_seconds(self) -> Mapping[str, float]:
         """Seconds of the wall clock by activity until now; their sum is the time since the start."""

@@ -109,7 +109,7 @@ def test_switching_every_filter_off_is_refused(input_url: str, tmp_path: Path) -
     assert "--vfx_enable true" in sift(f"{input_url}#good/ds=1", tmp_path, *off)
 
 
-@pytest.mark.parametrize("command", ["up", "sift", "runs", "retry", "compact", "doctor", "features"])
+@pytest.mark.parametrize("command", ["up", "sift", "runs", "retry", "compact", "doctor", "features", "frames", "trace"])
 def test_every_command_has_a_usage_line(command: str) -> None:
     assert in_process(command, "--help").startswith("Usage: tamis")
 
