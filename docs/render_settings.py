@@ -1,7 +1,13 @@
-"""Write docs/settings.md from the settings; ``--check`` only reports whether it is up to date."""
+"""Write docs/settings.md and the names in the chart's values.schema.json from the settings.
+
+``--check`` only reports whether they are up to date. The schema has the names, so that Helm refuses a misspelt setting
+like any other misspelt value.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Iterable
 from functools import reduce
@@ -12,6 +18,7 @@ from tasks.settings.groups import GIB
 from tasks.settings.table import FIRST, PREFIX, SECTIONS, SETTINGS, Setting
 
 PAGE = Path(__file__).parent / "settings.md"
+SCHEMA = Path(__file__).parent.parent / "deploy" / "helm" / "tamis" / "values.schema.json"
 HEAD = """# Settings
 
 Every setting is an environment variable, read once at start. All mistakes are reported together, an unknown
@@ -49,7 +56,17 @@ def page() -> str:
     return HEAD + first + "".join(table(section.title, section.settings) for section in SECTIONS)
 
 
+def schema() -> str:
+    """Return the chart's schema with the present names, one a line: all but those that the chart sets itself."""
+    text = SCHEMA.read_text(encoding="utf-8")
+    set_by_chart = re.compile(json.loads(text)["properties"]["settings"]["propertyNames"]["not"]["pattern"])
+    names = ",\n".join(f'            "{name}"' for name in sorted(SETTINGS) if not set_by_chart.search(name))
+    return re.sub(r'(\{"enum": \[\n)[^\]]*?(\n\s*\]\}, \{"pattern": "\^OTEL)', rf"\g<1>{names}\g<2>", text)
+
+
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(None if PAGE.exists() and PAGE.read_text() == page() else f"{PAGE} is stale: run {__file__}")
-    PAGE.write_text(page())
+    for path, text in {PAGE: page(), SCHEMA: schema()}.items():
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is stale: run {__file__}")
