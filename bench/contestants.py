@@ -26,7 +26,7 @@ from inference.models.scoring import Models
 from inference.types import Clip, Crop, CroppedVideo, DecodedVideo, DecodePlan, Verdict
 
 if TYPE_CHECKING:
-    from bench.original.process import Judged
+    from bench.original.process import JudgedClip
 
 THREADS = 6  # of a worker, in both designs
 
@@ -137,11 +137,11 @@ def _file_frames(clip: Clip, decoded: DecodedVideo) -> list[int]:
     return numbers
 
 
-def _original_answer(manifest: Manifest, video: Mapping[str, Sequence[Judged]]) -> Any:
+def _original_answer(manifest: Manifest, video: Mapping[str, Sequence[JudgedClip]]) -> Any:
     return {output.key: [_original_clip(output, one) for one in video[output.key]] for output in _outputs(manifest)}
 
 
-def _original_clip(output: Output, one: Judged) -> Any:
+def _original_clip(output: Output, one: JudgedClip) -> Any:
     scores = dict(zip(output.labels, one.probabilities, strict=True))
     return _entry(one.span.start_seconds, one.span.end_seconds, one.span.indices.tolist(), scores)
 

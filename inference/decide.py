@@ -18,7 +18,7 @@ NOT_JUDGED = "not_judged:"  # prefix of the reason of an output without scores
 
 
 class Keep(StrEnum):
-    """What becomes of a clip."""
+    """The three decisions about a clip."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -127,7 +127,7 @@ def _bounds(spec: ThresholdSpec, slack: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LossTarget:
     """A ``max`` that keeps a promise on labelled good clips; see :func:`max_for_loss`."""
 
     max: float
@@ -148,7 +148,7 @@ def critical_max(verdicts: Sequence[Probabilities], spec: ThresholdSpec) -> floa
     return sorted(values, reverse=True)[allowed] if allowed < len(values) else 0.0
 
 
-def max_for_loss(good: Sequence[float], loss: float, confidence: float = 0.95) -> Target | None:
+def max_for_loss(good: Sequence[float], loss: float, confidence: float = 0.95) -> LossTarget | None:
     """Return the lowest ``max`` that loses at most the share ``loss`` of all good clips, at the given confidence.
 
     ``good`` holds the :func:`critical_max` of labelled good clips, a fair sample of all. The bound is that of Clopper
@@ -164,7 +164,7 @@ def max_for_loss(good: Sequence[float], loss: float, confidence: float = 0.95) -
         return None
     limit = ordered[lost]
     below = sum(value > limit for value in ordered)  # fewer than ``lost`` where scores are equal
-    return Target(limit, count, below, _upper_bound(below, count, confidence))
+    return LossTarget(limit, count, below, _upper_bound(below, count, confidence))
 
 
 def least_clips(loss: float, confidence: float = 0.95) -> int:

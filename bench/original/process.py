@@ -21,7 +21,7 @@ from inference.models.lending import Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedClip:
     """Probabilities of a clip, in the order of the head's labels."""
 
     span: Span
@@ -37,17 +37,17 @@ class OriginalProcess:
     pool: Pool[Classifier]  # filter -> its instances
     threads: int
 
-    def judge_all(self, paths: Sequence[Path]) -> list[dict[str, list[Judged]]]:
+    def judge_all(self, paths: Sequence[Path]) -> list[dict[str, list[JudgedClip]]]:
         """Return per video: output key -> its clips."""
         with ThreadPoolExecutor(self.threads) as threads:
             return list(threads.map(self.judge, paths))
 
-    def judge(self, path: Path) -> dict[str, list[Judged]]:
+    def judge(self, path: Path) -> dict[str, list[JudgedClip]]:
         """Return output key -> its clips; every clip is decoded separately, reversed ones too."""
         outputs = self.manifest.outputs(frozenset(self.manifest.switches))
         return {output.key: self._output(path, output) for output in outputs}
 
-    def _output(self, path: Path, output: Output) -> list[Judged]:
+    def _output(self, path: Path, output: Output) -> list[JudgedClip]:
         with self.pool.acquire(output.filter) as classifier:
             return [_judge_clip(path, output, span, classifier) for span in spans(path, output.request)]
 
@@ -63,8 +63,8 @@ def open_process(manifest: Manifest, threads: int, *, skips_predictor: bool) -> 
     return OriginalProcess(manifest, Pool(built), threads)
 
 
-def _judge_clip(path: Path, output: Output, span: Span, classifier: Classifier) -> Judged:
+def _judge_clip(path: Path, output: Output, span: Span, classifier: Classifier) -> JudgedClip:
     frames = read(path, output.request.picture, span, is_reversed=output.is_reversed)
     before = time.thread_time()  # the models run on this thread only
     probabilities = classifier(frames)
-    return Judged(span, probabilities, time.thread_time() - before)
+    return JudgedClip(span, probabilities, time.thread_time() - before)

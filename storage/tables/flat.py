@@ -124,7 +124,7 @@ def _milliseconds(text: object) -> int | None:
 
 @dataclass(slots=True)
 class _Column:
-    """What the rows hold in a column that is not fixed."""
+    """Kinds of values and labels of a column that is not fixed."""
 
     kinds: set[str] = field(default_factory=set)
     labels: dict[str, None] = field(default_factory=dict)  # of scores and windows

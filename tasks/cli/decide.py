@@ -83,7 +83,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What every row is asked: the new thresholds, and those to compare with (None: the stored decision)."""
+    """The new thresholds, and those to compare with (None: the stored decision)."""
 
     thresholds: Thresholds
     before: Thresholds | None

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from inference.decide import (
     Keep,
+    LossTarget,
     Probabilities,
-    Target,
     Thresholds,
     critical_max,
     decide_output,
@@ -36,7 +36,7 @@ class OutputTarget:
     good: int  # labelled clips to keep that have scores
     bad: int  # labelled clips to drop that have scores
     caught: int  # of ``bad``, dropped by the suggested threshold
-    target: Target | None
+    target: LossTarget | None
 
 
 Labels = Callable[[ResultRow], str | None]

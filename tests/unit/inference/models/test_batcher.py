@@ -19,7 +19,7 @@ def clip(value: int) -> torch.Tensor:
     return torch.full((2, 4, 4, 3), value, dtype=torch.uint8)
 
 
-class Recorder:
+class RecordingScorer:
     """Scores a clip by its first pixel; keeps its batches. 255 fails, 254 gives NaN."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ def answer(value: int) -> np.ndarray:
 
 @pytest.fixture
 def score():
-    return Recorder()
+    return RecordingScorer()
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def open_batcher(score):
         one.close()
 
 
-def blocked(batcher: Batcher, score: Recorder):
+def blocked(batcher: Batcher, score: RecordingScorer):
     """Keep the device busy with one clip, so that later clips stay in the queue."""
     score.gate.clear()
     score.entered.clear()
@@ -152,7 +152,7 @@ def test_a_batch_that_does_not_fit_is_run_in_halves_and_later_ones_are_smaller(o
     assert score.batches[-3:] == [(1, 1), (2, 2), (2, 2)]
 
 
-def unblock(score: Recorder) -> list:
+def unblock(score: RecordingScorer) -> list:
     score.gate.set()
     return []
 
