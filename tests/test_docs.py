@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_the_glossary_is_sorted_and_names_each_word_once() -> None:
     words = re.findall(r"^\| ([a-z, -]+) \| (?!meaning)", text, re.MULTILINE)
     assert words == sorted(set(words))
     assert len(words) >= 30
+
+
+def test_the_index_of_the_docs_leads_to_every_page_and_names_every_command() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    commands = metadata["project"]["entry-points"]["celery.commands"]
+    assert {command for command in commands if f"tamis {command}" not in index} == set()
