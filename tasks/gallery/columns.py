@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from storage import verdicts
 from storage.records import ResultRow
 
 WINDOW_SHARE = 0.3  # a video falls when this share of its windows reaches the threshold
@@ -27,19 +28,13 @@ class Judged:
     probabilities: Mapping[str, float]
 
 
-def judgements(entry: Any) -> list[Judged]:
+def judgements(entry: object) -> list[Judged]:
     """Read the value of an ``info`` key: one of the whole video, one per window, none if no filter wrote it."""
-    if not isinstance(entry, Mapping):
-        return []
-    if _is_result(entry):
-        return [_judged(entry, None, None)]
-    found = []
-    for window in entry.values():
-        if not isinstance(window, Mapping) or "duration" not in window:
-            return []
-        start, end = window["duration"]
-        found += [_judged(inner, start, end) for inner in window.values() if _is_result(inner)]
-    return found
+    return [
+        Judged(one.start_seconds, one.end_seconds, one.label, _unwanted(one.result), one.result)
+        for one in verdicts.judgements(entry)
+        if one.result
+    ]
 
 
 def row_judgements(row: ResultRow) -> dict[str, list[Judged]]:
@@ -173,15 +168,9 @@ def _windows(judged: list[Judged]) -> Iterator[list[Any]]:
         yield [one.start_seconds, one.end_seconds, one.label, round(one.unwanted, 4), dict(one.probabilities)]
 
 
-def _is_result(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and isinstance(entry.get("result"), Mapping) and "label" in entry
-
-
-def _judged(entry: Mapping[str, Any], start: float | None, end: float | None) -> Judged:
-    probabilities = {str(label): float(value) for label, value in entry["result"].items()}
+def _unwanted(probabilities: Mapping[str, float]) -> float:
     normal = [value for label, value in probabilities.items() if label.startswith("normal")]
-    unwanted = 1.0 - sum(normal) if normal else next(iter(probabilities.values()), math.nan)
-    return Judged(start, end, str(entry["label"]), unwanted, probabilities)
+    return 1.0 - sum(normal) if normal else next(iter(probabilities.values()))
 
 
 def _base64(numbers: array[Any]) -> str:
