@@ -247,3 +247,16 @@ def write_two_edits(path: Path) -> None:
         grown = int.from_bytes(written[start : start + 4], "big") + 16 + len(entries) - size
         written[start : start + 4] = grown.to_bytes(4, "big")
     path.write_bytes(written)
+
+
+def write_two_frames_a_packet(path: Path) -> None:
+    """H.264 in MPEG-TS whose packets hold two frames each, of which only the first has a time."""
+    whole = write_clip(path.with_suffix(".h264"), COUNT, container="h264", codec_options={"x264-params": _CLOSED})
+    with av.open(str(whole)) as source, av.open(str(path), "w") as output:
+        copied = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        frames = [(bytes(packet), packet.is_keyframe) for packet in source.demux(video=0) if packet.size]
+        for number in range(0, COUNT, 2):
+            packet = av.Packet(frames[number][0] + frames[number + 1][0])
+            packet.stream, packet.time_base, packet.is_keyframe = copied, Fraction(1, 1000), frames[number][1]
+            packet.pts = packet.dts = 40 * number
+            output.mux(packet)

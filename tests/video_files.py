@@ -34,6 +34,7 @@ from tests.unusual_videos import (
     write_static_end,
     write_two_descriptions,
     write_two_edits,
+    write_two_frames_a_packet,
     write_vp8_hidden,
     write_vp9_hidden,
 )
@@ -210,6 +211,7 @@ FURTHER: Mapping[str, VideoFile] = {
     "in-band-sets.mkv": VideoFile(write_in_band_sets),
     "two-descriptions.mp4": VideoFile(write_two_descriptions),
     "double-frames.mkv": VideoFile(write_double_frames),
+    "two-frames-a-packet.ts": VideoFile(write_two_frames_a_packet),
     "two-edits.mp4": VideoFile(
         # FFmpeg presents the second edit two frames late, for the delay of B-frames
         write_two_edits,

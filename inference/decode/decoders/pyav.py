@@ -44,7 +44,7 @@ class PyAv:
     """:class:`~inference.decode.decoders.adapter.VideoDecoder` over FFmpeg's own libraries."""
 
     def probe(self, path: str, limits: DecodeLimits) -> Timeline:
-        """Demux the whole file; decode it, too, if its packets do not show the number of frames."""
+        """Demux the whole file; decode it, too, if its packets do not show the times of the frames."""
         tally, fraction = _tally(path, limits)
         timeline = tally.timeline(fraction)
         if not timeline.needs_decoding:
@@ -136,7 +136,7 @@ def read_frames(
     decoder emits other frames than the timeline has.
     """
     is_counted = timeline.ticks is None
-    may_skip = stream.codec_context.codec.canonical_name in SKIPPING_CODECS and not is_counted
+    may_skip = stream.codec_context.codec.canonical_name in SKIPPING_CODECS and not (is_counted or timeline.has_fields)
     check = EmissionCheck(timeline, picker.positions, is_skipping=may_skip)
     source = packets(container, stream, *companions, clock=timeline.clock)
     if may_skip and not companions:

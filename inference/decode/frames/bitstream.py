@@ -20,8 +20,12 @@ class Content(Enum):
     """The part of a presented frame that a packet holds."""
 
     FRAME = auto()
-    SINGLE_FIELD = auto()  # half of an interlaced frame: the next packet holds the other half
+    TOP_FIELD = auto()  # half of an interlaced frame: another packet holds the other half
+    BOTTOM_FIELD = auto()
     NOTHING = auto()  # no picture, or one that is not presented
+
+
+FIELDS = frozenset({Content.TOP_FIELD, Content.BOTTOM_FIELD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,9 @@ class _H264:
             has_units = True
         if not parities:
             return Content.NOTHING if has_units else Content.FRAME
-        return Content.SINGLE_FIELD if len(parities) == 1 and None not in parities else Content.FRAME
+        if parities == {0}:
+            return Content.TOP_FIELD
+        return Content.BOTTOM_FIELD if parities == {1} else Content.FRAME
 
 
 def _interlaced_sequence(unit: bytes) -> tuple[int, bool] | None:
@@ -187,7 +193,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _parity(unit: bytes, frame_num_bits: int, has_planes: bool) -> int | None:
-    """Return the parity of the field that a slice belongs to, or None if it belongs to a frame."""
+    """Return 0 for a slice of a top field, 1 for one of a bottom field, None for one of a frame."""
     bits = _Bits(unit[1:_HEADER_BYTES])
     try:
         for _ in range(3):
@@ -242,7 +248,9 @@ def _mpeg2_content(packet: bytes) -> Content:
     """Read picture_structure of every picture coding extension (ITU-T H.262 6.2.3.1)."""
     extensions = _found(packet, b"\x00\x00\x01\xb5")
     structures = [packet[at + 6] & 3 for at in extensions if packet[at + 4] >> 4 == 8]
-    return Content.SINGLE_FIELD if len(structures) == 1 and structures[0] in {1, 2} else Content.FRAME
+    if structures == [1]:
+        return Content.TOP_FIELD
+    return Content.BOTTOM_FIELD if structures == [2] else Content.FRAME
 
 
 def _vp8_content(packet: bytes) -> Content:

@@ -13,7 +13,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from inference.decode.frames.bitstream import Content, content_reader
+from inference.decode.frames.bitstream import FIELDS, Content, content_reader
 from inference.decode.frames.clock import UNREPAIRED, ClockRepair, Stamps, repair
 from inference.decode.frames.timeline import Presentation, Timeline, present, present_emitted
 from inference.errors import BadVideo, VideoFault
@@ -93,7 +93,8 @@ class PacketTally:
         self._video_stamps: list[PacketStamp] = []
         self._frames: list[int] = []  # the numbers of the video packets that hold a frame
         self._first_key: int | None = None  # the number of the first keyframe's packet
-        self._has_single_fields = False
+        self._has_fields = False
+        self._first_field: Content | None = None  # whose second field is due
 
     def count(self, packet: av.Packet[Any]) -> None:
         """Count one packet of any stream."""
@@ -109,12 +110,21 @@ class PacketTally:
         if packet.is_keyframe and self._first_key is None:
             self._first_key = number
             self._frames.clear()  # a stream recorded from its middle cannot show the frames before
+            self._first_field = None
         if packet.has_sidedata("new_extradata"):
             self._content = content_reader(self.source.codec, bytes(packet.get_sidedata("new_extradata")))
         content = self._content(bytes(packet)) if self._content else Content.FRAME
-        self._has_single_fields |= content is Content.SINGLE_FIELD
-        if content is not Content.NOTHING and not packet.is_discard:  # discarded: an edit list removes it
+        if content is Content.NOTHING or packet.is_discard:  # discarded: an edit list removes it
+            return
+        if not self._is_second_field(content):
             self._frames.append(number)
+
+    def _is_second_field(self, content: Content) -> bool:
+        """Return True if the packet completes the frame that the packet before it began."""
+        is_second = content in FIELDS and self._first_field is not None and content is not self._first_field
+        self._first_field = content if content in FIELDS and not is_second else None
+        self._has_fields |= content in FIELDS
+        return is_second
 
     def timeline(self, readable_fraction: float) -> Timeline:
         """Return the frames in presentation order. Raises :class:`BadVideo` if there are none."""
@@ -129,9 +139,11 @@ class PacketTally:
             rate=self.source.rate,
             has_true_pts=self.source.has_true_pts,
         )
-        timeline = self.source.timeline(shown, clock, readable_fraction)
-        is_without_times = shown.is_guessed and self.source.has_true_pts
-        return replace(timeline, needs_decoding=self._has_single_fields or is_without_times)
+        return replace(
+            self.source.timeline(shown, clock, readable_fraction),
+            has_fields=self._has_fields,
+            needs_decoding=shown.is_guessed and self.source.has_true_pts,
+        )
 
     def clock(self) -> ClockRepair:
         """Return the repair of the clocks of all streams."""

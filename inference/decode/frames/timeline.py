@@ -31,7 +31,8 @@ class Timeline:
     origin_seconds: float = 0.0  # of the first frame, by the file's clock after its repair
     clock: ClockRepair = UNREPAIRED
     is_decoded: bool = False  # counted by decoding: the frames are those that the decoder emits
-    needs_decoding: bool = False  # the packets do not show the number of frames, or their times
+    has_fields: bool = False  # packets hold single fields: a frame needs the packet after its own, too
+    needs_decoding: bool = False  # the packets do not show the times of the frames
 
     def probed(
         self, width: int, height: int, rotation_degrees: int, size_bytes: int, *, is_interlaced: bool

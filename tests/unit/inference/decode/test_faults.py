@@ -14,8 +14,8 @@ from inference.decode import DecodeLimits, DecoderPool
 from inference.decode.decoders.pyav import PyAv
 from inference.errors import BadVideo, VideoFault
 from inference.types import ClipRequest, DecodePlan, PictureSpec, Scope
-from tests.interlaced import write_fields
 from tests.media import numbers_on, real_clip, write_clip, write_tone
+from tests.unusual_videos import write_two_frames_a_packet
 
 SMALL = PictureSpec(48, 64)
 PLAN = DecodePlan((ClipRequest(Scope.WHOLE, SMALL, 8),))
@@ -196,12 +196,13 @@ def test_a_video_over_a_limit_is_refused_before_it_is_decoded(tmp_path, limits, 
 
 
 def test_a_long_video_whose_frames_must_be_counted_by_decoding_is_refused_before_that(tmp_path):
-    path = tmp_path / "fields.ts"
-    write_fields(path, 30, fields_per_packet=1)
-    with DecoderPool(1, replace(LIMITS, max_seconds=1.1)) as pool:
+    path = tmp_path / "clip.ts"
+    write_two_frames_a_packet(path)
+    limits = replace(LIMITS, max_seconds=4.7)
+    with DecoderPool(1, limits) as pool:
         assert fault_of(pool, path) == VideoFault.TOO_LONG
-        with pytest.raises(BadVideo, match=r"over the limit of 1\.1 s"):
-            PyAv().probe(str(path), replace(LIMITS, max_seconds=1.1))
+    with pytest.raises(BadVideo, match=r"4\.8 s long, over the limit of 4\.7 s"):
+        PyAv().probe(str(path), limits)
 
 
 def test_a_video_at_every_limit_is_decoded(tmp_path):

@@ -24,7 +24,7 @@ def contents_of(path):
 @pytest.mark.parametrize("name", ["fields.ts", "fields.mp4", "fields.mkv"])
 def test_a_packet_of_one_h264_field_is_a_single_field(tmp_path, name):
     write_fields(tmp_path / name, 8, fields_per_packet=1)
-    assert contents_of(tmp_path / name) == {Content.SINGLE_FIELD: 16}
+    assert contents_of(tmp_path / name) == {Content.TOP_FIELD: 8, Content.BOTTOM_FIELD: 8}
 
 
 @pytest.mark.parametrize("name", ["pairs.mp4", "pairs.mkv"])
@@ -71,7 +71,7 @@ def picture_coding_extension(structure):
 
 
 @pytest.mark.parametrize(
-    ("structures", "content"), [((1,), "SINGLE_FIELD"), ((2,), "SINGLE_FIELD"), ((3,), "FRAME"), ((1, 2), "FRAME")]
+    ("structures", "content"), [((1,), "TOP_FIELD"), ((2,), "BOTTOM_FIELD"), ((3,), "FRAME"), ((1, 2), "FRAME")]
 )
 def test_the_picture_structure_of_mpeg2_tells_a_field(structures, content):
     packet = b"".join(picture_coding_extension(structure) for structure in structures)
