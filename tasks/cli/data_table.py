@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -47,7 +48,7 @@ class DataTable:
                 console.print(Text(line.rstrip()), soft_wrap=True)
 
     def _fits(self, columns: int) -> bool:
-        widths = [max(map(len, cells)) for cells in zip(self._headings, *self._rows, strict=True)]
+        widths = [max(map(cell_len, cells)) for cells in zip(self._headings, *self._rows, strict=True)]
         return sum(min(width, FOLDED_COLUMNS) + GAP_COLUMNS for width in widths) <= columns
 
     def _drawn(self) -> Table:

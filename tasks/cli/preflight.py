@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
 from inference.errors import ManifestError
 from inference.manifest import load_manifest
 from inference.manifest.weights import is_remote
@@ -23,6 +26,7 @@ from tasks.settings import Settings
 from tasks.settings.groups import GIB
 
 LEAST_OPEN_FILES = 256  # of a process: connections, decoder pipes, videos
+BROKER_SECONDS = 3
 DIRECTORY_SECONDS = 5.0  # a directory that does not answer for so long is on a dead mount
 
 
@@ -96,6 +100,19 @@ def busy_port_problems(settings: Settings, workers: int) -> Iterator[Problem]:
         except OSError as error:
             text = f"{host}:{port} cannot be opened ({error.strerror})"
             yield Problem("metrics", text, "end the process that has the port, or choose another TAMIS_METRICS_PORT")
+
+
+def broker_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield a warning if a broker that the settings name does not answer. Only for `tamis up`, which goes on."""
+    if settings.broker.url is None:
+        return
+    with Connection(settings.broker.url.get_secret_value(), connect_timeout=BROKER_SECONDS) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+        except OperationalError as error:
+            text = f"{connection.as_uri()} does not answer ({error})"
+            remedy = "workers connect as soon as it does; correct TAMIS_BROKER_URL if it never will"
+            yield Problem("broker", text, remedy, is_fatal=False)
 
 
 def _disk_problems(settings: Settings) -> Iterator[Problem]:

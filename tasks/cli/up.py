@@ -9,7 +9,7 @@ from types import FrameType
 import click
 from celery.bin.base import CeleryCommand
 
-from tasks.cli.preflight import busy_port_problems, find_problems
+from tasks.cli.preflight import broker_problems, busy_port_problems, find_problems
 from tasks.cli.usage import OneLine, clear_errors, settings
 from tasks.node.embedded import EmbeddedBroker
 from tasks.node.processes import node_processes, visible_gpus
@@ -49,7 +49,7 @@ def up(drain_seconds: float) -> None:
 
 def check_first(chosen: Settings, workers: int) -> None:
     """Print warnings about this machine and its settings. Raises ``OneLine`` if no row could be judged."""
-    problems = [*find_problems(chosen), *busy_port_problems(chosen, workers)]
+    problems = [*find_problems(chosen), *busy_port_problems(chosen, workers), *broker_problems(chosen)]
     for problem in problems:
         if not problem.is_fatal:
             click.echo(f"warning: {printable(problem)}", err=True)

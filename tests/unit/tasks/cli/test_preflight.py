@@ -12,9 +12,10 @@ import pytest
 from inference.manifest import load_manifest
 from storage.errors import UsageError
 from tasks.cli import preflight
-from tasks.cli.preflight import busy_port_problems, directory_fault, find_problems
+from tasks.cli.preflight import broker_problems, busy_port_problems, directory_fault, find_problems
 from tasks.settings import Settings
 from tasks.submit import prepare
+from tests.valkey import ValkeyServer
 
 
 def found(tmp_path: Path, **settings: object) -> dict[str, bool]:
@@ -111,3 +112,12 @@ def test_a_metrics_port_that_another_process_has_is_named() -> None:
         (problem,) = busy_port_problems(Settings.of(metrics_port=port), workers=1)
     assert str(problem).startswith(f"metrics: 127.0.0.1:{port} cannot be opened (Address already in use")
     assert list(busy_port_problems(Settings.of(), workers=3)) == []
+
+
+def test_a_broker_that_does_not_answer_is_a_warning_without_its_password(server: ValkeyServer) -> None:
+    (problem,) = broker_problems(Settings.of(broker_url="redis://u:hunter2@127.0.0.1:1/0"))
+    assert not problem.is_fatal
+    assert "127.0.0.1:1" in str(problem)
+    assert "hunter2" not in str(problem)
+    assert list(broker_problems(Settings.of(broker_url=server.url))) == []
+    assert list(broker_problems(Settings.of())) == []
