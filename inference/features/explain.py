@@ -72,3 +72,36 @@ def _decode_bound(spent: Spent) -> str:
         f"{MORE_CORES} more cores for decoding would give {spent.clips / shorter:.1f} clips/s "
         f"instead of {spent.clips / spent.total_seconds:.1f}"
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedFacts:
+    """Facts about an extraction for the checklist."""
+
+    batches: int  # handed to the device
+    is_gpu: bool
+    precision: str
+    is_compiled: bool
+    forward_clips: int
+    devices: int
+    decoder_threads: int
+
+
+def checklist(spent: Spent, facts: SpeedFacts) -> Iterator[str]:
+    """Yield the points that make an extraction fast, each answered by what was measured or done here."""
+    decoding = spent.thread_seconds.get(Activity.DECODE.value, 0.0)
+    hidden = 1 - spent.seconds(Activity.DECODE) * spent.processes / decoding if decoding > 0 else 0.0
+    saving, batches = spent.share(Activity.SAVE), max(1, facts.batches)
+    points = (
+        (spent.clips > batches, f"clips share batches: {spent.clips / batches:.1f} a batch"),
+        (hidden > SLIGHT_SHARE, f"decoding beside the encoder: {hidden:.0%} of its time costs no wall clock"),
+        (facts.decoder_threads > 1, f"several videos at once: {facts.decoder_threads} in each process"),
+        (facts.devices > 1, f"several devices: {facts.devices}"),
+        (facts.is_gpu, f"pinned memory and copies without waiting: {'used' if facts.is_gpu else 'no GPU here'}"),
+        (facts.precision != "float32", f"faster arithmetic: {facts.precision}"),
+        (facts.is_compiled, f"torch.compile: {'asked for' if facts.is_compiled else 'not asked for'}"),
+        (facts.forward_clips > 1, f"clips in one forward pass: {facts.forward_clips}"),
+        (saving < SLIGHT_SHARE, f"saving: {saving:.1%} of the wall clock"),
+    )
+    for is_so, text in points:
+        yield f"[{'x' if is_so else ' '}] {text}"

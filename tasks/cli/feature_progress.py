@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from inference.features.explain import Spent, lines
+from inference.features.explain import SpeedFacts, Spent, lines
 from inference.features.work_clock import Activity, add_up
 from storage.features.cache import CacheCounters
 from storage.features.index import INDEX_NAME, read_index
@@ -58,20 +58,38 @@ def summary(done: RunProgress, order: ExtractionOrder, decoders: int) -> Iterato
     """Yield the result in lines: failures, where the time went, and the line that must add up."""
     if done.count(Outcome.FAILED):
         yield from _failures(done, order.save_path)
-    yield from lines(
-        Spent(
-            clips=sum(one.clips for one in done.shares),
-            processes=len(done.shares),
-            decoder_processes=decoders,
-            wall_seconds=add_up([one.wall_seconds for one in done.shares]),
-            thread_seconds=add_up([one.thread_seconds for one in done.shares]),
-        )
-    )
+    spent = spent_on(done, decoders)
+    yield from lines(spent)
     if cached := [one.cache for one in done.shares if one.cache is not None]:
         yield cache_text(cached)
     parts = " + ".join(f"{one.value} {done.count(one)}" for one in (Outcome.EXTRACTED, Outcome.SKIPPED, Outcome.FAILED))
     yield f"videos {len(order.videos)} = {parts}"
     yield f"features: {order.save_path}, index {order.save_path / INDEX_NAME}"
+
+
+def spent_on(done: RunProgress, decoders: int) -> Spent:
+    """Return the time of all processes; ``decoders`` is their number of decoder processes together."""
+    return Spent(
+        clips=sum(one.clips for one in done.shares),
+        processes=len(done.shares),
+        decoder_processes=decoders,
+        wall_seconds=add_up([one.wall_seconds for one in done.shares]),
+        thread_seconds=add_up([one.thread_seconds for one in done.shares]),
+    )
+
+
+def facts_of(done: RunProgress, order: ExtractionOrder, devices: Sequence[str]) -> SpeedFacts:
+    """Return the facts that the checklist is answered from."""
+    plan = next((one.plan for one in done.shares if one.plan is not None), None)
+    return SpeedFacts(
+        batches=sum(one.batches for one in done.shares),
+        is_gpu=any(device.startswith("cuda") for device in devices),
+        precision=plan.precision if plan else order.options.precision,
+        is_compiled=order.is_compiled,
+        forward_clips=plan.forward_clips if plan else 0,
+        devices=len(set(devices)),
+        decoder_threads=order.decoder_threads,
+    )
 
 
 def cache_text(counters: Sequence[CacheCounters]) -> str:

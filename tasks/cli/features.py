@@ -9,6 +9,7 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand
 
+from inference.features.explain import checklist
 from inference.features.families import EncoderChoice, check_choice
 from inference.features.options import PlanOptions
 from inference.features.plan import Pooling
@@ -17,12 +18,12 @@ from inference.types import Fit
 from storage.features.files import FileFormat
 from storage.features.index import write_index
 from tasks.cli.data_table import print_line
-from tasks.cli.feature_progress import show, summary
+from tasks.cli.feature_progress import facts_of, show, spent_on, summary
 from tasks.cli.sift import EX_ALL_FAILED, EX_INTERRUPTED, conclude
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console, settings
 from tasks.extraction.order import ExtractionOrder, find_videos
 from tasks.extraction.processes import ExtractionFailed, extract_all
-from tasks.extraction.share import Outcome, decoder_processes
+from tasks.extraction.share import Outcome, decoder_processes, validate
 from tasks.features import FeatureOrder
 from tasks.node.processes import visible_gpus
 from tasks.settings import Settings
@@ -100,6 +101,13 @@ COUNT = click.IntRange(min=1)
     show_default=True,
     help="torch.compile the encoder's layers.",
 )
+@click.option(
+    "--validate",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Extract so many videos once more in float32, compare, and answer the checklist of what makes it fast.",
+)
 @clear_errors
 def features(data_path: Path | None, tables: str | None, outputs: str | None, save_path: Path, **options: Any) -> None:
     """Extract features of every sliding clip of videos: a file for each video, and an index of them.
@@ -158,6 +166,11 @@ def _extract_here(
     write_index(root)
     for line in summary(done, order, decoder_processes(chosen, len(devices)) * len(devices)):
         print_line(console, line)
+    extracted = [video for video in videos if done.outcomes.get(video.name) in {Outcome.EXTRACTED, Outcome.SKIPPED}]
+    if options["validate"] and extracted:
+        print_line(console, f"validated: {validate(order, extracted[: options['validate']], devices[0], chosen)}")
+        for line in checklist(spent_on(done, len(devices)), facts_of(done, order, devices)):
+            print_line(console, line)
     if done.count(Outcome.FAILED) == len(videos):
         raise SystemExit(EX_ALL_FAILED)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from inference.cores import usable_cores
 from inference.errors import BadVideo
+from inference.features.plan import FeaturePlan
+from inference.features.validation import Agreement, compare
 from inference.features.work_clock import Activity, WorkClock
 from storage.features.cache import CacheCounters, FeatureCache
 from storage.features.claims import Claims
@@ -22,6 +24,7 @@ from storage.features.files import (
     feature_path,
     is_complete,
     is_known_failure,
+    read_features,
     write_failure,
     write_features,
 )
@@ -53,6 +56,8 @@ class ShareProgress:
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)  # of the videos finished since the last report
     clips: int = 0
+    batches: int = 0  # handed to the device
+    plan: FeaturePlan | None = None  # None: before the encoder is open
     wall_seconds: Mapping[str, float] = field(default_factory=dict)  # by activity
     thread_seconds: Mapping[str, float] = field(default_factory=dict)  # by activity, threads added
     cache: CacheCounters | None = None  # None: there is no cache
@@ -116,6 +121,8 @@ class _Share:
             return ShareProgress(
                 outcomes=outcomes,
                 clips=self._clips,
+                batches=self._extractor.counters()["batches"] - 1,  # the first one was empty
+                plan=self._extractor.plan,
                 wall_seconds=clock.wall_seconds(),
                 thread_seconds=clock.thread_seconds(),
                 opening=self._extractor.description,
@@ -201,6 +208,19 @@ def _open_decoder(settings: Settings, processes: int) -> DecoderPool:
         decoder=settings.decode.decoder,
         environ=decoder_environ(settings.decode.decoder),
     )
+
+
+def validate(order: ExtractionOrder, videos: Sequence[VideoFile], device: str, settings: Settings) -> Agreement:
+    """Extract the videos once more with a float32 forward pass, and compare the stored features with those."""
+    exact = replace(order, options=replace(order.options, precision="float32", dtype="float32"), is_compiled=False)
+    with ExitStack() as opened:
+        extractor = opened.enter_context(closing(_open_extractor(exact, device, 1, settings, WorkClock())))
+        decoder = opened.enter_context(closing(_open_decoder(settings, 1)))
+        paths = [feature_path(order.save_path, video.name, order.file_format) for video in videos]
+        return compare(
+            (read_features(path)[1], extractor.extract(video.path, decoder).values)
+            for path, video in zip(paths, videos, strict=True)
+        )
 
 
 def decoder_processes(settings: Settings, processes: int) -> int:

@@ -126,12 +126,15 @@ def test_after_a_kill_two_processes_and_another_batch_size_leave_the_same_bytes(
         time.sleep(0.01)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    answer = extract(world, save_path, "--world_size", "2", "--batch_size", "3", "--decoder_threads", "2")
+    options = ("--world_size", "2", "--batch_size", "3", "--decoder_threads", "2", "--validate", "2")
+    answer = extract(world, save_path, *options)
     assert answer.returncode == 0, answer.stderr
     assert digests(save_path) == digests(once)
     assert re.search(r"videos 7 = extracted \d \+ already there \d \+ failed 1", answer.stdout)
     assert "failed: bad.mp4: not_a_video" in answer.stdout
     assert "of the wall clock: forward" in answer.stdout
+    assert "against float32: cosine at least 1.000000 (as required" in answer.stdout
+    assert "clips share batches" in answer.stdout
 
 
 def test_a_wrong_encoder_ends_as_one_line_before_anything_is_loaded(world, tmp_path):
