@@ -19,6 +19,7 @@ from rich.console import Console
 from inference.cores import usable_cores
 from inference.decide import Decision, Keep, Probabilities, Thresholds, combine, decide_output
 from inference.manifest import load_manifest, read_thresholds
+from storage.json_text import Scalar
 from storage.records import Record, ResultRow
 from storage.tables.export import TEXT_SUFFIXES, check_export, export_records
 from storage.tables.protocol import InputTable
@@ -66,7 +67,7 @@ class Tally:
         self.keeps[decision.keep] += 1
         for key, keep in found.items():
             self.outputs.setdefault(key, Counter())[keep] += 1
-        if before not in {UNDECIDED, after}:
+        if is_changed(before, after):
             self.changes[before, after] += 1
             if len(self.changed) < MOST_CHANGES:
                 self.changed.append(Change(row.ordinal, row.video_id, before, after, decision.reasons))
@@ -99,6 +100,11 @@ class Block:
     skipped: frozenset[int]
 
 
+def is_changed(before: Scalar, after: Scalar) -> bool:
+    """Return True if a clip changes sides; one without an earlier decision does not."""
+    return before not in {UNDECIDED, after}
+
+
 @click.command(cls=CeleryCommand)
 @click.option("--tables", required=True, metavar="URL", help="Results: a run's output table, or its export to a file.")
 @click.option(
@@ -110,6 +116,7 @@ class Block:
 @click.option("--against", type=click.Path(path_type=Path), help="Compare with these thresholds, not with the stored.")
 @click.option("--run", metavar="ID", help="The run, or the start of its id; default: the newest in the table.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a row per clip to a .jsonl or .csv file.")
+@click.option("--changes-only", is_flag=True, help="With -o: only the clips that change sides.")
 @click.option("--labels", metavar="URL", help="With --max-loss: a table of decisions, such as the gallery exports.")
 @click.option(
     "--max-loss",
@@ -119,12 +126,14 @@ class Block:
 )
 @click.option("--json", "is_json", is_flag=True, help="Print the counts as one JSON object.")
 @clear_errors
-def decide(
+def decide(  # an argument per option
+    *,
     tables: str,
     thresholds_path: Path | None,
     against: Path | None,
     run: str | None,
     output: Path | None,
+    changes_only: bool,
     labels: str | None,
     max_loss: float | None,
     is_json: bool,
@@ -147,7 +156,8 @@ def decide(
     with closing(open_input(tables, settings())) as table:
         run_id, records = decide_table(tables, table, run, Question(thresholds, before, output is not None), tally)
         if output is not None:
-            export_records(records, COLUMNS, output)
+            wanted = (one for one in records if not changes_only or is_changed(one["before"], one["decision"]))
+            export_records(wanted, COLUMNS, output)
         else:
             deque(records, maxlen=0)  # only counted
     if is_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from contextlib import closing
 from dataclasses import replace
@@ -122,6 +123,9 @@ def test_the_decision_table_has_a_row_per_judged_clip_with_reasons_and_the_diges
         ("v2", "drop", "drop"),
         ("v3", "review", "drop"),
     ]
+    run("--thresholds", "thresholds.toml", "-o", "changes.csv", "--changes-only")
+    with (folder / "changes.csv").open(newline="") as file:
+        assert [row["video_id"] for row in csv.DictReader(file)] == ["v1", "v3"]
     assert [row["drop_reason"] for row in rows[1:3]] == ["vfx_filter", "seg_low_quality_filter"]
     assert {row["decided_by"] for row in rows} == {counts("--thresholds", "thresholds.toml")["decided_by"]}
 
