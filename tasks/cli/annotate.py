@@ -8,6 +8,7 @@ import click
 from celery.bin.base import CeleryCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tasks.cli.data_table import print_line
 from tasks.cli.usage import OneLine, clear_errors, open_console
 
 
@@ -49,6 +50,6 @@ def annotate(
                 boxes += annotate_file(path, source, target, annotation)
             except ProfilingError as error:
                 failures.append(str(error))
-    console.print(f"{len(pending) - len(failures)} files annotated, {boxes} boxes, in {target}", highlight=False)
+    print_line(console, f"{len(pending) - len(failures)} files annotated, {boxes} boxes, in {target}")
     if failures:
         raise OneLine(f"{len(failures)} files failed: " + "; ".join(failures))

@@ -9,6 +9,7 @@ from celery.bin.base import CeleryCommand
 
 from storage.ledger import Ledger
 from storage.tables.protocol import AppendOnly
+from tasks.cli.data_table import print_line
 from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.resources.tables import open_output
 
@@ -34,7 +35,7 @@ def compact(tables: str, is_count_only: bool) -> None:
         url = table.url
     removed, verb = counts.physical - counts.latest, "would be removed" if is_count_only else "removed"
     text = f"{url}: {counts.physical} rows, of which {removed} replaced or repeated rows {verb}"
-    console.print(text, highlight=False, soft_wrap=True)
+    print_line(console, text)
 
 
 def refuse_open_runs(url: str, ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from storage.errors import ForbiddenPath
 from storage.objects.protocol import ObjectStore
 from storage.tables.protocol import InputTable
 from storage.uri import ObjectUri
+from tasks.cli.data_table import print_line
 from tasks.cli.usage import OneLine, clear_errors, open_console, settings
 from tasks.gallery.rows import ShownRows, select_rows, selected_rows
 from tasks.gallery.strips import Strip, make_strips, read_journal, reasons
@@ -70,7 +71,7 @@ def gallery(tables: str, folder: Path, run: str | None, limit: int | None, strip
         about = {"run": selection.run_id, "tables": _shown(tables), "media": _media(media, chosen, folder)}
         page = write_gallery(selected_rows(table, selection), folder, strips=found, about=about)
     for line in _report(selection, found, page):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def _strips(table: InputTable, selection: ShownRows, folder: Path, chosen: Settings) -> Mapping[str, Strip]:

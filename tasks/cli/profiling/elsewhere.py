@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
+from tasks.cli.data_table import print_line
 from tasks.cli.usage import OneLine, settings
 from tasks.queues import TaskName, is_gpu_queue
 from tasks.resources.profile_files import ProfileFiles, take_files
@@ -94,4 +95,4 @@ def write_files(answer: ProfileFiles, directory: Path, console: Console) -> None
         f"written to {directory}: {', '.join(answer.files)}",
     ]
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print_line(console, line)

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from tasks.cli.data_table import print_line
+from tasks.telemetry.printable import printable
 
 if TYPE_CHECKING:  # this module is loaded where torch must not be
     from inference.profiling.options import ProfileOptions
@@ -25,7 +29,7 @@ def print_opening(options: ProfileOptions, console: Console) -> None:
 
     drawn = Table(title="machine", title_justify="left", show_header=False)
     for name, value in fingerprint(options.device).items():
-        drawn.add_row(name, value)
+        drawn.add_row(name, Text(printable(value)))
     console.print(drawn)
     chosen = ", ".join(f"{name}={value}" for name, value in asdict(options).items() if value not in (None, False, ()))
     say(console, f"configuration: {chosen}, pid={os.getpid()}")
@@ -114,10 +118,12 @@ def workers_table(results: Sequence[WorkerResult]) -> Table:
     drawn = Table(*headings, title="workers", title_justify="left")
     for one in results:
         rates = (f"{one.alone_per_second:.2f}", f"{one.together_per_second:.2f}", f"{one.slow_down:.2f}")
-        drawn.add_row(str(one.number), one.options.model_name, one.options.core_bind, *rates, one.verdict)
+        drawn.add_row(
+            str(one.number), Text(printable(one.options.model_name)), one.options.core_bind, *rates, one.verdict
+        )
     return drawn
 
 
 def say(console: Console, line: str) -> None:
     """Print one line as it is."""
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    print_line(console, line)
