@@ -46,7 +46,7 @@ def print_result(result: ProfileResult, console: Console) -> None:
         say(console, line)
     if summary.losses is not None:
         say(console, f"loss: {summary.losses[0]:.4f} at first, {summary.losses[1]:.4f} at last (means of a tenth)")
-    console.print(f"verdict: {result.verdict.bound.value}", style="bold")
+    print_line(console, f"verdict: {result.verdict.bound.value}", style="bold")
     for line in result.verdict.evidence:
         say(console, f"  {line}")
     say(console, f"  next: {result.verdict.next_change}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import tasks.cli
 from tasks.cli.data_table import DataTable, print_line
+
+CLI = Path(tasks.cli.__file__).parent
 
 HEADINGS = ("#", "video", "tier", "vfx", "simcam", "seg simcam", "rotate vertical", "abnormal region")
 
@@ -52,3 +57,17 @@ def test_without_colour_no_colour_is_printed() -> None:
     output = io.StringIO()
     print_line(Console(file=output, force_terminal=True, no_color=True), "warning", style="yellow")
     assert "\x1b[3" not in output.getvalue()
+
+
+def printed_texts(path: Path) -> list[str]:
+    """Return the ``console.print(…)`` calls of a file whose text is made of values: they would be read as markup."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    prints = [
+        call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "print" and call.args
+    ]
+    return [ast.unparse(call) for call in prints if isinstance(call.args[0], ast.JoinedStr)]
+
+
+@pytest.mark.parametrize("path", sorted(CLI.rglob("*.py")), ids=lambda path: str(path.relative_to(CLI)))
+def test_no_command_prints_values_as_markup(path: Path) -> None:
+    assert printed_texts(path) == []
