@@ -14,7 +14,14 @@ from bench.report import describe, stages_table, store, table
 from bench.summary import Measured
 
 CASES = ("decode", "share", "engine", "flow")
-CASES_BY_NAME = ("frames48", "video", "storage", "decide", "features")  # only when named: need ffmpeg, or minutes
+CASES_BY_NAME = (
+    "frames48",
+    "video",
+    "storage",
+    "decide",
+    "features",
+    "stills",
+)  # only when named: need ffmpeg, or minutes
 REPORTS = ("profile",)  # no comparison: a line of its own; run only when named
 ROUNDS, SHORT_ROUNDS = 5, 2
 

@@ -127,6 +127,8 @@ def features(data_path: Path | None, tables: str | None, outputs: str | None, sa
     if data_path is not None and tables is None and outputs is None:
         _extract_here(data_path, root, encoder, plan, options)
     elif tables is not None and outputs is not None and data_path is None:
+        if options["precision"] == "tf32":  # a GPU worker also judges
+            raise OneLine("--precision tf32 is set for a whole process, so the fleet does not take it: choose another")
         order = FeatureOrder(
             save_path=root.absolute(), encoder=encoder, options=plan, file_format=FileFormat(options["file_format"])
         )

@@ -13,14 +13,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from inference.features.families import EncoderChoice
 from inference.features.options import PlanOptions
+from storage.features.cache import FeatureCache
 from storage.features.index import read_index, write_index
+from tasks.cli.features import features
 from tasks.extraction.order import ExtractionOrder, find_videos
 from tasks.extraction.share import Outcome, ShareProgress, do_share
 from tasks.settings import Settings
 from tests.media import write_clip
+from tests.valkey import valkey_server
 
 MANIFEST = """
 name = "small"
@@ -84,18 +88,26 @@ def ends(reports: list[ShareProgress]) -> Counter[Outcome]:
     return Counter(outcome for report in reports for outcome in report.outcomes.values())
 
 
+def order_to(world: Path, save_path: Path) -> ExtractionOrder:
+    save_path.mkdir()
+    return ExtractionOrder(
+        videos=tuple(find_videos(world / "videos")[0]),
+        save_path=save_path,
+        encoder=EncoderChoice(model_type="manifest"),
+        options=PlanOptions(stride_frames=2),
+        decoder_threads=1,
+    )
+
+
+def settings_of(world: Path, **more: str) -> Settings:
+    return Settings.of(manifest=str(world / "small.toml"), state_dir=world / "state", **more)
+
+
 @pytest.fixture(scope="module")
 def once(world: Path) -> Path:
     """The features that one share leaves, done in this process."""
-    videos, _ = find_videos(world / "videos")
-    order = ExtractionOrder(
-        videos=tuple(videos),
-        save_path=world / "once",
-        encoder=EncoderChoice(model_type="manifest"),
-        options=PlanOptions(stride_frames=2),
-    )
-    order.save_path.mkdir()
-    settings = Settings.of(manifest=str(world / "small.toml"), state_dir=world / "state")
+    order = order_to(world, world / "once")
+    settings = settings_of(world)
     reports: list[ShareProgress] = []
     do_share(order, (0, 1), "cpu", settings, reports.append)
     assert ends(reports) == {Outcome.EXTRACTED: 6, Outcome.FAILED: 1}
@@ -137,6 +149,38 @@ def test_after_a_kill_two_processes_and_another_batch_size_leave_the_same_bytes(
     assert "clips share batches" in answer.stdout
 
 
+def features_below(root: Path) -> dict[str, str]:
+    return {name: digest for name, digest in digests(root).items() if name.endswith(".safetensors")}
+
+
+def test_a_warm_cache_leaves_the_same_bytes_and_decodes_nothing(world, once, client, server, tmp_path):
+    settings = settings_of(world, feature_cache_url=server.url)
+    first: list[ShareProgress] = []
+    second: list[ShareProgress] = []
+    do_share(order_to(world, tmp_path / "first"), (0, 1), "cpu", settings, first.append)
+    do_share(order_to(world, tmp_path / "second"), (0, 1), "cpu", settings, second.append)
+    assert (first[-1].cache.hits, second[-1].cache.hits) == (0, len(COUNTS))
+    assert first[-1].batches > 0
+    assert second[-1].batches == 0
+    assert features_below(tmp_path / "second") == features_below(tmp_path / "first") == features_below(once)
+
+
+def test_a_cache_that_is_killed_during_a_run_changes_nothing_but_time(world, once, tmp_path, monkeypatch):
+    reports: list[ShareProgress] = []
+    with valkey_server() as dying:
+        put = FeatureCache.put
+
+        def put_and_kill(cache, *arguments):
+            put(cache, *arguments)
+            dying.kill()
+
+        monkeypatch.setattr(FeatureCache, "put", put_and_kill)
+        order, settings = order_to(world, tmp_path / "out"), settings_of(world, feature_cache_url=dying.url)
+        do_share(order, (0, 1), "cpu", settings, reports.append)
+    assert reports[-1].cache.errors >= len(COUNTS)
+    assert features_below(tmp_path / "out") == features_below(once)
+
+
 def test_a_wrong_encoder_ends_as_one_line_before_anything_is_loaded(world, tmp_path):
     answer = extract(world, tmp_path, "--model_type", "resnet", "--ckpt_path", "seed:1")
     assert answer.returncode == 2
@@ -149,3 +193,21 @@ def test_what_an_encoder_refuses_when_it_is_opened_ends_as_one_line(world, tmp_p
     assert answer.returncode == 2
     assert "Traceback" not in answer.stderr
     assert "no class token" in answer.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ([], "--data_path FOLDER"),
+        (["--tables", "sqlite:///in.db#v"], "--outputs URL"),
+        (
+            ["--tables", "sqlite:///in.db#v", "--outputs", "sqlite:///out.db#r", "--data_path", "."],
+            "--data_path FOLDER",
+        ),
+        (["--tables", "sqlite:///in.db#v", "--outputs", "sqlite:///out.db#r", "--precision", "tf32"], "whole process"),
+    ],
+)
+def test_options_that_do_not_fit_each_other_are_named(options, named, tmp_path):
+    answer = CliRunner().invoke(features, ["--save_path", str(tmp_path), *options])
+    assert answer.exit_code == 2
+    assert named in answer.output
