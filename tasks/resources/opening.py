@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -12,19 +13,21 @@ from storage.errors import Unavailable
 Key = TypeVar("Key", bound=Hashable)
 Table = TypeVar("Table")
 
-OPEN_SECONDS = 30.0  # how long one caller waits for a table to open
+OPEN_SECONDS = 30.0  # from the beginning of an opening until its callers no longer wait for it
 
 
 class OpenedOnce(Generic[Key, Table]):
     """Open resources by key, each in a thread of its own, which may hang for ever: the kernel cannot be asked to stop.
 
-    A failed opening is forgotten, so that the next caller tries again; one that takes long is waited for by all.
+    A failed opening is forgotten, so that the next caller tries again. Once an opening has taken too long, callers fail
+    at once, so that a table that hangs does not take one thread after another.
     """
 
     def __init__(self, open_seconds: float = OPEN_SECONDS) -> None:
         self._open_seconds = open_seconds
         self._lock = threading.Lock()
         self._futures: dict[Key, Future[Table]] = {}
+        self._deadlines: dict[Key, float] = {}
 
     def get(self, key: Key, name: str, open_table: Callable[[], Table]) -> Table:
         """Return the resource; ``Unavailable`` if it has not opened in time, or the error of opening it."""
@@ -32,10 +35,11 @@ class OpenedOnce(Generic[Key, Table]):
             future = self._futures.get(key)
             if future is None:
                 future = self._futures[key] = Future()
+                self._deadlines[key] = time.monotonic() + self._open_seconds
                 arguments = (key, future, open_table)
                 threading.Thread(target=self._open, args=arguments, name=f"open {name}", daemon=True).start()
         try:
-            return future.result(self._open_seconds)
+            return future.result(max(0.0, self._deadlines[key] - time.monotonic()))
         except TimeoutError:
             if future.done():  # the opening itself raised it
                 raise

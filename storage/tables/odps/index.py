@@ -1,6 +1,6 @@
-"""Index of a run's rows in a partition: built by one query, kept in a compact form, rebuilt when it is old.
+"""Index of a run's rows in a partition: built by one pass, kept in a compact form, rebuilt when it is old.
 
-The query grows with the partition on the service, its answer with the run's rows: other runs' rows are not sent.
+Of a partition over ``DIRECT_ROWS`` rows, the service selects the run's rows: other runs' rows are not sent.
 Memory: 10 bytes for each row of the run and the name of each of its batches, whatever the results hold.
 """
 

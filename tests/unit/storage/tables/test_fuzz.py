@@ -1,4 +1,4 @@
-"""Whatever a table holds or a service answers, tables raise ``Unavailable`` or ``UsageError``, or fail a row."""
+"""Fuzzed files, replies and rows: tables raise only ``Unavailable`` or ``UsageError``, or fail a row."""
 
 from __future__ import annotations
 

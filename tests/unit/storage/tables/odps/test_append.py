@@ -17,6 +17,7 @@ from storage.errors import Unavailable, UsageError
 from storage.ledger import RedisJournal
 from storage.records import OUTPUT_COLUMNS
 from storage.tables.batch_journal import BatchJournal, MemoryJournal
+from storage.tables.odps import snapshot
 from storage.tables.odps.connection import OdpsTimeLimits
 from storage.tables.odps.output import OdpsOutput
 from storage.tables.odps.rows import Stamp
@@ -165,7 +166,8 @@ def test_a_commit_that_the_service_did_not_apply_is_tried_again(sink: Sink, stat
     assert sink.ids() == ONCE
 
 
-def test_rows_of_other_runs_are_not_sent_to_a_new_run(sink: Sink) -> None:
+def test_rows_of_other_runs_in_a_large_partition_are_not_sent(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "DIRECT_ROWS", 1000)
     others = [succeeded(number, f"other{number % 7}") for number in range(2000)]
     for start in range(0, 2000, 500):
         rows = [succeeded(number, "other") for number in range(start, start + 500)]
@@ -179,7 +181,8 @@ def test_rows_of_other_runs_are_not_sent_to_a_new_run(sink: Sink) -> None:
     assert [len(selection.rows) for selection in sent if selection] == [0, 20]
 
 
-def test_results_end_while_another_run_writes_into_the_partition(sink: Sink) -> None:
+def test_results_end_while_another_run_writes_into_the_partition(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "DIRECT_ROWS", 0)
     worker, other, numbers = sink.worker(), sink.worker(), iter(range(10**6))
     worker.write_batch("run/0-20", ROWS)
 
@@ -226,11 +229,11 @@ def test_a_retrys_row_is_the_newest_whatever_the_workers_clocks_say(
         assert [row.is_ok for row in reader.results("run")] == [False, True, True]
 
 
-def test_many_shards_need_one_query_of_the_runs_rows(sink: Sink) -> None:
+def test_many_shards_need_one_snapshot_of_the_table(sink: Sink) -> None:
     worker = sink.worker()
     for start in range(0, 100, 5):
         worker.write_batch(f"run/{start}", [succeeded(start + number) for number in range(5)])
-    assert sum(query.startswith("SELECT") for query in sink.server.statements.queries) == 1
+    assert sum(entry.method == "POST" and "?downloads" in entry.target for entry in sink.server.requests) == 1
     assert sink.commits() == 20
 
 
