@@ -91,6 +91,7 @@ class Extractor:
             f"{self.model_type} ({self.digest[:12]}) on {device_name(self._device)}, {plan.precision}: clips of "
             f"{clip.num_frames} frames at {clip.picture.width} x {clip.picture.height} ({clip.picture.fit}), "
             f"stride {plan.stride_frames}, step {plan.frame_step}, pool {plan.pooling}, stored as {plan.dtype}"
+            f"{'; untrained weights: the features mean nothing' if self.is_untrained else ''}"
         )
 
     def warm_up(self) -> tuple[int, ...]:

@@ -43,7 +43,8 @@ class PlanOptions:
             pooling=self.pooling,
             precision=precision,
             dtype=self.dtype,
-            forward_clips=self.forward_clips or (GPU_FORWARD_CLIPS if is_gpu else CPU_FORWARD_CLIPS),
+            forward_clips=self.forward_clips
+            or (min(GPU_FORWARD_CLIPS, first_batch(size)) if is_gpu else CPU_FORWARD_CLIPS),
             decoder=self.decoder,
             decoder_version=decoder_version(self.decoder),
         )

@@ -133,3 +133,9 @@ def test_a_full_memory_halves_the_forward_pass_and_later_passes_grow_back(small,
 def test_precision_is_float32_on_a_cpu_unless_another_is_asked_for():
     assert choose_precision("auto", torch.device("cpu")) == "float32"
     assert choose_precision("float16", torch.device("cpu")) == "float16"
+
+
+def test_the_description_says_that_seeded_weights_are_untrained(small, tmp_path):
+    with closing(open_extractor(EncoderChoice(model_type="manifest"), OPTIONS, small, device="cpu")) as extractor:
+        assert "clips of 4 frames at 32 x 32" in extractor.description
+        assert "untrained weights" in extractor.description

@@ -65,3 +65,11 @@ def test_equal_plans_have_equal_digests():
 def test_the_version_of_a_decoder_is_its_distributions():
     assert decoder_version("pyav").split(".")[0].isdigit()
     assert decoder_version("tests.decoders:Hostile") == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "is_gpu", "clips"), [(224, False, 1), (224, True, 8), (1080, True, 8), (2160, True, 4)]
+)
+def test_a_forward_pass_holds_one_clip_on_a_cpu_and_on_a_gpu_as_many_as_fit(size, is_gpu, clips):
+    made = PlanOptions(size=size).plan(OWN, precision="float32", is_gpu=is_gpu)
+    assert made.forward_clips == clips
