@@ -34,6 +34,7 @@ BLOCK_ROWS = 10_000
 MIN_BLOCKS = 4  # for each process: a process takes a second to start
 MOST_CHANGES = 20  # listed without --json
 UNDECIDED = "undecided"
+ALL = "all together"
 COLUMNS = (
     *("video_id", "oss_bucket", "video_path", "video_tag", "info", "run_id", "ordinal", "decision"),
     *("before", "drop_reason", "decided_by"),
@@ -51,26 +52,39 @@ class Change:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The decision to compare with: the stored one, or that of other thresholds, which is known by output too."""
+
+    keep: str
+    outputs: Mapping[str, Keep | None] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts over rows of a run."""
 
-    keeps: Counter[Keep] = field(default_factory=Counter)
+    keeps: Counter[Keep | None] = field(default_factory=Counter)
     outputs: dict[str, Counter[Keep | None]] = field(default_factory=dict)  # None: not judged
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     changed: list[Change] = field(default_factory=list)
+    kept_before: Counter[str] = field(default_factory=Counter)  # by output, and of ALL
     failed: int = 0
 
-    def add(self, row: ResultRow, decision: Decision, before: str, found: Mapping[str, Keep | None]) -> None:
+    def add(self, row: ResultRow, decision: Decision, before: Before, found: Mapping[str, Keep | None]) -> None:
         """Count a judged row; ``found`` are the decisions of its outputs alone."""
         after = decision.keep.value
         self.keeps[decision.keep] += 1
+        for key, keep in before.outputs.items():
+            self.kept_before[key] += keep is Keep.KEEP
+        if before.keep != UNDECIDED:
+            self.kept_before[ALL] += before.keep == Keep.KEEP
         for key, keep in found.items():
             self.outputs.setdefault(key, Counter())[keep] += 1
-        if is_changed(before, after):
-            self.changes[before, after] += 1
+        if is_changed(before.keep, after):
+            self.changes[before.keep, after] += 1
             if len(self.changed) < MOST_CHANGES:
-                self.changed.append(Change(row.ordinal, row.video_id, before, after, decision.reasons))
+                self.changed.append(Change(row.ordinal, row.video_id, before.keep, after, decision.reasons))
 
     def merge(self, later: Tally) -> None:
         """Add the counts of later rows."""
@@ -78,6 +92,7 @@ class Tally:
         for key, counts in later.outputs.items():
             self.outputs.setdefault(key, Counter()).update(counts)
         self.changes += later.changes
+        self.kept_before.update(later.kept_before)
         self.changed = [*self.changed, *later.changed][:MOST_CHANGES]
         self.failed += later.failed
 
@@ -240,7 +255,7 @@ def decide_block(table: InputTable, block: Block, question: Question) -> Answer:
         before = _before(row, question.before)
         tally.add(row, decision, before, outputs)
         if question.has_records:
-            records.append(_record(row, decision, before))
+            records.append(_record(row, decision, before.keep))
     return tally, records
 
 
@@ -263,10 +278,11 @@ def _thresholds(path: Path | None) -> Thresholds:
     return Thresholds.of(manifest.spec.thresholds)
 
 
-def _before(row: ResultRow, thresholds: Thresholds | None) -> str:
+def _before(row: ResultRow, thresholds: Thresholds | None) -> Before:
     if thresholds is not None:
-        return decide_row(row, thresholds)[0].keep.value
-    return str((row.result_info.get("decision") or {}).get("keep") or UNDECIDED)
+        decision, outputs = decide_row(row, thresholds)
+        return Before(decision.keep.value, outputs)
+    return Before(str((row.result_info.get("decision") or {}).get("keep") or UNDECIDED))
 
 
 def _record(row: ResultRow, decision: Decision, before: str) -> Record:
@@ -282,6 +298,7 @@ def _as_json(run_id: str, thresholds: Thresholds, tally: Tally) -> dict[str, Any
         "judged": tally.keeps.total(),
         "failed": tally.failed,
         **{keep.value: tally.keeps[keep] for keep in Keep},
+        "kept_before": dict(tally.kept_before),
         "outputs": {key: _output_json(counts) for key, counts in tally.outputs.items()},
         "changes": [
             {"before": old, "after": new, "clips": count} for (old, new), count in sorted(tally.changes.items())
@@ -295,12 +312,11 @@ def _output_json(counts: Mapping[Keep | None, int]) -> dict[str, int]:
 
 def _print(run_id: str, thresholds: Thresholds, tally: Tally, console: Console) -> None:
     judged = tally.keeps.total()
-    table = DataTable("output", "kept", "dropped", "review", "not judged", title=f"Decisions on run {run_id}")
-    for key, counts in tally.outputs.items():
-        table.add(key, _share(counts[Keep.KEEP], judged), counts[Keep.DROP], counts[Keep.REVIEW], counts[None])
-    table.add(
-        "all together", _share(tally.keeps[Keep.KEEP], judged), tally.keeps[Keep.DROP], tally.keeps[Keep.REVIEW], ""
-    )
+    headings = ("output", "kept before", "kept", "dropped", "review", "not judged")
+    table = DataTable(*headings, title=f"Decisions on run {run_id}")
+    for key, counts in [*tally.outputs.items(), (ALL, tally.keeps)]:
+        before = _share(tally.kept_before[key], judged) if key in tally.kept_before else "–"
+        table.add(key, before, _share(counts[Keep.KEEP], judged), counts[Keep.DROP], counts[Keep.REVIEW], counts[None])
     table.print(console)
     if tally.failed:
         print_line(console, f"{tally.failed} failed rows have no decision")

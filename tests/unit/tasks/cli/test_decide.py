@@ -104,6 +104,14 @@ def test_changes_are_those_from_the_stored_decisions_or_from_other_thresholds() 
 
 
 @pytest.mark.usefixtures("folder")
+def test_the_number_of_kept_clips_is_known_before_and_after_for_each_output_and_all_together() -> None:
+    assert counts("--thresholds", "thresholds.toml")["kept_before"] == {"all together": 2}
+    found = counts("--thresholds", "thresholds.toml", "--against", "loose.toml")
+    assert found["kept_before"] == {"vfx_filter": 4, "all together": 4}
+    assert (found["outputs"]["vfx_filter"]["keep"], found["keep"]) == (3, 1)
+
+
+@pytest.mark.usefixtures("folder")
 def test_the_tables_show_shares_and_the_clips_that_change_sides() -> None:
     answer = run("--thresholds", "thresholds.toml")
     assert answer.exit_code == 0, answer.output
