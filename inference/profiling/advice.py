@@ -63,7 +63,7 @@ def candidates(options: ProfileOptions, bound: Bound) -> dict[str, Changes]:
         Bound.READ: (ahead,),
         Bound.PREP: (prep_on_gpu, simple, ahead),
         Bound.TRANSFER: (prep_on_gpu, amp),
-        Bound.LAUNCH: (batch, compiled),
+        Bound.LAUNCH: (batch, compiled) if options.infer_on_gpu else (batch,),  # on a CPU it compiles for minutes
         Bound.COMPUTE: (infer_on_gpu, amp, batch),
         Bound.CONTENDED: (),  # other processes are the cause: no flag of ours removes them
     }

@@ -15,7 +15,7 @@ from inference.profiling.preparation import IMAGENET_MEAN, IMAGENET_STD
 
 CLIP_FRAMES = 16  # what torchvision's video models were trained with
 DETECTION_SIZE, SEGMENTATION_SIZE, FLOW_SIZE, TRANSFORMERS_SIZE = 640, 520, 256, 224  # pixels, where a model names none
-ABSENT_WEIGHTS = "give a file, or --weights none: speed does not depend on the weights"
+ABSENT_WEIGHTS = "give a file, or --weights none for random ones"
 
 Arrange = Callable[[Tensor], Any]
 """Prepared frames ``(samples x frames of a sample, 3, H, W)`` -> the positional arguments of the module."""

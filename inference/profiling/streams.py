@@ -51,14 +51,22 @@ def open_reader(source: str, *, reconnect_seconds: float, is_read_ahead: bool) -
         ProfilingError: there is no such source, or it does not answer.
     """
     if source.isdecimal():
-        return _live(lambda: _open_camera(source), f"camera {source}", reconnect_seconds)
-    if source.startswith(URL_SCHEMES):
-        with closing(_connect_first(lambda: _open_url(source), source)) as container:
-            is_endless = container.duration is None
-        if is_endless:
-            return _live(lambda: _open_url(source), source, reconnect_seconds)
-    is_url = source.startswith(URL_SCHEMES)
-    frames = _repeated_url(source) if is_url else file_frames(Path(source))
+        name, connect = f"camera {source}", lambda: _open_camera(source)
+    elif source.startswith(URL_SCHEMES):
+        name, connect = source, lambda: _open_url(source)
+    else:
+        return _on_demand(file_frames(Path(source)), source, is_read_ahead=is_read_ahead)
+    with closing(_connect_first(connect, name)) as container:
+        is_endless = container.duration is None
+    if not is_endless:
+        return _on_demand(_repeated_url(source), source, is_read_ahead=is_read_ahead)
+    losses = Losses()
+    frames = stream_frames(connect, name, losses, Waiting(reconnect_seconds))
+    return QueueReader(frames, name, is_dropping=True, losses=losses)
+
+
+def _on_demand(frames: Iterator[SourceFrame], source: str, *, is_read_ahead: bool) -> FrameReader:
+    """A reader that loses no frame."""
     return QueueReader(frames, source, is_dropping=False) if is_read_ahead else FileReader(frames)
 
 
@@ -160,13 +168,6 @@ def stream_frames(connect: Connect, name: str, losses: Losses, waiting: Waiting)
             )
         waiting.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-
-def _live(connect: Connect, name: str, reconnect_seconds: float) -> QueueReader:
-    losses = Losses()
-    _connect_first(connect, name).close()
-    frames = stream_frames(connect, name, losses, Waiting(reconnect_seconds))
-    return QueueReader(frames, name, is_dropping=True, losses=losses)
 
 
 def _connect_first(connect: Connect, name: str) -> InputContainer:

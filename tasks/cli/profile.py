@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from tasks.cli.profiling.tables import comparison_table, print_opening, print_re
 from tasks.cli.usage import clear_errors, open_console, settings
 
 if TYPE_CHECKING:  # this module is loaded where torch must not be
+    from inference.profiling.advice import Tried
     from inference.profiling.options import ProfileOptions
     from inference.profiling.run import ProfileResult
 
@@ -64,8 +66,10 @@ def profile_here(options: ProfileOptions, output_dir: Path, *, is_advising: bool
     """Profile in this process, with a progress bar."""
     from inference.profiling.options import bind_cores
     from inference.profiling.run import run_profile
+    from inference.profiling.stored import load
     from inference.profiling.tracing import nsys_command
 
+    before = load(earlier) if earlier else None
     bind_cores(options.core_bind)
     console = open_console()
     print_opening(options, console)
@@ -76,7 +80,7 @@ def profile_here(options: ProfileOptions, output_dir: Path, *, is_advising: bool
         bar = progress.add_task("steps", total=options.warmup_steps + options.max_steps * options.repeats)
         result = run_profile(options, output_dir, lambda _step: progress.advance(bar))
     print_result(result, console)
-    conclude(result, output_dir, console, is_advising=is_advising and not result.is_interrupted, earlier=earlier)
+    conclude(result, output_dir, console, is_advising=is_advising and not result.is_interrupted, earlier=before)
     if result.is_interrupted:
         raise SystemExit(130)
 
@@ -93,30 +97,36 @@ def profile_workers(config: Path, output_dir: Path, console: Console) -> None:
 
 
 def conclude(
-    result: ProfileResult, directory: Path, console: Console, *, is_advising: bool, earlier: Path | None
+    result: ProfileResult, directory: Path, console: Console, *, is_advising: bool, earlier: Mapping[str, Any] | None
 ) -> None:
-    """Print first calls, advice and comparison; write the summary and the report."""
+    """Store the summary; print first calls, advice and comparison; write the report."""
     from inference.profiling import stored
-    from inference.profiling.advice import advise
     from inference.profiling.first_calls import explain, runtime_of
     from inference.profiling.report import write_report
 
+    stored.store(result, directory)
     slow = explain(result.summary.first_calls, runtime_of(result.options))
     for one in slow:
         say(console, f"first call at {one.call.size} px was slow: {'; '.join(one.causes)}")
         say(console, f"  remedy: {'; '.join(one.remedies)}")
-    tried = []
-    for trial in advise(result.options, result.verdict.bound) if is_advising else ():
-        say(console, f"tried {trial}")
-        tried.append(trial)
-    comparison = stored.compare(stored.load(earlier), result) if earlier else None
+    tried = try_changes(result, console) if is_advising else []
+    comparison = stored.compare(earlier, result) if earlier else None
     if comparison is not None:
         console.print(comparison_table(comparison))
-    stored.store(result, directory)
     page = write_report(result, directory, tried=tried, slow_first_calls=slow, comparison=comparison)
     if result.trace_path is not None:
-        say(
-            console,
-            f"trace: {result.trace_path} (open it in https://ui.perfetto.dev, or memory in pytorch.org/memory_viz)",
-        )
+        say(console, f"trace: {result.trace_path}, for https://ui.perfetto.dev or, of memory, pytorch.org/memory_viz")
     say(console, f"written: {directory / result.stem}_metrics.csv, _details.csv, _summary.json; {page}")
+
+
+def try_changes(result: ProfileResult, console: Console) -> list[Tried]:
+    """Try what could help, and print each change as it is tried."""
+    from inference.profiling.advice import advise
+
+    tried = []
+    for trial in advise(result.options, result.verdict.bound):
+        say(console, f"tried {trial}")
+        tried.append(trial)
+    if not tried:
+        say(console, f"no flag helps a run that is {result.verdict.bound.value} and has those that could")
+    return tried

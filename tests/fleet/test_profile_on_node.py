@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from tests.valkey import ValkeyServer
 def test_a_profile_on_a_node_comes_back_as_files_and_its_worker_takes_a_trace(
     server: ValkeyServer, tmp_path: Path
 ) -> None:
-    (tmp_path / "objects").mkdir()
+    clip = tmp_path / "objects" / "bucket" / "a.mp4"
+    clip.parent.mkdir(parents=True)
+    shutil.copy(real_clip("a.mp4"), clip)
     environ = os.environ | {
         "TAMIS_BROKER_URL": server.url,
         "TAMIS_STATE_DIR": str(tmp_path / "state"),
@@ -34,7 +37,7 @@ def test_a_profile_on_a_node_comes_back_as_files_and_its_worker_takes_a_trace(
     worker = WorkerProcess("lab", process, tmp_path / "worker.log")
     try:
         worker.wait_for(r"@\S+ ready\.", 120.0)
-        words = ["--model-name", "shufflenet_v2_x0_5", "--input_path", str(real_clip("a.mp4")), "--input-sizes", "64"]
+        words = ["--model-name", "shufflenet_v2_x0_5", "--input_path", str(clip), "--input-sizes", "64"]
         words += ["--max-steps", "5", "--on", "gpu.lab", "--output-dir", str(tmp_path / "back")]
         command = [*tamis, "profile", *words]
         asked = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from inference.errors import ProfilingError
 from inference.profiling import child
+from inference.profiling.options import ProfileOptions
 from tasks import profile
 from tasks.cli.profiling.elsewhere import check_queue, wait_for
 from tasks.cli.usage import OneLine
 from tasks.resources.profile_files import KEEP_SECONDS, ProfileFiles, put_files, take_files
+from tasks.settings import Settings
 
-OPTIONS = {"model_name": "resnet18", "input_path": "a.mp4"}
+OPTIONS = ProfileOptions(model_name="resnet18", input_path="a.mp4")
 
 
 def child_that(program: str) -> Any:
@@ -59,7 +63,41 @@ def test_a_profiles_process_ends_as_files_or_as_a_reason(
 
 
 def test_options_of_another_release_are_answered_with_the_reason(tmp_path: Path) -> None:
-    assert "option 'newer' is unknown" in (profile.run_child({**OPTIONS, "newer": 1}, tmp_path, 2.0).error or "")
+    answer = profile.answer_of({"newer": 1}, Settings.of(state_dir=tmp_path), tmp_path, 2.0)
+    assert "option 'newer' is unknown" in (answer.error or "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"input_path": "/etc/passwd"}, "of the worker's tiers alone, not '/etc/passwd'"),
+        ({"input_path": "{root}/../secret.mp4"}, "of the worker's tiers alone"),
+        ({"input_path": "{root}/link.mp4"}, "of the worker's tiers alone"),
+        ({"input_path": "http://169.254.169.254/latest"}, "of the worker's tiers alone"),
+        ({"input_path": "0"}, "of the worker's tiers alone"),
+        ({"weights": "/work/weights.pt"}, "loads no weights"),
+        ({"weights": "default"}, "loads no weights"),
+        ({"model_name": "somebody/model"}, "loads no weights"),
+        ({"model_name": "{root}"}, "loads no weights"),
+    ],
+)
+def test_a_message_can_ask_for_no_more_than_a_row_could(changes: dict[str, str], said: str, tmp_path: Path) -> None:
+    settings, options = mounted(tmp_path)
+    (tmp_path / "objects" / "link.mp4").symlink_to("/etc/passwd")
+    wanted = {name: value.format(root=tmp_path / "objects") for name, value in changes.items()}
+    with pytest.raises(ProfilingError, match=said):
+        profile.allowed(replace(options, **wanted), settings)
+
+
+def test_a_file_of_a_mounted_tier_is_profiled_with_the_workers_own_manifest(tmp_path: Path) -> None:
+    settings, options = mounted(tmp_path)
+    assert profile.allowed(replace(options, manifest="/other.toml"), settings) == replace(options, manifest="tiny")
+
+
+def mounted(root: Path) -> tuple[Settings, ProfileOptions]:
+    (root / "objects").mkdir()
+    settings = Settings.of(state_dir=root, object_root=root / "objects")
+    return settings, replace(OPTIONS, input_path=str(root / "objects" / "a.mp4"))
 
 
 def test_files_that_are_too_large_to_travel_are_answered_with_the_reason(

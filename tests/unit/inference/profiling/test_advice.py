@@ -19,13 +19,17 @@ Make = Callable[..., ProfileOptions]
         (Bound.READ, {"--read-ahead"}),
         (Bound.PREP, {"--prep-on-gpu", "--prep-level simple", "--read-ahead"}),
         (Bound.TRANSFER, {"--prep-on-gpu", "--use-amp"}),
-        (Bound.LAUNCH, {"--batch-size 2", "--enable-compile"}),
+        (Bound.LAUNCH, {"--batch-size 2"}),
         (Bound.COMPUTE, {"--infer-on-gpu", "--use-amp", "--batch-size 2"}),
         (Bound.CONTENDED, set()),
     ],
 )
 def test_each_verdict_has_its_own_changes(bound: Bound, flags: set[str], options: Make) -> None:
     assert set(candidates(options(), bound)) == flags
+
+
+def test_compilation_is_tried_on_a_gpu_alone(options: Make) -> None:
+    assert "--enable-compile" in candidates(options(infer_on_gpu=True), Bound.LAUNCH)
 
 
 def test_a_change_that_is_made_already_is_not_advised(options: Make) -> None:

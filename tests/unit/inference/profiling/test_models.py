@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
+from transformers import ViTConfig, ViTForImageClassification
 
 from inference.errors import ProfilingError
 from inference.profiling.execution import Executed, SplitModel
@@ -70,6 +71,28 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_remedy(tmp_path: Path) ->
     refused = pytest.raises(ProfilingError, match=r"squeezenet1_1 cannot be fetched.*--weights none")
     with mock.patch("torch.hub.get_dir", return_value=str(tmp_path)), unreachable, refused:
         open_model("squeezenet1_1", "default")
+
+
+def test_a_directory_of_transformers_is_opened_with_its_weights_or_with_random_ones(tmp_path: Path) -> None:
+    config = ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32)
+    saved = ViTForImageClassification(config)
+    saved.save_pretrained(tmp_path / "vit-tiny")
+    loaded = open_model(str(tmp_path / "vit-tiny"), "default")
+    assert loaded.size == 32
+    assert torch.equal(loaded.module.classifier.weight, saved.classifier.weight)
+    other = open_model(str(tmp_path / "vit-tiny"))
+    assert not torch.equal(other.module.classifier.weight, saved.classifier.weight)
+
+
+def test_a_model_of_transformers_that_classifies_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProfilingError, match=r"bert .*classifies neither pictures nor clips"):
+        open_model("bert")
+
+
+def test_a_hub_of_transformers_that_cannot_be_reached_is_said_with_the_remedy() -> None:
+    unreachable = mock.patch("transformers.AutoConfig.from_pretrained", side_effect=OSError("We couldn't connect"))
+    with unreachable, pytest.raises(ProfilingError, match=r"google/vit cannot be fetched.*--weights none"):
+        open_model("google/vit", "default")
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small", "r3d_18", "vit"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
-from http.server import HTTPServer, SimpleHTTPRequestHandler
+from http.server import HTTPServer, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from inference.errors import ProfilingError
 from inference.profiling.options import ProfileOptions
@@ -122,3 +125,28 @@ def test_a_file_behind_http_is_read_as_a_file(served_clip: Path, options: Make, 
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
+
+
+def test_a_camera_behind_http_that_never_ends_is_a_live_stream(options: Make, tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(picture, "jpeg")
+
+    class Camera(QuietHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace;boundary=frame")
+            self.end_headers()
+            part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % picture.tell()
+            with suppress(OSError):  # the client has gone
+                while not ended.wait(0.01):
+                    self.wfile.write(part + picture.getvalue() + b"\r\n")
+
+    ended = threading.Event()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/stream"
+        result = run_profile(options(input_path=url, max_steps=5), tmp_path)
+        ended.set()
+        server.shutdown()
+    assert len(result.steps) == 6
+    assert result.summary.queue_age_ms is not None

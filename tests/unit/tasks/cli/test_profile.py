@@ -69,3 +69,18 @@ def test_a_profile_without_a_model_says_what_to_give() -> None:
     refused = CliRunner().invoke(profile, ["--input_path", "a.mp4"])
     assert refused.exit_code == 2
     assert "give --model-name, or the workers of a file with --config" in refused.output
+
+
+def test_advice_and_an_earlier_run_are_printed_and_a_wrong_file_is_refused_before_the_run(tmp_path: Path) -> None:
+    words = [*SMALL, "--max-steps", "3", "--output-dir", str(tmp_path)]
+    assert CliRunner().invoke(profile, words).exit_code == 0
+    (earlier,) = tmp_path.glob("*_summary.json")
+    kept = earlier.rename(tmp_path / "earlier.json")
+    again = CliRunner().invoke(profile, [*words, "--compare", str(kept), "--advise"])
+    assert again.exit_code == 0, again.output
+    assert "against M_shufflenet" in again.output
+    assert "tried --" in again.output or "no flag helps" in again.output
+    (tmp_path / "other.json").write_text("{}")
+    refused = CliRunner().invoke(profile, [*words, "--compare", str(tmp_path / "other.json")])
+    assert refused.exit_code == 2
+    assert "is no profile of this release" in refused.output
