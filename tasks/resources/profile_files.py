@@ -16,7 +16,7 @@ FILE = "file:"
 
 @dataclass(frozen=True, slots=True)
 class ProfileFiles:
-    """What a worker has answered: its files by name, or why there are none."""
+    """The answer of a worker: its files by name, or an error."""
 
     files: Mapping[str, bytes]
     error: str | None = None

@@ -37,7 +37,7 @@ class Stranded:
 
 @dataclass
 class NodeFaults:
-    """One node is disconnected for a while, another loses its power. With three nodes, both at the same time."""
+    """Disconnects one node for a while and cuts the power of another; with three nodes, both at the same time."""
 
     hosts: Hosts
     broker: OutsideBroker

@@ -13,7 +13,7 @@ def test_every_kind_of_fault_loses_no_row_and_writes_none_twice() -> None:
     command = [sys.executable, "-m", "tests.drill", "--rows", "300", "--kills", "6", "--seed", "5"]
     command += ["--seconds", "400", "--redelivery-seconds", "60"]  # on a busy machine
     drill = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    told = drill.stdout + drill.stderr
-    assert drill.returncode == 0, told
+    output = drill.stdout + drill.stderr
+    assert drill.returncode == 0, output
     last = r"drill: rows=300 kills=6 faults=\d+ lost=0 twice=0 redelivery_max_s=\d+\.\d"
-    assert re.fullmatch(last, drill.stdout.splitlines()[-1]), told
+    assert re.fullmatch(last, drill.stdout.splitlines()[-1]), output

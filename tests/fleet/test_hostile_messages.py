@@ -44,7 +44,7 @@ class Target:
 
 @pytest.fixture(scope="module")
 def target(server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One worker for all hostile messages: each of them has to leave it working."""
+    """A worker for all hostile messages: each of them has to leave it working."""
     fleet = Fleet(server.url, tmp_path_factory.mktemp("hostile"), keyprefix="hostile:")
     yield Target(fleet, fleet.start_worker("worker"))
     fleet.close()

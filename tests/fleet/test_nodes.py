@@ -40,14 +40,14 @@ def drill(*prefix: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_disconnected_node_recovers_and_the_rows_of_a_lost_node_are_judged_by_others() -> None:
     done = drill()
-    told = done.stdout + done.stderr
-    assert done.returncode == 0, told
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     last = (
         r"drill: rows=160 kills=[123] faults=\d+ lost=0 twice=0 redelivery_max_s=\S+ nodes=2 cuts=1 "
         r"rescued=(\d+) rescue_max_s=(\S+) back_s=(\S+) complete_s=\S+"
     )
     found = re.fullmatch(last, done.stdout.splitlines()[-1])
-    assert found is not None, told
+    assert found is not None, output
     assert int(found[1]) > 0
     assert float(found[3]) >= 0
 

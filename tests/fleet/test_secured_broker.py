@@ -143,9 +143,9 @@ def test_the_default_user_is_off() -> None:
 @pytest.mark.parametrize("wrong", ["password", "authority"])
 def test_a_refused_connection_is_reported_in_one_line(secured: Secured, tmp_path: Path, wrong: str) -> None:
     url = secured.url(password="wr-0-ng") if wrong == "password" else secured.url().partition("?")[0]
-    told = tamis(url, tmp_path, "runs")
-    assert told.returncode == 2
-    assert len(told.stderr.splitlines()) == 1
+    answer = tamis(url, tmp_path, "runs")
+    assert answer.returncode == 2
+    assert len(answer.stderr.splitlines()) == 1
     reason = {"password": "invalid username-password pair", "authority": "certificate verify failed"}[wrong]
-    assert reason in told.stderr
-    assert "wr-0-ng" not in told.stderr
+    assert reason in answer.stderr
+    assert "wr-0-ng" not in answer.stderr

@@ -72,8 +72,8 @@ def test_every_video_has_one_trace_from_its_feed_to_its_result(nodes: Nodes) -> 
             span.trace_id for span in collector.named(STEPS[0])
         }
     assert len({span.trace_id for span in collector.named(STEPS[0])}) == ROWS
-    told = {attributes(span)["tamis.ordinal"]: attributes(span) for span in collector.named("run/tasks.infer")}
-    assert sorted(told) == list(range(ROWS))
-    assert told[3]["tamis.video"] == "v3"
-    assert told[3]["tamis.outcome"] == "ok"
-    assert told[3]["tamis.run"] == run.run_id
+    by_ordinal = {attributes(span)["tamis.ordinal"]: attributes(span) for span in collector.named("run/tasks.infer")}
+    assert sorted(by_ordinal) == list(range(ROWS))
+    assert by_ordinal[3]["tamis.video"] == "v3"
+    assert by_ordinal[3]["tamis.outcome"] == "ok"
+    assert by_ordinal[3]["tamis.run"] == run.run_id
