@@ -8,7 +8,7 @@ from tests.fleet.processes import Fleet
 
 
 def _story(fleet: Fleet, worker: str) -> list[object]:
-    return [event["event"] for event in fleet.events(worker=worker) if event["event"] != "cancelled"]
+    return [event["event"] for event in fleet.events(worker=worker)]
 
 
 def test_the_runtime_is_open_before_the_first_message_and_closed_after_the_last(fleet: Fleet) -> None:
