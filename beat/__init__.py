@@ -1,1 +1,1 @@
-"""The periodic tasks, as data, and the scheduler that sends them."""
+"""The periodic tasks, as data."""
