@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -47,7 +48,15 @@ def input_url(tmp_path: Path) -> str:
 
 
 def sift(tables: str, tmp_path: Path, *extra: str, outputs: str = "sqlite:///out.db#r", **environ: str) -> str:
-    return the_line(tamis("sift", "--tables", tables, "--outputs", outputs, *extra, cwd=tmp_path, **environ))
+    """Return the error line of `tamis sift`: of another process, or of this one if no setting differs."""
+    words = ("sift", "--tables", tables, "--outputs", outputs, *extra)
+    if environ:
+        return the_line(tamis(*words, cwd=tmp_path, **environ))
+    with contextlib.chdir(tmp_path):
+        answer = CliRunner().invoke(tamis_group(), ["-A", "tasks", *words], prog_name="tamis")
+    assert answer.exit_code == 2, answer.output
+    (line,) = answer.stderr.strip().splitlines()
+    return line
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://h/t", "sqlite:///x.db", "", "sqlite:///x.db#t/ds"])
