@@ -9,13 +9,16 @@ from types import FrameType
 import click
 from celery.bin.base import CeleryCommand
 
+from storage.ledger import HostReports
 from tasks.cli.preflight import broker_problems, busy_port_problems, find_problems
 from tasks.cli.usage import OneLine, clear_errors, settings
 from tasks.node.embedded import EmbeddedBroker
 from tasks.node.processes import node_processes, visible_gpus
 from tasks.node.supervise import Supervisor
+from tasks.resources.redis import ledger_client
 from tasks.settings import Settings
 from tasks.telemetry.printable import printable
+from tasks.worker.host_checks import start_announcements
 
 
 @click.command(cls=CeleryCommand)
@@ -43,6 +46,8 @@ def up(drain_seconds: float) -> None:
         supervisor = Supervisor(processes, chosen.node.state_dir / "log", click.echo)
         _stop_on_signals(supervisor)
         click.echo(_opening(chosen, gpus))
+        hosts = HostReports(ledger_client(chosen))
+        stack.callback(start_announcements(hosts, chosen.node.name, lambda text: click.echo(printable(text))).set)
         supervisor.run(drain_seconds)
         click.echo("drained; waiting work stays in the broker and continues with the next `tamis up`")
 

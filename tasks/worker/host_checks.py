@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,3 +115,19 @@ def start_host_checks(checks: HostChecks) -> threading.Event:
     """Check now and every few seconds, until the returned event is set."""
     checks.run()
     return start_ticker("host-checks", CHECK_SECONDS, checks.run)
+
+
+def start_announcements(hosts: HostReports, node: str, announce: Callable[[str], None]) -> threading.Event:
+    """Pass each new warning about the node or one of its workers to ``announce``, until the returned event is set."""
+    announced: set[tuple[str, str]] = set()
+
+    def tick() -> None:
+        with suppress(Unavailable):
+            for warning in hosts.warnings():
+                key = (warning.name, warning.remedy)  # the text of a clock's offset changes
+                if key not in announced and (warning.name == node or warning.name.endswith(f"@{node}")):
+                    announced.add(key)
+                    announce(f"warning: {warning.name}: {warning.text}; {warning.remedy}")
+
+    tick()
+    return start_ticker("host-warnings", CHECK_SECONDS, tick)

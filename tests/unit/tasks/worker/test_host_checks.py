@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from storage.errors import UsageError
-from storage.ledger import HostReports
+from storage.ledger import HostReports, HostWarning
 from tasks.cli.doctor import check_hosts
 from tasks.settings import Settings
-from tasks.worker.host_checks import CHECKS_PER_LOG, HostChecks, start_host_checks
+from tasks.worker.host_checks import CHECKS_PER_LOG, HostChecks, start_announcements, start_host_checks
 from tests.valkey import valkey_server
 
 LIMIT_SECONDS = 4.0  # half of the default visibility timeout
@@ -119,6 +119,14 @@ def test_the_workers_of_one_machine_and_a_restarted_worker_are_not_warned(checks
         restarted.run()
         restarted.run()
     assert HostReports(client).warnings() == []
+
+
+def test_tamis_up_announces_each_warning_about_its_node_once(client: redis.Redis) -> None:
+    hosts, said = HostReports(client), list[str]()
+    for name in ("n1", "io@n1", "n2", "io@n2"):
+        hosts.warn(HostWarning(name, "its clock is 2.0 s ahead of the ledger's server", "synchronise"))
+    start_announcements(hosts, "n1", said.append).set()
+    assert [line.split(": ")[1] for line in said] == ["io@n1", "n1"]
 
 
 def test_the_checks_run_at_once_and_survive_a_lost_server(tmp_path: Path) -> None:
