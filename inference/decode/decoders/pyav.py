@@ -176,7 +176,7 @@ def _without_skippable(
     def changes_state(packet: av.Packet[Any]) -> bool:
         has_configuration = packet.has_sidedata("new_extradata")
         new_configuration = bytes(packet.get_sidedata("new_extradata")) if has_configuration else None
-        return sets.are_changed_by(bytes(packet), new_configuration)
+        return sets.are_changed_by(bytes(packet), new_configuration) or packet.has_sidedata("param_change")
 
     return needed(source, lambda packet: picker.wants(packet.pts), picker.missing, begins_closed_group, changes_state)
 
