@@ -25,7 +25,7 @@ DIGITS = 2  # of a pixel
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """How files are annotated; it stands in every JSON file, and a file made otherwise is made again."""
+    """The detector and the options of an annotation; a file that was made with others is made again."""
 
     detector: BoxDetector
     threshold: float

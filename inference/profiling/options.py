@@ -24,7 +24,7 @@ class Mode(StrEnum):
 
 
 class PrepLevel(StrEnum):
-    """How much is done to a frame before the model sees it."""
+    """The work that is done on a frame before the model sees it."""
 
     SIMPLE = "simple"  # squashed to the model's size, scaled to 0..1
     MEDIUM = "medium"  # shortest edge scaled, centre cropped, normalised

@@ -32,7 +32,7 @@ class WorkerResult:
 
     @property
     def slow_down(self) -> float:
-        """How many times slower it was beside the others."""
+        """The factor by which it was slower beside the others."""
         return self.alone_per_second / self.together_per_second
 
 
