@@ -10,6 +10,11 @@ Two nodes' processes run under tamis's own supervisor, with tamis's own code: on
 of loading models (poison videos go to the real decoder pool). For a full disk each spool has its own tmpfs in a private
 mount namespace, which a large file fills; where the user may not mount, that fault is left out and reported.
 
+Input and output are tables of a MaxCompute server in the harness. Another run writes into the same output partition,
+the input is rewritten in mid-run and restored, the clock of one node is ten minutes ahead, some rows hold a value that
+the output cannot hold, one more run has an input that never opens, and at the end failed rows are retried. Rows are
+counted through the view.
+
 Checked: one output row for every input row, with the right outcome and its own video's digest; while it runs, that
 rows = ok + failed + in flight, and no spool over its limit; at the end, that no message, lease or process is left.
 ``redelivery_max_s`` is the longest time from the kill of a worker until a step that it had received was begun by
@@ -37,6 +42,7 @@ from tests.drill.brokers import BROKERS
 from tests.drill.enclosure import adopt_orphans, own_mounts
 from tests.drill.hosts import OutsideBroker
 from tests.drill.network import NetworkError, network
+from tests.drill.tables import OdpsTables, odps_tables
 from tests.drill.world import DrillWorld, mount_spool_disks, removed_unless
 
 if TYPE_CHECKING:
@@ -57,20 +63,27 @@ def main() -> int:
 
 def _one_host(given: argparse.Namespace) -> int:
     may_mount = own_mounts()  # before any thread
-    world = DrillWorld(Path(tempfile.mkdtemp(prefix="tamis-drill-")), given.rows, given.kills, given.seed)
+    root = Path(tempfile.mkdtemp(prefix="tamis-drill-"))
+    with odps_tables() as tables:
+        world = DrillWorld(root, given.rows, given.kills, given.seed, odps_project=tables.server.project)
+        return _drill_one_host(world, tables, given, may_mount=may_mount)
+
+
+def _drill_one_host(world: DrillWorld, tables: OdpsTables, given: argparse.Namespace, *, may_mount: bool) -> int:
     print(
         f"drill: seed {given.seed}, {given.rows} rows, {given.kills} kills, broker {given.broker}; logs in {world.root}"
     )
     print(world.plan.summary(), flush=True)
     world.lay_out()
+    tables.lay_out(world)
     has_disks = may_mount and mount_spool_disks(world)
     broker = BROKERS[given.broker]()
     broker.start()
-    os.environ.update(world.environment(broker.environment()))
+    os.environ.update(world.environment({**broker.environment(), **tables.environment()}))
     from tests.drill.drill import run_drill  # reads the environment just set
 
     limits = {"seconds": given.seconds, "redelivery_seconds": given.redelivery_seconds}
-    return _report_of(world, given, lambda: run_drill(world, broker, has_disks=has_disks, **limits))
+    return _report_of(world, given, lambda: run_drill(world, broker, tables, has_disks=has_disks, **limits))
 
 
 def _several_nodes(given: argparse.Namespace) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from storage.records import OK
 from tests.drill.judging import VERDICT, verdict_of
 from tests.drill.rows import OUTCOME, Kind, Row
+from tests.drill.tables import DrillOutput
 from tests.drill.world import DrillWorld
 
 
@@ -26,10 +25,9 @@ class OutputComparison:
     differences: list[str]
 
 
-def compare_with_output(world: DrillWorld) -> OutputComparison:
+def compare_with_output(world: DrillWorld, output: DrillOutput) -> OutputComparison:
     """Compare every input row with its output rows."""
-    with closing(sqlite3.connect(world.root / "output.db")) as table:
-        found = [(json.loads(result), info) for result, info in table.execute("SELECT result_info, info FROM results")]
+    found = output.results()
     times = Counter(result["ordinal"] for result, _ in found)
     rows = {row.ordinal: row for row in world.plan.rows}
     strangers = [f"row {ordinal} is in the output, but not in the input" for ordinal in times if ordinal not in rows]

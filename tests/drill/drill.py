@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 
 from inference.manifest import load_manifest
 from storage.errors import Unavailable
-from storage.ledger import Deferred, Ledger
+from storage.ledger import Deferred, Ledger, RunSpec
 from tasks.resources.redis import ledger_client
 from tasks.settings import current
 from tasks.submit import prepare, submit
@@ -26,9 +26,11 @@ from tests.drill.judging import MANIFEST
 from tests.drill.plan import FleetFault
 from tests.drill.redelivery import Redelivery, redeliveries
 from tests.drill.step_log import read_step_logs
+from tests.drill.tables import OdpsTables
 from tests.drill.world import SPOOL_BYTES, DrillWorld
 
 POLL_SECONDS = 0.1
+RETRIED = ("object_missing", "row_unwritable")
 START_SECONDS = 180.0
 SUBMISSIONS = 30
 LEFTOVER_SECONDS = 60.0  # after the last row, for duplicates to be processed and leases to end
@@ -45,26 +47,31 @@ class Report:
 
 
 def run_drill(
-    world: DrillWorld, broker: Broker, *, has_disks: bool, seconds: float, redelivery_seconds: float
+    world: DrillWorld, broker: Broker, tables: OdpsTables, *, has_disks: bool, seconds: float, redelivery_seconds: float
 ) -> Report:
     """Run the drill and end all its processes; return its result.
 
     A drill that takes longer than ``seconds``, or an interrupted step longer than ``redelivery_seconds``, is a problem.
     """
     request = prepare(world.tables, world.outputs, frozenset(["vfx_enable"]), load_manifest(MANIFEST))
-    environment = world.environment(broker.environment())
+    environment = world.environment({**broker.environment(), **tables.environment()})
     fleet = DrillFleet(world, [spec for node in world.nodes for spec in node_specs(world, node, environment)])
     with closing(ledger_client(current())) as client:
         ledger, deferred = Ledger(client), Deferred(client)
-        invariants = Invariants(world, ledger, request.spec.run_id)
+        invariants = Invariants(world, ledger, request.spec.run_id, tables)
         send = partial(submit_repeatedly, partial(submit, request, current().flow.shard_rows, ledger))
-        injector, recorder = FaultInjector(world, broker, fleet, invariants, send, has_disks), AbsenceRecorder(fleet)
+        injector, recorder = (
+            FaultInjector(world, broker, fleet, invariants, send, has_disks, tables),
+            AbsenceRecorder(fleet),
+        )
         fleet.start()
         try:
             if wait_for(fleet.is_up, START_SECONDS):
+                hanging = _submit_hanging(world, ledger)
                 send()
                 _run(injector, recorder, invariants, time.monotonic() + seconds)
                 injector.end_all()
+                ledger.forget(hanging)
                 check_leftovers(world.nodes, broker.unfinished, deferred, invariants)
             else:
                 invariants.expect(False, f"not all processes were up within {START_SECONDS:g} s: {fleet.pids()}")
@@ -78,6 +85,13 @@ def run_drill(
         problem = f"{late.step}: begun again {late.seconds:.1f} s after {late.kill.name} was killed"
         invariants.expect(late.seconds <= redelivery_seconds, problem)
     return _report(world, injector, recorder, invariants)
+
+
+def _submit_hanging(world: DrillWorld, ledger: Ledger) -> str:
+    """Submit a run whose input never opens: it must delay no other run."""
+    spec = RunSpec(world.hanging, world.outputs, ("vfx_enable",), MANIFEST, "drill")
+    ledger.submit(spec, total_rows=10, shard_rows=10, extra_columns=())
+    return spec.run_id
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
@@ -103,8 +117,12 @@ def submit_repeatedly(send: Callable[[], object]) -> None:
 
 
 def _run(injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants, deadline: float) -> None:
-    """Inject faults and check until every row is written and every fault is over."""
-    while injector.left or not invariants.is_complete:
+    """Inject faults and check until every row is written, some again by a retry, and every fault is over."""
+    is_retried = False
+    while injector.left or not invariants.is_complete or not is_retried:
+        if invariants.is_complete and not injector.left:
+            is_retried = True
+            _retry(invariants)
         recorder.check()
         invariants.check()
         injector.step()
@@ -115,6 +133,18 @@ def _run(injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invaria
             pending = [planned for planned in injector.waiting if planned.at_row > invariants.done_rows]
             invariants.expect(not pending, f"the run ended before {pending}")
         time.sleep(POLL_SECONDS)
+
+
+def _retry(invariants: Invariants) -> None:
+    """Retry rows of two failure codes, which fail again: their new rows take the place of the old ones."""
+    failed = {
+        int(result["ordinal"]): str(result["error"]["code"])
+        for result, _ in invariants.output.results()
+        if result["succeed"] == "false" and result["error"]["code"] in RETRIED
+    }
+    invariants.may_count_again()
+    invariants.expect(invariants.ledger.open_retry(invariants.run_id, "drill", failed) > 0, "no row was retried")
+    invariants.check()
 
 
 def check_leftovers(
@@ -136,10 +166,15 @@ def _redeliveries(world: DrillWorld, injector: FaultInjector, recorder: AbsenceR
 
 
 def _report(world: DrillWorld, injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants) -> Report:
-    found, slow = compare_with_output(world), _redeliveries(world, injector, recorder)
+    found, slow = compare_with_output(world, injector.tables), _redeliveries(world, injector, recorder)
     slowest = slow[0].seconds if slow else 0.0
     faults = sum(injector.done.values()) - injector.done[FleetFault.KILL] + world.spent_marks("store-")
-    problems = [*invariants.problems, *world.reported_problems(), *found.differences[:PROBLEMS]]
+    problems = [
+        *invariants.problems,
+        *injector.tables.problems(),
+        *world.reported_problems(),
+        *found.differences[:PROBLEMS],
+    ]
     problems += [f"rows lost {found.lost}, twice {found.twice}"] if found.lost or found.twice else []
     return Report(
         problems=problems,
@@ -147,6 +182,7 @@ def _report(world: DrillWorld, injector: FaultInjector, recorder: AbsenceRecorde
         lines=[
             "  injected  " + ", ".join(f"{count} × {fault.value}" for fault, count in injector.done.items()),
             f"  outcomes  {dict(found.outcomes)}",
+            f"  output    {injector.tables.count_physical()} physical rows, counted through the view",
             f"  checks    {invariants.checks}; fullest spool {invariants.most_spool_bytes} of {SPOOL_BYTES} bytes"
             + ("" if injector.has_disks else "; no disk was filled: mounting is not allowed here"),
             f"  redelivered {len(slow)} interrupted steps; slowest "

@@ -12,6 +12,7 @@ from tests.drill.fleet import DrillFleet
 from tests.drill.invariants import Invariants
 from tests.drill.plan import FleetFault, PlannedFault
 from tests.drill.redelivery import Kill, Outage
+from tests.drill.tables import OdpsTables
 from tests.drill.world import DrillWorld, empty_disk, fill_disk
 
 TARGET_WAIT_SECONDS = 10.0  # for a worker of the planned role; after that a worker of any role is taken
@@ -27,6 +28,7 @@ class FaultInjector:
     invariants: Invariants
     submit: Callable[[], None]
     has_disks: bool
+    tables: OdpsTables
     done: Counter[FleetFault] = field(default_factory=Counter)
     kills: list[Kill] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
@@ -50,6 +52,8 @@ class FaultInjector:
             FleetFault.DISK_FULL: self._fill_disk,
             FleetFault.OUTPUT_AWAY: self._hide_output,
             FleetFault.LOST_REPLY: self._lose_reply,
+            FleetFault.OTHER_RUN: self._write_other_run,
+            FleetFault.INPUT_REWRITTEN: self._rewrite_input,
         }
 
     @property
@@ -159,6 +163,17 @@ class FaultInjector:
     def _lose_reply(self, planned: PlannedFault) -> bool:
         (self.world.orders / f"lose-reply-{planned.at_row}-{self.done[FleetFault.LOST_REPLY]}").touch()
         self._note("the next commit's reply is lost")
+        return True
+
+    def _write_other_run(self, _: PlannedFault) -> bool:
+        self.tables.write_other_run(self.world)
+        self._note("another run has written a batch into the output partition")
+        return True
+
+    def _rewrite_input(self, planned: PlannedFault) -> bool:
+        self.tables.rewrite_input(planned.at_row)
+        self._note(f"input rewritten in another order for {planned.seconds} s")
+        self._last("input rewritten", planned.seconds, self.tables.restore_input)
         return True
 
     def _after(self, seconds: float, end: Callable[[], None]) -> None:

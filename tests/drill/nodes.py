@@ -25,6 +25,7 @@ from tests.drill.network import Network
 from tests.drill.node_faults import NodeFaults
 from tests.drill.redelivery import redeliveries
 from tests.drill.step_log import read_step_logs
+from tests.drill.tables import SqliteOutputRows
 from tests.drill.world import DrillWorld
 
 PROBE_SECONDS = 45.0
@@ -44,7 +45,7 @@ def run_nodes_drill(
     cut_node, dead_node = random.Random(f"nodes {world.seed}").sample(network.nodes, 2)
     with closing(ledger_client(current())) as client:
         ledger = Ledger(client)
-        invariants = Invariants(world, ledger, request.spec.run_id)
+        invariants = Invariants(world, ledger, request.spec.run_id, SqliteOutputRows(world))
         faults = NodeFaults(hosts, broker, invariants, cut_node, dead_node, cut_seconds)
         complete_seconds = 0.0
         hosts.start()
@@ -82,7 +83,7 @@ def _run(faults: NodeFaults, invariants: Invariants, deadline: float) -> None:
 
 
 def _report(world: DrillWorld, faults: NodeFaults, invariants: Invariants, complete_seconds: float) -> Report:
-    found = compare_with_output(world)
+    found = compare_with_output(world, SqliteOutputRows(world))
     slow = redeliveries(read_step_logs(world.step_logs), faults.kills, [], [], {})
     slowest = slow[0].seconds if slow else 0.0
     rescue_limit = current().delivery.node_silence_seconds + RESCUE_SLACK_SECONDS

@@ -25,6 +25,8 @@ class FleetFault(StrEnum):
     DISK_FULL = "disk full"
     OUTPUT_AWAY = "output away"
     LOST_REPLY = "commit reply lost"
+    OTHER_RUN = "batch of another run"  # into the same output partition
+    INPUT_REWRITTEN = "input rewritten"  # in another order, and restored
 
 
 class StoreFault(StrEnum):
@@ -115,6 +117,8 @@ def _planned_faults(rows: int, kills: int, draw: random.Random) -> tuple[Planned
         FleetFault.DISK_FULL: 1 + kills // 40,
         FleetFault.OUTPUT_AWAY: 1 + kills // 40,
         FleetFault.LOST_REPLY: 2 + kills // 10,
+        FleetFault.OTHER_RUN: 3 + kills // 10,
+        FleetFault.INPUT_REWRITTEN: 1 + kills // 40,
     }
     drawn = [_planned_fault(fault, rows, draw) for fault, count in wanted.items() for _ in range(count)]
     return tuple(sorted(drawn, key=lambda planned: (planned.at_row, planned.delay_seconds)))
@@ -130,6 +134,7 @@ def _planned_fault(fault: FleetFault, rows: int, draw: random.Random) -> Planned
         FleetFault.FREEZE: ("gpu0", draw.uniform(VISIBILITY_SECONDS + 2, DEADLINE_SECONDS + 3)),
         FleetFault.DISK_FULL: (node, draw.uniform(2, 6)),
         FleetFault.OUTPUT_AWAY: ("", draw.uniform(2, 6)),
+        FleetFault.INPUT_REWRITTEN: ("", draw.uniform(2, 6)),
     }.get(fault, ("", 0.0))
     return PlannedFault(fault, at_row, draw.uniform(0, 0.5), target, round(seconds, 2))
 

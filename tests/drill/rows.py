@@ -10,6 +10,7 @@ from enum import StrEnum
 from storage.records import OK, Record
 
 BUCKET = "drill"
+NUMBER = "number"  # a carried column, a number in the output
 SMALLEST_BYTES, LARGEST_BYTES = 1_000, 12_000
 
 
@@ -24,6 +25,7 @@ class Kind(StrEnum):
     CRASH = "crash"  # the decoder segfaults on it
     HANG = "hang"  # the decoder never returns
     BOMB = "memory bomb"  # the decoder asks for a terabyte
+    UNWRITABLE = "unwritable"  # a column of the output cannot hold a value of it
     FATAL = "fatal"  # it kills the whole worker process, every time
 
 
@@ -36,6 +38,7 @@ OUTCOME: Mapping[Kind, str] = {
     Kind.CRASH: "decode_crashed",
     Kind.HANG: "decode_timeout",
     Kind.BOMB: "decode_out_of_memory",
+    Kind.UNWRITABLE: "row_unwritable",
     Kind.FATAL: "attempts_exhausted",
 }
 
@@ -66,6 +69,7 @@ class Row:
             "video_path": self.path,
             "video_tag": self.kind.value,
             "info": "{not JSON" if self.kind is Kind.BAD else "{}",
+            NUMBER: "many" if self.kind is Kind.UNWRITABLE else str(self.ordinal),
         }
 
     def content(self, seed: int) -> bytes:

@@ -12,7 +12,6 @@ from storage.errors import ObjectMissing, Unavailable
 from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStat
 from storage.records import ResultRow
-from storage.tables.open import open_output
 from storage.tables.protocol import OutputTable
 from storage.uri import ObjectUri
 from tests.drill.plan import Plan, StoreFault
@@ -67,9 +66,8 @@ class FaultyStore:
 class FaultyOutput:
     """The real output table; at times it does not answer, or commits and loses the reply."""
 
-    def __init__(self, url: str, world: DrillWorld) -> None:
-        self._table: OutputTable = open_output(url)
-        self._world = world
+    def __init__(self, table: OutputTable, world: DrillWorld) -> None:
+        self._table, self._world = table, world
 
     @property
     def url(self) -> str:

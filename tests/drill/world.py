@@ -12,14 +12,15 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from storage.records import INPUT_COLUMNS
+from storage.records import INPUT_COLUMNS, OUTPUT_COLUMNS
 from tests.drill.plan import DEADLINE_SECONDS, VISIBILITY_SECONDS, Plan, make_plan
-from tests.drill.rows import BUCKET, LARGEST_BYTES, Kind
+from tests.drill.rows import BUCKET, LARGEST_BYTES, NUMBER, Kind
 
 NODES = ("n1", "n2")
 SPOOL_BYTES = 40 * LARGEST_BYTES
 SPOOL_DISK_BYTES = 16 << 20  # room for the index beside the videos, with a log that SQLite lets grow to 4 MiB
 VARIABLE = "DRILL"
+DAY = "20250115"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class DrillWorld:
     seed: int
     nodes: tuple[str, ...] = NODES
     judge_seconds: float = 0.0  # added to each judgement, so that the run lasts as long as the faults
+    odps_project: str = ""  # where the tables are; SQLite files if empty
 
     @property
     def plan(self) -> Plan:
@@ -41,12 +43,22 @@ class DrillWorld:
     @property
     def tables(self) -> str:
         """URL of the input."""
-        return f"sqlite:///{self.root}/input.db#videos/ds=20250115"
+        return f"odps://{self.odps_project}/videos/ds={DAY}" if self.odps_project else self._sqlite("input", "videos")
 
     @property
     def outputs(self) -> str:
         """URL of the output."""
-        return f"sqlite:///{self.root}/output.db#results/ds=20250115"
+        return (
+            f"odps://{self.odps_project}/results/ds={DAY}" if self.odps_project else self._sqlite("output", "results")
+        )
+
+    @property
+    def hanging(self) -> str:
+        """URL of an input that never opens."""
+        return f"odps://{self.odps_project}/hanging/ds={DAY}"
+
+    def _sqlite(self, file: str, table: str) -> str:
+        return f"sqlite:///{self.root}/{file}.db#{table}/ds={DAY}"
 
     @property
     def objects(self) -> Path:
@@ -99,11 +111,19 @@ class DrillWorld:
                 path = self.objects / BUCKET / row.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(row.content(self.seed))
+        if not self.odps_project:
+            self._lay_out_sqlite()
+
+    def _lay_out_sqlite(self) -> None:
+        columns = (*INPUT_COLUMNS, NUMBER)
         with closing(sqlite3.connect(self.root / "input.db")) as table, table:
-            table.execute(f"CREATE TABLE videos ({', '.join(INPUT_COLUMNS)}, ds)")
-            places = ", ".join("?" * (len(INPUT_COLUMNS) + 1))
-            records = ((*row.record().values(), "20250115") for row in rows)
+            table.execute(f"CREATE TABLE videos ({', '.join(columns)}, ds)")
+            places = ", ".join("?" * (len(columns) + 1))
+            records = ((*row.record().values(), DAY) for row in self.plan.rows)
             table.executemany(f"INSERT INTO videos VALUES ({places})", records)
+        with closing(sqlite3.connect(self.root / "output.db")) as table, table:
+            check = f"{NUMBER} CHECK ({NUMBER} <> 'many')"
+            table.execute(f"CREATE TABLE results ({', '.join(OUTPUT_COLUMNS)}, {check}, ds)")
 
     def environment(self, broker: Mapping[str, str]) -> dict[str, str]:
         """Return the settings of every process, without those of its node."""

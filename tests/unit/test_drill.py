@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
+import pytest
+
+from storage.aliyun.credentials import Credentials, StaticProvider
+from storage.errors import UsageError
+from storage.tables.odps.connection import OdpsConnection
+from storage.tables.open import open_input
+from storage.tables.version import version_of
 from tests.drill.node_faults import Stranded
 from tests.drill.plan import FleetFault, make_plan
 from tests.drill.redelivery import Absence, Kill, Outage, redeliveries
 from tests.drill.rows import DECODED, OUTCOME, Kind
 from tests.drill.step_log import BEGIN, END, RECEIVED, StepEvent
+from tests.drill.tables import OTHER_ROWS, OdpsTables, odps_tables
+from tests.drill.world import DAY, DrillWorld
 
 VICTIM, OTHER, THIRD = 1, 2, 3
 KILL = Kill("io@n1", VICTIM, 10.0)
@@ -96,3 +108,43 @@ def test_messages_of_a_lost_node_wait_until_the_last_check_that_found_any() -> N
     assert stranded.seconds == 0
     stranded.note(1, 130.0)  # a message that a worker of the node held is back in its queue
     assert stranded.seconds == 30.0
+
+
+# ── the tables ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def tables() -> Iterator[OdpsTables]:
+    with odps_tables() as served:
+        yield served
+
+
+def test_another_runs_rows_are_told_from_the_drills_and_a_lost_one_is_a_problem(
+    tables: OdpsTables, tmp_path: Path
+) -> None:
+    world = DrillWorld(tmp_path, 100, 0, 1, odps_project=tables.server.project)
+    tables.lay_out(world)
+    assert (tables.results(), tables.count_physical()) == ([], 0)
+    for _ in range(2):
+        tables.write_other_run(world)
+    assert (tables.results(), tables.count_physical()) == ([], 2 * OTHER_ROWS)
+    assert list(tables.problems()) == []
+    kept = tables.server.rows("results", f"ds={DAY}")[1:]
+    tables.server.insert("results", kept, f"ds={DAY}", is_overwrite=True)
+    assert list(tables.problems()) == ["the other run wrote 40 rows, and the output shows 39"]
+
+
+def test_a_rewritten_input_is_refused_until_it_is_restored(tables: OdpsTables, tmp_path: Path) -> None:
+    world = DrillWorld(tmp_path, 100, 0, 1, odps_project=tables.server.project)
+    tables.lay_out(world)
+    keys = StaticProvider(Credentials(tables.server.access_id, tables.server.secret))
+    connection = OdpsConnection(tables.server.endpoint, keys, tables.server.endpoint)
+    with closing(open_input(world.tables, connection)) as table:
+        version = version_of(table)
+        rows = table.read_rows(0, 100)
+    tables.rewrite_input(seed=1)
+    with pytest.raises(UsageError, match="changed after the run was submitted"):
+        open_input(world.tables, connection, version)
+    tables.restore_input()
+    with closing(open_input(world.tables, connection, version)) as table:
+        assert table.read_rows(0, 100) == rows == [row.record() for row in world.plan.rows]

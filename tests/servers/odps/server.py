@@ -127,10 +127,19 @@ class OdpsServer:
         named = [zip(schema.columns, row, strict=True) for row in found]
         return [{one.name: restored(one.type, value) for one, value in row} for row in named]
 
+    def tables(self) -> list[str]:
+        """Return the names of the tables and views."""
+        return sorted(self._store.tables)
+
     def query(self, text: str) -> list[dict[str, object]]:
         """Return the rows of a SELECT."""
         found = execute(self._store, Statement(self.project, text))
         return [dict(zip(found.schema.names, row, strict=True)) for row in found.rows] if found else []
+
+    def count(self, table: str, partition: str = "") -> int:
+        """Return the number of rows in a partition, 0 for a missing one."""
+        spec = self._store.table(table).schema.spec(partition)
+        return self._store.count(table.lower(), spec)
 
     def partitions(self, table: str) -> list[str]:
         """Return the existing partitions, such as ``ds=20250115``."""
