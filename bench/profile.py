@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from inference.profiling.execution import Execute, Executed
+from inference.profiling.figures.summary import ProfileSummary, summarize
+from inference.profiling.figures.verdict import Bottleneck, Bound, judge
+from inference.profiling.frames.sources import FileReader, SourceFrame
 from inference.profiling.options import PrepLevel
-from inference.profiling.preparation import Prepare, make_preparation
-from inference.profiling.probe import fixed_share
-from inference.profiling.recorder import Recorder
-from inference.profiling.sources import FileReader, SourceFrame
-from inference.profiling.steps import Work, run_steps
-from inference.profiling.summary import ProfileSummary, summarize
-from inference.profiling.verdict import Bottleneck, Bound, judge
+from inference.profiling.steps.execution import Execute, Executed
+from inference.profiling.steps.preparation import Prepare, make_preparation
+from inference.profiling.steps.probe import fixed_share
+from inference.profiling.steps.recorder import Recorder
+from inference.profiling.steps.steps import Work, run_steps
 
 SEEDS = (1, 2, 3, 4)
 STEPS, WARMUP = 20, 2

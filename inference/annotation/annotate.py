@@ -16,8 +16,8 @@ from torchvision.utils import draw_bounding_boxes
 
 from inference.annotation.detectors import Box, BoxDetector
 from inference.errors import ProfilingError
-from inference.profiling.preparation import to_tensors
-from inference.profiling.sources import PICTURES, decode_frames, media_files
+from inference.profiling.frames.sources import PICTURES, decode_frames, media_files
+from inference.profiling.steps.preparation import to_tensors
 
 LINE_PIXELS = 3
 DIGITS = 2  # of a pixel

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from inference.errors import ProfilingError
-from inference.profiling.models import open_model
+from inference.profiling.steps.models import open_model
 
 YOLO_SIZE, YOLO_STRIDE = (
     640,

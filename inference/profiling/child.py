@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from inference.errors import InferenceError, ProfilingError
 from inference.profiling.options import ProfileOptions, bind_cores
-from inference.profiling.steps import TimedStep
+from inference.profiling.steps.steps import TimedStep
 
 TOGETHER = "--together"
 
@@ -61,10 +61,10 @@ def failure(status: int, errors: str) -> str:
 
 def main(words: Sequence[str]) -> int:
     """Profile, and write every file; 2 with one line on standard error when it cannot be made as asked."""
-    from inference.profiling.first_calls import explain, runtime_of
-    from inference.profiling.report import write_report
+    from inference.profiling.figures.first_calls import explain, runtime_of
+    from inference.profiling.report.report import write_report
+    from inference.profiling.report.stored import store
     from inference.profiling.run import run_profile
-    from inference.profiling.stored import store
 
     directory = Path(words[1]).absolute()
     try:

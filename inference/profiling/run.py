@@ -12,20 +12,20 @@ from pathlib import Path
 import torch
 
 from inference.errors import ProfilingError
-from inference.profiling.execution import Execute, SplitModel, make_inference, synchronizer
+from inference.profiling.figures.summary import ProfileSummary, summarize
+from inference.profiling.figures.verdict import Bottleneck, judge
+from inference.profiling.frames.sources import media_files
+from inference.profiling.frames.streams import open_reader
 from inference.profiling.machine import Fingerprint, fingerprint
-from inference.profiling.models import ProfiledModel, open_model
 from inference.profiling.options import Mode, ProfileOptions, check_machine, has_gpu, split_module
-from inference.profiling.preparation import make_preparation
-from inference.profiling.probe import fixed_share
-from inference.profiling.recorder import Recorder, run_stem
-from inference.profiling.retrain import labelling, make_retraining
-from inference.profiling.sources import media_files
-from inference.profiling.steps import Span, TimedStep, Work, no_span, run_steps
-from inference.profiling.streams import open_reader
-from inference.profiling.summary import ProfileSummary, summarize
-from inference.profiling.tracing import StepTrace, make_tracer
-from inference.profiling.verdict import Bottleneck, judge
+from inference.profiling.steps.execution import Execute, SplitModel, make_inference, synchronizer
+from inference.profiling.steps.models import ProfiledModel, open_model
+from inference.profiling.steps.preparation import make_preparation
+from inference.profiling.steps.probe import fixed_share
+from inference.profiling.steps.recorder import Recorder, run_stem
+from inference.profiling.steps.retrain import labelling, make_retraining
+from inference.profiling.steps.steps import Span, TimedStep, Work, no_span, run_steps
+from inference.profiling.trace.tracing import StepTrace, make_tracer
 
 OnStep = Callable[[TimedStep], None]
 

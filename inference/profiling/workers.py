@@ -15,7 +15,7 @@ import yaml
 from inference.errors import ProfilingError
 from inference.profiling.child import failure, options_of, start_child
 from inference.profiling.options import ProfileOptions, parse_cores
-from inference.profiling.stored import load
+from inference.profiling.report.stored import load
 
 COLUMNS = ("worker", "model", "cores", "alone_per_second", "together_per_second", "slow_down", "verdict_together")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def main() -> None:
     """Run the command line with tamis's app chosen; without arguments, print the help."""
-    from tasks.cli.group import tamis_group, with_flower_config
+    from tasks.cli.terminal.group import tamis_group, with_flower_config
 
     # Celery puts the working directory first on the path unless it is there already: at the end, it hides no package.
     if str(Path.cwd()) not in sys.path:

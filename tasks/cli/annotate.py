@@ -8,8 +8,8 @@ import click
 from celery.bin.base import CeleryCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tasks.cli.data_table import print_line
-from tasks.cli.usage import OneLine, clear_errors, open_console
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console
 
 
 @click.command(cls=CeleryCommand)

@@ -9,8 +9,8 @@ from celery.bin.base import CeleryCommand
 
 from storage.ledger import Ledger
 from storage.tables.protocol import AppendOnly
-from tasks.cli.data_table import print_line
-from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.resources.tables import open_output
 
 

@@ -22,7 +22,7 @@ from storage.errors import UsageError
 from storage.records import Record, ResultRow
 from storage.tables.protocol import InputTable
 from storage.verdicts import judgements
-from tasks.cli.data_table import DataTable, print_line
+from tasks.cli.terminal.data_table import DataTable, print_line
 
 BLOCK_ROWS = 1000
 CONFIDENCE = 0.95

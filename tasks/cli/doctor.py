@@ -23,11 +23,11 @@ from storage.ledger import HostReports, Ledger, WorkerReports
 from storage.records import check_input_columns
 from storage.tables.protocol import AppendOnly
 from storage.uri import ObjectUri
-from tasks.cli.data_table import print_line
-from tasks.cli.deadline import THREAD_NAME, stream_within
-from tasks.cli.preflight import existing_parent, find_problems, spooled_bytes
-from tasks.cli.usage import clear_errors, no_broker, open_console, open_progress_console, settings
-from tasks.cli.waiting import not_ready_reason, trouble_reason, worker_reasons
+from tasks.cli.checks.deadline import THREAD_NAME, stream_within
+from tasks.cli.checks.preflight import existing_parent, find_problems, spooled_bytes
+from tasks.cli.run.waiting import not_ready_reason, trouble_reason, worker_reasons
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import clear_errors, no_broker, open_console, open_progress_console, settings
 from tasks.resources.judge import open_judge
 from tasks.resources.redis import ledger_client
 from tasks.resources.stores import open_tiers, tier_places

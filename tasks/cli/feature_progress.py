@@ -13,8 +13,8 @@ from inference.features.explain import SpeedFacts, Spent, lines
 from inference.features.work_clock import Activity, add_up
 from storage.features.cache import CacheCounters
 from storage.features.index import INDEX_NAME, read_index
-from tasks.cli.data_table import print_line
-from tasks.cli.progress import Rate, clock
+from tasks.cli.run.progress import Rate, clock
+from tasks.cli.terminal.data_table import print_line
 from tasks.extraction.order import ExtractionOrder
 from tasks.extraction.processes import RunProgress
 from tasks.extraction.share import Outcome, ShareProgress

@@ -11,8 +11,8 @@ from celery.bin.base import CeleryCommand
 
 from inference.cores import usable_cores
 from inference.errors import BadVideo
-from tasks.cli.data_table import print_line
-from tasks.cli.usage import OneLine, clear_errors, open_console, settings
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 
 if TYPE_CHECKING:
     from inference.stills.pictures import StillSize

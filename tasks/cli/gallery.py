@@ -18,8 +18,8 @@ from storage.errors import ForbiddenPath
 from storage.objects.protocol import ObjectStore
 from storage.tables.protocol import InputTable
 from storage.uri import ObjectUri
-from tasks.cli.data_table import print_line
-from tasks.cli.usage import OneLine, clear_errors, open_console, settings
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 from tasks.gallery.rows import ShownRows, select_rows, selected_rows
 from tasks.gallery.strips import Strip, make_strips, read_journal, reasons
 from tasks.gallery.write import write_gallery

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from tasks.cli.data_table import DataTable
-from tasks.cli.waiting import trouble_reason
+from tasks.cli.run.waiting import trouble_reason
+from tasks.cli.terminal.data_table import DataTable
 from tasks.ingest.check import IngestContext, open_runs
 from tasks.ingest.journal import SourceStatus
 from tasks.ingest.model import PartitionDecision, PartitionEntry, PartitionState

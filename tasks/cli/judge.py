@@ -13,10 +13,10 @@ import click
 from rich.console import Console
 
 from inference.errors import BadVideo, Transient
-from tasks.cli.data_table import DataTable, print_line
-from tasks.cli.summary import UNTRAINED
-from tasks.cli.switches import SwitchedCommand, switched_on
-from tasks.cli.usage import OneLine, clear_errors, open_console, open_progress_console, settings
+from tasks.cli.run.summary import UNTRAINED
+from tasks.cli.terminal.data_table import DataTable, print_line
+from tasks.cli.terminal.switches import SwitchedCommand, switched_on
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console, settings
 from tasks.resources.judge import open_judge
 from tasks.telemetry.event_text import cell
 

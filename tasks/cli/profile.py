@@ -17,11 +17,11 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 from tasks.cli.profiling.elsewhere import fetch_profile
 from tasks.cli.profiling.options import profile_options, read_options
 from tasks.cli.profiling.tables import comparison_table, print_opening, print_result, say, workers_table
-from tasks.cli.usage import clear_errors, open_console, settings
+from tasks.cli.terminal.usage import clear_errors, open_console, settings
 
 if TYPE_CHECKING:  # this module is loaded where torch must not be
-    from inference.profiling.advice import Tried
     from inference.profiling.options import ProfileOptions
+    from inference.profiling.report.advice import Tried
     from inference.profiling.run import ProfileResult
 
 
@@ -65,9 +65,9 @@ def profile(
 def profile_here(options: ProfileOptions, output_dir: Path, *, is_advising: bool, earlier: Path | None) -> None:
     """Profile in this process, with a progress bar."""
     from inference.profiling.options import bind_cores
+    from inference.profiling.report.stored import load
     from inference.profiling.run import run_profile
-    from inference.profiling.stored import load
-    from inference.profiling.tracing import nsys_command
+    from inference.profiling.trace.tracing import nsys_command
 
     before = load(earlier) if earlier else None
     bind_cores(options.core_bind)
@@ -100,9 +100,9 @@ def conclude(
     result: ProfileResult, directory: Path, console: Console, *, is_advising: bool, earlier: Mapping[str, Any] | None
 ) -> None:
     """Store the summary; print first calls, advice and comparison; write the report."""
-    from inference.profiling import stored
-    from inference.profiling.first_calls import explain, runtime_of
-    from inference.profiling.report import write_report
+    from inference.profiling.figures.first_calls import explain, runtime_of
+    from inference.profiling.report import stored
+    from inference.profiling.report.report import write_report
 
     stored.store(result, directory)
     slow = explain(result.summary.first_calls, runtime_of(result.options))
@@ -121,7 +121,7 @@ def conclude(
 
 def try_changes(result: ProfileResult, console: Console) -> list[Tried]:
     """Try what could help, and print each change as it is tried."""
-    from inference.profiling.advice import advise
+    from inference.profiling.report.advice import advise
 
     tried = []
     for trial in advise(result.options, result.verdict.bound):

@@ -9,9 +9,9 @@ import click
 from celery.bin.base import CeleryCommand
 
 from storage.ledger import Ledger, Run
-from tasks.cli.data_table import print_line
 from tasks.cli.sift import conclude
-from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console
 from tasks.resources.tables import open_output
 from tasks.submit import failed_rows, wake_feeder
 

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from storage.ledger import Ledger, Run, Trouble, WorkerReports
 from storage.tables.export import export_results
-from tasks.cli.data_table import DataTable, print_line
-from tasks.cli.progress import failures_text, reconcile_line
-from tasks.cli.summary import print_failures
-from tasks.cli.usage import OneLine, clear_errors, open_console, open_ledger, settings
-from tasks.cli.waiting import trouble_reason, wait_reasons
+from tasks.cli.run.progress import failures_text, reconcile_line
+from tasks.cli.run.summary import print_failures
+from tasks.cli.run.waiting import trouble_reason, wait_reasons
+from tasks.cli.terminal.data_table import DataTable, print_line
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, settings
 from tasks.resources.redis import ledger_client
 from tasks.resources.tables import open_output
 

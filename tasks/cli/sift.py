@@ -9,12 +9,12 @@ import click
 
 from inference.manifest import load_manifest
 from storage.ledger import Counts, Ledger, Run
-from tasks.cli.data_table import print_line
-from tasks.cli.progress import clock
-from tasks.cli.summary import UNTRAINED, RunSummary, print_summary
-from tasks.cli.switches import SwitchedCommand, switched_on
-from tasks.cli.usage import clear_errors, open_console, open_ledger, open_progress_console, settings
-from tasks.cli.watch import watch
+from tasks.cli.run.progress import clock
+from tasks.cli.run.summary import UNTRAINED, RunSummary, print_summary
+from tasks.cli.run.watch import watch
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.switches import SwitchedCommand, switched_on
+from tasks.cli.terminal.usage import clear_errors, open_console, open_ledger, open_progress_console, settings
 from tasks.resources.tables import open_output
 from tasks.submit import prepare, submit
 

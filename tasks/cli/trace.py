@@ -19,8 +19,8 @@ from inference.features.options import PlanOptions
 from inference.features.waterfall import chrome_trace, csv_lines, marks, waterfall
 from inference.features.work_clock import Activity, Span, WorkClock
 from storage.features.files import FileFormat, write_features
-from tasks.cli.data_table import print_line
-from tasks.cli.usage import OneLine, clear_errors, open_console, settings
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 from tasks.features import obtain
 from tasks.settings import Settings, decoder_environ
 

@@ -10,8 +10,8 @@ import click
 from celery.bin.base import CeleryCommand
 
 from storage.ledger import HostReports
-from tasks.cli.preflight import broker_problems, busy_port_problems, find_problems
-from tasks.cli.usage import OneLine, clear_errors, settings
+from tasks.cli.checks.preflight import broker_problems, busy_port_problems, find_problems
+from tasks.cli.terminal.usage import OneLine, clear_errors, settings
 from tasks.node.embedded import EmbeddedBroker
 from tasks.node.processes import node_processes, visible_gpus
 from tasks.node.supervise import Supervisor

@@ -33,8 +33,8 @@ def trace(state: Any, kind: str = "torch", videos: int = 5) -> dict[str, str]:  
 def begin(rt: Runtime, kind: str, videos: int) -> dict[str, str]:
     """Put a traced judge in the place of the runtime's own until it has judged ``videos`` videos."""
     from inference.profiling.options import Tracing, has_gpu
-    from inference.profiling.traced_judge import trace_judge
-    from inference.profiling.tracing import make_tracer
+    from inference.profiling.trace.traced_judge import trace_judge
+    from inference.profiling.trace.tracing import make_tracer
 
     plain = rt.judge
     if plain is None or getattr(plain, "is_traced", False):

@@ -6,7 +6,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.profile import Planted, keep_to_one_core, overhead_seconds, run_planted
-from inference.profiling.verdict import Bound
+from inference.profiling.figures.verdict import Bound
 
 
 # Not those whose work is the CPU's: beside other tests, they are contended.

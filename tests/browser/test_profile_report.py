@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from inference.profiling.advice import Tried
-from inference.profiling.first_calls import Runtime, SlowFirstCall, explain
+from inference.profiling.figures.first_calls import Runtime, SlowFirstCall, explain
 from inference.profiling.options import ProfileOptions
-from inference.profiling.report import write_report
+from inference.profiling.report.advice import Tried
+from inference.profiling.report.report import write_report
+from inference.profiling.report.stored import compare, load, store
 from inference.profiling.run import ProfileResult, run_profile
-from inference.profiling.stored import compare, load, store
 from tests.browser.test_flower import CHROMIUM
 from tests.browser.watched import program
 from tests.media import real_clip

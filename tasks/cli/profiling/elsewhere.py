@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from tasks.cli.data_table import print_line
-from tasks.cli.usage import OneLine, settings
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.usage import OneLine, settings
 from tasks.queues import TaskName, is_gpu_queue
 from tasks.resources.profile_files import ProfileFiles, take_files
 from tasks.resources.redis import ledger_client

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tasks.cli.usage import OneLine, settings
+from tasks.cli.terminal.usage import OneLine, settings
 
 if TYPE_CHECKING:  # this module is loaded where torch must not be
     from inference.profiling.options import ProfileOptions

@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.cli.data_table import print_line
+from tasks.cli.terminal.data_table import print_line
 from tasks.telemetry.printable import printable
 
 if TYPE_CHECKING:  # this module is loaded where torch must not be
+    from inference.profiling.figures.statistics import Distribution
+    from inference.profiling.figures.summary import ProfileSummary
     from inference.profiling.options import ProfileOptions
+    from inference.profiling.report.stored import Comparison
     from inference.profiling.run import ProfileResult
-    from inference.profiling.statistics import Distribution
-    from inference.profiling.stored import Comparison
-    from inference.profiling.summary import ProfileSummary
     from inference.profiling.workers import WorkerResult
 
 

@@ -16,7 +16,7 @@ from inference.profiling import child
 from inference.profiling.options import ProfileOptions
 from tasks import profile
 from tasks.cli.profiling.elsewhere import check_queue, wait_for
-from tasks.cli.usage import OneLine
+from tasks.cli.terminal.usage import OneLine
 from tasks.resources.profile_files import KEEP_SECONDS, ProfileFiles, put_files, take_files
 from tasks.settings import Settings
 

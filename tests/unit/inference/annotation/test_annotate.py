@@ -18,7 +18,7 @@ from ultralytics.nn.tasks import DetectionModel
 from inference.annotation.annotate import Annotation, annotate_file, pending_files
 from inference.annotation.detectors import Box, BoxDetector, open_detector
 from inference.errors import InferenceError, ProfilingError
-from inference.profiling.sources import decode_frames
+from inference.profiling.frames.sources import decode_frames
 from tasks.cli.annotate import annotate
 from tests.media import write_clip
 

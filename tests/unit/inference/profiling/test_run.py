@@ -15,7 +15,7 @@ import torch._dynamo.utils
 from inference.errors import ProfilingError
 from inference.profiling.options import Mode, PrepLevel, ProfileOptions
 from inference.profiling.run import run_profile
-from inference.profiling.steps import StepPhase, TimedStep
+from inference.profiling.steps.steps import StepPhase, TimedStep
 
 Make = Callable[..., ProfileOptions]
 COLUMNS = ["step", "read_latency_ms", "prep_latency_ms", "exec_latency_ms", "total_step_latency_ms", "loss"]

@@ -15,8 +15,9 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from tasks.cli import main, switches
-from tasks.cli.group import FLOWER_CONFIG, GROUPS, tamis_group, with_flower_config
+from tasks.cli import main
+from tasks.cli.terminal import switches
+from tasks.cli.terminal.group import FLOWER_CONFIG, GROUPS, tamis_group, with_flower_config
 from tasks.settings import Settings
 
 GOOD_COLUMNS = "video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT"

@@ -1,0 +1,1 @@
+"""Figures of the steps, and the stage that limits them."""

@@ -1,0 +1,1 @@
+"""Frames for the steps: files, pictures, live streams."""

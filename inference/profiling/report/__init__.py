@@ -1,0 +1,1 @@
+"""The result of a profile: advice, stored runs to compare with, and a page."""

@@ -1,0 +1,1 @@
+"""The steps of a profile: a model runs on prepared frames, each part is timed and recorded."""

@@ -1,0 +1,1 @@
+"""Traces of a profile and of a worker's next videos."""

@@ -1,0 +1,1 @@
+"""Showing a run: its progress, the reasons for which it waits, its summary."""

@@ -1,0 +1,1 @@
+"""Shared parts of the commands: their group, errors, switches and tables."""
