@@ -17,7 +17,7 @@ GROUPS = {
 }
 OTHERS = "Work with videos and models on this machine"
 CELERYS = "Celery's own commands, for this fleet (https://docs.celeryq.dev)"
-FLOWER_CONFIG = Path(__file__).resolve().parent.parent / "telemetry" / "flower_config.py"
+FLOWER_CONFIG = Path(__file__).resolve().parents[2] / "telemetry" / "flower_config.py"
 FLOWER_HELP = "Serve web pages about tasks and workers, behind a password (docs/monitoring.md)."
 PROLOGUE = (
     "tamis sifts video at scale: it reads the rows of a table, judges each video, and writes one result row per video. "
