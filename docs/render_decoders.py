@@ -29,7 +29,11 @@ def rows() -> Iterator[str]:
     for section, word in SECTIONS.items():
         for row in expected[section].values():
             cells = [row[name] for name in expected["adapters"]]
-            yield f"| {row['what']} | {word} | {' | '.join(WORDS.get(cell, f'`{cell}`') for cell in cells)} |\n"
+            yield f"| {row['what']} | {word} | {' | '.join(_shown(cell) for cell in cells)} |\n"
+
+
+def _shown(cell: str) -> str:
+    return " or ".join(WORDS.get(outcome, f"`{outcome}`") for outcome in cell.split(" or "))
 
 
 def page(written: str) -> str:

@@ -46,25 +46,27 @@ def _flv_tag(milliseconds: int, body: bytes) -> bytes:
     return head + body + (11 + len(body)).to_bytes(4, "big")
 
 
-def write_new_header(path: Path) -> None:
+def write_new_header(path: Path, *, has_new_lengths: bool = False) -> None:
     """A live stream in FLV whose encoder came back in another size: its header stands once, in the middle.
 
-    The second encoder writes the lengths of units in two bytes in place of four.
+    With new lengths, the second encoder writes the lengths of units in two bytes in place of four.
     """
     written, milliseconds = b"FLV\x01\x01\x00\x00\x00\x09" + bytes(4), 0
-    for first, size, write in ((0, (WIDTH, HEIGHT), bytes), (60, (192, 160), _with_short_lengths)):
+    for first, size in ((0, (WIDTH, HEIGHT)), (60, (192, 160))):
+        is_short = has_new_lengths and first > 0
         paint = partial(_painted_in, first, size)
         options = {"x264-params": _CLOSED}
         part = write_clip(path.with_suffix(f".{first}.mp4"), 60, codec_options=options, paint=paint)
         with av.open(str(part)) as opened:
             configuration = bytearray(opened.streams.video[0].codec_context.extradata or b"")
-            if first:
+            if is_short:
                 configuration[4] = 0xFD  # ISO/IEC 14496-15 5.3.3: lengthSizeMinusOne is 1
             written += _flv_tag(milliseconds, b"\x17\x00\x00\x00\x00" + configuration)
             for packet in opened.demux(video=0):
                 if packet.size:
                     kind = b"\x17" if packet.is_keyframe else b"\x27"
-                    written += _flv_tag(milliseconds, kind + b"\x01\x00\x00\x00" + write(packet))
+                    data = _with_short_lengths(packet) if is_short else bytes(packet)
+                    written += _flv_tag(milliseconds, kind + b"\x01\x00\x00\x00" + data)
                     milliseconds += 40
     path.write_bytes(written)
 

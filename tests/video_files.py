@@ -208,6 +208,7 @@ FILES: Mapping[str, VideoFile] = NOT_VIDEOS | DAMAGED | SOUND
 FURTHER: Mapping[str, VideoFile] = {
     "field-pairs.mkv": VideoFile(partial(write_fields, count=FIELD_PAIRS, fields_per_packet=2), EVERY[:FIELD_PAIRS]),
     "fields.mkv": VideoFile(partial(write_fields, count=FIELD_PAIRS, fields_per_packet=1), EVERY[:FIELD_PAIRS]),
+    "new-lengths.flv": VideoFile(partial(write_new_header, has_new_lengths=True)),
     "in-band-sets.mkv": VideoFile(write_in_band_sets),
     "two-descriptions.mp4": VideoFile(write_two_descriptions),
     "double-frames.mkv": VideoFile(write_double_frames),

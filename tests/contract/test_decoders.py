@@ -106,7 +106,7 @@ def picks(decoded, file):
 @pytest.mark.parametrize(("adapter", "name", "expected"), CELLS, ids=lambda part: part)
 def test_a_decoder_gives_the_result_that_the_table_states(pools, file_of, adapter, name, expected):
     deadline_seconds = HANG_SECONDS if expected == VideoFault.DECODE_TIMEOUT else DEADLINE_SECONDS
-    assert outcome(pools[adapter], file_of(name), FILES[name], deadline_seconds) == expected
+    assert outcome(pools[adapter], file_of(name), FILES[name], deadline_seconds) in expected.split(" or ")
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -123,7 +123,7 @@ def test_the_default_decoder_is_right_on_every_sound_file():
 
 
 def test_no_shipped_adapter_gives_wrong_frames_without_an_error():
-    assert not {name for name, row in ROWS.items() for adapter in ADAPTERS if row[adapter] == "wrong"}
+    assert not {name for name, row in ROWS.items() for adapter in ADAPTERS if "wrong" in row[adapter]}
 
 
 @pytest.mark.parametrize("name", RIGHT_IN_BOTH)
