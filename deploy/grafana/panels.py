@@ -117,6 +117,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             width=12,
             meaning="For windows, the label of most",
         ),
+        panel(
+            "feature cache",
+            (per_second("tamis_feature_cache_total", "outcome"), "{{outcome}}"),
+            unit="ops",
+            width=12,
+            meaning="Videos whose features were looked for: found, or extracted anew",
+        ),
     ),
     "Throughput": (
         panel(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from inference.profiling.figures.first_calls import Runtime, SlowFirstCall, explain
+from inference.profiling.figures.first_calls import FirstCallConditions, SlowFirstCall, explain
 from inference.profiling.options import ProfileOptions
 from inference.profiling.report.advice import Tried
 from inference.profiling.report.report import write_report
@@ -28,7 +28,7 @@ def browse(page: Path, *flags: str) -> str:
 
 def slow_calls(result: ProfileResult) -> list[SlowFirstCall]:
     slow = replace(result.summary.first_calls[0], first_ms=900.0, steady_ms=10.0)
-    return explain((slow,), Runtime(device="cuda", is_rocm=True))
+    return explain((slow,), FirstCallConditions(device="cuda", is_rocm=True))
 
 
 def test_the_report_shows_verdict_stages_charts_advice_and_comparison_without_a_network(tmp_path: Path) -> None:
