@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from celery import Celery
+from celery.signals import beat_init
 
 from storage.ledger import HostReports, Ledger, WorkerReports
 from tasks.queues import Queue
@@ -16,6 +18,7 @@ from tasks.worker import insight, intake, trace  # noqa: F401 -- importing them 
 from tasks.worker.config import WorkerConfig, install, wiring_of
 
 if TYPE_CHECKING:
+    from celery.beat import Service
     from prometheus_client.registry import Collector
 
 RETRY_SECONDS = 0.5  # between checks for retries that are due
@@ -111,6 +114,22 @@ def close() -> None:
     if opened is not None:
         runtime.set_current(None)
         opened.close()
+
+
+@beat_init.connect
+def end_beat_on_signals(sender: Service, **_: object) -> None:
+    """Make SIGTERM and SIGINT end a beat wherever they interrupt it.
+
+    Celery's own handler only raises SystemExit; a library's bare ``except`` around a send would swallow it, and the
+    beat would run on until it is killed. This one also ends the beat's loop.
+    """
+
+    def end(_signum: int, _frame: object) -> NoReturn:
+        sender.stop()
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
 
 
 install(app, worker_config)
