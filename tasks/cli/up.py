@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType
 
 import click
@@ -43,7 +43,7 @@ def up(drain_seconds: float) -> None:
         if chosen.broker.needs_embedded_server:
             broker = EmbeddedBroker.start(chosen.node.state_dir)
             stack.callback(broker.stop)
-        supervisor = Supervisor(processes, chosen.node.state_dir / "log", click.echo)
+        supervisor = Supervisor(processes, chosen.node.state_dir / "log", _say)
         _stop_on_signals(supervisor)
         click.echo(_opening(chosen, gpus))
         hosts = HostReports(ledger_client(chosen))
@@ -69,11 +69,17 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
         if supervisor.stop.is_set():
             supervisor.kill_now.set()
             return
-        click.echo("draining: running work finishes (again to stop at once)")
         supervisor.stop.set()
+        _say("draining: running work finishes (again to stop at once)")
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+
+
+def _say(line: str) -> None:
+    """Print a line for the operator. A terminal that is gone, or a line that a signal interrupts, prevents no drain."""
+    with suppress(OSError, RuntimeError):
+        click.echo(line)
 
 
 def _opening(chosen: Settings, gpus: list[str]) -> str:
