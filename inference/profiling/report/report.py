@@ -37,8 +37,8 @@ def write_report(
         slow_first_calls=slow_first_calls,
         comparison=comparison,
         curves_svg=Markup(latency_curves(result.steps)),  # noqa: S704  our own charts, which hold no text of the input
-        shares_svg=Markup(stage_shares(result.summary)),  # noqa: S704
-        distribution_svg=Markup(step_distribution(result.steps)),  # noqa: S704
+        shares_svg=Markup(stage_shares(result.summary)),  # noqa: S704  as above
+        distribution_svg=Markup(step_distribution(result.steps)),  # noqa: S704  as above
     )
     path = directory / f"{result.stem}_report.html"
     path.write_text(page, encoding="utf-8")

@@ -103,7 +103,7 @@ class MemoryTracer:
         """Write the snapshot."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         torch.cuda.memory._dump_snapshot(str(self._path))  # type: ignore[no-untyped-call]  # noqa: SLF001  as above
-        torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001
+        torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001 -- its documented name
         return self._path
 
 

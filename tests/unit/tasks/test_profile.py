@@ -75,7 +75,7 @@ def test_options_of_another_release_are_answered_with_the_reason(tmp_path: Path)
         ({"input_path": "{root}/link.mp4"}, "of the worker's tiers alone"),
         ({"input_path": "http://169.254.169.254/latest"}, "of the worker's tiers alone"),
         ({"input_path": "0"}, "of the worker's tiers alone"),
-        ({"weights": "/work/weights.pt"}, "loads no weights"),
+        ({"weights": "/data/weights.pt"}, "loads no weights"),
         ({"weights": "default"}, "loads no weights"),
         ({"model_name": "somebody/model"}, "loads no weights"),
         ({"model_name": "{root}"}, "loads no weights"),

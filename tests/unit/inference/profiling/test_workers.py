@@ -25,7 +25,6 @@ def config(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.skipif(len(CORES) < 2, reason="two workers need a core each")
 def test_two_workers_run_alone_and_together_and_are_merged_in_one_table(tmp_path: Path) -> None:
     path = config(
         tmp_path / "config.yaml",
