@@ -33,7 +33,7 @@ def runs(pid: int) -> bool:
 
 
 def drill(*prefix: str) -> subprocess.CompletedProcess[str]:
-    command = [*prefix, sys.executable, "-m", "tests.drill", "--nodes", "2", "--rows", "160", "--seed", "210"]
+    command = [*prefix, sys.executable, "-m", "tests.drill", "--nodes", "2", "--rows", "220", "--seed", "210"]
     command += ["--cut-seconds", "8", "--silence-seconds", "3", "--seconds", "100"]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
@@ -43,7 +43,7 @@ def test_a_disconnected_node_recovers_and_the_rows_of_a_lost_node_are_judged_by_
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     last = (
-        r"drill: rows=160 kills=[123] faults=\d+ lost=0 twice=0 redelivery_max_s=\S+ nodes=2 cuts=1 "
+        r"drill: rows=220 kills=[123] faults=\d+ lost=0 twice=0 redelivery_max_s=\S+ nodes=2 cuts=1 "
         r"rescued=(\d+) rescue_max_s=(\S+) back_s=(\S+) complete_s=\S+"
     )
     found = re.fullmatch(last, done.stdout.splitlines()[-1])
