@@ -95,15 +95,7 @@ def check_source(
     context.journal.drop(source.name, _obsolete_keys(entries, known, context.ledger))
     _end_backfills(source, status, done, context.journal)
     due = next_due(source, done, now)
-    context.journal.note(
-        source.name,
-        checked_at=now,
-        node=context.settings.node.name,
-        next_due=due,
-        schedule=source.schedule,
-        error=None,
-        errors=None,
-    )
+    _note_check(source, context, now, due, error=None, errors=None)
     return done
 
 
@@ -115,16 +107,29 @@ def record_error(
     wait_seconds = backoff_seconds(errors)
     due = datetime.fromtimestamp(now.timestamp() + wait_seconds, tz=UTC)
     text = str(error)[:ERROR_CHARACTERS]
+    _note_check(source, context, now, due, error=text, errors=errors)
+    return wait_seconds
+
+
+def _note_check(
+    source: IngestSource,
+    context: IngestContext,
+    now: datetime,
+    due: datetime | None,
+    *,
+    error: str | None,
+    errors: int | None,
+) -> None:
+    """Note the time and place of a check, when the next one is due, and how it failed; None: it did not."""
     context.journal.note(
         source.name,
         checked_at=now,
         node=context.settings.node.name,
         next_due=due,
         schedule=source.schedule,
-        error=text,
+        error=error,
         errors=errors,
     )
-    return wait_seconds
 
 
 def facts_of(

@@ -24,29 +24,9 @@ from tasks.extraction.order import ExtractionOrder, find_videos
 from tasks.extraction.share import Outcome, ShareProgress, do_share
 from tasks.settings import Settings
 from tests.media import write_clip
+from tests.small_manifest import SMALL
 from tests.valkey import valkey_server
 
-MANIFEST = """
-name = "small"
-[backbones.base]
-weights = "seed:1"
-config = { hidden_size = 48, num_hidden_layers = 2, num_attention_heads = 2 }
-[backbones.base.preprocessing]
-num_frames = 4
-size = 32
-fit = "squash"
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[heads.vfx]
-backbone = "base"
-labels = ["VFX_video", "normal_video"]
-weights = "seed:2"
-[[filters]]
-name = "vfx"
-switch = "vfx_enable"
-head = "vfx"
-outputs = [{ key = "vfx_filter", scope = "whole" }]
-"""
 COUNTS = (5, 20, 33, 48, 60, 75)
 COMMAND = [sys.executable, "-c", "import sys; from tasks.cli import main; sys.exit(main())", "features"]
 
@@ -55,7 +35,7 @@ COMMAND = [sys.executable, "-c", "import sys; from tasks.cli import main; sys.ex
 def world(tmp_path_factory) -> Path:
     """A manifest and a data set: six videos, one of them no video, in two folders."""
     root = tmp_path_factory.mktemp("world")
-    (root / "small.toml").write_text(MANIFEST)
+    (root / "small.toml").write_text(SMALL)
     (root / "videos" / "sub").mkdir(parents=True)
     for place, count in enumerate(COUNTS):
         write_clip(root / "videos" / ("sub" if place % 2 else "") / f"{count}.mp4", count)
