@@ -16,7 +16,7 @@ from storage.features.index import read_index
 from tests.fleet.processes import wait_until
 from tests.media import write_clip
 from tests.scripts import load_script
-from tests.unit.tasks.cli.test_features import MANIFEST
+from tests.small_manifest import SMALL
 
 COUNTS = (9, 30, 41, 52, 63, 74)
 
@@ -28,7 +28,7 @@ class FeatureWorld:
         self.root = root
         self.demo = load_script("demo", "tamis_demo")
         (root / "state").mkdir()
-        (root / "small.toml").write_text(MANIFEST)
+        (root / "small.toml").write_text(SMALL)
         bucket = root / "objects" / "bucket"
         bucket.mkdir(parents=True)
         names = [f"{count}.mp4" for count in COUNTS]

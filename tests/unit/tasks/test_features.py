@@ -31,13 +31,13 @@ from tasks.resources.extractors import EncoderUnavailable, Extractors
 from tasks.resources.runtime import Runtime, WrongManifest
 from tasks.settings import Settings
 from tests.media import write_clip
-from tests.unit.tasks.cli.test_features import MANIFEST
+from tests.small_manifest import SMALL
 from tests.valkey import ValkeyServer
 
 
 @pytest.fixture
 def rt(tmp_path: Path, client: redis.Redis) -> Iterator[Runtime]:
-    (tmp_path / "small.toml").write_text(MANIFEST)
+    (tmp_path / "small.toml").write_text(SMALL)
     (tmp_path / "oss" / "bucket" / "day").mkdir(parents=True)
     write_clip(tmp_path / "oss" / "bucket" / "day" / "clip.mp4", 20)
     (tmp_path / "oss" / "bucket" / "bad.mp4").write_bytes(b"no video")

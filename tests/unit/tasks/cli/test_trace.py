@@ -10,12 +10,12 @@ from inference.features.waterfall import marks
 from tasks.cli.trace import traced
 from tasks.settings import Settings
 from tests.media import write_clip
-from tests.unit.tasks.cli.test_features import MANIFEST
+from tests.small_manifest import SMALL
 
 
 @pytest.fixture
 def chosen(tmp_path):
-    (tmp_path / "small.toml").write_text(MANIFEST)
+    (tmp_path / "small.toml").write_text(SMALL)
     return Settings.of(state_dir=tmp_path, manifest=str(tmp_path / "small.toml"), device="cpu")
 
 
