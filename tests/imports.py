@@ -49,6 +49,29 @@ def _targets(path: Path, files: Mapping[str, Path]) -> Iterator[str]:
                 yield from module(f"{node.module}.{alias.name}") or module(node.module)
 
 
+def taken_names(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield module and name of every ``from module import name`` of the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def bound_names(path: Path) -> set[str]:
+    """The names that a file binds at its top level, also under an ``if`` or a ``try`` there."""
+    found: set[str] = set()
+    waiting: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        else:
+            found |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+            waiting += [child for child in ast.walk(node) if child is not node and isinstance(child, ast.stmt)]
+    return found
+
+
 def folder_graphs(graph: Mapping[str, set[str]]) -> dict[str, dict[str, set[str]]]:
     """For each folder, the imports between what lies directly in it: files, and folders taken as a whole."""
     folders: dict[str, dict[str, set[str]]] = {}

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import PACKAGES, ROOT, cycle, file_graph, folder_graphs, imports, source_files
+from tests.imports import (
+    PACKAGES,
+    ROOT,
+    bound_names,
+    cycle,
+    file_graph,
+    folder_graphs,
+    imports,
+    module_name,
+    source_files,
+    taken_names,
+)
 
 TOP_LEVEL = {"tasks", "inference", "storage", "beat", "deploy", "tests", "docs", "bench"}
 
@@ -45,6 +56,22 @@ def test_beat_knows_of_tasks_only_the_names() -> None:
         if name.split(".")[0] == "tasks" and not name.startswith("tasks.queues")
     ]
     assert not wrong
+
+
+def test_every_name_that_a_test_or_bench_takes_from_another_is_there() -> None:
+    """mypy does not read these folders: a name that was moved would be missed only when the whole suite collects."""
+    files = {module_name(path): path for folder in ("tests", "bench") for path in source_files(folder)}
+    modules = set(files) | {name.removesuffix(".__init__") for name in files}
+    bound = {name.removesuffix(".__init__"): bound_names(path) for name, path in files.items()}
+    missing = [
+        f"{path.relative_to(ROOT)} takes {name} from {module}"
+        for path in files.values()
+        for module, name in taken_names(path)
+        if module.split(".")[0] in {"tests", "bench"}
+        and f"{module}.{name}" not in modules
+        and name not in bound.get(module, set())
+    ]
+    assert not missing
 
 
 @pytest.mark.parametrize(("library", "adapter"), ONLY_IMPORTER.items())
