@@ -12,6 +12,7 @@ from functools import cache, wraps
 
 from celery import Task
 
+from storage.ledger import RunOrder
 from tasks.broker.queue_depth import is_quiet
 from tasks.celery import app
 from tasks.delivery import sweep as sweeping
@@ -54,7 +55,7 @@ def _is_first(rt: Runtime, name: TaskName, period_seconds: object) -> bool:
 def top_up(rt: Runtime) -> None:
     """Wake the feeder of every run that is not complete."""
     for run in rt.ledger.runs():
-        if not run.is_complete:
+        if not run.is_complete and run.order is not RunOrder.PAUSED:
             app.send_task(TaskName.FEED, (run.run_id,))
 
 

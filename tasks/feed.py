@@ -9,6 +9,7 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # celery-types knows kombu 5.4
 
 from storage.errors import Unavailable, UsageError
+from storage.ledger import RunOrder
 from tasks import pipeline
 from tasks.celery import app
 from tasks.download import download
@@ -25,13 +26,20 @@ BATCH_COMMANDS = 500  # sent together; each message takes two: itself, and the e
 
 @app.task(name=TaskName.FEED.value)
 def feed(run_id: str) -> None:
-    """Open shards of the run up to the limit. Sent by submit, by every written shard, and by beat.
+    """Open shards of the run up to the limit, or end the shards of a cancelled run.
+
+    Sent by submit, by every written shard, and by beat.
 
     When a table cannot be read, the next message of this task tries the same shard again. ``tamis sift`` and
     ``tamis runs`` show the reason meanwhile.
     """
+    rt = runtime.current()
     try:
-        rows = pipeline.feed(run_id, runtime.current(), publish)
+        if rt.ledger.orders.of(run_id) is RunOrder.CANCELLED:
+            for shard_id in pipeline.shards_to_cut(run_id, rt):
+                app.send_task(TaskName.WRITE_SHARD, (run_id, shard_id))
+            return
+        rows = pipeline.feed(run_id, rt, publish)
     except (Unavailable, UsageError) as error:
         log.warning("run %s was not fed: %s", run_id, error)
         return

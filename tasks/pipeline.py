@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import Unavailable, UsageError
-from storage.ledger import Run, Shard, is_retry
+from storage.ledger import Run, RunOrder, Shard, is_retry
 from storage.records import FLAT_COLUMNS, Execution, Failure, Record, ResultRow, VideoRow
 from storage.tables.flat import with_flat_columns
 from storage.uri import ObjectUri, check_object
@@ -39,8 +40,11 @@ log = logging.getLogger(__name__)
 
 
 def feed(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], None]) -> int:
-    """Open and publish shards of the run up to the limit; return how many rows were published."""
-    fed_rows = 0
+    """Open and publish shards of the run up to the limit; return how many rows were published.
+
+    Rows that workers dropped while the run was paused come first.
+    """
+    fed_rows = _feed_dropped(run_id, rt, publish)
     while (shard := rt.ledger.claim_shard(run_id, max_open=rt.settings.flow.open_shards)) is not None:
         with _given_back_on_error(shard, rt), _recording_trouble(run_id, "feed", rt):
             run = rt.run(run_id)
@@ -48,6 +52,24 @@ def feed(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], Non
             publish(_messages(run, shard.shard_id, pending, rt))
         fed_rows += len(pending)
     return fed_rows
+
+
+def _feed_dropped(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessage]], None]) -> int:
+    """Publish the rows of open shards that workers dropped while the run was paused. A crash repeats it."""
+    resumption = rt.ledger.orders.unfed_resumption(run_id)
+    if not resumption or rt.ledger.orders.of(run_id):
+        return 0
+    missing = {shard.shard_id: rt.ledger.missing(run_id, shard.shard_id) for shard in rt.ledger.open_shards(run_id)}
+    fed_rows = sum(feed_again(run_id, shard_id, rows, rt, publish) for shard_id, rows in missing.items() if rows)
+    rt.ledger.orders.note_fed_again(run_id, resumption)
+    return fed_rows
+
+
+def shards_to_cut(run_id: str, rt: Runtime) -> list[str]:
+    """Return the open shards of a cancelled run of which no living worker has a row in hand."""
+    living = rt.ledger.living_workers(rt.settings.delivery.node_silence_seconds)
+    open_shards = (shard.shard_id for shard in rt.ledger.open_shards(run_id))
+    return [shard_id for shard_id in open_shards if not rt.ledger.in_progress(run_id, shard_id, living)]
 
 
 def feed_again(
@@ -289,20 +311,36 @@ def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
 
 
 def write_shard(run_id: str, shard_id: str, rt: Runtime) -> bool:
-    """Write a full shard to the output table and close it; return False when the shard is closed or not full."""
+    """Write a full shard to the output table and close it; return False when the shard is closed or not full.
+
+    Of a cancelled run, a shard that is not full is written as far as it goes.
+    """
+    is_cut = rt.ledger.orders.of(run_id) is RunOrder.CANCELLED and bool(rt.ledger.missing(run_id, shard_id))
     generation = rt.ledger.generation(run_id, shard_id)  # before the results: a closed shard has neither
-    results = rt.ledger.results(run_id, shard_id)
-    if results is None or rt.ledger.missing(run_id, shard_id):
+    results = rt.ledger.results(run_id, shard_id, is_cut=is_cut)
+    if results is None or (not is_cut and rt.ledger.missing(run_id, shard_id)):
         return False  # closed by an earlier delivery, or not full yet
     rows = [ResultRow.from_bytes(results[ordinal]).with_generation(generation) for ordinal in sorted(results)]
+    if rows:
+        _write(run_id, shard_id, f"{run_id}/{shard_id}{_part_name(results) if is_cut else ''}", rows, rt)
+    if is_cut:
+        return rt.ledger.orders.cut_shard(run_id, shard_id, len(results))
+    is_closed = rt.ledger.close_shard(run_id, shard_id)
+    SHARDS.inc(is_closed)
+    return is_closed
+
+
+def _part_name(ordinals: Iterable[int]) -> str:
+    """Return the end of the batch id of a part of a shard: equal rows have equal ids."""
+    return "/" + blake2b(",".join(map(str, sorted(ordinals))).encode(), digest_size=6).hexdigest()
+
+
+def _write(run_id: str, shard_id: str, batch_id: str, rows: list[ResultRow], rt: Runtime) -> None:
     with _recording_trouble(run_id, "write", rt):
         run = rt.run(run_id)
         if set(FLAT_COLUMNS) <= set(run.extra_columns):
             rows = [with_flat_columns(row) for row in rows]
-        unwritable = rt.output_table(run).write_batch(f"{run_id}/{shard_id}", rows)
+        unwritable = rt.output_table(run).write_batch(batch_id, rows)
     if unwritable:
         rt.ledger.amend(run_id, shard_id, unwritable)
         log.warning("run %s: rows %s cannot be written as they are: see their failures", run_id, sorted(unwritable))
-    is_closed = rt.ledger.close_shard(run_id, shard_id)
-    SHARDS.inc(is_closed)
-    return is_closed

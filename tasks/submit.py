@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from inference.manifest import Manifest
 from storage.errors import UsageError
-from storage.ledger import Ledger, Run, RunSpec
+from storage.ledger import Ledger, Run, RunOrder, RunSpec
 from storage.records import FLAT_COLUMNS, check_input_columns
 from storage.tables.protocol import Merging, OutputTable
 from storage.tables.version import InputVersion, check_version, version_of
@@ -95,6 +95,8 @@ def merging_notices(sink: OutputTable) -> tuple[str, ...]:
 def submit(request: RunRequest, shard_rows: int, ledger: Ledger) -> Submission:
     """Create the run in the ledger, or find it there, and wake the feeder."""
     forget_if_output_lost(request.spec, ledger)
+    if ledger.orders.of(request.spec.run_id) is RunOrder.CANCELLED:
+        ledger.forget(request.spec.run_id)  # what was judged stands in the output
     _check_input(request.spec, ledger)
     run, is_new = ledger.submit(
         request.spec,

@@ -13,12 +13,14 @@ from storage.ledger.model import (
     OpenShard,
     Recorded,
     Run,
+    RunOrder,
     RunSpec,
     Shard,
     ShardState,
     Trouble,
     is_retry,
 )
+from storage.ledger.orders import RunOrders
 from storage.ledger.periods import Periods
 from storage.ledger.worker_reports import WorkerReport, WorkerReports
 
@@ -36,6 +38,8 @@ __all__ = [
     "Recorded",
     "RedisJournal",
     "Run",
+    "RunOrder",
+    "RunOrders",
     "RunSpec",
     "Shard",
     "ShardState",

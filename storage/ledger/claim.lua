@@ -1,4 +1,6 @@
--- ARGV: max_open. Returns {shard, ordinals}, or nil while so many shards are open or no row is left. Queued shards go first.
+-- ARGV: max_open. Returns {shard, ordinals}, or nil while so many shards are open, no row is left, or an operator has
+-- paused or cancelled the run. Queued shards go first.
+if redis.call("HEXISTS", run, "order") == 1 then return false end
 if redis.call("EXISTS", run) == 0 or redis.call("ZCARD", open) >= tonumber(ARGV[1]) then return false end
 local function cut()
   local fields = redis.call("HMGET", run, "cursor", "total", "shard_rows")

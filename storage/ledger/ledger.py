@@ -3,7 +3,7 @@
 One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one cluster slot)::
 
     (itself)                    hash    spec, total, shard_rows, extra_columns, submitted, cursor, ok, failed,
-                                        generation, input
+                                        generation, input; order, resumed, refed (see orders)
     :open                       zset    shard id -> time of its last progress, milliseconds
     :queue                      list    shards to claim first: given back, or retries
     :failures                   hash    failure code -> rows
@@ -49,6 +49,7 @@ from storage.ledger.model import (
     is_retry,
     retry_shard_id,
 )
+from storage.ledger.orders import RunOrders
 from storage.ledger.replies import check_outcomes, flat, foreign, in_progress, latest_trouble, ordinals, pairs, run_of
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
@@ -73,6 +74,7 @@ class Ledger:
         self._nodes = f"{prefix}nodes"
         self._workers = f"{prefix}workers"
         self._scripts = Scripts.registered_with(client)
+        self.orders = RunOrders(client, prefix=prefix)
 
     def _run_key(self, run_id: str) -> str:
         return f"{self._prefix}run:{{{run_id}}}"
@@ -288,10 +290,11 @@ class Ledger:
         )
         return progress is not None and all(rows)
 
-    def results(self, run_id: str, shard_id: str) -> dict[int, bytes] | None:
+    def results(self, run_id: str, shard_id: str, *, is_cut: bool = False) -> dict[int, bytes] | None:
         """Return the payloads of a full shard without settled rows; ``None`` for a shard that is not open or not full.
 
-        A partial batch must never be written: its id would then mean the whole shard.
+        A partial batch must never be written under the shard's id, which means the whole shard. With ``is_cut``, those
+        of a shard that is not full are returned too, for a batch of another id.
         """
         key = self._run_key(run_id)
         part = f"{key}:shard:{shard_id}"
@@ -301,7 +304,7 @@ class Ledger:
             ("HVALS", f"{part}:rows"),
             ("HGETALL", f"{part}:results"),
         )
-        if progress is None or not all(rows):
+        if progress is None or not (is_cut or all(rows)):
             return None
         return {ordinal: payloads[b"%d" % ordinal] for ordinal in ordinals(payloads)}
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import cached_property
 from typing import Self
 
@@ -47,6 +48,14 @@ class RunSpec:
         return cls(**fields | {"filters": tuple(fields["filters"])})
 
 
+class RunOrder(StrEnum):
+    """An operator's order to a run; ``NONE``: the run goes on by itself."""
+
+    NONE = ""
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run from one input partition to one output partition. ``cursor`` is the next ordinal to feed."""
@@ -59,6 +68,12 @@ class Run:
     submitted_at: datetime
     cursor: int
     is_complete: bool
+    order: RunOrder = RunOrder.NONE
+
+    @property
+    def state(self) -> str:
+        """``complete``, ``paused``, ``cancelled`` or ``open``."""
+        return "complete" if self.is_complete else self.order.value or "open"
 
 
 def is_retry(shard_id: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
-from storage.ledger.model import Run, RunSpec, Trouble
+from storage.ledger.model import Run, RunOrder, RunSpec, Trouble
 
 
 def run_of(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -> Run:
@@ -23,6 +23,7 @@ def run_of(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -
         submitted_at=datetime.fromtimestamp(int(stored[b"submitted"]) / 1000, tz=UTC),
         cursor=cursor,
         is_complete=cursor == total_rows and not unfinished_shards,
+        order=RunOrder(stored.get(b"order", b"").decode()),
     )
 
 

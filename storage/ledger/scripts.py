@@ -53,6 +53,9 @@ class Scripts:
     take_due: Script
     forget_sent: Script
     remember_batch: Script
+    give_order: Script
+    note_refed: Script
+    cut_shard: Script
 
     @classmethod
     def registered_with(cls, client: redis.Redis) -> Self:

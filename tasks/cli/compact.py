@@ -7,7 +7,7 @@ from contextlib import closing
 import click
 from celery.bin.base import CeleryCommand
 
-from storage.ledger import Ledger
+from storage.ledger import Ledger, Run, RunOrder
 from storage.tables.protocol import AppendOnly
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger
@@ -38,7 +38,14 @@ def compact(tables: str, is_count_only: bool) -> None:
     print_line(console, text)
 
 
+def is_writing(run: Run, ledger: Ledger) -> bool:
+    """Return whether rows of the run may still be written: a cancelled run ends when its open shards are written."""
+    if run.order is RunOrder.CANCELLED:
+        return bool(ledger.open_shards(run.run_id))
+    return not run.is_complete
+
+
 def refuse_open_runs(url: str, ledger: Ledger) -> None:
     """Raise an error that names the runs that still write to the partition."""
-    if runs := [run.run_id for run in ledger.runs() if run.spec.outputs == url and not run.is_complete]:
+    if runs := [run.run_id for run in ledger.runs() if run.spec.outputs == url and is_writing(run, ledger)]:
         raise OneLine(f"{url} is being written by run {', '.join(runs)}: compact it when that run is complete")

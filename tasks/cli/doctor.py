@@ -19,13 +19,13 @@ from rich.text import Text
 
 from inference.errors import InferenceError
 from storage.errors import StorageError
-from storage.ledger import HostReports, Ledger, WorkerReports
+from storage.ledger import HostReports, Ledger, RunOrder, WorkerReports
 from storage.records import check_input_columns
 from storage.tables.protocol import AppendOnly
 from storage.uri import ObjectUri
 from tasks.cli.checks.deadline import THREAD_NAME, stream_within
 from tasks.cli.checks.preflight import existing_parent, find_problems, spooled_bytes
-from tasks.cli.run.waiting import not_ready_reason, trouble_reason, worker_reasons
+from tasks.cli.run.waiting import not_ready_reason, order_reason, trouble_reason, worker_reasons
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import clear_errors, no_broker, open_console, open_progress_console, settings
 from tasks.resources.judge import open_judge
@@ -199,9 +199,12 @@ def check_workers(ledger: Ledger, reports: WorkerReports, chosen: Settings) -> I
 
 
 def check_runs(ledger: Ledger) -> Iterator[Finding]:
-    """Check that no open run waits for a table."""
+    """Check that no open run waits for a table; warn of those that an operator has paused."""
     for run in ledger.runs()[:MOST_RUNS]:
-        if not run.is_complete and (trouble := ledger.trouble(run.run_id)):
+        if run.order is RunOrder.PAUSED and not run.is_complete:
+            reason = order_reason(run.run_id, run.order)
+            yield Finding(f"run {run.run_id}", is_well=True, found=reason.text, remedy=reason.remedy, is_warning=True)
+        elif not run.is_complete and (trouble := ledger.trouble(run.run_id)):
             reason = trouble_reason(trouble)
             yield Finding(f"run {run.run_id}", is_well=False, found=reason.text, remedy=reason.remedy)
 

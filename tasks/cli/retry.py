@@ -8,7 +8,7 @@ from contextlib import closing
 import click
 from celery.bin.base import CeleryCommand
 
-from storage.ledger import Ledger, Run
+from storage.ledger import Ledger, Run, RunOrder
 from tasks.cli.sift import conclude
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console
@@ -34,6 +34,8 @@ def retry(run_id: str, reason: str | None, wait: bool) -> None:
     """
     ledger, console, progress = open_ledger(), open_console(), open_progress_console()
     run = ledger.find(run_id)
+    if run.order is RunOrder.CANCELLED and not run.is_complete:
+        raise OneLine(f"run {run.run_id} was cancelled: submit it again, and retry when it is complete")
     found, reopened = reopen(run, reason, ledger)
     if not reopened:
         raise OneLine(why_none(run, reason, found, ledger))

@@ -9,7 +9,7 @@ import click
 from celery.bin.base import CeleryCommand
 from rich.console import Console
 
-from storage.ledger import Ledger, Run, Trouble, WorkerReports
+from storage.ledger import Ledger, Run, RunOrder, Trouble, WorkerReports
 from storage.tables.export import export_results
 from tasks.cli.run.progress import failures_text, reconcile_line
 from tasks.cli.run.summary import print_failures
@@ -56,9 +56,8 @@ def print_runs(ledger: Ledger, console: Console) -> None:
         if counts is None:
             continue  # deleted between the two reads
         numbers = (counts.rows, counts.ok, counts.failed, counts.in_flight)
-        state = "complete" if run.is_complete else "open"
         table.add(
-            run.run_id, f"{run.submitted_at:%Y-%m-%d %H:%M:%S}", state, *numbers, run.spec.tables, run.spec.outputs
+            run.run_id, f"{run.submitted_at:%Y-%m-%d %H:%M:%S}", run.state, *numbers, run.spec.tables, run.spec.outputs
         )
     table.print(console)
 
@@ -74,11 +73,11 @@ def print_run(run: Run, ledger: Ledger, console: Console) -> None:
     if counts is None:
         raise OneLine(f"run {run.run_id} was deleted just now: submit it again")
     for line in (
-        f"run {run.run_id}: {'complete' if run.is_complete else 'open'}, {counts.open_shards} shards open",
+        f"run {run.run_id}: {run.state}, {counts.open_shards} shards open",
         f"input: {run.spec.tables}",
         f"output: {run.spec.outputs}",
         f"filters: {', '.join(run.spec.filters)} ({run.spec.manifest} manifest)",
-        reconcile_line(counts),
+        reconcile_line(counts, is_cancelled=run.order is RunOrder.CANCELLED),
         failures_text(counts),
         f"failed rows: `tamis runs {run.run_id} --failures` lists them with their messages" if counts.failed else "",
     ):

@@ -8,7 +8,7 @@ from contextlib import closing
 import click
 
 from inference.manifest import load_manifest
-from storage.ledger import Counts, Ledger, Run
+from storage.ledger import Counts, Ledger, Run, RunOrder
 from tasks.cli.run.progress import clock
 from tasks.cli.run.summary import UNTRAINED, RunSummary, print_summary
 from tasks.cli.run.watch import watch
@@ -51,7 +51,7 @@ def sift(tables: str, outputs: str, wait: bool, has_flat_columns: bool, **switch
     The same input, output and switches give the same run: rows that are in the output are not computed again.
 
     Exit status: 0 if the run is complete (or with --no-wait, submitted), 2 for a mistake, 3 if every row failed, 130
-    if Ctrl-C ended the watching.
+    if Ctrl-C ended the watching, or the run was cancelled meanwhile.
     """
     enabled, chosen = switched_on(switches), settings()
     console, progress = open_console(), open_progress_console()
@@ -75,7 +75,7 @@ def conclude(run: Run, ledger: Ledger) -> None:
     """Watch the run until it is complete and print its summary. Ctrl-C stops the watching, not the run.
 
     Raises:
-        SystemExit: with status 3 if every row failed, 130 after Ctrl-C.
+        SystemExit: with status 3 if every row failed, 130 after Ctrl-C or a cancellation.
     """
     started, progress = time.monotonic(), open_progress_console()
     try:
@@ -87,6 +87,9 @@ def conclude(run: Run, ledger: Ledger) -> None:
             f"(a fleet must be up: `tamis up`); `tamis runs {run.run_id}` shows its progress.",
         )
         raise SystemExit(EX_INTERRUPTED) from None
+    if ledger.orders.of(run.run_id) is RunOrder.CANCELLED:
+        print_line(progress, f"cancelled by an operator: {counts.in_flight} rows have no result", style="yellow")
+        raise SystemExit(EX_INTERRUPTED)
     if not run.is_complete:
         print_line(progress, f"complete after {clock(time.monotonic() - started)}")
     summarize(run, counts)

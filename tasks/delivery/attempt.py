@@ -125,6 +125,9 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
 def _attempt_unless_recorded(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
     row = step.row
     if not rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
+        if order := rt.ledger.orders.of(row.run_id):
+            pipeline.release(row, rt)
+            return Ended(f"not begun: its run is {order}")
         with _steps_lock(step, rt):
             return _attempt(app, step, rt, work)
     # The worker that recorded it may have died before releasing the lease or queueing the shard.

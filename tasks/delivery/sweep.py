@@ -49,8 +49,13 @@ class Sender:
 
 
 def sweep(rt: Runtime, send: Sender, is_quiet: Callable[[], bool]) -> None:
-    """Send lost work of every open shard again. ``is_quiet()``, called for stale shards, says that no message waits."""
+    """Send lost work of every open shard again, except of runs that are paused or cancelled.
+
+    ``is_quiet()``, called for stale shards, says that no message waits.
+    """
     for run in rt.ledger.runs():
+        if run.order:
+            continue  # its rows without a result were dropped on purpose
         for shard in rt.ledger.open_shards(run.run_id):
             age = staleness(shard, rt.settings.delivery.stale_shard_seconds)
             if age is Staleness.OVERDUE or (age is Staleness.STALE and is_quiet()):

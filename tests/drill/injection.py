@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from storage.errors import Unavailable
 from tests.drill.brokers import Broker
 from tests.drill.fleet import DrillFleet
 from tests.drill.invariants import Invariants
@@ -15,6 +16,7 @@ from tests.drill.redelivery import Kill, Outage
 from tests.drill.tables import OdpsTables
 from tests.drill.world import DrillWorld, empty_disk, fill_disk
 
+RESUME_SECONDS = 0.5  # between tries to end a pause or a cancellation while the broker is away
 TARGET_WAIT_SECONDS = 10.0  # for a worker of the planned role; after that a worker of any role is taken
 
 
@@ -54,6 +56,8 @@ class FaultInjector:
             FleetFault.LOST_REPLY: self._lose_reply,
             FleetFault.OTHER_RUN: self._write_other_run,
             FleetFault.INPUT_REWRITTEN: self._rewrite_input,
+            FleetFault.PAUSE: self._pause,
+            FleetFault.CANCEL: self._cancel,
         }
 
     @property
@@ -174,6 +178,41 @@ class FaultInjector:
         self.tables.rewrite_input(planned.at_row)
         self._note(f"input rewritten in another order for {planned.seconds} s")
         self._last("input rewritten", planned.seconds, self.tables.restore_input)
+        return True
+
+    def _pause(self, planned: PlannedFault) -> bool:
+        if not self._obeyed(self.invariants.ledger.orders.pause):
+            return False
+        self._note(f"run paused for {planned.seconds} s")
+        self._last("run paused", planned.seconds, self._resume)
+        return True
+
+    def _resume(self) -> None:
+        if not self._obeyed(self.invariants.ledger.orders.resume):
+            self._after(RESUME_SECONDS, self._resume)
+
+    def _cancel(self, planned: PlannedFault) -> bool:
+        if not self._obeyed(self.invariants.ledger.orders.cancel):
+            return False
+        self._note(f"run cancelled, submitted again after {planned.seconds} s")
+        self._last("run cancelled", planned.seconds, self._submit_again)
+        return True
+
+    def _submit_again(self) -> None:
+        if not self._is_broker_up:
+            self._after(RESUME_SECONDS, self._submit_again)
+            return
+        self.submit()
+        self.invariants.may_count_again()
+
+    def _obeyed(self, give: Callable[[str], object]) -> bool:
+        """Give the run an order; return False while the broker is away."""
+        if not self._is_broker_up:
+            return False
+        try:
+            give(self.invariants.run_id)
+        except Unavailable:
+            return False
         return True
 
     def _after(self, seconds: float, end: Callable[[], None]) -> None:

@@ -27,6 +27,8 @@ class FleetFault(StrEnum):
     LOST_REPLY = "commit reply lost"
     OTHER_RUN = "batch of another run"  # into the same output partition
     INPUT_REWRITTEN = "input rewritten"  # in another order, and restored
+    PAUSE = "run paused"  # by an operator, and resumed
+    CANCEL = "run cancelled"  # by an operator, and submitted again
 
 
 class StoreFault(StrEnum):
@@ -119,6 +121,8 @@ def _planned_faults(rows: int, kills: int, draw: random.Random) -> tuple[Planned
         FleetFault.LOST_REPLY: 2 + kills // 10,
         FleetFault.OTHER_RUN: 3 + kills // 10,
         FleetFault.INPUT_REWRITTEN: 1 + kills // 40,
+        FleetFault.PAUSE: 1 + kills // 40,
+        FleetFault.CANCEL: 1 + kills // 40,
     }
     drawn = [_planned_fault(fault, rows, draw) for fault, count in wanted.items() for _ in range(count)]
     return tuple(sorted(drawn, key=lambda planned: (planned.at_row, planned.delay_seconds)))
@@ -135,6 +139,8 @@ def _planned_fault(fault: FleetFault, rows: int, draw: random.Random) -> Planned
         FleetFault.DISK_FULL: (node, draw.uniform(2, 6)),
         FleetFault.OUTPUT_AWAY: ("", draw.uniform(2, 6)),
         FleetFault.INPUT_REWRITTEN: ("", draw.uniform(2, 6)),
+        FleetFault.PAUSE: ("", draw.uniform(1, 4)),
+        FleetFault.CANCEL: ("", draw.uniform(0, 4)),
     }.get(fault, ("", 0.0))
     return PlannedFault(fault, at_row, draw.uniform(0, 0.5), target, round(seconds, 2))
 

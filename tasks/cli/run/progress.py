@@ -68,9 +68,10 @@ def failures_text(counts: Counts) -> str:
     return f"{counts.failed} failed: " + ", ".join(f"{number} {code}" for code, number in by_count)
 
 
-def reconcile_line(counts: Counts) -> str:
+def reconcile_line(counts: Counts, *, is_cancelled: bool = False) -> str:
     """Return the line of row counts, which add up at any time."""
-    return f"rows {counts.rows} = ok {counts.ok} + failed {counts.failed} + in flight {counts.in_flight}"
+    rest = "without result" if is_cancelled else "in flight"
+    return f"rows {counts.rows} = ok {counts.ok} + failed {counts.failed} + {rest} {counts.in_flight}"
 
 
 def show(observations: Iterator[Counts], console: Console) -> Counts:

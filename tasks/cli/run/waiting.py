@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from storage.ledger import Ledger, Trouble, WorkerReport, WorkerReports
+from storage.ledger import Ledger, RunOrder, Trouble, WorkerReport, WorkerReports
 from tasks.cli.run.progress import clock
 from tasks.queues import Queue
 from tasks.settings import Settings
@@ -39,8 +39,19 @@ def wait_reasons(
     run_id: str, ledger: Ledger, reports: WorkerReports, settings: Settings, *, is_silent: bool = True
 ) -> list[WaitReason]:
     """Return the reasons why the run waits. Workers count only if the run is silent: without progress."""
+    if order := ledger.orders.of(run_id):
+        return [order_reason(run_id, order)]
     reasons = [trouble_reason(trouble)] if (trouble := ledger.trouble(run_id)) else []
     return [*reasons, *worker_reasons(ledger, reports, settings)] if is_silent else reasons
+
+
+def order_reason(run_id: str, order: RunOrder) -> WaitReason:
+    """Return the reason of a run that an operator has paused or cancelled."""
+    remedies = {
+        RunOrder.PAUSED: f"`tamis resume {run_id}` lets it go on",
+        RunOrder.CANCELLED: "submitting it again judges the other rows",
+    }
+    return WaitReason(order.value, f"an operator has {order} the run", remedies[order])
 
 
 def trouble_reason(trouble: Trouble) -> WaitReason:

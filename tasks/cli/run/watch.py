@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 
 from storage.errors import Unavailable
-from storage.ledger import Counts, Ledger, WorkerReports
+from storage.ledger import Counts, Ledger, RunOrder, WorkerReports
 from tasks.cli.run.progress import show
 from tasks.cli.run.waiting import WaitReason, wait_reasons
 from tasks.cli.terminal.data_table import print_line
@@ -58,7 +58,7 @@ def observations(
         else:
             notice.show(reasons)
             yield counts
-            if run.is_complete:
+            if run.is_complete or (run.order is RunOrder.CANCELLED and not counts.open_shards):
                 return
         sleep(POLL_SECONDS)
 

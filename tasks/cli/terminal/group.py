@@ -13,7 +13,7 @@ from click_didyoumean import DYMGroup
 
 GROUPS = {
     "Run a fleet": ("up", "doctor", "flower"),
-    "Sift tables": ("sift", "runs", "retry", "decide", "ingest", "compact"),
+    "Sift tables": ("sift", "runs", "pause", "resume", "cancel", "failures", "retry", "decide", "ingest", "compact"),
 }
 OTHERS = "Work with videos and models on this machine"
 CELERYS = "Celery's own commands, for this fleet (https://docs.celeryq.dev)"
