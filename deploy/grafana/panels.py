@@ -58,7 +58,7 @@ def newest(metric: str, *labels: str, where: str = "") -> str:
 
 
 ROWS_OF_RUN = newest("tamis_run_rows", "run", "state", where=RUN)
-ENDED = newest("tamis_run_rows", "run", "state", where='{run=~"$run", state!="in_flight"}')
+ENDED = newest("tamis_run_rows", "run", "state", where='{run=~"$run", state=~"ok|failed"}')
 IN_FLIGHT = newest("tamis_run_rows", "run", where='{run=~"$run", state="in_flight"}')
 CLIPS, BATCHES = per_second("tamis_batch_clips_total", "backbone"), per_second("tamis_batches_total", "backbone")
 

@@ -76,7 +76,7 @@ def test_the_dashboard_shows_the_rows_and_verdicts_of_the_run(seen: MonitoredFle
     states = {
         one["metric"]["state"]: float(one["value"][1]) for one in seen.ask("query", query=queries["rows"])["result"]
     }
-    assert states == {"ok": 3, "failed": 2, "in_flight": 0}
+    assert states == {"ok": 3, "failed": 2, "in_flight": 0, "held": 0}
     codes = seen.ask("query", query=queries["failed rows by code"])["result"]
     assert {one["metric"]["code"] for one in codes} == {"object_missing", "not_a_video"}
     assert max(history(seen, queries["messages waiting"])) >= 1

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from storage.ledger import Ledger, Run
 
 FAMILIES = (
-    MetricFamily("tamis_run_rows", "Rows of a run by state: ok, failed, in_flight", ("run", "outputs", "state")),
+    MetricFamily(
+        "tamis_run_rows",
+        "Rows of a run by state: ok, failed, in_flight, held (without a result in a paused or cancelled run)",
+        ("run", "outputs", "state"),
+    ),
     MetricFamily("tamis_run_failures", "Failed rows of a run by code", ("run", "code")),
     MetricFamily("tamis_run_trouble", "1 while a step of the run waits", ("run",)),
     MetricFamily("tamis_queue_messages", "Messages waiting in a queue", ("queue",)),
@@ -76,7 +80,8 @@ class FleetCollector:
     def _read_run(self, run: Run, found: Found) -> None:
         if (counts := self._ledger.counts(run.run_id)) is None:
             return
-        states = {"ok": counts.ok, "failed": counts.failed, "in_flight": counts.in_flight}
+        in_flight, held = (0, counts.in_flight) if run.order else (counts.in_flight, 0)
+        states = {"ok": counts.ok, "failed": counts.failed, "in_flight": in_flight, "held": held}
         found["tamis_run_rows"] += [((run.run_id, run.spec.outputs, state), rows) for state, rows in states.items()]
         found["tamis_run_failures"] += [((run.run_id, code), rows) for code, rows in counts.failures.items()]
         found["tamis_run_trouble"].append(((run.run_id,), float(self._ledger.trouble(run.run_id) is not None)))

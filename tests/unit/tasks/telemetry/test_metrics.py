@@ -62,8 +62,14 @@ def test_the_fleets_rows_add_up_and_a_ledger_that_does_not_answer_fails_no_scrap
     }
     assert states["failed"] == 1
     assert sum(states.values()) == run.total_rows
+    assert states["held"] == 0
     assert len(lines(text, "tamis_run_failures{")) == 1
     assert 'tamis_queue_messages{queue="io"} 0.0' in text
+    rt.ledger.orders.pause(run.run_id)
+    held = [
+        line for line in lines(scrape(FleetCollector(rt.ledger, broker)), "tamis_run_rows{") if 'state="held"' in line
+    ]
+    assert float(held[0].split()[-1]) == states["in_flight"], "a paused run is not stalled"
 
     gone = redis.Redis.from_url("redis://127.0.0.1:1/0", retry=Retry(NoBackoff(), 0))
     assert "# TYPE tamis_run_rows gauge" in scrape(FleetCollector(Ledger(gone), broker))
