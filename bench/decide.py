@@ -18,7 +18,7 @@ from inference.manifest.schema import ThresholdSpec
 from storage.records import ResultRow
 from storage.tables.open import open_input, open_output
 from storage.verdicts import judgements
-from tasks.cli.decide import Question, Tally, decide_table
+from tasks.cli.decisions.decide import Question, Tally, decide_table
 
 ROWS, SHORT_ROWS = 250_000, 500
 BATCH_ROWS = 10_000

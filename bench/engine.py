@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.accelerator.encoder import MEAN, STD, Shape, build_encoder, noise
 from bench.comparison import Case, Comparison, Variant, Work
-from inference.models.transforms import Normalise
+from inference.models.networks.transforms import Normalise
 
 SMALL = Shape("64 tokens", 192, 6, 3, 8, 64)
 LONG = Shape("512 tokens", 192, 6, 3, 16, 128)

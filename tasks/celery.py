@@ -77,8 +77,8 @@ def open_for_queues(queues: frozenset[str]) -> None:
     from tasks.delivery.deferral import send_due_or_log
     from tasks.resources import runtime
     from tasks.resources.redis import ledger_client
-    from tasks.worker.health import start_presence_reports, start_state_reports
     from tasks.worker.host_checks import HostChecks, start_host_checks
+    from tasks.worker.liveness.health import start_presence_reports, start_state_reports
     from tasks.worker.ticker import start_ticker
 
     settings, pulse = current(), wiring_of(app).pulse

@@ -188,7 +188,11 @@ START_OF = {
     "worker for io, results or control": "from tasks.celery import app; app.loader.import_default_modules()",
     "beat": "from tasks.celery import app; app.conf.beat_schedule; import celery.apps.beat",
     "flower": "from tasks.celery import app; app.conf; import flower.command",
-    "command line": "from tasks.cli import annotate, doctor, profile, retry, runs, sift, up",
+    "command line": (
+        "from tasks.cli import doctor, retry, runs, sift, up\n"
+        "from tasks.cli.profiling import profile\n"
+        "from tasks.cli.videos import annotate\n"
+    ),
     "io runtime": (
         "import tasks, tasks.resources.runtime as r, tasks.settings as s, pathlib, tempfile\n"
         "d = pathlib.Path(tempfile.mkdtemp())\n"

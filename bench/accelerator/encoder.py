@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers import VJEPA2Config, VJEPA2Model
 
-from inference.models.backbone import Backbone
-from inference.models.rope import cache_rope
-from inference.models.transforms import Normalise
-from inference.models.video_model import VideoModel
+from inference.models.networks.backbone import Backbone
+from inference.models.networks.rope import cache_rope
+from inference.models.networks.transforms import Normalise
+from inference.models.networks.video_model import VideoModel
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PATCH, TUBELET = 16, 2  # pixels, frames

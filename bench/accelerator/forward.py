@@ -13,8 +13,8 @@ from bench.accelerator.clock import measure, measure_once
 from bench.accelerator.encoder import build_model, noise
 from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
 from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
+from inference.models.networks.video_model import Features
 from inference.models.torch_settings import KERNELS
-from inference.models.video_model import Features
 
 DEFAULT = "torch's choice"
 ATTENTION = ("cudnn", "flash", "efficient")

@@ -11,8 +11,8 @@ from torch.nn.functional import cosine_similarity
 from bench.accelerator.encoder import build_model, noise
 from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
 from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
+from inference.models.networks.video_model import Features
 from inference.models.torch_settings import float32_precision
-from inference.models.video_model import Features
 
 
 def numerics(setting: BenchSetting) -> Iterator[FigureRow]:

@@ -16,10 +16,10 @@ from bench.accelerator.clock import Deadline
 from bench.accelerator.encoder import MEAN, STD, Shape, build_model
 from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
 from inference.models.batcher import Answer, Batcher, Batching
-from inference.models.heads import AttentiveHead, LinearHead
+from inference.models.networks.heads import AttentiveHead, LinearHead
+from inference.models.networks.transforms import gather_clip
+from inference.models.networks.video_model import ClipScorer, VideoModel
 from inference.models.torch_settings import KERNELS, attention_kernels
-from inference.models.transforms import gather_clip
-from inference.models.video_model import ClipScorer, VideoModel
 from inference.types import Frames, Indices
 
 THREADS = 6

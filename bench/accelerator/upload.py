@@ -11,7 +11,7 @@ from bench.accelerator.clock import measure
 from bench.accelerator.encoder import MEAN, STD, noise
 from bench.accelerator.serving import float_clip
 from bench.accelerator.setting import BenchSetting, FigureRow, Figures, attempt
-from inference.models.transforms import BatchUpload, Normalise
+from inference.models.networks.transforms import BatchUpload, Normalise
 
 
 def upload(setting: BenchSetting) -> Iterator[FigureRow]:

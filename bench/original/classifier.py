@@ -13,7 +13,7 @@ from inference.manifest import Manifest
 from inference.manifest.preprocessing import Preprocessing
 from inference.manifest.schema import BackboneSpec, FilterSpec, parse_seed
 from inference.models.checkpoint import fill_from_seed
-from inference.models.heads import build_head
+from inference.models.networks.heads import build_head
 from inference.types import Frames
 
 

@@ -22,7 +22,7 @@ from inference.features.work_clock import Activity, WorkClock
 from inference.models.batcher import Answer, Batcher, Batching
 from inference.models.compilation import compile_layers
 from inference.models.device import device_faults, device_name
-from inference.models.transforms import gather_clip
+from inference.models.networks.transforms import gather_clip
 from inference.types import Clip, DecodedVideo, DecodePlan, VideoProbe
 
 logger = logging.getLogger(__name__)

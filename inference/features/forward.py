@@ -15,8 +15,8 @@ from inference.features.plan import FeaturePlan
 from inference.features.work_clock import Activity, WorkClock
 from inference.models.batcher import BatchLimit
 from inference.models.device import is_memory_full
-from inference.models.transforms import BatchUpload, Normalise
-from inference.models.video_model import Probabilities
+from inference.models.networks.transforms import BatchUpload, Normalise
+from inference.models.networks.video_model import Probabilities
 
 logger = logging.getLogger(__name__)
 

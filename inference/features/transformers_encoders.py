@@ -17,9 +17,9 @@ from inference.errors import ManifestError
 from inference.features.encoder import Encoder, FrameTokens, VideoTokens
 from inference.features.families import FAMILIES, ModelFamily
 from inference.manifest.preprocessing import Preprocessing
-from inference.models.backbone import Backbone
 from inference.models.checkpoint import fill_from_seed, tensors_digest
-from inference.models.rope import cache_rope
+from inference.models.networks.backbone import Backbone
+from inference.models.networks.rope import cache_rope
 from inference.types import Fit, PictureSpec
 
 logger = logging.getLogger(__name__)

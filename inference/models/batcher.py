@@ -21,7 +21,7 @@ from torch import Tensor
 
 from inference.errors import BadVideo, DeviceLost, Transient, VideoFault
 from inference.models.device import device_fault, is_memory_full
-from inference.models.video_model import Probabilities
+from inference.models.networks.video_model import Probabilities
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from inference.manifest import Manifest
 from inference.manifest.preprocessing import Preprocessing, read_config
 from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
 from inference.manifest.weights import Pins
-from inference.models.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
 from inference.models.batcher import Batcher, Batching
 from inference.models.checkpoint import (
     Part,
@@ -28,13 +27,14 @@ from inference.models.checkpoint import (
 )
 from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
 from inference.models.device import choose_device, choose_dtype
-from inference.models.heads import Head, build_head
 from inference.models.lending import Pool
-from inference.models.rope import cache_rope
+from inference.models.networks.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
+from inference.models.networks.heads import Head, build_head
+from inference.models.networks.rope import cache_rope
+from inference.models.networks.transforms import Normalise
+from inference.models.networks.video_model import ClipScorer, Features, VideoModel
 from inference.models.scoring import Engine, Models, RegionDetector
 from inference.models.torch_settings import hold_settings
-from inference.models.transforms import Normalise
-from inference.models.video_model import ClipScorer, Features, VideoModel
 
 __all__ = ["Models", "open_models"]
 

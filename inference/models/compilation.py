@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inference.models.video_model import Features
+from inference.models.networks.video_model import Features
 
 Replay = Callable[[], Tensor]
 Capture = Callable[[Features, Tensor], Replay]

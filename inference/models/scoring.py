@@ -20,8 +20,8 @@ from inference.manifest.preprocessing import Preprocessing
 from inference.models.batcher import Answer, BatchCounters, Batcher
 from inference.models.device import device_faults, device_info, device_name
 from inference.models.lending import Pool, PoolCounters
-from inference.models.transforms import gather_clip
-from inference.models.video_model import VideoModel
+from inference.models.networks.transforms import gather_clip
+from inference.models.networks.video_model import VideoModel
 from inference.types import Clip, DecodedVideo, Detection, Scores
 
 logger = logging.getLogger(__name__)

@@ -60,7 +60,7 @@ def open_output(url: str | TableUrl, odps: OdpsConnection | None = None) -> Outp
         return SqliteOutput(parsed)
     if parsed.scheme == "odps":
         connection = _connection(parsed, odps)
-        from storage.tables.odps.output import OdpsOutput
+        from storage.tables.odps.output.table import OdpsOutput
 
         return OdpsOutput(parsed, connection)
     raise UsageError(

@@ -73,19 +73,19 @@ def wiring_of(app: Celery) -> Wiring:
 
 WORKER_STEPS = (
     "tasks.worker.stop:Drain",
-    "tasks.worker.exposition:Exposition",
+    "tasks.worker.liveness.exposition:Exposition",
     "tasks.worker.warmup:WarmUp",
     "tasks.worker.redis_visibility:VisibilityRenewer",
-    "tasks.worker.watchdog:Watchdog",
-    "tasks.worker.stall:StallDetector",
-    "tasks.worker.health:HealthFile",
+    "tasks.worker.liveness.watchdog:Watchdog",
+    "tasks.worker.liveness.stall:StallDetector",
+    "tasks.worker.liveness.health:HealthFile",
     "tasks.worker.rabbitmq:DrainHeartbeat",
 )
 CONSUMER_STEPS = (
     "tasks.worker.redis_visibility:Handover",
     "tasks.worker.intake:Gate",
     "tasks.worker.intake:Cordon",
-    "tasks.worker.health:PulseKeeper",
+    "tasks.worker.liveness.health:PulseKeeper",
     "tasks.worker.celery_fixes:NonBlockingHeartbeat",
     "tasks.worker.celery_fixes:DropMalformed",
     "tasks.worker.rabbitmq:DeadLetters",

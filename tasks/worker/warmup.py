@@ -55,7 +55,7 @@ class WarmUp(bootsteps.StartStopStep):
     finished its tasks, and also after a failed start, when Celery stops no bootstep.
     """
 
-    requires = ("tasks.worker.stop:Drain", "tasks.worker.exposition:Exposition")  # it reports "not ready"
+    requires = ("tasks.worker.stop:Drain", "tasks.worker.liveness.exposition:Exposition")  # it reports "not ready"
 
     def start(self, parent: WorkController) -> None:
         """Open the runtime; on failure log the reason in one line and end the worker with status 1."""

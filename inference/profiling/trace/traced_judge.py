@@ -13,7 +13,7 @@ from typing import Any, cast
 from torch import nn
 
 from inference.judge import Judge
-from inference.models.video_model import VideoModel
+from inference.models.networks.video_model import VideoModel
 from inference.profiling.steps.steps import Span
 from inference.profiling.trace.tracing import Tracer
 

@@ -6,4 +6,4 @@ from tests.fleet.apps.standard import app
 
 __all__ = ["app"]
 
-app.steps["worker"].discard("tasks.worker.watchdog:Watchdog")
+app.steps["worker"].discard("tasks.worker.liveness.watchdog:Watchdog")

@@ -19,7 +19,7 @@ from inference.annotation.annotate import Annotation, annotate_file, pending_fil
 from inference.annotation.detectors import Box, BoxDetector, open_detector
 from inference.errors import InferenceError, ProfilingError
 from inference.profiling.frames.sources import decode_frames
-from tasks.cli.annotate import annotate
+from tasks.cli.videos.annotate import annotate
 from tests.media import write_clip
 
 CPU = torch.device("cpu")

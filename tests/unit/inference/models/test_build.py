@@ -18,15 +18,15 @@ import torch
 
 from inference.errors import BadVideo, ManifestError
 from inference.manifest import Manifest, load_manifest, parse_manifest
-from inference.models.backbone import build_backbone
 from inference.models.batcher import Batching
 from inference.models.build import open_models
 from inference.models.checkpoint import fill_from_seed, save_checkpoint
-from inference.models.heads import build_head
-from inference.models.rope import CachedRopeAttention
+from inference.models.networks.backbone import build_backbone
+from inference.models.networks.heads import build_head
+from inference.models.networks.rope import CachedRopeAttention
+from inference.models.networks.transforms import Normalise, gather_clip
+from inference.models.networks.video_model import ClipScorer, VideoModel
 from inference.models.scoring import Models
-from inference.models.transforms import Normalise, gather_clip
-from inference.models.video_model import ClipScorer, VideoModel
 from inference.types import DecodedVideo, Fit, Scope, Scores
 
 TINY = (Path(load_manifest("tiny").directory) / "tiny.toml").read_text(encoding="utf-8")

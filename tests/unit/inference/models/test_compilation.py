@@ -10,7 +10,7 @@ from transformers import VJEPA2Config, VJEPA2Model
 
 from inference.models.checkpoint import fill_from_seed
 from inference.models.compilation import GraphedFeatures, compile_layers, transformer_layers
-from inference.models.rope import cache_rope
+from inference.models.networks.rope import cache_rope
 
 CONFIG = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2, "crop_size": 32, "frames_per_clip": 4}
 

@@ -10,12 +10,12 @@ from inference.errors import DeviceLost, ManifestError, Transient
 from inference.manifest import load_manifest
 from inference.manifest.preprocessing import Preprocessing
 from inference.manifest.schema import BackboneSpec, HeadSpec
-from inference.models.backbone import build_backbone
 from inference.models.checkpoint import fill_from_seed
 from inference.models.device import choose_device, choose_dtype, device_fault, device_faults, device_info, device_name
-from inference.models.heads import AttentiveHead, LinearHead, build_head
-from inference.models.transforms import Normalise
-from inference.models.video_model import ClipScorer, VideoModel
+from inference.models.networks.backbone import build_backbone
+from inference.models.networks.heads import AttentiveHead, LinearHead, build_head
+from inference.models.networks.transforms import Normalise
+from inference.models.networks.video_model import ClipScorer, VideoModel
 from inference.types import PictureSpec
 
 SMALL = Preprocessing(4, PictureSpec(32, 32), (0.5,) * 3, (0.5,) * 3)

@@ -12,9 +12,9 @@ from inference.errors import ManifestError
 from inference.manifest import load_manifest
 from inference.manifest.preprocessing import Preprocessing
 from inference.manifest.schema import BackboneSpec
-from inference.models.backbone import build_backbone
 from inference.models.checkpoint import save_checkpoint
-from inference.models.heads import build_head
+from inference.models.networks.backbone import build_backbone
+from inference.models.networks.heads import build_head
 from inference.types import Fit, PictureSpec
 from storage.errors import ForbiddenPath, ObjectCorrupt, UsageError
 from tasks.cli.doctor import check_models, check_weights

@@ -19,7 +19,7 @@ from storage.records import OUTPUT_COLUMNS
 from storage.tables.batch_journal import BatchJournal, MemoryJournal
 from storage.tables.odps import snapshot
 from storage.tables.odps.connection import OdpsTimeLimits
-from storage.tables.odps.output import OdpsOutput
+from storage.tables.odps.output.table import OdpsOutput
 from storage.tables.odps.rows import Stamp
 from storage.uri import TableUrl
 from tests.servers.faults import Rule, WireFault

@@ -13,7 +13,7 @@ from storage.errors import Unavailable, UsageError
 from storage.records import OUTPUT_COLUMNS, ResultRow
 from storage.tables.odps import compaction
 from storage.tables.odps.connection import OdpsTimeLimits
-from storage.tables.odps.output import OdpsOutput
+from storage.tables.odps.output.table import OdpsOutput
 from storage.tables.partitions import list_partitions
 from storage.tables.protocol import RowCounts
 from storage.uri import TableUrl

@@ -11,8 +11,8 @@ import pytest
 from storage.errors import Unavailable, UsageError
 from storage.records import OUTPUT_COLUMNS
 from storage.tables.batch_journal import MemoryJournal
-from storage.tables.odps import output
-from storage.tables.odps.output import OdpsOutput
+from storage.tables.odps.output import table as output
+from storage.tables.odps.output.table import OdpsOutput
 from storage.tables.protocol import Merging
 from storage.uri import TableUrl
 from tests.servers.faults import Rule, WireFault

@@ -13,7 +13,7 @@ import redis
 
 from storage.ledger import Ledger, RedisJournal, RunSpec
 from storage.records import OUTPUT_COLUMNS
-from storage.tables.odps.output import OdpsOutput
+from storage.tables.odps.output.table import OdpsOutput
 from storage.tables.protocol import RowCounts
 from storage.uri import TableUrl
 from tests.fleet.processes import wait_until

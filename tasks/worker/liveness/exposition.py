@@ -18,7 +18,7 @@ from prometheus_client import PlatformCollector, ProcessCollector, make_wsgi_app
 from tasks.telemetry.metrics.instruments import REGISTRY
 from tasks.telemetry.pulse import Pulse, WorkerPhase
 from tasks.worker.config import wiring_of
-from tasks.worker.health import is_live
+from tasks.worker.liveness.health import is_live
 from tasks.worker.warmup import consumed_queues
 
 if TYPE_CHECKING:

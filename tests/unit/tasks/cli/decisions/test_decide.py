@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from storage.records import ResultRow
 from storage.tables.sqlite.output import SqliteOutput
 from storage.uri import TableUrl
-from tasks.cli import decide as module
-from tasks.cli.decide import decide
+from tasks.cli.decisions import decide as module
+from tasks.cli.decisions.decide import decide
 from tests.unit.storage.tables.table_rows import EXECUTION, failed, record_of
 
 THRESHOLDS = """

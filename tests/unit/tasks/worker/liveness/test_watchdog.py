@@ -8,8 +8,8 @@ import pytest
 from celery.worker import state
 
 from tasks.worker.config import WorkerConfig
+from tasks.worker.liveness.watchdog import RunKey, overdue
 from tasks.worker.requests import Stopwatch
-from tasks.worker.watchdog import RunKey, overdue
 from tests.unit.tasks.worker.clock import ManualClock
 
 CONFIG = WorkerConfig(visibility_timeout_seconds=8.0, hard_deadline_seconds=5.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.models.transforms import BatchUpload, Normalise, gather_clip
+from inference.models.networks.transforms import BatchUpload, Normalise, gather_clip
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

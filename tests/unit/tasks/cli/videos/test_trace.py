@@ -7,7 +7,7 @@ import pytest
 from inference.errors import BadVideo
 from inference.features.families import EncoderChoice
 from inference.features.waterfall import marks
-from tasks.cli.trace import traced
+from tasks.cli.videos.trace import traced
 from tasks.settings import Settings
 from tests.media import write_clip
 from tests.small_manifest import SMALL

@@ -11,7 +11,7 @@ import redis
 from storage.ledger import Ledger, WorkerReports
 from tasks.settings import Settings
 from tasks.telemetry.pulse import Pulse, WorkerPhase
-from tasks.worker.health import (
+from tasks.worker.liveness.health import (
     LOOP_LIMIT_SECONDS,
     REPORTS_PER_SILENCE,
     is_live,
@@ -63,7 +63,7 @@ def test_a_worker_that_serves_no_queue_still_reports_itself(tmp_path: Path, clie
 
 
 def test_an_unreachable_ledger_is_logged_and_reports_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with valkey_server() as server, caplog.at_level(logging.WARNING, "tasks.worker.health"):
+    with valkey_server() as server, caplog.at_level(logging.WARNING, "tasks.worker.liveness.health"):
         client = redis.Redis(port=server.port, retry=None)
         stopped = start_presence_reports(Ledger(client), settings(tmp_path), ["io"], worker="w")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from tasks.cli.frames import frames
+from tasks.cli.videos.frames import frames
 from tests.media import write_clip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tasks.cli.profile import profile
+from tasks.cli.profiling.profile import profile
 from tests.fleet.processes import wait_until
 from tests.media import real_clip
 

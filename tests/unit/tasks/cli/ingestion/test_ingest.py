@@ -11,7 +11,7 @@ import redis
 from click.testing import CliRunner, Result
 
 from storage.ledger import Ledger
-from tasks.cli import ingest as module
+from tasks.cli.ingestion import ingest as module
 from tasks.ingest.journal import IngestJournal
 from tasks.ingest.lease import leased
 from tasks.ingest.tick import utc_now

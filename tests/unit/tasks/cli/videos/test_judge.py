@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tasks.cli.judge import judge, scored_cell
+from tasks.cli.videos.judge import judge, scored_cell
 from tests.media import real_clip
 
 FAST = ("--abnormal_region_enable", "false", "--com_enable", "false", "--low_quality_enable", "false")

@@ -19,7 +19,7 @@ from inference.features.families import EncoderChoice
 from inference.features.options import PlanOptions
 from storage.features.cache import FeatureCache
 from storage.features.index import read_index, write_index
-from tasks.cli.features import features
+from tasks.cli.videos.features import features
 from tasks.extraction.order import ExtractionOrder, find_videos
 from tasks.extraction.share import Outcome, ShareProgress, do_share
 from tasks.settings import Settings

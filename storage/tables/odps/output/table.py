@@ -14,7 +14,6 @@ from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.compaction import compact, count, find_places
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.odps.errors import reported
-from storage.tables.odps.index import Indexes
 from storage.tables.odps.layout import (
     TableLayout,
     check_new,
@@ -26,11 +25,9 @@ from storage.tables.odps.layout import (
     read_layout,
     spec_text,
 )
-from storage.tables.odps.results import sorted_results
-from storage.tables.odps.rows import Stamp, fit, run_of
-from storage.tables.odps.snapshot import open_snapshot
-from storage.tables.odps.sql import add_partition, create_table, create_view, run_sql
-from storage.tables.odps.upload import (
+from storage.tables.odps.output.index import Indexes
+from storage.tables.odps.output.results import sorted_results
+from storage.tables.odps.output.upload import (
     ColumnsChanged,
     UploadLost,
     abort_upsert,
@@ -39,6 +36,9 @@ from storage.tables.odps.upload import (
     open_upload,
     open_upsert,
 )
+from storage.tables.odps.rows import Stamp, fit, run_of
+from storage.tables.odps.snapshot import open_snapshot
+from storage.tables.odps.sql import add_partition, create_table, create_view, run_sql
 from storage.tables.protocol import RowCounts
 from storage.uri import TableUrl
 

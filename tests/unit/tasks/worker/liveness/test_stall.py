@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tasks.telemetry.pulse import Pulse
-from tasks.worker.stall import StallClock
+from tasks.worker.liveness.stall import StallClock
 from tests.unit.tasks.worker.clock import ManualClock
 
 

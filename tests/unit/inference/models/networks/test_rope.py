@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import VJEPA2Config, VJEPA2Model
 
 from inference.models.checkpoint import fill_from_seed, tensors_digest
-from inference.models.rope import CachedRopeAttention, cache_rope
+from inference.models.networks.rope import CachedRopeAttention, cache_rope
 
 LAUNCHES_STOCK, LAUNCHES_CACHED = 100, 22  # a layer's: at least, at most
 # aten operations that launch nothing: they only describe the same memory otherwise

@@ -24,7 +24,7 @@ from storage.records import Record, ResultRow
 from storage.tables.export import TEXT_SUFFIXES, check_export, export_records
 from storage.tables.protocol import InputTable
 from storage.verdicts import judgements
-from tasks.cli.decide_targets import find_targets, print_targets, read_labels
+from tasks.cli.decisions.targets import find_targets, print_targets, read_labels
 from tasks.cli.terminal.data_table import DataTable, print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 from tasks.gallery.rows import row_of, select_rows, selected_rows

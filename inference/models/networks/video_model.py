@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from inference.models.transforms import BatchUpload, Normalise
+from inference.models.networks.transforms import BatchUpload, Normalise
 
 Probabilities = npt.NDArray[np.float32]
 Features = Callable[[Tensor], Tensor]

@@ -11,7 +11,7 @@ from celery.bin.base import CeleryCommand
 
 from inference.manifest import load_manifest
 from tasks.celery import app
-from tasks.cli.ingest_tables import decisions_table, notes, partitions_table, sources_table
+from tasks.cli.ingestion.tables import decisions_table, notes, partitions_table, sources_table
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, no_broker, open_console, settings
 from tasks.ingest.check import CHECK_ERRORS, IngestContext, check_source, plan_source, record_error

@@ -1,0 +1,1 @@
+"""``tamis decide``: other thresholds on stored scores."""

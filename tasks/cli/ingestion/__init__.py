@@ -1,0 +1,1 @@
+"""``tamis ingest``: declared sources and their partitions."""

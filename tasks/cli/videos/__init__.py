@@ -1,0 +1,1 @@
+"""Commands that read videos on this machine and need no fleet."""
