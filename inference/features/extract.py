@@ -21,7 +21,7 @@ from inference.features.plan import FeaturePlan
 from inference.features.work_clock import Activity, WorkClock
 from inference.models.batcher import Answer, Batcher, Batching
 from inference.models.compilation import compile_layers
-from inference.models.device import device_faults, device_name
+from inference.models.device import device_faults, device_name, is_gpu
 from inference.models.networks.transforms import gather_clip
 from inference.types import Clip, DecodedVideo, DecodePlan, VideoProbe
 
@@ -146,7 +146,7 @@ class Extractor:
 
     def _submit(self, decoded: DecodedVideo, clip: Clip) -> Future[Answer]:
         frames = decoded.pictures[clip.request.picture].frames
-        is_pinned = self._device.type == "cuda"
+        is_pinned = is_gpu(self._device)
         with device_faults():  # pinned memory can run out too
             return self._batcher.submit(gather_clip(frames, clip.indices, is_pinned=is_pinned), (ANSWER,))
 

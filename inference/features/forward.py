@@ -14,7 +14,7 @@ from inference.features.encoder import Encoder, pool
 from inference.features.plan import FeaturePlan
 from inference.features.work_clock import Activity, WorkClock
 from inference.models.batcher import BatchLimit
-from inference.models.device import is_memory_full
+from inference.models.device import give_back_memory, is_memory_full
 from inference.models.networks.transforms import BatchUpload, Normalise
 from inference.models.networks.video_model import Probabilities
 
@@ -93,8 +93,7 @@ class Forward:
 
     def _shrink(self, count: int) -> None:
         self._limit.lower(count)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back_memory()
         logger.warning(
             "a forward pass of %d clips does not fit into memory: %d at a time for now; "
             "features may differ in the last bits from those of full passes",

@@ -15,7 +15,7 @@ from inference.features.work_clock import WorkClock
 from inference.manifest import Manifest
 from inference.manifest.schema import parse_seed
 from inference.models.build import load_backbone
-from inference.models.device import choose_device
+from inference.models.device import choose_device, is_gpu
 
 
 def open_extractor(
@@ -39,7 +39,7 @@ def open_extractor(
     chosen = choose_device(device)
     encoder = open_encoder(choice, manifest)
     precision = choose_precision(options.precision, chosen)
-    plan = options.plan(encoder.preprocessing, precision=precision, is_gpu=chosen.type == "cuda")
+    plan = options.plan(encoder.preprocessing, precision=precision, is_gpu=is_gpu(chosen))
     if precision == "tf32":
         allow_tf32(chosen)
     if is_compiled:

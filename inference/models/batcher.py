@@ -16,11 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from inference.errors import BadVideo, DeviceLost, Transient, VideoFault
-from inference.models.device import device_fault, is_memory_full
+from inference.models.device import device_fault, give_back_memory, is_memory_full
 from inference.models.networks.video_model import Probabilities
 
 logger = logging.getLogger(__name__)
@@ -193,7 +192,7 @@ class Batcher:
         )
         if error is not None:
             traceback.clear_frames(error.__traceback__)  # the frames hold the failed batch's tensors
-        torch.cuda.empty_cache()  # free blocks too small for this batch may become one that fits the next
+        give_back_memory()  # free blocks too small for this batch may become one that fits the next
 
     def _deliver(self, jobs: Sequence[_Job], answers: Sequence[Answer], size: int) -> None:
         self._count(batches=1, clips=len(jobs), padding=size - len(jobs))

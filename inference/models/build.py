@@ -16,6 +16,7 @@ from inference.manifest import Manifest
 from inference.manifest.preprocessing import Preprocessing, read_config
 from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
 from inference.manifest.weights import Pins
+from inference.models.accelerators import accelerator_of
 from inference.models.batcher import Batcher, Batching
 from inference.models.checkpoint import (
     Part,
@@ -26,7 +27,7 @@ from inference.models.checkpoint import (
     tensors_digest,
 )
 from inference.models.compilation import CudaCapture, GraphedFeatures, compile_layers
-from inference.models.device import choose_device, choose_dtype
+from inference.models.device import choose_device, choose_dtype, is_gpu
 from inference.models.lending import Pool
 from inference.models.networks.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
 from inference.models.networks.heads import Head, build_head
@@ -71,7 +72,7 @@ def open_models(
     heads = {name: _load_head(manifest, name, spec, backbones) for name, spec in manifest.spec.heads.items()}
     detectors, detector_digests = _open_detectors(manifest, chosen)
     digests = _head_digests(manifest, backbones, heads) | detector_digests
-    batching = batching or (GPU_BATCHING if chosen.type == "cuda" else CPU_BATCHING)
+    batching = batching or (GPU_BATCHING if is_gpu(chosen) else CPU_BATCHING)
     engines = tuple(
         _engine(manifest, instance, backbones, heads, chosen, batching) for instance in _shared(manifest, backbones)
     )
@@ -203,10 +204,11 @@ def _accelerate(compute: ComputeSpec, model: VideoModel, device: torch.device, b
         logger.info(
             "%d layers are compiled at their first run with each of the batch sizes %s", layers, batching.buckets
         )
-    if compute.uses_cuda_graphs and device.type == "cuda":
+    accelerator = accelerator_of(device)
+    if compute.uses_cuda_graphs and accelerator is not None and accelerator.has_graphs():
         return GraphedFeatures(model.features, CudaCapture())
     if compute.uses_cuda_graphs:
-        logger.warning("uses_cuda_graphs = true does nothing on a %s", device.type)
+        logger.warning("uses_cuda_graphs = true does nothing on this device: %s", device.type)
     return model.features
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 from inference.decode.frames.fit import Placement, placement
 from inference.errors import BadVideo, ManifestError, VideoFault
 from inference.manifest.schema import DetectorSpec
-from inference.models.device import device_faults
+from inference.models.device import device_faults, is_gpu
 from inference.types import Clip, DecodedVideo, Detection, Picture, VideoProbe
+
+logger = logging.getLogger(__name__)
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
@@ -162,11 +165,18 @@ class Detector:
         ]
 
     def warm_up(self) -> None:
-        """Run one full batch, as the first call is slow."""
-        side = self._spec.size
-        count = min(self._batch_frames, self._spec.max_frames)
-        with device_faults(), torch.inference_mode():
-            self._predict(torch.zeros((count, side, side, 3), dtype=torch.uint8))
+        """Run a batch of every size that can occur, as first calls are slow; log the seconds of each.
+
+        The last batch of a video may hold any number of frames, and a GPU's libraries choose kernels for each number;
+        on a CPU a full batch is enough.
+        """
+        side, most = self._spec.size, min(self._batch_frames, self._spec.max_frames)
+        for size in range(1, most + 1) if is_gpu(self._device) else [most]:
+            started = time.monotonic()
+            with device_faults(), torch.inference_mode():
+                self._predict(torch.zeros((size, side, side, 3), dtype=torch.uint8))
+            took = time.monotonic() - started
+            logger.info("%s: the first batch of %d frames of %d px took %.2f s", *(self._spec.name, size, side, took))
 
     def _boxes(self, picture: Picture, clip: Clip) -> Iterator[tuple[float, Tensor]]:
         """Yield each frame's time in seconds and its boxes ``(boxes, 6)``: x1, y1, x2, y2, score, class."""

@@ -12,55 +12,78 @@ from typing import TYPE_CHECKING
 import torch
 
 from inference.errors import DeviceLost, ManifestError, Transient
+from inference.models.accelerators import ACCELERATORS, accelerator_of
 
 if TYPE_CHECKING:  # this module runs without pydantic
     from inference.manifest.schema import DtypeName
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-# Texts of CUDA's libraries in a plain RuntimeError; after any of these the context cannot be used again.
-LOST = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "NCCL error", "device-side assert")
+# Phrases of the makers' libraries in a plain RuntimeError; after any of these the device cannot be used again.
+LOST = tuple(phrase for accelerator in ACCELERATORS for phrase in accelerator.lost)
+GPU_KINDS = tuple(dict.fromkeys(accelerator.kind for accelerator in ACCELERATORS))  # torch's device types
 FULL = ("out of memory", "can't allocate memory")
 
 
 def choose_device(name: str) -> torch.device:
     """Return the device ``name``: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
 
+    ROCm's builds of torch call AMD's GPUs ``cuda``; torch_npu calls Ascend's ``npu``.
+
     Raises:
         ManifestError: there is no such device here.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = next((kind for kind in GPU_KINDS if device_count(kind)), "cpu")
     kind, _, index = name.partition(":")
     if kind == "cpu" and not index:
         return torch.device("cpu")
-    if kind != "cuda" or not (index or "0").isdecimal():
-        raise ManifestError(f"device {name!r} is unknown; choose auto, cpu, cuda or cuda:<number>")
-    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
-        raise ManifestError(
-            f"device {name} is not on this machine ({torch.cuda.device_count()} GPUs are); choose auto or cpu"
-        )
-    return torch.device("cuda", int(index or 0))
+    if kind not in GPU_KINDS or not (index or "0").isdecimal():
+        raise ManifestError(f"device {name!r} is unknown; choose auto, cpu, cuda or cuda:<number>, npu or npu:<number>")
+    if int(index or 0) >= (count := device_count(kind)):
+        raise ManifestError(f"device {name} is not on this machine ({count} GPUs are); choose auto or cpu")
+    return torch.device(kind, int(index or 0))
+
+
+def device_count(kind: str) -> int:
+    """Return the number of usable GPUs of a torch device type; 0 if this torch does not know the type."""
+    try:
+        module = torch.get_device_module(kind)
+    except RuntimeError:  # npu without torch_npu
+        return 0
+    return int(module.device_count()) if module.is_available() else 0
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Return whether the device is a GPU of any maker."""
+    return device.type in GPU_KINDS
+
+
+def give_back_memory() -> None:
+    """Return the unused memory that torch keeps on its GPU to the driver; no effect without a GPU."""
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
 
 
 def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
     """Return the dtype ``name``. ``auto`` is float16 on a GPU, 2-4 times as fast there, and float32 on a CPU."""
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return torch.float16 if is_gpu(device) else torch.float32
     return DTYPES[name]
 
 
 def device_name(device: torch.device) -> str:
     """The maker's name of the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name()
+    return str(torch.get_device_module(device).get_device_name(device)) if is_gpu(device) else _processor_name()
 
 
 def device_info(device: torch.device) -> str:
     """Kind, size and versions of the device, in one line: enough to repeat a result."""
-    if device.type != "cuda":
+    accelerator = accelerator_of(device)
+    if accelerator is None:
         return f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
-    return f"{device}, {memory_gib:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
+    memory_gib = accelerator.memory(device)[1] / 2**30
+    return f"{device}, {memory_gib:.0f} GiB, torch {torch.__version__}, {accelerator.versions()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +92,18 @@ class DeviceLoad:
 
     used_bytes: int
     total_bytes: int
-    busy_ratio: float | None  # of the driver's last sample period (nvidia-smi's "GPU-Util"); None if unknown
+    busy_ratio: float | None  # of the driver's last sample period; None if unknown
 
 
 def device_load(device: torch.device) -> DeviceLoad | None:
     """Current load of a GPU; None for a CPU, and for a GPU that fails: a measurement must not end a worker."""
-    if device.type != "cuda":
+    accelerator = accelerator_of(device)
+    if accelerator is None:
         return None
     try:
-        free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+        free_bytes, total_bytes = accelerator.memory(device)
+        return DeviceLoad(total_bytes - free_bytes, total_bytes, accelerator.busy_ratio(device))
     except RuntimeError:
-        return None
-    return DeviceLoad(total_bytes - free_bytes, total_bytes, _busy_ratio(device))
-
-
-def _busy_ratio(device: torch.device) -> float | None:
-    try:
-        return float(torch.cuda.utilization(device)) / 100
-    except (RuntimeError, ModuleNotFoundError):  # torch reads it from NVML, which needs nvidia-ml-py
         return None
 
 

@@ -18,7 +18,7 @@ from inference.errors import Transient
 from inference.manifest import Manifest, Output
 from inference.manifest.preprocessing import Preprocessing
 from inference.models.batcher import Answer, BatchCounters, Batcher
-from inference.models.device import device_faults, device_info, device_name
+from inference.models.device import device_faults, device_info, device_name, give_back_memory, is_gpu
 from inference.models.lending import Pool, PoolCounters
 from inference.models.networks.transforms import gather_clip
 from inference.models.networks.video_model import VideoModel
@@ -69,7 +69,7 @@ class Models:
     digests: Mapping[str, str]  # filter -> SHA-256 (hex) of its weights
     untrained: frozenset[str]  # filters whose weights are seeded
     settings: ExitStack = field(default_factory=ExitStack)  # of the process, undone when the models are closed
-    give_back_memory: Callable[[], None] = torch.cuda.empty_cache  # does nothing without a GPU
+    give_back_memory: Callable[[], None] = give_back_memory
     timeout_seconds: float = 300.0  # for the scores of a clip, and for a free detector
     _scored: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
 
@@ -173,7 +173,7 @@ class Models:
         ):  # its batch would fail, or it would get the scores of another clip
             raise ValueError(f"a clip of {clip.request.num_frames} frames was decoded to {len(clip.indices)}")
         frames = decoded.pictures[clip.request.picture].frames
-        is_pinned = self.device.type == "cuda"
+        is_pinned = is_gpu(self.device)
         with device_faults():  # pinned memory can run out too
             gathered = gather_clip(frames, clip.indices, is_reversed=one.is_reversed, is_pinned=is_pinned)
         return self.engines[one.engine].batcher.submit(gathered, heads)

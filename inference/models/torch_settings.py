@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from inference.models.accelerators import accelerator_of
 
 KERNELS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -14,29 +17,30 @@ KERNELS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "math": SDPBackend.MATH,
 }
-HOPPER = (9, 0)  # compute capability
+
+logger = logging.getLogger(__name__)
 
 
-def attention_order(preferred: str, capability: tuple[int, int]) -> list[SDPBackend]:
-    """Kernels to try, best first; ``preferred`` is one of :data:`KERNELS` or ``"auto"``.
+def attention_order(preferred: str, names: Sequence[str]) -> list[SDPBackend]:
+    """Kernels to try, best first: ``names`` in their order, but ``preferred`` before all unless it is ``"auto"``.
 
-    cuDNN's is faster from Hopper on: 412 against 322 TFLOP/s at a head size of 64 (Shah et al., "FlashAttention-3",
-    arXiv:2407.08608, figure 5). All are listed, so that a shape that the first kernel refuses is still computed.
+    All are listed, so that a shape that the first kernel refuses is still computed. A preferred kernel that the build
+    lacks is left out, and a warning says so.
     """
-    names = ["cudnn", "flash"] if capability >= HOPPER else ["flash", "cudnn"]
-    names = [*names, "efficient", "math"]
-    if preferred != "auto":
-        names.sort(key=lambda name: name != preferred)  # a stable sort: the others keep their order
-    return [KERNELS[name] for name in names]
+    if preferred not in {"auto", *names}:
+        logger.warning("this build of torch has no attention kernel %r: %s is tried first", preferred, names[0])
+    return [KERNELS[name] for name in sorted(names, key=lambda name: name != preferred)]  # a stable sort
 
 
 @contextmanager
 def attention_kernels(preferred: str, device: torch.device) -> Iterator[None]:
-    """Prefer these kernels on ``device`` in all threads; a CPU has only one kernel."""
-    if device.type != "cuda":
+    """Prefer these kernels on ``device`` in all threads, where torch offers a choice: not on a CPU."""
+    accelerator = accelerator_of(device)
+    names = accelerator.kernels(device) if accelerator else ()
+    if not names:
         yield
         return
-    with sdpa_kernel(attention_order(preferred, torch.cuda.get_device_capability(device)), set_priority=True):
+    with sdpa_kernel(attention_order(preferred, names), set_priority=True):
         yield
 
 

@@ -28,6 +28,7 @@ from tasks.cli.checks.preflight import existing_parent, find_problems, spooled_b
 from tasks.cli.run.waiting import not_ready_reason, order_reason, trouble_reason, worker_reasons
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import clear_errors, no_broker, open_console, open_progress_console, settings
+from tasks.node.devices import usable_devices
 from tasks.resources.judge import open_judge
 from tasks.resources.redis import ledger_client
 from tasks.resources.stores import open_tiers, tier_places
@@ -214,6 +215,7 @@ def check_machine(chosen: Settings) -> Iterator[Finding]:
     problems = list(find_problems(chosen))
     if not problems:
         yield Finding("machine", is_well=True, found="temporary directory, open files, tiers, disk, manifest")
+    yield Finding("GPUs", is_well=True, found=str(usable_devices(chosen)))
     for problem in problems:
         yield Finding(
             problem.subject,

@@ -12,8 +12,9 @@ from celery.bin.base import CeleryCommand
 from storage.ledger import HostReports
 from tasks.cli.checks.preflight import broker_problems, busy_port_problems, find_problems
 from tasks.cli.terminal.usage import OneLine, clear_errors, settings
+from tasks.node.devices import Devices, usable_devices
 from tasks.node.embedded import EmbeddedBroker
-from tasks.node.processes import node_processes, visible_gpus
+from tasks.node.processes import node_processes
 from tasks.node.supervise import Supervisor
 from tasks.resources.redis import ledger_client
 from tasks.settings import Settings
@@ -36,8 +37,8 @@ def up(drain_seconds: float) -> None:
     Processes that die are started again. Ctrl-C drains: running work finishes, waiting work stays for the next start.
     """
     chosen = settings()
-    gpus = visible_gpus() if chosen.models.device != "cpu" else []
-    processes = node_processes(chosen, gpus)
+    devices = usable_devices(chosen)
+    processes = node_processes(chosen, devices.gpus)
     check_first(chosen, workers=len(processes) - 1)
     with ExitStack() as stack:
         if chosen.broker.needs_embedded_server:
@@ -45,7 +46,7 @@ def up(drain_seconds: float) -> None:
             stack.callback(broker.stop)
         supervisor = Supervisor(processes, chosen.node.state_dir / "log", _say)
         _stop_on_signals(supervisor)
-        click.echo(_opening(chosen, gpus))
+        click.echo(_opening(chosen, devices))
         hosts = HostReports(ledger_client(chosen))
         stack.callback(start_announcements(hosts, chosen.node.name, lambda text: click.echo(printable(text))).set)
         supervisor.run(drain_seconds)
@@ -82,10 +83,10 @@ def _say(line: str) -> None:
         click.echo(line)
 
 
-def _opening(chosen: Settings, gpus: list[str]) -> str:
+def _opening(chosen: Settings, devices: Devices) -> str:
     broker = "embedded broker" if chosen.broker.is_embedded else "broker of TAMIS_BROKER_URL"
     if chosen.broker.needs_embedded_server and not chosen.broker.is_embedded:
         broker += ", embedded server for the ledger"
-    workers = f"{len(gpus)} GPU workers" if gpus else "1 CPU inference worker"
+    workers = f"an inference worker for each of {devices}" if devices.gpus else "1 CPU inference worker"
     logs = chosen.node.state_dir / "log"
     return f"node {chosen.node.name}: {broker}, io, {workers}, results, beat; logs in {logs}; Ctrl-C drains"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from tasks.node.devices import Gpu
 from tasks.queues import Queue, gpu_queue
 from tasks.settings import Settings
 
@@ -22,10 +22,10 @@ class ProcessSpec:
     variables: dict[str, str] = field(default_factory=dict)
 
 
-def node_processes(settings: Settings, gpus: list[str]) -> list[ProcessSpec]:
+def node_processes(settings: Settings, gpus: Sequence[Gpu]) -> list[ProcessSpec]:
     """Return io, one inference worker per GPU (one on the CPU when there is none), results and beat."""
     shared = {"TAMIS_GPU_WORKERS": str(max(1, len(gpus))), "TAMIS_NODE": settings.node.name}
-    inference = [_gpu_worker(settings, index, shared | {"CUDA_VISIBLE_DEVICES": gpu}) for index, gpu in enumerate(gpus)]
+    inference = [_gpu_worker(settings, index, shared | gpu.variables) for index, gpu in enumerate(gpus)]
     io = _worker(settings, "io", [Queue.IO.value], settings.flow.max_downloads, shared)
     results = _worker(settings, "results", [Queue.RESULTS.value, Queue.CONTROL.value], 4, shared)
     inference = inference or [_gpu_worker(settings, 0, shared)]
@@ -39,20 +39,6 @@ def _metrics_ports(workers: list[ProcessSpec], first_port: int | None) -> dict[s
     if first_port is None:
         return {}
     return {spec.name: {"TAMIS_METRICS_PORT": str(port)} for port, spec in enumerate(workers, first_port)}
-
-
-def visible_gpus() -> list[str]:
-    """Return the indices of the machine's NVIDIA GPUs; empty without a driver. nvidia-smi is quicker than torch."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    answer = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],  # noqa: S607 -- found on the PATH just now
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    return answer.stdout.split() if answer.returncode == 0 else []
 
 
 def _gpu_worker(settings: Settings, index: int, variables: dict[str, str]) -> ProcessSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -171,6 +171,11 @@ def current() -> Settings:
 def decoder_environ(decoder: str) -> dict[str, str]:
     """Return the variables that the decoder's children need: none, unless they use the GPU."""
     return {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ} if decoder in GPU_DECODERS else {}
+
+
+def visible_devices(names: Iterable[str]) -> dict[str, str]:
+    """Return those of the makers' variables that are set: they limit a process to some GPUs of its machine."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def flower_password_file() -> Path | None:

@@ -20,6 +20,7 @@ from inference.manifest.weights import is_remote
 from storage.errors import StorageError
 from tasks.cli.checks.deadline import stream_within
 from tasks.ingest.sources import load_sources
+from tasks.node.devices import usable_devices
 from tasks.resources.stores import open_tiers
 from tasks.resources.weights import check_trained
 from tasks.settings import Settings
@@ -46,6 +47,7 @@ class Problem:
 def find_problems(settings: Settings) -> Iterator[Problem]:
     """Yield what would stop the fleet, or make it wait for ever."""
     yield from _machine_problems()
+    yield from _gpu_problems(settings)
     yield from _tier_problems(settings)
     yield from _disk_problems(settings)
     yield from _model_problems(settings)
@@ -61,6 +63,16 @@ def _machine_problems() -> Iterator[Problem]:
     if soft < LEAST_OPEN_FILES:
         text = f"a process may open {soft}, and needs {LEAST_OPEN_FILES}"
         yield Problem("open files", text, "raise the limit: `ulimit -n 4096`, or LimitNOFILE= of the unit")
+
+
+def _gpu_problems(settings: Settings) -> Iterator[Problem]:
+    devices, wanted = usable_devices(settings), settings.models.device
+    if devices.problem:
+        yield Problem("GPUs", devices.problem, devices.remedy, is_fatal=wanted != "auto")
+    elif wanted not in {"auto", "cpu"} and not devices.gpus:
+        yield Problem(
+            "GPUs", f"TAMIS_DEVICE={wanted}, and none is found", "install its driver, or set TAMIS_DEVICE=auto"
+        )
 
 
 def _tier_problems(settings: Settings) -> Iterator[Problem]:

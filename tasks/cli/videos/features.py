@@ -25,7 +25,7 @@ from tasks.extraction.order import ExtractionOrder, find_videos
 from tasks.extraction.processes import ExtractionFailed, extract_all
 from tasks.extraction.share import Outcome, decoder_processes, validate
 from tasks.features import FeatureOrder
-from tasks.node.processes import visible_gpus
+from tasks.node.devices import usable_devices
 from tasks.settings import Settings
 from tasks.submit import prepare, submit
 
@@ -210,7 +210,7 @@ def _devices(world_size: int | None, chosen: Settings) -> list[str]:
     """Return each process's device: the GPUs in turn, or the CPU."""
     if chosen.models.device != "auto":
         return [chosen.models.device] * (world_size or 1)
-    gpus = len(visible_gpus())
+    gpus = usable_devices(chosen).gpus
     if not gpus:
         return ["cpu"] * (world_size or 1)
-    return [f"cuda:{number % gpus}" for number in range(world_size or gpus)]
+    return [f"{gpus[0].kind}:{number % len(gpus)}" for number in range(world_size or len(gpus))]

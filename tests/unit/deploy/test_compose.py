@@ -13,7 +13,7 @@ from tasks.settings import Settings
 from tests.unit.deploy.roles import assert_every_queue_is_served, consumed, settings_of
 from tests.unit.deploy.tools import DEPLOY, compose
 
-OURS = {"io", "gpu0", "gpu1", "cpu", "results", "beat"}
+OURS = {"io", "gpu0", "gpu1", "amd0", "amd1", "cpu", "results", "beat"}
 NAMES = sorted(yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"])
 
 
@@ -65,6 +65,13 @@ def test_an_inference_worker_has_one_device_of_its_own() -> None:
     reserved = {name: services()[name]["deploy"]["resources"]["reservations"]["devices"] for name in ("gpu0", "gpu1")}
     assert [device["device_ids"] for (device,) in reserved.values()] == [["0"], ["1"]]
     assert Settings.from_env({"TAMIS_DEVICE": services()["cpu"]["environment"]["TAMIS_DEVICE"]}).models.device == "cpu"
+
+
+def test_an_inference_worker_of_amd_has_the_driver_its_groups_and_one_device_of_its_own() -> None:
+    workers = [services()[name] for name in ("amd0", "amd1")]
+    assert [worker["environment"]["HIP_VISIBLE_DEVICES"] for worker in workers] == ["0", "1"]
+    assert all([device["source"] for device in worker["devices"]] == ["/dev/kfd", "/dev/dri"] for worker in workers)
+    assert all(worker["group_add"] == ["44", "109"] for worker in workers)
 
 
 def test_the_cache_is_limited_to_seven_tenths_of_its_memory() -> None:

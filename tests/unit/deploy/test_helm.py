@@ -38,6 +38,7 @@ REDIS = (
 COMBINATIONS = {
     "default": (),
     "cpu": ("node.gpus=0",),
+    "amd": ("node.gpus=2", "node.gpuResource=amd\\.com/gpu", "node.supplementalGroups={44,109}"),
     "traced": ("settings.TAMIS_TRACING=otlp", "settings.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318"),
     "four-gpus-that-scale": ("node.gpus=4", "autoscaling.enabled=true", "metrics.podMonitor.enabled=true"),
     "redis-scaler": (REDIS, "node.storageClass=fast"),
@@ -127,6 +128,15 @@ def test_a_node_s_workers_share_its_spool_have_a_device_and_a_port_each_and_time
         probe = one["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] >= 3600
         assert (one["livenessProbe"]["httpGet"]["path"], probe["httpGet"]["path"]) == ("/livez", "/readyz")
+
+
+def test_on_amds_resource_workers_have_the_rocm_image_a_device_each_and_the_drivers_groups() -> None:
+    pod = pods(COMBINATIONS["amd"])["t-tamis-node"]
+    _, *inference = pod["containers"]
+    assert [one["resources"]["limits"]["amd.com/gpu"] for one in inference] == [1, 1]
+    assert all(one["image"].endswith("-rocm") for one in inference)
+    assert pod["securityContext"]["supplementalGroups"] == [44, 109]
+    assert pods(())["t-tamis-node"]["containers"][1]["image"].endswith("-cuda")
 
 
 def test_the_spool_s_limit_is_below_its_volume_s() -> None:

@@ -34,6 +34,11 @@ def test_the_extras_of_the_image_exist() -> None:
     assert extras <= set(PROJECT["optional-dependencies"])
 
 
+def test_an_image_of_every_maker_can_be_built_and_amds_refuses_another_build_of_torch() -> None:
+    assert re.findall(r"^FROM \S+ AS base-(\w+)$", DOCKERFILE, re.MULTILINE) == ["cpu", "cuda", "rocm"]
+    assert "torch.version.hip" in DOCKERFILE
+
+
 def test_the_image_installs_the_whole_package(tmp_path: Path) -> None:
     """Compare the wheel that pip makes of the copied files with the package: every module and data file."""
     source = tmp_path / "src"

@@ -25,8 +25,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{- /* The build of PyTorch that drives the devices of this resource: the image's variant. */ -}}
+{{- define "tamis.gpuVariant" -}}
+{{ ternary (ternary "rocm" "cuda" (hasPrefix "amd.com/" .Values.node.gpuResource)) "cpu" (gt (int .Values.node.gpus) 0) }}
+{{- end }}
+
 {{- define "tamis.gpuImage" -}}
-{{ .Values.gpuImage.repository }}:{{ .Values.gpuImage.tag | default (printf "%s-%s" .Chart.AppVersion (ternary "cuda" "cpu" (gt (int .Values.node.gpus) 0))) }}{{ with .Values.gpuImage.digest }}@{{ . }}{{ end }}
+{{ .Values.gpuImage.repository }}:{{ .Values.gpuImage.tag | default (printf "%s-%s" .Chart.AppVersion (include "tamis.gpuVariant" .)) }}{{ with .Values.gpuImage.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{- define "tamis.podMetadata" -}}
@@ -52,6 +57,9 @@ securityContext:
   fsGroup: 10001
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile: { type: RuntimeDefault }
+  {{- with .values.supplementalGroups }}
+  supplementalGroups: {{ toJson . }}
+  {{- end }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}

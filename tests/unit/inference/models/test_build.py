@@ -291,7 +291,7 @@ def test_memory_is_kept_by_default(opened, decode):
 
 def test_cuda_graphs_without_a_gpu_are_ignored_with_a_warning(opened, decode, caplog):
     models = opened(computing("uses_cuda_graphs = true"))
-    assert "uses_cuda_graphs = true does nothing on a cpu" in caplog.text
+    assert "uses_cuda_graphs = true does nothing on this device: cpu" in caplog.text
     assert models.score(decode(models.manifest, VFX), VFX)
 
 

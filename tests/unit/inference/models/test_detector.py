@@ -70,6 +70,17 @@ def test_an_untrained_detector_finds_no_box_at_the_manifests_confidence(network,
     assert Detector(network, quiet, torch.device("cpu"), torch.float32).detect(*video(noise())) == []
 
 
+@pytest.mark.parametrize(("has_gpu", "sizes"), [(True, [1, 2, 3]), (False, [3])])
+def test_the_warm_up_runs_every_batch_that_can_occur_on_a_gpu_and_logs_each(
+    network, spec, monkeypatch, caplog, has_gpu, sizes
+):
+    monkeypatch.setattr("inference.models.detector.is_gpu", lambda _device: has_gpu)
+    caplog.set_level("INFO")
+    Detector(network, spec, torch.device("cpu"), torch.float32, batch_frames=3).warm_up()
+    warmed = [record.args[1] for record in caplog.records if "the first batch of" in record.msg]
+    assert warmed == sizes
+
+
 class BoxAt(torch.nn.Module):
     """Returns one fixed box, centre and size in frame pixels, on every frame."""
 

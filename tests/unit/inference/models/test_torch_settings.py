@@ -11,18 +11,21 @@ EFFICIENT, MATH = SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH
 
 
 @pytest.mark.parametrize(
-    ("preferred", "capability", "order"),
+    ("preferred", "names", "order"),
     [
-        ("auto", (9, 0), [CUDNN, FLASH, EFFICIENT, MATH]),
-        ("auto", (10, 0), [CUDNN, FLASH, EFFICIENT, MATH]),
-        ("auto", (8, 0), [FLASH, CUDNN, EFFICIENT, MATH]),
-        ("flash", (9, 0), [FLASH, CUDNN, EFFICIENT, MATH]),
-        ("efficient", (8, 0), [EFFICIENT, FLASH, CUDNN, MATH]),
-        ("math", (9, 0), [MATH, CUDNN, FLASH, EFFICIENT]),
+        ("auto", ("cudnn", "flash", "efficient", "math"), [CUDNN, FLASH, EFFICIENT, MATH]),
+        ("flash", ("cudnn", "flash", "efficient", "math"), [FLASH, CUDNN, EFFICIENT, MATH]),
+        ("efficient", ("flash", "cudnn", "efficient", "math"), [EFFICIENT, FLASH, CUDNN, MATH]),
+        ("math", ("flash", "efficient", "math"), [MATH, FLASH, EFFICIENT]),
     ],
 )
-def test_the_preferred_kernel_is_tried_first_and_the_others_after_it(preferred, capability, order):
-    assert attention_order(preferred, capability) == order
+def test_the_preferred_kernel_is_tried_first_and_the_others_after_it(preferred, names, order):
+    assert attention_order(preferred, names) == order
+
+
+def test_a_preferred_kernel_that_the_build_lacks_is_left_out_with_a_warning(caplog):
+    assert attention_order("cudnn", ("flash", "efficient", "math")) == [FLASH, EFFICIENT, MATH]
+    assert "no attention kernel 'cudnn': flash is tried first" in caplog.text
 
 
 @pytest.mark.parametrize("is_tf32", [True, False])

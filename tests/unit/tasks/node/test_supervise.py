@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tasks.node.devices import Gpu
 from tasks.node.processes import ProcessSpec, node_processes
 from tasks.node.supervise import Supervisor, describe_exit
 from tasks.settings import Settings
 from tests.fleet.processes import wait_until
+
+TWO_GPUS = [Gpu("NVIDIA", "cuda", {"CUDA_VISIBLE_DEVICES": index}) for index in ("0", "1")]
 
 ENDS_ON_SIGTERM = "import signal\nprint('up', flush=True)\nsignal.pause()"
 IGNORES_SIGTERM = (
@@ -117,13 +120,13 @@ def test_a_node_without_gpus_has_one_cpu_worker_and_one_with_two_has_two() -> No
     settings = Settings.of(node="n1")
     names = [process.name for process in node_processes(settings, [])]
     assert names == ["io", "gpu0", "results", "beat"]
-    processes = {process.name: process for process in node_processes(settings, ["0", "1"])}
+    processes = {process.name: process for process in node_processes(settings, TWO_GPUS)}
     assert [processes[name].variables["CUDA_VISIBLE_DEVICES"] for name in ("gpu0", "gpu1")] == ["0", "1"]
     assert "--queues=gpu.n1,gpu" in processes["gpu1"].argv
     assert all(process.variables["TAMIS_GPU_WORKERS"] == "2" for process in processes.values())
 
 
 def test_every_worker_of_a_node_has_its_own_metrics_port() -> None:
-    specs = node_processes(Settings.of(node="n1", metrics_port=9800), ["0", "1"])
+    specs = node_processes(Settings.of(node="n1", metrics_port=9800), TWO_GPUS)
     ports = {spec.name: spec.variables.get("TAMIS_METRICS_PORT") for spec in specs}
     assert ports == {"io": "9800", "results": "9801", "gpu0": "9802", "gpu1": "9803", "beat": None}
