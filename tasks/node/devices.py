@@ -19,7 +19,7 @@ ASCEND_DEVICE = re.compile(r"davinci(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class NodeGpu:
     """A GPU that a worker may use, and the variables that limit a process to it."""
 
     maker: str
@@ -45,7 +45,7 @@ class Maker:
 class Devices:
     """The GPUs that workers of this machine use, and a problem if there are GPUs that PyTorch cannot use."""
 
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[NodeGpu, ...] = ()
     problem: str = ""
     remedy: str = ""
 
@@ -93,14 +93,14 @@ def torch_build() -> str | None:
     return NVIDIA.name if version.get("cuda") else ""
 
 
-def _usable(maker: Maker, environ: Mapping[str, str], root: Path) -> list[Gpu]:
+def _usable(maker: Maker, environ: Mapping[str, str], root: Path) -> list[NodeGpu]:
     names = maker.find(root)
     if names and (outer := environ.get(maker.outer)) is not None:
         names = [str(index) for index in range(len(_listed(outer)))]
     chosen = next((environ[name] for name in (maker.variable, *maker.aliases) if name in environ), None)
     if names and chosen is not None:
         names = _listed(chosen)
-    return [Gpu(maker.name, maker.kind, {**dict(maker.constants), maker.variable: name}) for name in names]
+    return [NodeGpu(maker.name, maker.kind, {**dict(maker.constants), maker.variable: name}) for name in names]
 
 
 def _listed(value: str) -> list[str]:

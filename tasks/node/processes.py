@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from tasks.node.devices import Gpu
+from tasks.node.devices import NodeGpu
 from tasks.queues import Queue, gpu_queue
 from tasks.settings import Settings
 
@@ -22,7 +22,7 @@ class ProcessSpec:
     variables: dict[str, str] = field(default_factory=dict)
 
 
-def node_processes(settings: Settings, gpus: Sequence[Gpu]) -> list[ProcessSpec]:
+def node_processes(settings: Settings, gpus: Sequence[NodeGpu]) -> list[ProcessSpec]:
     """Return io, one inference worker per GPU (one on the CPU when there is none), results and beat."""
     shared = {"TAMIS_GPU_WORKERS": str(max(1, len(gpus))), "TAMIS_NODE": settings.node.name}
     inference = [_gpu_worker(settings, index, shared | gpu.variables) for index, gpu in enumerate(gpus)]

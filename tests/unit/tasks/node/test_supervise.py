@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.node.devices import Gpu
+from tasks.node.devices import NodeGpu
 from tasks.node.processes import ProcessSpec, node_processes
 from tasks.node.supervise import Supervisor, describe_exit
 from tasks.settings import Settings
 from tests.fleet.processes import wait_until
 
-TWO_GPUS = [Gpu("NVIDIA", "cuda", {"CUDA_VISIBLE_DEVICES": index}) for index in ("0", "1")]
+TWO_GPUS = [NodeGpu("NVIDIA", "cuda", {"CUDA_VISIBLE_DEVICES": index}) for index in ("0", "1")]
 
 ENDS_ON_SIGTERM = "import signal\nprint('up', flush=True)\nsignal.pause()"
 IGNORES_SIGTERM = (
