@@ -10,12 +10,12 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from functools import reduce
+from dataclasses import fields
 from pathlib import Path
 
 from tasks.settings import Settings
-from tasks.settings.groups import GIB
-from tasks.settings.table import FIRST, PREFIX, SECTIONS, SETTINGS, Setting
+from tasks.settings.environment import SETTINGS
+from tasks.settings.groups import GIB, PREFIX
 
 PAGE = Path(__file__).parent / "settings.md"
 SCHEMA = Path(__file__).parent.parent / "deploy" / "helm" / "tamis" / "values.schema.json"
@@ -27,14 +27,27 @@ stand in a file: `TAMIS_BROKER_URL_FILE=/run/secrets/broker` is read in place of
 This page is made by `python docs/render_settings.py`.
 """
 COLUMNS = "| variable | default | what it is |\n|---|---|---|\n"
-OF_THE_MACHINE = {"node.name": "the host's name", "node.state_dir": ".tamis"}
+OF_THE_MACHINE = {"TAMIS_NODE": "the host's name", "TAMIS_STATE_DIR": ".tamis"}
+FIRST = (
+    "OBJECT_ROOT",
+    "OSS_ENDPOINT",
+    "ODPS_ENDPOINT",
+    "MANIFEST",
+    "BROKER_URL",
+    "STATE_DIR",
+    "SPOOL_DIR",
+    "DISK_LIMIT_BYTES",
+    "NODE",
+    "METRICS_PORT",
+)
 
 
-def shown(setting: Setting) -> str:
+def shown(variable: str) -> str:
     """Return the default as a person writes it."""
-    if setting.path in OF_THE_MACHINE:
-        return OF_THE_MACHINE[setting.path]
-    default: object = reduce(getattr, setting.path.split("."), Settings())
+    if variable in OF_THE_MACHINE:
+        return OF_THE_MACHINE[variable]
+    one = SETTINGS[variable]
+    default: object = getattr(getattr(Settings(), one.group), one.name)
     if default is None:
         return "–"
     if isinstance(default, bool):
@@ -44,16 +57,23 @@ def shown(setting: Setting) -> str:
     return str(default)
 
 
-def table(title: str, settings: Iterable[Setting]) -> str:
+def table(title: str, variables: Iterable[str]) -> str:
     """Return a heading and a row for each setting."""
-    rows = (f"| `{one.variable}` | {shown(one)} | {one.description} |\n" for one in settings)
+    rows = (f"| `{name}` | {shown(name)} | {DESCRIPTIONS[name]} |\n" for name in variables)
     return f"\n## {title}\n\n{COLUMNS}{''.join(rows)}"
+
+
+GROUPS = {
+    type(group).__doc__.removesuffix("."): [one.metadata for one in fields(group)]
+    for group in (getattr(Settings(), one.name) for one in fields(Settings))
+}
+DESCRIPTIONS = {one["variable"]: one["description"] for group in GROUPS.values() for one in group}
 
 
 def page() -> str:
     """Return the whole page: the ten that most people need, then every setting by the part that reads it."""
-    first = table("The ten that most people need", (SETTINGS[PREFIX + name] for name in FIRST))
-    return HEAD + first + "".join(table(section.title, section.settings) for section in SECTIONS)
+    first = table("The ten that most people need", (PREFIX + name for name in FIRST))
+    return HEAD + first + "".join(table(title, (one["variable"] for one in group)) for title, group in GROUPS.items())
 
 
 def schema() -> str:

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from inference.decode.options import GPU_DECODERS
-from tasks.settings.groups import (
-    AliyunSettings,
-    BrokerSettings,
-    CropSettings,
-    DecodeSettings,
-    DeliverySettings,
-    FeatureSettings,
-    FlowSettings,
-    IngestSettings,
-    ModelSettings,
-    NodeSettings,
-    OdpsSettings,
-    OssSettings,
-    SpoolSettings,
-    TelemetrySettings,
-    TierSettings,
-    WeightsSettings,
-)
-from tasks.settings.table import PREFIX, SETTINGS, Setting
+from tasks.settings import groups
+from tasks.settings.groups import PREFIX
 
 # They select a process's GPU, and the driver if it is not in a standard place.
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_MPS_PIPE_DIRECTORY", "LD_LIBRARY_PATH")
@@ -45,22 +29,22 @@ class SettingsError(Exception):
 class Settings:
     """The fleet's settings, a group for each part that reads them."""
 
-    node: NodeSettings = field(default_factory=NodeSettings)
-    broker: BrokerSettings = field(default_factory=BrokerSettings)
-    tiers: TierSettings = field(default_factory=TierSettings)
-    oss: OssSettings = field(default_factory=OssSettings)
-    crops: CropSettings = field(default_factory=CropSettings)
-    odps: OdpsSettings = field(default_factory=OdpsSettings)
-    aliyun: AliyunSettings = field(default_factory=AliyunSettings)
-    spool: SpoolSettings = field(default_factory=SpoolSettings)
-    flow: FlowSettings = field(default_factory=FlowSettings)
-    models: ModelSettings = field(default_factory=ModelSettings)
-    weights: WeightsSettings = field(default_factory=WeightsSettings)
-    decode: DecodeSettings = field(default_factory=DecodeSettings)
-    delivery: DeliverySettings = field(default_factory=DeliverySettings)
-    features: FeatureSettings = field(default_factory=FeatureSettings)
-    ingest: IngestSettings = field(default_factory=IngestSettings)
-    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    node: groups.NodeSettings = field(default_factory=groups.NodeSettings)
+    broker: groups.BrokerSettings = field(default_factory=groups.BrokerSettings)
+    tiers: groups.TierSettings = field(default_factory=groups.TierSettings)
+    oss: groups.OssSettings = field(default_factory=groups.OssSettings)
+    crops: groups.CropSettings = field(default_factory=groups.CropSettings)
+    odps: groups.OdpsSettings = field(default_factory=groups.OdpsSettings)
+    aliyun: groups.AliyunSettings = field(default_factory=groups.AliyunSettings)
+    spool: groups.SpoolSettings = field(default_factory=groups.SpoolSettings)
+    flow: groups.FlowSettings = field(default_factory=groups.FlowSettings)
+    models: groups.ModelSettings = field(default_factory=groups.ModelSettings)
+    weights: groups.WeightsSettings = field(default_factory=groups.WeightsSettings)
+    decode: groups.DecodeSettings = field(default_factory=groups.DecodeSettings)
+    features: groups.FeatureSettings = field(default_factory=groups.FeatureSettings)
+    delivery: groups.DeliverySettings = field(default_factory=groups.DeliverySettings)
+    ingest: groups.IngestSettings = field(default_factory=groups.IngestSettings)
+    telemetry: groups.TelemetrySettings = field(default_factory=groups.TelemetrySettings)
 
     @property
     def spool_root(self) -> Path:
@@ -93,18 +77,19 @@ class Settings:
     def with_variables(self, given: Mapping[str, Any], problems: Sequence[str] = ()) -> Settings:
         """Return settings with these values, each checked by its kind. Raises :class:`SettingsError`."""
         problems = list(problems)
-        values: dict[str, Any] = {}
+        changes: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         for variable, value in given.items():
             if variable not in SETTINGS:
                 problems.append(_unknown(variable))
                 continue
+            one = SETTINGS[variable]
             try:
-                values[SETTINGS[variable].path] = TypeAdapter(SETTINGS[variable].kind).validate_python(value)
+                changes[one.group][one.name] = TypeAdapter(one.kind).validate_python(value)
             except ValidationError as error:
-                problems += [_describe(SETTINGS[variable], detail) for detail in error.errors()]
+                problems += [_describe(variable, detail) for detail in error.errors()]
         settings = self
         try:
-            settings = _with_values(self, values)
+            settings = replace(self, **{name: replace(getattr(self, name), **own) for name, own in changes.items()})
         except ValueError as error:  # two values that exclude each other
             problems.append(str(error))
         if problems:
@@ -112,21 +97,24 @@ class Settings:
         return settings
 
 
-def _with_values(group: Any, values: Mapping[str, Any]) -> Any:
-    """Return the group with the values at their dotted paths."""
-    changes: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        name, _, rest = path.partition(".")
-        if rest:
-            inner.setdefault(name, {})[rest] = value
-        else:
-            changes[name] = value
-    changes |= {name: _with_values(getattr(group, name), own) for name, own in inner.items()}
-    return replace(group, **changes)
+class Setting(NamedTuple):
+    """A setting: the field of :class:`Settings` that holds its group, its own field, the kind that checks its value."""
+
+    group: str
+    name: str
+    kind: Any
 
 
-_SECRETS = frozenset(one.variable for one in SETTINGS.values() if "SecretStr" in repr(one.kind))
+def _declared() -> Iterator[tuple[str, Setting]]:
+    """Yield the variable of each setting, and the setting."""
+    for group, declared in get_type_hints(Settings).items():
+        kinds = get_type_hints(declared, include_extras=True)
+        for one in fields(declared):
+            yield one.metadata["variable"], Setting(group, one.name, kinds[one.name])
+
+
+SETTINGS = dict(_declared())
+_SECRETS = frozenset(variable for variable, one in SETTINGS.items() if "SecretStr" in repr(one.kind))
 
 
 def _with_secret_files(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -156,10 +144,10 @@ def _unknown(variable: str) -> str:
     return f"{variable} is not a setting of tamis: {hint}"
 
 
-def _describe(setting: Setting, detail: Any) -> str:
-    is_secret = setting.variable.endswith("_URL") or setting.variable in _SECRETS or "@" in str(detail["input"])
+def _describe(variable: str, detail: Any) -> str:
+    is_secret = variable.endswith("_URL") or variable in _SECRETS or "@" in str(detail["input"])
     shown = "***" if is_secret else repr(detail["input"])
-    return f"{setting.variable}={shown}: {detail['msg'].removeprefix('Value error, ')}"
+    return f"{variable}={shown}: {detail['msg'].removeprefix('Value error, ')}"
 
 
 @cache

@@ -54,16 +54,6 @@ def _check_place(bucket: str, prefix: str) -> None:
         raise ValueError(str(error)) from error
 
 
-def _without_slash(value: str) -> str:
-    return value.rstrip("/")
-
-
-def _no_oss_prefix(value: str) -> str:
-    if value.startswith("oss-"):
-        raise ValueError(f"takes {_REGION}")
-    return value
-
-
 def _url_of(kind: str, schemes: tuple[str, ...]) -> Callable[[SecretStr], SecretStr]:
     def check(value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(schemes):
@@ -109,9 +99,9 @@ NodeName = Annotated[str, AfterValidator(_matching(r"[A-Za-z0-9_-]{1,64}", _NODE
 OssEndpoint = Annotated[
     str,
     AfterValidator(_matching(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?", _ENDPOINT)),
-    AfterValidator(_without_slash),
+    AfterValidator(lambda url: url.rstrip("/")),
 ]
-OssRegion = Annotated[str, AfterValidator(_matching(r"[a-z0-9-]+", _REGION)), AfterValidator(_no_oss_prefix)]
+OssRegion = Annotated[str, AfterValidator(_matching(r"(?!oss-)[a-z0-9-]+", _REGION))]
 MetadataUrl = Annotated[str, AfterValidator(_matching(r"http://[^/@\s]+/?", "http://host or http://host:port"))]
 BrokerUrl = Annotated[SecretStr, AfterValidator(_url_of("Redis or RabbitMQ", (*REDIS_SCHEMES, *RABBITMQ_SCHEMES)))]
 LedgerUrl = Annotated[SecretStr, AfterValidator(_url_of("Redis", REDIS_SCHEMES))]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tasks.settings import Settings
-from tasks.settings.table import SETTINGS
+from tasks.settings.environment import SETTINGS
 from tests.unit.deploy.roles import assert_every_queue_is_served, consumed, settings_of
 from tests.unit.deploy.tools import CHART, answer, chart, program
 

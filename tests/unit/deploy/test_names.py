@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings.table import SETTINGS
+from tasks.settings.environment import SETTINGS
 from tests.unit.deploy.tools import DEPLOY, ROOT
 
 FILES = sorted(
