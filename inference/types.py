@@ -26,6 +26,7 @@ class Fit(StrEnum):
     SQUASH = "squash"  # both sides scaled, aspect ratio ignored
     CENTRE_CROP = "centre_crop"  # shortest edge scaled to ``shortest_edge``, then the centre cut out
     LETTERBOX = "letterbox"  # longest edge scaled, the rest padded with grey 114
+    NATIVE = "native"  # not scaled: the centre cut out, smaller pictures padded
 
 
 class Scope(StrEnum):
@@ -35,6 +36,7 @@ class Scope(StrEnum):
     WINDOWS = "windows"  # sliding windows
     SAMPLED = "sampled"  # single frames at a fixed interval, for the detector
     SLIDING = "sliding"  # clips of a fixed number of frames, one every so many frames, for features
+    BURSTS = "bursts"  # clips of consecutive frames, one in the middle of each interval, for signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class ClipRequest:
     num_frames: int
     window_seconds: float = 4.0  # WINDOWS only
     overlap_seconds: float = 1.0  # WINDOWS only
-    interval_seconds: float = 1.0  # SAMPLED only
+    interval_seconds: float = 1.0  # SAMPLED and BURSTS only
     stride_frames: int = 16  # SLIDING only: from the first frame of a clip to that of the next
     frame_step: int = 1  # SLIDING only: from a frame of a clip to the next one
 
@@ -66,6 +68,15 @@ class DecodePlan:
     """All requests that one pass over a video must fulfil, without duplicates."""
 
     requests: tuple[ClipRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFacts:
+    """Sizes of a video's packets, for each second of the video, audio not counted."""
+
+    bytes_per_second: tuple[int, ...]
+    frames_per_second: tuple[int, ...]  # presented
+    pixels: int  # of a coded frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,7 @@ class VideoProbe:
     duration_seconds: float
     size_bytes: int
     is_interlaced: bool = False  # frames hold two fields of different moments: they are not de-interlaced
+    packets: PacketFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

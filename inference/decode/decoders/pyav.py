@@ -76,7 +76,7 @@ def timeline_by_decoding(path: str, limits: DecodeLimits) -> Timeline:
         _discard_others(container, stream)
         fed = chain(packets(container, stream, clock=clock), (None,))  # None drains the decoder
         emitted = [stamp for packet in fed for _, stamp in _decoded(stream, packet)]
-    return decoded_timeline(tally.source, emitted, clock, fraction)
+    return tally.with_sizes(decoded_timeline(tally.source, emitted, clock, fraction))
 
 
 def _tally(path: str, limits: DecodeLimits) -> tuple[PacketTally, float]:

@@ -33,6 +33,8 @@ def placement(spec: PictureSpec, width: int, height: int) -> Placement:
         return _letterbox(spec, width, height)
     if spec.fit is Fit.CENTRE_CROP:
         return _centre_crop(spec, width, height)
+    if spec.fit is Fit.NATIVE:
+        return Placement(width, height, (spec.width - width) // 2, (spec.height - height) // 2, CROP_BLACK)
     return Placement(spec.width, spec.height, 0, 0, CROP_BLACK)
 
 

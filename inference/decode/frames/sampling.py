@@ -9,6 +9,7 @@ import numpy as np
 
 from inference.types import Indices, Seconds
 
+_BURST_STEP_SECONDS = 0.1 + 1e-6
 _DRIFT_SECONDS = 1e-6  # pts are rationals rounded to float64: 0.3 may be stored as 0.30000000000000004
 
 
@@ -93,6 +94,32 @@ def sampled(pts_seconds: Seconds, interval_seconds: float, max_frames: int) -> I
     chosen = uniform(count, min(count, max_frames))
     on_screen = np.searchsorted(pts_seconds, chosen * interval_seconds + _DRIFT_SECONDS, side="right") - 1
     return np.unique(np.maximum(on_screen, 0)).astype(np.int64)
+
+
+def bursts(pts_seconds: Seconds, num_frames: int, interval_seconds: float) -> list[Indices]:
+    """Take ``num_frames`` consecutive frames, or what the video has of them, in the middle of each interval.
+
+    Frames that are more than a tenth of a second apart are no burst. There is always a first one, of one frame at
+    least.
+
+    >>> [run.tolist() for run in bursts(np.arange(150) / 25, 3, 3.0)]
+    [[37, 38, 39], [112, 113, 114]]
+    >>> [run.tolist() for run in bursts(np.arange(6) / 2, 3, 3.0)]
+    [[3]]
+    """
+    if num_frames < 1 or interval_seconds <= 0:
+        raise ValueError(f"bursts of {num_frames} frames every {interval_seconds} s: both must be above 0")
+    count = max(1, int(np.ceil((pts_seconds[-1] - _DRIFT_SECONDS) / interval_seconds)))
+    middles = np.minimum((np.arange(count) + 0.5) * interval_seconds, pts_seconds[-1] / 2 if count == 1 else np.inf)
+    centres = np.minimum(np.searchsorted(pts_seconds, middles - _DRIFT_SECONDS), len(pts_seconds) - 1)
+    return [_burst(pts_seconds, int(centre), num_frames) for centre in centres]
+
+
+def _burst(pts_seconds: Seconds, centre: int, num_frames: int) -> Indices:
+    first = max(0, min(centre - num_frames // 2, len(pts_seconds) - num_frames))
+    chosen = np.arange(first, min(first + num_frames, len(pts_seconds)), dtype=np.int64)
+    is_burst = np.all(np.diff(pts_seconds[chosen]) <= _BURST_STEP_SECONDS)
+    return chosen if is_burst else np.array([centre], dtype=np.int64)
 
 
 def sliding(num_available: int, num_frames: int, stride_frames: int, frame_step: int) -> list[Indices]:

@@ -41,6 +41,9 @@ def _clips(request: ClipRequest, timeline: Timeline) -> Iterator[Clip]:
     elif request.scope is Scope.SAMPLED:
         indices = sampling.sampled(pts_seconds, request.interval_seconds, request.num_frames)
         yield Clip(request, 0.0, duration_seconds, indices)
+    elif request.scope is Scope.BURSTS:
+        for indices in sampling.bursts(pts_seconds, request.num_frames, request.interval_seconds):
+            yield Clip(request, float(pts_seconds[indices[0]]), float(pts_seconds[indices[-1]]), indices)
     elif request.scope is Scope.SLIDING:
         ends = np.append(pts_seconds[1:], duration_seconds)  # a frame is shown until the next one
         for indices in sampling.sliding(

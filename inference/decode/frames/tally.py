@@ -91,6 +91,7 @@ class PacketTally:
         self._stamps: list[PacketStamp] = []  # of every packet
         self._keys: list[bool] = []  # of every packet: a keyframe of the video stream
         self._video_stamps: list[PacketStamp] = []
+        self._sizes: list[int] = []  # bytes of every video packet
         self._frames: list[int] = []  # the numbers of the video packets that hold a frame
         self._first_key: int | None = None  # the number of the first keyframe's packet
         self._has_fields = False
@@ -107,6 +108,7 @@ class PacketTally:
             return
         number = len(self._video_stamps)
         self._video_stamps.append(stamp)
+        self._sizes.append(packet.size)
         if packet.is_keyframe and self._first_key is None:
             self._first_key = number
             self._frames.clear()  # a stream recorded from its middle cannot show the frames before
@@ -139,11 +141,27 @@ class PacketTally:
             rate=self.source.rate,
             has_true_pts=self.source.has_true_pts,
         )
-        return replace(
+        timeline = replace(
             self.source.timeline(shown, clock, readable_fraction),
             has_fields=self._has_fields,
             needs_decoding=shown.is_guessed and self.source.has_true_pts,
         )
+        return self.with_sizes(timeline)
+
+    def with_sizes(self, timeline: Timeline) -> Timeline:
+        """Return the timeline of this video with the bytes of its packets in each second.
+
+        Packets without a time, and those before or after the frames, count where their number in the file puts them.
+        """
+        last = int(timeline.duration_seconds)
+        by_number = np.arange(len(self._sizes)) * timeline.duration_seconds / max(1, len(self._sizes))
+        ticks = [self._repaired(number, timeline.clock).pts for number in range(len(self._sizes))]
+        if timeline.ticks is not None:
+            pts = np.array(ticks, dtype=np.float64) * float(self.source.time_base) - timeline.origin_seconds
+            by_number = np.where(np.isnan(pts), by_number, pts)
+        seconds = np.clip(by_number, 0, last).astype(np.int64)
+        counted = np.bincount(seconds, weights=np.array(self._sizes, dtype=np.float64), minlength=last + 1)
+        return replace(timeline, bytes_per_second=tuple(map(int, counted)))
 
     def clock(self) -> ClockRepair:
         """Return the repair of the clocks of all streams."""

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from inference.decode.frames.clock import UNREPAIRED, ClockRepair
-from inference.types import Indices, Seconds, VideoProbe
+from inference.types import Indices, PacketFacts, Seconds, VideoProbe
 
 _JUMP_BACK_SECONDS = 5.0  # no codec reorders frames further: a larger step back means that the clock was reset
 _GLITCH_SECONDS = 0.5  # a decoder emits in the order of presentation: a smaller step back is a wrong timestamp
@@ -33,6 +33,7 @@ class Timeline:
     is_decoded: bool = False  # counted by decoding: the frames are those that the decoder emits
     has_fields: bool = False  # packets hold single fields: a frame needs the packet after its own, too
     needs_decoding: bool = False  # the packets do not show the times of the frames
+    bytes_per_second: tuple[int, ...] = ()  # of the video's packets
 
     def probed(
         self, width: int, height: int, rotation_degrees: int, size_bytes: int, *, is_interlaced: bool
@@ -48,7 +49,12 @@ class Timeline:
             duration_seconds=self.duration_seconds,
             size_bytes=size_bytes,
             is_interlaced=is_interlaced,
+            packets=self._packets(),
         )
+
+    def _packets(self) -> PacketFacts:
+        shown = np.bincount(self.pts_seconds.astype(np.int64), minlength=len(self.bytes_per_second))
+        return PacketFacts(self.bytes_per_second, tuple(shown.tolist()), self.width * self.height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from inference.decode.one_pass import PassResult
-from inference.types import Clip, ClipRequest, DecodePlan, Fit, PictureSpec, Scope, VideoProbe
+from inference.types import Clip, ClipRequest, DecodePlan, Fit, PacketFacts, PictureSpec, Scope, VideoProbe
 
 _CHUNK_BYTES = 1 << 16
 
@@ -110,7 +110,7 @@ def result_to_json(decoded: PassResult, plan: DecodePlan) -> dict[str, Any]:
 def result_from_json(message: Mapping[str, Any], plan: DecodePlan) -> PassResult:
     """Decode the output of :func:`result_to_json`."""
     return PassResult(
-        probe=VideoProbe(**message["probe"]),
+        probe=_probe(message["probe"]),
         pts_seconds={_spec(fields): np.array(pts, dtype=np.float64) for fields, pts in message["pictures"]},
         clips=tuple(
             Clip(plan.requests[request], start, end, np.array(indices, dtype=np.int64))
@@ -121,6 +121,14 @@ def result_from_json(message: Mapping[str, Any], plan: DecodePlan) -> PassResult
         decoder=message["decoder"],
         fallback_reason=message["fallback_reason"],
     )
+
+
+def _probe(fields: Mapping[str, Any]) -> VideoProbe:
+    packets = fields["packets"]
+    if packets is not None:
+        sizes, shown = tuple(packets["bytes_per_second"]), tuple(packets["frames_per_second"])
+        packets = PacketFacts(sizes, shown, packets["pixels"])
+    return VideoProbe(**{**fields, "packets": packets})
 
 
 def _request(fields: dict[str, Any]) -> ClipRequest:

@@ -23,7 +23,9 @@ LIMITS = DecodeLimits()
 WINDOWS = ClipRequest(Scope.WINDOWS, SMALL, 16)
 SAMPLED = ClipRequest(Scope.SAMPLED, SMALL, 8, interval_seconds=0.5)
 EVERY_FRAME = ClipRequest(Scope.WINDOWS, SMALL, 400, window_seconds=1000.0)
-REQUESTS = [*(ClipRequest(Scope.WHOLE, SMALL, count) for count in (1, 3, 7, 16, 48)), WINDOWS, SAMPLED, EVERY_FRAME]
+BURSTS = ClipRequest(Scope.BURSTS, SMALL, 5, interval_seconds=0.5)
+WHOLE = [ClipRequest(Scope.WHOLE, SMALL, count) for count in (1, 3, 7, 16, 48)]
+REQUESTS = [*WHOLE, WINDOWS, SAMPLED, BURSTS, EVERY_FRAME]
 
 
 def clips_of(path, request):
@@ -42,6 +44,8 @@ def expected_clips(file, seconds, duration_seconds, request):
         chosen = [sampling.window_frames(seconds, start, end, request.num_frames) for start, end in spans]
     elif request.scope is Scope.SAMPLED:
         chosen = [sampling.sampled(seconds, request.interval_seconds, request.num_frames)]
+    elif request.scope is Scope.BURSTS:
+        chosen = sampling.bursts(seconds, request.num_frames, request.interval_seconds)
     else:
         chosen = [sampling.uniform(len(shown), request.num_frames)]
     return [shown[indices].tolist() for indices in chosen]
@@ -51,6 +55,12 @@ def plainly_decoded(path):
     """Return the numbers on all frames that FFmpeg emits, without picking, skipping or timestamps."""
     with av.open(str(path)) as opened:
         return [number_on(frame.to_ndarray(format="rgb24")) for frame in opened.decode(video=0)]
+
+
+def packet_bytes(path):
+    """Return the bytes of the video packets, as FFmpeg demuxes them."""
+    with av.open(str(path)) as opened:
+        return sum(packet.size for packet in opened.demux(video=0))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -64,5 +74,7 @@ def test_every_plan_picks_the_frames_of_a_plain_decode(tmp_path, name):
         probe, clips = clips_of(path, request)
         assert probe.frame_count == len(file.shown)
         assert probe.is_interlaced == name.startswith("field")
+        assert sum(probe.packets.bytes_per_second) == packet_bytes(path)
+        assert sum(probe.packets.frames_per_second) == probe.frame_count
         expected = expected_clips(file, np.array(milliseconds) / 1000, probe.duration_seconds, request)
         assert [numbers for _, _, numbers in clips] == expected, request

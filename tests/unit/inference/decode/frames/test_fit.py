@@ -37,6 +37,11 @@ def test_a_centre_crop_of_a_square_covers_it(width, height, target, margin):
     assert placed.top <= 0 <= placed.top + placed.height - target
 
 
+@pytest.mark.parametrize(("width", "height", "left", "top"), [(1280, 721, -480, -201), (100, 320, 110, 0)])
+def test_native_keeps_the_size_and_centres_the_picture(width, height, left, top):
+    assert placement(PictureSpec(320, 320, Fit.NATIVE), width, height) == Placement(width, height, left, top, 0)
+
+
 def test_squash_ignores_the_aspect_ratio():
     assert placement(PictureSpec(256, 128), 1920, 1080) == Placement(128, 256, 0, 0, 0)
 

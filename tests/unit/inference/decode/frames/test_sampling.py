@@ -108,5 +108,16 @@ def test_sampled_refuses_an_interval_of_zero():
         sampling.sampled(np.array([0.0]), 0.0, 4)
 
 
+def test_a_burst_is_short_where_the_video_is_and_one_frame_where_frames_are_far_apart():
+    assert [run.tolist() for run in sampling.bursts(np.arange(3) / 25, 8, 3.0)] == [[0, 1, 2]]
+    assert [len(run) for run in sampling.bursts(np.arange(20) / 2, 8, 3.0)] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("num_frames", "interval_seconds"), [(0, 3.0), (8, 0.0)])
+def test_bursts_refuse_no_frames_and_an_interval_of_zero(num_frames, interval_seconds):
+    with pytest.raises(ValueError, match="both must be above 0"):
+        sampling.bursts(np.arange(9) / 25, num_frames, interval_seconds)
+
+
 def test_reading_backwards_is_slicing():
     assert sampling.uniform(10, 4)[::-1].tolist() == [9, 6, 3, 0]

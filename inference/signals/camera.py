@@ -1,0 +1,152 @@
+"""Camera motion: a similarity fitted to tracked points, apart from objects that move on their own.
+
+Corners (Shi and Tomasi, "Good features to track", 1994) are tracked by the pyramidal method of Lucas and Kanade
+(Bouguet, 2001) from one overview frame to the next, and kept where tracking back returns to the start (Kalal et al.,
+"Forward-backward error", 2010). A similarity, which is pan, zoom and roll, is fitted to them by RANSAC: points that do
+not follow it belong to objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import atan2, degrees, hypot, log
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from inference.signals.planes import Grey
+from inference.signals.series import Values
+from inference.types import Seconds
+
+MAX_POINTS = 80
+WINDOW = (15, 15)  # pixels around a point
+MIN_POINTS = 8  # a fit to fewer is left to chance
+CORNER_DISTANCE_PIXELS = 5
+CORNER_QUALITY = 0.01  # of the best corner's strength
+MAX_RETURN_PIXELS = 0.7  # forward-backward error
+MAX_RESIDUAL_PIXELS = 1.0  # of a point that follows the camera
+STILL_PIXELS = 0.5  # a point that moved less stood still
+GRID = 5  # cells each way, in which coverage is counted
+MIN_COVERAGE = 0.25  # share of the cells: below it the points may all be on one object
+MAX_STEP_SECONDS = 0.6  # frames further apart are not compared
+
+Points = npt.NDArray[np.float32]  # shape (n, 2): x, y in pixels
+NAMES = (
+    "still_points_share",
+    "camera_speed",
+    "camera_pan",
+    "camera_zoom",
+    "camera_roll",
+    "camera_shake",
+    "object_points_share",
+    "tracked_coverage",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The camera's movement from a frame to the next: a shift of the centre in pixels, a scale, an angle in radians."""
+
+    right: float
+    down: float
+    scale: float
+    angle: float
+
+    def speed(self, width: int, height: int) -> float:
+        """Root mean square of the pixels by which the picture's corners and centre move."""
+        x, y = np.array([-1, -1, 1, 1, 0]) * width / 2, np.array([-1, 1, -1, 1, 0]) * height / 2
+        cosine, sine = self.scale * np.cos(self.angle) - 1, self.scale * np.sin(self.angle)
+        across, along = cosine * x - sine * y + self.right, sine * x + cosine * y + self.down
+        return float(np.sqrt(np.mean(across**2 + along**2)))
+
+
+def camera_series(planes: Grey, seconds: Seconds) -> Mapping[str, Values]:
+    """Measure each step between consecutive frames: name -> values of shape (frames - 1,).
+
+    Lengths are in units of the picture's longer side. NaN where the frames are too far apart in time, or the tracked
+    points cover too little of the picture to tell the camera from an object.
+    """
+    steps = np.diff(seconds)
+    rows = [
+        _measured(planes[place], planes[place + 1], step) if step <= MAX_STEP_SECONDS else _UNKNOWN
+        for place, step in enumerate(steps.tolist())
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 8)
+    right, down = table[:, 6], table[:, 7]
+    shake = np.full(len(table), np.nan)
+    shake[1:] = np.hypot(np.diff(right), np.diff(down))
+    named = dict(zip(_MEASURED, table.T[:6], strict=True))
+    return {**named, "camera_pan": np.hypot(right, down), "camera_shake": shake}
+
+
+_MEASURED = (
+    "still_points_share",
+    "camera_speed",
+    "camera_zoom",
+    "camera_roll",
+    "object_points_share",
+    "tracked_coverage",
+)
+_Row = tuple[float, float, float, float, float, float, float, float]  # _MEASURED, then the velocity right and down
+_NAN = float("nan")
+_UNKNOWN: _Row = (_NAN,) * 8
+
+
+def _measured(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], seconds: float) -> _Row:
+    start, end = tracked(first, second)
+    height, width = first.shape
+    cover = coverage(start, width, height)
+    fitted = fit(start, end, width, height) if len(start) >= MIN_POINTS else None
+    if fitted is None or cover < MIN_COVERAGE:
+        return (*_UNKNOWN[:5], cover, *_UNKNOWN[6:])
+    step, follows = fitted
+    side = max(width, height)
+    return (
+        float(np.mean(np.hypot(*(end - start).T) < STILL_PIXELS)),
+        step.speed(width, height) / side / seconds,
+        abs(log(step.scale)) / seconds,
+        abs(degrees(step.angle)) / seconds,
+        1 - float(np.mean(follows)),
+        cover,
+        step.right / side / seconds,
+        step.down / side / seconds,
+    )
+
+
+def tracked(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> tuple[Points, Points]:
+    """Return points of the first grey frame and their places in the second, each of shape (n, 2)."""
+    corners: Any = cv2.goodFeaturesToTrack(first, MAX_POINTS, CORNER_QUALITY, CORNER_DISTANCE_PIXELS)
+    if corners is None:  # OpenCV's stubs do not say so: a picture without corners
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+    start = np.asarray(corners, dtype=np.float32).reshape(-1, 1, 2)
+    end, found, _ = cv2.calcOpticalFlowPyrLK(first, second, start, np.empty_like(start), winSize=WINDOW)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(second, first, end, np.empty_like(start), winSize=WINDOW)
+    error = np.abs(np.asarray(back, np.float32) - start).reshape(-1, 2).max(axis=1)
+    good = (np.asarray(found).ravel() == 1) & (np.asarray(returned).ravel() == 1) & (error < MAX_RETURN_PIXELS)
+    return start.reshape(-1, 2)[good], np.asarray(end, np.float32).reshape(-1, 2)[good]
+
+
+def fit(start: Points, end: Points, width: int, height: int) -> tuple[Step, npt.NDArray[np.bool_]] | None:
+    """Fit a similarity by RANSAC; return the step and, for each point, whether it follows. None without a fit."""
+    centre = np.array([width / 2, height / 2], dtype=np.float32)
+    fitted: Any = cv2.estimateAffinePartial2D(
+        start - centre, end - centre, ransacReprojThreshold=MAX_RESIDUAL_PIXELS, maxIters=500
+    )
+    matrix, inliers = fitted
+    if matrix is None:  # likewise: no agreement
+        return None
+    (cosine, _, right), (sine, _, down) = np.asarray(matrix, dtype=np.float64).tolist()
+    scale = hypot(cosine, sine)
+    if not 0.5 < scale < 2:  # in a quarter of a second: a chance agreement of few points
+        return None
+    return Step(right, down, scale, atan2(sine, cosine)), np.asarray(inliers).ravel() == 1
+
+
+def coverage(points: Points, width: int, height: int) -> float:
+    """Share of the 5 x 5 cells of the picture that hold a point, 0 to 1."""
+    columns = np.clip(points[:, 0] * GRID / width, 0, GRID - 1).astype(np.int64)
+    rows = np.clip(points[:, 1] * GRID / height, 0, GRID - 1).astype(np.int64)
+    return len(np.unique(rows * GRID + columns)) / GRID**2
