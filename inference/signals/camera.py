@@ -47,7 +47,7 @@ NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CameraStep:
     """The camera's movement from a frame to the next: a shift of the centre in pixels, a scale, an angle in radians."""
 
     right: float
@@ -129,7 +129,7 @@ def tracked(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> tupl
     return start.reshape(-1, 2)[good], np.asarray(end, np.float32).reshape(-1, 2)[good]
 
 
-def fit(start: Points, end: Points, width: int, height: int) -> tuple[Step, npt.NDArray[np.bool_]] | None:
+def fit(start: Points, end: Points, width: int, height: int) -> tuple[CameraStep, npt.NDArray[np.bool_]] | None:
     """Fit a similarity by RANSAC; return the step and, for each point, whether it follows. None without a fit."""
     centre = np.array([width / 2, height / 2], dtype=np.float32)
     fitted: Any = cv2.estimateAffinePartial2D(
@@ -142,7 +142,7 @@ def fit(start: Points, end: Points, width: int, height: int) -> tuple[Step, npt.
     scale = hypot(cosine, sine)
     if not 0.5 < scale < 2:  # in a quarter of a second: a chance agreement of few points
         return None
-    return Step(right, down, scale, atan2(sine, cosine)), np.asarray(inliers).ravel() == 1
+    return CameraStep(right, down, scale, atan2(sine, cosine)), np.asarray(inliers).ravel() == 1
 
 
 def coverage(points: Points, width: int, height: int) -> float:
