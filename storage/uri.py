@@ -66,8 +66,13 @@ def check_object(bucket: str, path: str, *, allowed_buckets: frozenset[str] | No
     return uri
 
 
+def is_bucket_name(name: str) -> bool:
+    """Return whether the name follows OSS's rule for buckets."""
+    return _BUCKET.fullmatch(name) is not None
+
+
 def _check_bucket(bucket: str) -> None:
-    if not _BUCKET.fullmatch(bucket):
+    if not is_bucket_name(bucket):
         raise ForbiddenPath(f"{bucket!r} is not a bucket name: 3 to 63 of a-z, 0-9 and '-', no '-' at either end")
 
 

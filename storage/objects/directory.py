@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from storage.errors import ForbiddenPath, ObjectCorrupt, ObjectMissing, Unavailable
 from storage.objects import safe_paths
-from storage.objects.protocol import ObjectStat
+from storage.objects.protocol import ListedObject, ObjectStat
 from storage.uri import ObjectUri
 
 BLOCK_BYTES = 1 << 20
@@ -63,6 +63,23 @@ class DirectoryStore:
             self._check_same(uri, stat, source.fileno())
         if remaining_bytes:
             raise ObjectCorrupt(f"{uri} in {self.root} ended {remaining_bytes} bytes short of {start + length}")
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
+        """Yield the regular files below ``root/bucket/prefix``; links and hidden files are left out."""
+        top = self.root / bucket / prefix
+        if not top.resolve().is_relative_to(self.root.resolve()):
+            raise ForbiddenPath(f"oss://{bucket}/{prefix} leaves {self.root}")
+
+        def fail(error: OSError) -> None:
+            raise Unavailable(f"oss://{bucket}/{prefix} in {self.root} cannot be listed: {error}") from error
+
+        for folder, names, files in os.walk(top, onerror=fail):
+            names[:] = [name for name in names if not name.startswith(".")]
+            for name in files:
+                path = Path(folder) / name
+                if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                    uri = ObjectUri(bucket, path.relative_to(self.root / bucket).as_posix())
+                    yield ListedObject(uri, _stat(path.stat()))
 
     def put(self, path: Path, uri: ObjectUri) -> None:
         """Copy the file to a temporary name in the same directory, sync it, rename it; create missing directories."""

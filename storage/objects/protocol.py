@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -16,6 +17,14 @@ class ObjectStat:
     size_bytes: int
     version: str  # changes whenever the bytes change: an ETag, or size and mtime for a file
     crc64: int | None = None  # CRC-64/XZ of the whole object; None: the store states none
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object that a listing names."""
+
+    uri: ObjectUri
+    stat: ObjectStat
 
 
 class ObjectStore(Protocol):
@@ -43,4 +52,15 @@ class RangedStore(Protocol):
 
         ``Unavailable`` when the object now has another version than ``stat`` names; ``ObjectCorrupt`` when it is too
         short. No store states a checksum of a part: the caller must know the digest of the whole object.
+        """
+
+
+@runtime_checkable
+class ListedStore(Protocol):
+    """Objects that can be listed."""
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
+        """Yield the objects whose key begins with the prefix, which is empty or ends with a slash, in any order.
+
+        Objects whose key no row may name are left out. ``ForbiddenPath`` without the right to list, ``Unavailable``.
         """

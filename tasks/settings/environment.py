@@ -172,6 +172,6 @@ def flower_password_file() -> Path | None:
     return Path(name) if name else None
 
 
-def child_environ(**changes: str) -> dict[str, str]:
-    """Return this process's environment with changes, for a child process."""
-    return {**os.environ, **changes}
+def child_environ(*left_out: str, **changes: str) -> dict[str, str]:
+    """Return this process's environment without some variables and with changes, for a child process."""
+    return {name: value for name, value in os.environ.items() if name not in left_out} | changes

@@ -6,7 +6,7 @@ The SDK retries nothing, returns damaged bytes without an error, and computes it
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,10 @@ from storage.objects.oss.client import OssClient, OssPlace
 from storage.objects.oss.reading import blocks
 from storage.objects.oss.tries import Tries, TryLimits, retrying
 from storage.objects.oss.writing import MeasuredFile, PartLimits, measure, put_parts, put_whole
-from storage.objects.protocol import ObjectStat
+from storage.objects.protocol import ListedObject, ObjectStat
 from storage.uri import MAX_KEY_BYTES, ObjectUri
 
+LISTED_PER_PAGE = 1000  # objects; the most that OSS lists at once
 MAX_BUFFERED_BYTES = 8 << 20  # an object up to this size is checked before its first byte is written
 
 _CONTROL = {"Cc", "Cs"}  # control characters, halves of surrogate pairs
@@ -70,6 +71,25 @@ class OssStore:
             raise ObjectCorrupt(f"{uri} has no bytes {start}…{span.stop}: it has {stat.size_bytes}")
         if length:
             _copy(blocks(self._client, uri, stat, span, Tries(self._limits)), into)
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
+        """Yield the objects whose key begins with the prefix, page by page; names of folders are left out."""
+        token = ""
+        while True:
+            page = retrying(Tries(self._limits), partial(self._list_page, bucket, prefix, token))
+            for found in page.object_list:
+                if not found.key.endswith("/"):
+                    yield ListedObject(ObjectUri(bucket, found.key), ObjectStat(found.size, found.etag))
+            if not page.is_truncated:
+                return
+            token = page.next_continuation_token
+
+    def _list_page(self, bucket: str, prefix: str, token: str) -> Any:
+        return self._client.ask(
+            f"oss://{bucket}/{prefix}",
+            bucket,
+            lambda handle: handle.list_objects_v2(prefix=prefix, continuation_token=token, max_keys=LISTED_PER_PAGE),
+        )
 
     def put(self, path: Path, uri: ObjectUri) -> None:
         """Store the file, in parts where it is large; send nothing if the object has its size and CRC-64 already."""
