@@ -9,7 +9,7 @@ import click
 from celery.bin.base import CeleryCommand
 
 from storage.ledger import Ledger, Run, RunOrder
-from tasks.cli.sift import conclude
+from tasks.cli.run.conclude import conclude
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console
 from tasks.resources.tables import open_output

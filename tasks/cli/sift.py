@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import closing
-
 import click
 
 from inference.manifest import load_manifest
-from storage.ledger import Counts, Ledger, Run, RunOrder
-from tasks.cli.run.progress import clock
-from tasks.cli.run.summary import UNTRAINED, RunSummary, print_summary
-from tasks.cli.run.watch import watch
+from storage.ledger import Run
+from tasks.cli.run.conclude import conclude
+from tasks.cli.run.summary import UNTRAINED
+from tasks.cli.run.videos import VideosOrder, sift_videos
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.switches import SwitchedCommand, switched_on
-from tasks.cli.terminal.usage import clear_errors, open_console, open_ledger, open_progress_console, settings
-from tasks.resources.tables import open_output
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console, settings
 from tasks.submit import prepare, submit
-
-EX_ALL_FAILED = 3  # the run is complete, and every row of it failed
-EX_INTERRUPTED = 130
 
 
 @click.command(cls=SwitchedCommand)
+@click.argument("sources", nargs=-1, metavar="[VIDEOS]…")
 @click.option(
     "--tables",
-    required=True,
     metavar="URL",
     help="Input: odps://PROJECT/TABLE/ds=DAY, sqlite:///FILE.db#TABLE/ds=DAY, or a .jsonl, .csv or .parquet file.",
 )
 @click.option(
     "--outputs",
-    required=True,
     metavar="URL",
     help="Output: odps://PROJECT/TABLE/ds=DAY or sqlite:///FILE.db#TABLE/ds=DAY; created when missing.",
 )
@@ -44,17 +37,51 @@ EX_INTERRUPTED = 130
     is_flag=True,
     help="Add plain columns to the output: run, status, error_code, keep, drop_reason, decided_by, facts of the video.",
 )
+@click.option(
+    "--gallery/--no-gallery", "has_gallery", default=True, show_default=True, help="Of VIDEOS: write the page, too."
+)
+@click.option("--retry-failed", "is_retrying", is_flag=True, help="Of VIDEOS: try those again that failed before.")
+@json_option
 @clear_errors
-def sift(tables: str, outputs: str, wait: bool, has_flat_columns: bool, **switches: bool) -> None:
-    """Submit or resume a run, and watch it until it is complete.
+def sift(
+    sources: tuple[str, ...],
+    tables: str | None,
+    outputs: str | None,
+    wait: bool,
+    has_flat_columns: bool,
+    has_gallery: bool,
+    is_retrying: bool,
+    is_json: bool,
+    **switches: bool,
+) -> None:
+    """Judge videos and watch until every one has its result: of VIDEOS, or of a table.
+
+    VIDEOS is a folder, files, a pattern in quotes, or oss://bucket/prefix/. A temporary fleet is started when none
+    answers and drained at the end; verdicts and a page to look at lie beside the folder. With --tables and --outputs,
+    the rows of a table are judged by the fleet that is up.
 
     The same input, output and switches give the same run: rows that are in the output are not computed again.
 
     Exit status: 0 if the run is complete (or with --no-wait, submitted), 2 for a mistake, 3 if every row failed, 130
     if Ctrl-C ended the watching, or the run was cancelled meanwhile.
     """
-    enabled, chosen = switched_on(switches), settings()
-    console, progress = open_console(), open_progress_console()
+    enabled = switched_on(switches)
+    if sources:
+        if tables is not None or outputs is not None:
+            raise OneLine("give VIDEOS, or --tables with --outputs; not both")
+        if not wait:
+            raise OneLine("--no-wait is for tables: a temporary fleet ends with this command")
+        sift_videos(sources, VideosOrder(enabled, has_flat_columns, has_gallery, is_json, is_retrying))
+        return
+    if tables is None or outputs is None:
+        raise OneLine("give VIDEOS (a folder, files, a pattern, oss://bucket/prefix/), or --tables URL --outputs URL")
+    _sift_table(tables, outputs, enabled, wait=wait, has_flat_columns=has_flat_columns, is_json=is_json)
+
+
+def _sift_table(
+    tables: str, outputs: str, enabled: frozenset[str], *, wait: bool, has_flat_columns: bool, is_json: bool
+) -> None:
+    chosen, console, progress = settings(), open_console(), open_progress_console()
     manifest = load_manifest(chosen.models.manifest)
     request = prepare(tables, outputs, enabled, manifest, has_flat_columns=has_flat_columns)
     for notice in request.notices:
@@ -62,48 +89,16 @@ def sift(tables: str, outputs: str, wait: bool, has_flat_columns: bool, **switch
     ledger = open_ledger()
     submission = submit(request, chosen.flow.shard_rows, ledger)
     run = submission.run
-    print_line(console, _opening(run, is_new=submission.is_new))
+    print_line(progress if is_json else console, _opening(run, is_new=submission.is_new))
     if wait:
-        conclude(run, ledger)
+        conclude(run, ledger, is_json=is_json)
         return
-    print_line(console, f"watch it with: tamis runs {run.run_id}")
+    if is_json:
+        print_json({"run": run.run_id, "rows": run.total_rows, "is_new": submission.is_new})
+    else:
+        print_line(console, f"watch it with: tamis runs {run.run_id}")
     if manifest.is_untrained:
         print_line(progress, UNTRAINED, style="yellow")
-
-
-def conclude(run: Run, ledger: Ledger) -> None:
-    """Watch the run until it is complete and print its summary. Ctrl-C stops the watching, not the run.
-
-    Raises:
-        SystemExit: with status 3 if every row failed, 130 after Ctrl-C or a cancellation.
-    """
-    started, progress = time.monotonic(), open_progress_console()
-    try:
-        counts = watch(run.run_id, ledger, settings(), progress)
-    except KeyboardInterrupt:
-        print_line(
-            progress,
-            f"stopped watching; run {run.run_id} is not lost. The same `tamis sift` command resumes it "
-            f"(a fleet must be up: `tamis up`); `tamis runs {run.run_id}` shows its progress.",
-        )
-        raise SystemExit(EX_INTERRUPTED) from None
-    if ledger.orders.of(run.run_id) is RunOrder.CANCELLED:
-        print_line(progress, f"cancelled by an operator: {counts.in_flight} rows have no result", style="yellow")
-        raise SystemExit(EX_INTERRUPTED)
-    if not run.is_complete:
-        print_line(progress, f"complete after {clock(time.monotonic() - started)}")
-    summarize(run, counts)
-    if counts.rows and counts.failed == counts.rows:
-        raise SystemExit(EX_ALL_FAILED)
-
-
-def summarize(run: Run, counts: Counts) -> None:
-    """Print the summary from the output table itself."""
-    console, manifest = open_console(), load_manifest(settings().models.manifest)
-    with closing(open_output(run.spec.outputs)) as table:
-        summary = RunSummary.of(table.results(run.run_id))
-    print_summary(summary, counts, manifest, run.run_id, console)
-    print_line(console, f"output: {run.spec.outputs}")
 
 
 def _opening(run: Run, *, is_new: bool) -> str:

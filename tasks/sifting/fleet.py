@@ -61,9 +61,7 @@ def alone(state_dir: Path, on_wait: Callable[[str], object]) -> Iterator[None]:
 
 
 @contextmanager
-def temporary_fleet(
-    settings: Settings, changes: Mapping[str, str], on_drain: Callable[[], object]
-) -> Iterator[None]:
+def temporary_fleet(settings: Settings, changes: Mapping[str, str], on_drain: Callable[[], object]) -> Iterator[None]:
     """Run `tamis up` for the block, with ``changes`` to the settings, and drain it after that, also after Ctrl-C.
 
     Its output goes to ``log/up.log`` in the state directory. Raises :class:`FleetFailed` if it does not come up.

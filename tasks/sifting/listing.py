@@ -20,8 +20,8 @@ from tasks.sifting.videos import FoundVideo
 FILE = "results.db"
 BUSY_SECONDS = 30.0
 SCHEMA = (
-    "video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT, file_bytes INTEGER, file_version TEXT, "
-    "UNIQUE (video_path, file_version)"
+    "video_id TEXT, oss_bucket TEXT, video_path TEXT, video_tag TEXT, info TEXT, file_bytes INTEGER, "
+    "file_version TEXT, UNIQUE (video_path, file_version)"
 )
 
 
@@ -35,9 +35,7 @@ class Listing:
     added: int  # by this call
 
 
-def extend_listing(
-    folder: Path, selector: str, bucket: str, prefix: str, videos: Iterable[FoundVideo]
-) -> Listing:
+def extend_listing(folder: Path, selector: str, bucket: str, prefix: str, videos: Iterable[FoundVideo]) -> Listing:
     """Append the videos that the listing lacks; ``Unavailable`` if the file cannot be written."""
     path, table = folder / FILE, f"clips_{selector}" if selector else "clips"
     rows = [

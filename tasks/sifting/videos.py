@@ -72,11 +72,13 @@ def find_local(sources: Sequence[str]) -> VideoSource:
     if len(sources) == 1 and WILDCARDS & set(sources[0]) and not Path(sources[0]).exists():
         pattern = os.path.abspath(sources[0])  # noqa: PTH100 - Path.resolve would follow links and drop the pattern
         paths = [Path(found) for found in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - it may be absolute
-        fixed = [part for part in _before_wildcard(Path(pattern))]
-        return _files(paths, Path(*fixed), _digest([pattern]), f"no file matches {sources[0]}")
+        base = Path(*_before_wildcard(Path(pattern)))
+        return _files(paths, base, _digest([pattern]), f"no file matches {sources[0]}")
     paths = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100 - likewise
     if missing := [str(path) for path in paths if not path.exists()]:
-        raise UsageError(f"{missing[0]} does not exist: give a folder, files, a pattern in quotes, or oss://bucket/prefix/")
+        raise UsageError(
+            f"{missing[0]} does not exist: give a folder, files, a pattern in quotes, or oss://bucket/prefix/"
+        )
     if folders := [str(path) for path in paths if path.is_dir()]:
         raise UsageError(f"{folders[0]} is a folder beside other sources: give one folder, or files only")
     base = Path(os.path.commonpath([path.parent for path in paths]))

@@ -35,16 +35,17 @@ class RunSummary:
     rows: list[ResultRow] = field(default_factory=list)
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: dict[str, ResultRow] = field(default_factory=dict)
+    most_rows: int = MOST_ROWS
     has_untrained: bool = False
     begun_at: str = ""  # ISO 8601 in UTC, as result_info has it: of the first row
     ended_at: str = ""  # of the last row
 
     @classmethod
-    def of(cls, results: Iterable[ResultRow]) -> RunSummary:
-        """Return the summary of these results."""
-        summary = cls()
+    def of(cls, results: Iterable[ResultRow], most_rows: int = MOST_ROWS) -> RunSummary:
+        """Return the summary of these results; up to ``most_rows`` of them are listed one by one."""
+        summary = cls(most_rows=most_rows)
         for result in results:
-            if len(summary.rows) <= MOST_ROWS:
+            if len(summary.rows) <= most_rows:
                 summary.rows.append(result)
             summary.verdicts.update(verdict_texts(result.info).items())
             summary.has_untrained = summary.has_untrained or result.result_info.get("untrained") is True
@@ -68,20 +69,25 @@ class RunSummary:
         return f"{clock(seconds)}, from {begun:%Y-%m-%d %H:%M:%S} to {ended:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def print_summary(summary: RunSummary, counts: Counts, manifest: Manifest, run_id: str, console: Console) -> None:
-    """Print verdicts and failures, by row if the rows are few and counted if they are many, and the row counts."""
+OF_A_RUN = "failed rows: `tamis runs {run} --failures` lists them, `tamis retry {run}` tries them again"
+
+
+def print_summary(
+    summary: RunSummary, counts: Counts, manifest: Manifest, run_id: str, console: Console, remedy: str = OF_A_RUN
+) -> None:
+    """Print verdicts and failures, by row if the rows are few and counted if they are many, and the row counts.
+
+    ``remedy`` says how failed rows are tried again.
+    """
     keys = _in_order({key for key, _ in summary.verdicts}, manifest)
-    if len(summary.rows) <= MOST_ROWS:
+    if len(summary.rows) <= summary.most_rows:
         _print_verdict_rows(summary.rows, keys, manifest, console)
         print_failures((row for row in summary.rows if not row.is_ok), console)
     else:
         _print_verdict_counts(summary.verdicts, keys, manifest, console)
         _print_failure_counts(summary.failures, counts, console)
     if summary.failures:
-        print_line(
-            console,
-            f"failed rows: `tamis runs {run_id} --failures` lists them, `tamis retry {run_id}` tries them again",
-        )
+        print_line(console, remedy.format(run=run_id))
     if summary.verdicts and summary.has_untrained:
         print_line(console, UNTRAINED, style="yellow")
     print_line(console, reconcile_line(counts), style="bold")

@@ -17,7 +17,7 @@ from inference.manifest import load_manifest
 from inference.types import Fit
 from storage.features.files import FileFormat
 from storage.features.index import write_index
-from tasks.cli.sift import EX_ALL_FAILED, EX_INTERRUPTED, conclude
+from tasks.cli.run.conclude import EX_ALL_FAILED, EX_INTERRUPTED, conclude
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console, settings
 from tasks.cli.videos.feature_progress import facts_of, show, spent_on, summary

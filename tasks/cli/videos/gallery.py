@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,31 @@ def gallery(tables: str, folder: Path, run: str | None, limit: int | None, strip
 
     Open index.html in a browser; it needs no server. Decisions made there (keep, drop) are exported as a .jsonl table.
     """
-    chosen, console = settings(), open_console()
+    written = write_page(tables, folder, settings(), run=run, limit=limit, has_strips=strips, media=media)
+    for line in _report(written):
+        print_line(open_console(), line)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenGallery:
+    """A gallery that was written: its page, the rows that it shows, and their strips."""
+
+    page: Path
+    selection: ShownRows
+    strips: Mapping[str, Strip]
+
+
+def write_page(
+    tables: str,
+    folder: Path,
+    chosen: Settings,
+    *,
+    run: str | None = None,
+    limit: int | None = None,
+    has_strips: bool = True,
+    media: str | None = None,
+) -> WrittenGallery:
+    """Write the gallery of a run's results into the folder. Strips that are there already are not made again."""
     with closing(open_input(tables, chosen)) as table:
         selection = select_rows(table, run, limit)
         try:
@@ -67,11 +92,10 @@ def gallery(tables: str, folder: Path, run: str | None, limit: int | None, strip
         except OSError as error:
             msg = f"cannot make the folder {folder}: {error.strerror}: name another one with -o"
             raise OneLine(msg) from error
-        found = _strips(table, selection, folder, chosen) if strips else read_journal(folder)
+        found = _strips(table, selection, folder, chosen) if has_strips else read_journal(folder)
         about = {"run": selection.run_id, "tables": _shown(tables), "media": _media(media, chosen, folder)}
         page = write_gallery(selected_rows(table, selection), folder, strips=found, about=about)
-    for line in _report(selection, found, page):
-        print_line(console, line)
+    return WrittenGallery(page, selection, found)
 
 
 def _strips(table: InputTable, selection: ShownRows, folder: Path, chosen: Settings) -> Mapping[str, Strip]:
@@ -118,7 +142,8 @@ def _media(media: str | None, chosen: Settings, folder: Path) -> str | None:
     return None if root is None else os.path.relpath(root, folder.absolute()) + "/"
 
 
-def _report(selection: ShownRows, strips: Mapping[str, Strip], page: Path) -> list[str]:
+def _report(written: WrittenGallery) -> list[str]:
+    selection, strips = written.selection, written.strips
     missing = sum(not strip.file for strip in strips.values())
     notes: list[tuple[Any, str]] = [
         (selection.other_runs, f"other runs in the table: {', '.join(selection.other_runs)} (--run)"),
@@ -129,5 +154,5 @@ def _report(selection: ShownRows, strips: Mapping[str, Strip], page: Path) -> li
     return [
         f"gallery of run {selection.run_id}: {len(selection.positions)} videos",
         *(line for applies, line in notes if applies),
-        f"open {page}",
+        f"open {written.page}",
     ]

@@ -13,8 +13,8 @@ import redis
 
 from storage.ledger import Ledger, Run
 from tasks import pipeline
-from tasks.cli import sift
 from tasks.cli.retry import reopen, why_none
+from tasks.cli.run import conclude
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
@@ -103,9 +103,9 @@ def test_a_complete_run_of_which_every_row_failed_ends_with_status_3(
     run: Run, rt: Runtime, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     complete(run, rt)
-    monkeypatch.setattr(sift, "settings", lambda: Settings.of(broker_url=server.url))
+    monkeypatch.setattr(conclude, "settings", lambda: Settings.of(broker_url=server.url))
     with pytest.raises(SystemExit) as ended:
-        sift.conclude(now(run, rt.ledger), rt.ledger)
+        conclude.conclude(now(run, rt.ledger), rt.ledger)
     assert ended.value.code == 3
     printed = capsys.readouterr()
     assert f"rows {ROWS} = ok 0 + failed {ROWS} + in flight 0" in printed.out
