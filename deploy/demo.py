@@ -21,6 +21,7 @@ from importlib.metadata import files
 from pathlib import Path
 
 from tasks.node.parent_death import ending_with_parent
+from tasks.sifting.fleet import drain, ended_gently
 
 HERE = Path(__file__).resolve().parent.parent / ".demo"
 BUCKET = "demo-videos"
@@ -149,16 +150,6 @@ def fleet(environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes
         drain(process)
 
 
-def drain(process: subprocess.Popen[bytes]) -> None:
-    """Ask `tamis up` to drain and wait for it; a further Ctrl-C stops it at once."""
-    while process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait()
-        except KeyboardInterrupt:
-            print("demo: stopping at once")
-
-
 def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
     """Run a command and return its status. Ctrl-C is passed on to it, and its answer is waited for."""
     child = subprocess.Popen(command, env=environ, start_new_session=True, preexec_fn=_default_interrupts)  # noqa: PLW1509 -- no threads here
@@ -172,20 +163,6 @@ def run_to_its_end(command: list[str], environ: dict[str, str]) -> int:
 def _default_interrupts() -> None:
     # A shell starts background jobs with interrupts ignored, and child processes inherit that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@contextmanager
-def ended_gently() -> Iterator[None]:
-    """Treat TERM and the end of the terminal like Ctrl-C for the length of the block."""
-    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {
-        number: signal.signal(number, signal.default_int_handler) for number in heard
-    }  # what nohup ignores stays ignored
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:

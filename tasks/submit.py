@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -150,3 +151,13 @@ def failed_rows(run: Run, sink: OutputTable, reason: str | None) -> Iterator[dic
         }
         if failures:
             yield failures
+
+
+def reopen(run: Run, reason: str | None, ledger: Ledger) -> tuple[int, int]:
+    """Reopen the failed rows; return how many the table holds and how many of them were reopened."""
+    found = reopened = 0
+    with closing(open_output(run.spec.outputs)) as table:
+        for failures in failed_rows(run, table, reason):
+            found += len(failures)
+            reopened += ledger.open_retry(run.run_id, secrets.token_hex(4), failures)
+    return found, reopened

@@ -71,6 +71,8 @@ class DirectoryStore:
             raise ForbiddenPath(f"oss://{bucket}/{prefix} leaves {self.root}")
 
         def fail(error: OSError) -> None:
+            if isinstance(error, FileNotFoundError):
+                return  # no object has this prefix, or it has gone since
             raise Unavailable(f"oss://{bucket}/{prefix} in {self.root} cannot be listed: {error}") from error
 
         for folder, names, files in os.walk(top, onerror=fail):

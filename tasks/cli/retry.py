@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from contextlib import closing
-
 import click
 from celery.bin.base import CeleryCommand
 
@@ -12,8 +9,7 @@ from storage.ledger import Ledger, Run, RunOrder
 from tasks.cli.run.conclude import conclude
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console
-from tasks.resources.tables import open_output
-from tasks.submit import failed_rows, wake_feeder
+from tasks.submit import reopen, wake_feeder
 
 
 @click.command(cls=CeleryCommand)
@@ -46,16 +42,6 @@ def retry(run_id: str, reason: str | None, wait: bool) -> None:
         print_line(progress, f"{rest}: retry when the run is complete", style="yellow")
     if wait:
         conclude(run, ledger)
-
-
-def reopen(run: Run, reason: str | None, ledger: Ledger) -> tuple[int, int]:
-    """Reopen the failed rows; return how many the table holds and how many of them were reopened."""
-    found = reopened = 0
-    with closing(open_output(run.spec.outputs)) as table:
-        for failures in failed_rows(run, table, reason):
-            found += len(failures)
-            reopened += ledger.open_retry(run.run_id, secrets.token_hex(4), failures)
-    return found, reopened
 
 
 def why_none(run: Run, reason: str | None, found: int, ledger: Ledger) -> str:

@@ -8,11 +8,11 @@ from inference.manifest import load_manifest
 from storage.ledger import Run
 from tasks.cli.run.conclude import conclude
 from tasks.cli.run.summary import UNTRAINED
-from tasks.cli.run.videos import VideosOrder, sift_videos
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.switches import SwitchedCommand, switched_on
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console, settings
+from tasks.cli.videos.sift_videos import VideosOrder, sift_videos
 from tasks.submit import prepare, submit
 
 

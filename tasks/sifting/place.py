@@ -13,7 +13,7 @@ from pathlib import Path
 
 from storage.errors import UsageError
 from storage.uri import is_bucket_name
-from tasks.sifting.videos import OSS, VideoSource
+from tasks.sifting.videos import OSS, FoundVideos
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class LocalRoot:
     crop_prefix: str
 
 
-def results_folder(source: VideoSource, state_dir: Path, working_directory: Path) -> tuple[Path, str]:
+def results_folder(source: FoundVideos, state_dir: Path, working_directory: Path) -> tuple[Path, str]:
     """Make the folder of the results and return it, with a notice if it is not at its usual place.
 
     Beside a folder of videos, ``<folder>-tamis``; for objects, in the working directory. Where that cannot be written,
@@ -67,7 +67,7 @@ def within(root: Path, base: Path) -> tuple[str, str] | None:
     return (first, "".join(f"{part}/" for part in rest)) if is_bucket_name(first) else None
 
 
-def _name(source: VideoSource) -> str:
+def _name(source: FoundVideos) -> str:
     path = source.base.removeprefix(OSS) if source.is_remote else source.folder.name
     return f"{path.strip('/').replace('/', '-') or 'videos'}-tamis"
 

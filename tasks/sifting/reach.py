@@ -11,7 +11,7 @@ from storage.errors import UsageError
 from tasks.settings import Settings
 from tasks.sifting.fleet import alone, answers, temporary_fleet
 from tasks.sifting.place import local_root, within
-from tasks.sifting.videos import OSS, VideoSource
+from tasks.sifting.videos import OSS, FoundVideos
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Reach:
 
 @contextmanager
 def reaching(
-    source: VideoSource, results: Path, settings: Settings, on_wait: Callable[[str], object]
+    source: FoundVideos, results: Path, settings: Settings, on_wait: Callable[[str], object]
 ) -> Iterator[Reach]:
     """Yield the way to the videos. While it is a temporary fleet's, no other one starts in the state directory.
 
@@ -50,7 +50,7 @@ def reaching(
             yield _of_temporary_fleet(source, results, settings)
 
 
-def _of_running_fleet(source: VideoSource, settings: Settings) -> Reach:
+def _of_running_fleet(source: FoundVideos, settings: Settings) -> Reach:
     if source.is_remote:
         return _remote(source, settings, is_temporary=False)
     root = settings.tiers.object_root
@@ -64,7 +64,7 @@ def _of_running_fleet(source: VideoSource, settings: Settings) -> Reach:
     return Reach(*found, settings, is_temporary=False)
 
 
-def _of_temporary_fleet(source: VideoSource, results: Path, settings: Settings) -> Reach:
+def _of_temporary_fleet(source: FoundVideos, results: Path, settings: Settings) -> Reach:
     if source.is_remote:
         return _remote(source, settings, is_temporary=True)
     place = local_root(source.folder, results)
@@ -79,6 +79,6 @@ def _of_temporary_fleet(source: VideoSource, results: Path, settings: Settings) 
     return Reach(place.bucket, place.prefix, own, is_temporary=True, changes=changes)
 
 
-def _remote(source: VideoSource, settings: Settings, *, is_temporary: bool) -> Reach:
+def _remote(source: FoundVideos, settings: Settings, *, is_temporary: bool) -> Reach:
     bucket, _, prefix = source.base.removeprefix(OSS).partition("/")
     return Reach(bucket, prefix, settings, is_temporary)

@@ -34,7 +34,7 @@ class FoundVideo:
 
 
 @dataclass(frozen=True, slots=True)
-class VideoSource:
+class FoundVideos:
     """Videos found below a base: an absolute folder, or ``oss://bucket/prefix/``.
 
     ``selector`` tells sources of one base apart: empty for the whole folder. ``notices`` say what was left out.
@@ -61,7 +61,7 @@ class VideoSource:
         return sum(video.size_bytes for video in self.videos)
 
 
-def find_local(sources: Sequence[str]) -> VideoSource:
+def find_local(sources: Sequence[str]) -> FoundVideos:
     """Find the videos of one folder or pattern, or the named files; ``UsageError`` if there is none.
 
     Links are not followed: a video that is a link is left out, with a notice. Files whose suffix is not a video's are
@@ -85,7 +85,7 @@ def find_local(sources: Sequence[str]) -> VideoSource:
     return _files(paths, base, _digest(sorted(map(str, paths))), "no file was given")
 
 
-def find_remote(address: str, store: ListedStore) -> VideoSource:
+def find_remote(address: str, store: ListedStore) -> FoundVideos:
     """Find the videos of ``oss://bucket/prefix/`` in the store; ``UsageError`` if there is none."""
     bucket, _, prefix = address.removeprefix(OSS).partition("/")
     if not is_bucket_name(bucket):
@@ -98,16 +98,16 @@ def find_remote(address: str, store: ListedStore) -> VideoSource:
     videos = tuple(
         FoundVideo(one.uri.key.removeprefix(folder), one.stat.size_bytes, one.stat.version) for one in chosen
     )
-    return VideoSource(f"{OSS}{bucket}/{folder}", videos, notices=_left_out(len(listed) - len(chosen), "objects"))
+    return FoundVideos(f"{OSS}{bucket}/{folder}", videos, notices=_left_out(len(listed) - len(chosen), "objects"))
 
 
-def object_of(source: VideoSource, video: FoundVideo) -> ObjectUri:
+def object_of(source: FoundVideos, video: FoundVideo) -> ObjectUri:
     """Return the object of a video of a remote source."""
     bucket, _, prefix = source.base.removeprefix(OSS).partition("/")
     return ObjectUri(bucket, f"{prefix}{video.name}")
 
 
-def _folder(base: Path) -> VideoSource:
+def _folder(base: Path) -> FoundVideos:
     notices: list[str] = []
     paths, others, links = [], 0, []
     for path in _walk(base, notices):
@@ -121,10 +121,10 @@ def _folder(base: Path) -> VideoSource:
         known = f"{others} other files" + (f", {len(links)} links, which are not followed" if links else "")
         raise UsageError("; ".join([f"{base} holds no video ({known}); {_suffixes()}", *notices]))
     found = _videos(paths, base, notices)
-    return VideoSource(str(base), found, notices=(*notices, *_left_out(others, "files"), *_linked(links)))
+    return FoundVideos(str(base), found, notices=(*notices, *_left_out(others, "files"), *_linked(links)))
 
 
-def _files(paths: Sequence[Path], base: Path, selector: str, fault: str) -> VideoSource:
+def _files(paths: Sequence[Path], base: Path, selector: str, fault: str) -> FoundVideos:
     real = Path(os.path.realpath(base))
     files = [path for path in paths if path.is_file() and not path.is_symlink()]
     links = [path for path in paths if path.is_symlink()]
@@ -132,7 +132,7 @@ def _files(paths: Sequence[Path], base: Path, selector: str, fault: str) -> Vide
         raise UsageError(f"{fault}" + (f" but {len(links)} links, which are not followed" if links else ""))
     notices: list[str] = []
     found = _videos([real / path.relative_to(base) for path in files], real, notices)
-    return VideoSource(str(real), found, selector, (*notices, *_linked(links)))
+    return FoundVideos(str(real), found, selector, (*notices, *_linked(links)))
 
 
 def _walk(base: Path, notices: list[str]) -> Iterator[Path]:

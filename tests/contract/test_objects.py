@@ -29,10 +29,11 @@ from storage.aliyun.credentials import Credentials, StaticProvider
 from storage.errors import ObjectCorrupt, ObjectMissing
 from storage.objects.alluxio import AlluxioHttpStore
 from storage.objects.directory import DirectoryStore
+from storage.objects.oss import store as oss_store
 from storage.objects.oss.client import OssPlace
 from storage.objects.oss.store import OssStore
 from storage.objects.oss.writing import PartLimits
-from storage.objects.protocol import ObjectStat, ObjectStore
+from storage.objects.protocol import ListedStore, ObjectStat, ObjectStore
 from storage.uri import ObjectUri
 from tests.servers.alluxio.server import AlluxioServer, serving_alluxio
 from tests.servers.oss.server import KEY_ID, REGION, SECRET, OssServer
@@ -199,3 +200,18 @@ def test_an_error_raised_by_the_reader_is_not_reported_as_the_stores(store: Obje
     stat = put(b"clip")
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
         store.fetch(CLIP, stat, full)
+
+
+@pytest.mark.parametrize("store", sorted({*STORES} - {"alluxio"}), indirect=True)
+@pytest.mark.parametrize("prefix", ["", "2025/", "2025/deep/", "absent/"])
+def test_a_listing_names_the_objects_below_a_prefix_with_size_and_version(
+    prefix: str, store: ObjectStore, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(store, ListedStore)
+    monkeypatch.setattr(oss_store, "LISTED_PER_PAGE", 2)
+    keys = ["2025/clip.mp4", "2025/deep/a b.mp4", "2025/deep/é.mp4", "2025x.mp4"]
+    stats = {key: put(key.encode(), ObjectUri("videos", key)) for key in keys}
+    listed = {one.uri.key: one.stat for one in store.list_objects("videos", prefix)}
+    assert sorted(listed) == sorted(key for key in keys if key.startswith(prefix))
+    for key, found in listed.items():
+        assert (found.size_bytes, found.version) == (stats[key].size_bytes, stats[key].version)

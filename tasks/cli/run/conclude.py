@@ -23,7 +23,7 @@ EX_ALL_FAILED = 3  # the run is complete, and every row of it failed
 EX_INTERRUPTED = 130
 
 OF_ANY_FLEET = "(a fleet must be up: `tamis up`); `tamis runs {run}` shows its progress."
-OF_TEMPORARY_FLEET = "where this one was."
+OF_TEMPORARY_FLEET = "and starts a fleet again."
 
 
 def conclude(run: Run, ledger: Ledger, *, goes_on: str = OF_ANY_FLEET, is_json: bool = False) -> None:

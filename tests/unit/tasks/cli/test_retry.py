@@ -13,10 +13,11 @@ import redis
 
 from storage.ledger import Ledger, Run
 from tasks import pipeline
-from tasks.cli.retry import reopen, why_none
+from tasks.cli.retry import why_none
 from tasks.cli.run import conclude
 from tasks.resources.runtime import Runtime
 from tasks.settings import Settings
+from tasks.submit import reopen
 from tests.unit.tasks.small_run import ROWS, SHARD_ROWS, Published, finish
 from tests.valkey import ValkeyServer
 

@@ -11,7 +11,6 @@ from typing import Any
 from inference.manifest import load_manifest
 from storage.ledger import Counts, Run
 from storage.objects.protocol import ListedStore
-from tasks.cli.retry import reopen
 from tasks.cli.run.conclude import (
     EX_INTERRUPTED,
     OF_TEMPORARY_FLEET,
@@ -32,8 +31,8 @@ from tasks.sifting.fleet import FleetFailed, ended_gently
 from tasks.sifting.listing import Listing, extend_listing
 from tasks.sifting.place import results_folder
 from tasks.sifting.reach import Reach, reaching
-from tasks.sifting.videos import OSS, VideoSource, find_local, find_remote
-from tasks.submit import RunRequest, prepare, run_of_request, submit, wake_feeder
+from tasks.sifting.videos import OSS, FoundVideos, find_local, find_remote
+from tasks.submit import RunRequest, prepare, reopen, run_of_request, submit, wake_feeder
 
 GALLERY = "gallery"
 AGAIN = "failed rows: the same command with --retry-failed tries them again"
@@ -72,13 +71,13 @@ def sift_videos(sources: Sequence[str], order: VideosOrder) -> None:
     except FleetFailed as error:
         raise OneLine(str(error)) from error
     except KeyboardInterrupt:
-        print_line(open_progress_console(), f"stopped; the same command goes on {OF_TEMPORARY_FLEET}")
+        print_line(open_progress_console(), "stopped; the same command goes on")
         raise SystemExit(EX_INTERRUPTED) from None
     if status := exit_status(counts):
         raise SystemExit(status)
 
 
-def find_videos_of(sources: Sequence[str], chosen: Settings) -> VideoSource:
+def find_videos_of(sources: Sequence[str], chosen: Settings) -> FoundVideos:
     """Find the videos of a folder, of files, of a pattern, or of ``oss://bucket/prefix/``."""
     if not any(source.startswith(OSS) for source in sources):
         return find_local(sources)
@@ -134,7 +133,7 @@ def _show(run: Run, counts: Counts, folder: Path, reach: Reach, order: VideosOrd
         print_json(document)
 
 
-def _tell(source: VideoSource, listing: Listing) -> None:
+def _tell(source: FoundVideos, listing: Listing) -> None:
     new = f", {listing.added} of them new" if 0 < listing.added < listing.rows else ""
     gone = f"; {older} more rows of earlier calls" if (older := listing.rows - len(source.videos)) > 0 else ""
     _notice(f"{len(source.videos)} videos in {source.base}{new}{gone}")
