@@ -12,7 +12,8 @@ import yaml
 from tasks.settings.environment import SETTINGS
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+CHINESE = [*ROOT.glob("README.zh-CN.md"), *(ROOT / "docs" / "zh-CN").glob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "zh-CN").glob("*.md")]
 SHIPPED = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in {".pyc", ".png"}]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -56,6 +57,20 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = re.findall(r"(?:`|^|\$ )make ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(named) <= targets
+
+
+def typed_words(page: Path) -> set[str]:
+    """Return the commands, options, settings and make targets in a page's code: what a reader would type."""
+    code = re.findall(r"^```.*?^```|`[^`\n]+`", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    word = re.compile(r"\b(?:tamis|make) [a-z][a-z-]*|(?<![\w-])--?[a-zA-Z][\w-]*|\bTAMIS_[A-Z_]+")
+    return {found for part in code for found in word.findall(part)}
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_chinese_page_has_the_same_commands_options_and_settings_as_the_english_one(page: Path) -> None:
+    english = ROOT / "README.md" if page.parent == ROOT else ROOT / "docs" / page.name
+    assert sorted(typed_words(english) - typed_words(page)) == [], "add these to the Chinese page"
+    assert sorted(typed_words(page) - typed_words(english)) == [], "remove these from the Chinese page"
 
 
 def test_the_runbook_has_an_entry_for_every_alert_and_no_other() -> None:
