@@ -18,11 +18,12 @@ from inference.decode.options import DecodeLimits, default_processes
 from inference.manifest import Manifest, load_manifest
 from inference.region import CropRule, NoCrop, decide_crop
 from inference.types import ClipRequest, Crop, CroppedVideo, DecodedVideo, DecodePlan, Detection, Scores, Verdict
-from inference.verdict import Regions, rounded, verdict_info
+from inference.verdict import Regions, rounded, signals_info, verdict_info
 
 if TYPE_CHECKING:  # importing this module loads neither torch nor PyAV
     from inference.decode import DecoderPool
     from inference.models.build import Models
+    from inference.signal_scores import SignalScores
 
 T = TypeVar("T")
 
@@ -130,7 +131,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, decoded: DecodedVideo, enabled: frozenset[str]) -> Mapping[str, Sequence[Scores]]:
-        """Output key -> one :class:`Scores` per clip, in time order."""
+        """Output key of a filter with a head -> one :class:`Scores` per clip, in time order."""
         ...
 
     def detect(self, decoded: DecodedVideo) -> list[Detection]:
@@ -160,11 +161,14 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
             cropped = decoder.crop(path, DecodePlan(tuple(one for one in plan.requests if one != request)), crop)
             decoded, encoded = cropped.decoded, undo.enter_context(closing(cropped.encoded))
             milliseconds |= decoded.milliseconds
+        signals = _measure_signals(decoded, manifest, enabled, milliseconds)
         scores = _timed("score", milliseconds, lambda: scorer.score(decoded, enabled))
         undo.pop_all()
     judged = manifest.enabled_filters(enabled)
+    scores = scores if signals is None else {**scores, **signals.scores}
+    info = verdict_info(manifest.outputs(enabled), scores, regions)
     return Verdict(
-        info=verdict_info(manifest.outputs(enabled), scores, regions),
+        info=info if signals is None else info | signals_info(signals.whole, signals.windows),
         milliseconds=milliseconds,
         models={name: scorer.digests[name] for name in judged},
         is_untrained=not scorer.untrained.isdisjoint(judged),
@@ -184,6 +188,18 @@ def _decision(
     thresholds = Thresholds.of(manifest.spec.thresholds).only(output.key for output in manifest.outputs(enabled))
     written = {key: [rounded(one.probabilities) for one in clips] for key, clips in scores.items()}
     return decide(written, thresholds).to_json()
+
+
+def _measure_signals(
+    decoded: DecodedVideo, manifest: Manifest, enabled: frozenset[str], milliseconds: dict[str, float]
+) -> SignalScores | None:
+    """Measure the signals if an enabled filter needs them."""
+    outputs = [output for output in manifest.outputs(enabled) if output.reads_signals]
+    if not outputs:
+        return None
+    from inference.signal_scores import score_signals
+
+    return _timed("signals", milliseconds, lambda: score_signals(decoded, outputs, manifest.signal_rules))
 
 
 def _timed(stage: str, milliseconds: dict[str, float], work: Callable[[], T]) -> T:

@@ -189,11 +189,15 @@ class CroppedVideo:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Probabilities of a clip: label -> probability, in the head's label order; they sum to 1."""
+    """Probabilities of a clip: label -> probability, in the head's label order; they sum to 1.
+
+    Signals may be unsure, between two bounds or because they could not be measured; then there are no probabilities.
+    """
 
     start_seconds: float
     end_seconds: float
     probabilities: Mapping[str, float]
+    is_unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

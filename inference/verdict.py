@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from math import isnan
 from typing import Any
 
 from inference.manifest import Output
 from inference.region import CropDecision, Region
+from inference.signals.rules import UNSURE
 from inference.types import Detection, EncodedCrop, Scores, Verdict, VideoProbe
 
 DIGITS = 6  # of a probability
@@ -15,6 +17,8 @@ PIXEL_DIGITS = 2
 SECOND_DIGITS = 3
 REGION_KEY = "abnormal_region_info"
 CROP_KEY = "abnormal_region_crop"
+SIGNALS_KEY = "signals"
+SIGNAL_DIGITS = 6  # significant ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,23 @@ def verdict_info(
     """
     verdicts = {output.key: _entry(output, scores[output.key]) for output in outputs}
     return verdicts if regions is None else verdicts | _region_entries(regions)
+
+
+def signals_info(
+    whole: Mapping[str, float], windows: Mapping[tuple[float, float], Mapping[str, float]]
+) -> dict[str, Any]:
+    """Build the ``signals`` key of ``info``: the values of the whole video, and of windows (start, end) if any.
+
+    Null stands for a signal that could not be measured.
+    """
+    spans = [
+        {"duration": [_seconds(start), _seconds(end)], **_measured(values)} for (start, end), values in windows.items()
+    ]
+    return {SIGNALS_KEY: {"whole": _measured(whole), **({"windows": spans} if spans else {})}}
+
+
+def _measured(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if isnan(value) else float(f"{value:.{SIGNAL_DIGITS}g}") for name, value in values.items()}
 
 
 def video_facts(probe: VideoProbe | None) -> dict[str, Any]:
@@ -80,10 +101,15 @@ def with_crop(verdict: Verdict, encoded: EncodedCrop, url: str, milliseconds: fl
     )
 
 
-def classify(probabilities: Mapping[str, float]) -> dict[str, Any]:
-    """Return ``{"result": {label: prob}, "label", "prob"}`` with the most probable label; the first of equals wins."""
-    label, result = max(probabilities, key=lambda name: probabilities[name]), rounded(probabilities)
-    return {"result": result, "label": label, "prob": result[label]}
+def classify(probabilities: Mapping[str, float], *, is_unsure: bool = False) -> dict[str, Any]:
+    """Return ``{"result": {label: prob}, "label", "prob"}`` with the most probable label; the first of equals wins.
+
+    An unsure verdict has the label ``unsure``, and as ``prob`` the highest probability, null without any.
+    """
+    result = rounded(probabilities)
+    best = max(probabilities, key=lambda name: probabilities[name], default=None)
+    label = UNSURE if is_unsure or best is None else best
+    return {"result": result, "label": label, "prob": None if best is None else result[best]}
 
 
 def rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
@@ -118,12 +144,13 @@ def _region(one: Region) -> dict[str, Any]:
 def _entry(output: Output, scores: Sequence[Scores]) -> dict[str, Any]:
     if not output.is_segmented:
         (whole,) = scores
-        return classify(whole.probabilities)
+        return classify(whole.probabilities, is_unsure=whole.is_unsure)
     return {str(place): _segment(output.verdict_key, one) for place, one in enumerate(scores)}
 
 
 def _segment(key: str, one: Scores) -> dict[str, Any]:
-    return {"duration": [_seconds(one.start_seconds), _seconds(one.end_seconds)], key: classify(one.probabilities)}
+    verdict = classify(one.probabilities, is_unsure=one.is_unsure)
+    return {"duration": [_seconds(one.start_seconds), _seconds(one.end_seconds)], key: verdict}
 
 
 def _box(found: Detection) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from transformers import VJEPA2Config, VJEPA2Model
 
 from inference.manifest import Manifest
+from inference.manifest.fields import parse_seed
 from inference.manifest.preprocessing import Preprocessing
-from inference.manifest.schema import BackboneSpec, FilterSpec, parse_seed
+from inference.manifest.schema import BackboneSpec, FilterSpec
 from inference.models.checkpoint import fill_from_seed
 from inference.models.networks.heads import build_head
 from inference.types import Frames

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import VJEPA2Config, VJEPA2Model
 
 from inference.features.plan import FeaturePlan
-from inference.manifest.schema import BackboneSpec, parse_seed
+from inference.manifest.fields import parse_seed
+from inference.manifest.schema import BackboneSpec
 from inference.models.checkpoint import fill_from_seed
 from inference.types import Frames, Indices
 

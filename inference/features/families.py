@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.errors import ManifestError
-from inference.manifest.schema import parse_seed
+from inference.manifest.fields import parse_seed
 from inference.manifest.weights import Pins
 
 MANIFEST, TORCHVISION = "manifest", "torchvision"

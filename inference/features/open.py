@@ -13,7 +13,7 @@ from inference.features.options import PlanOptions, first_batch
 from inference.features.transformers_encoders import open_transformers_encoder
 from inference.features.work_clock import WorkClock
 from inference.manifest import Manifest
-from inference.manifest.schema import parse_seed
+from inference.manifest.fields import parse_seed
 from inference.models.build import load_backbone
 from inference.models.device import choose_device, is_gpu
 

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from inference.errors import ManifestError
+from inference.manifest.fields import parse_seed
 from inference.manifest.preprocessing import Preprocessing, agree
+from inference.manifest.rules import signal_rule
 from inference.manifest.schema import (
     DetectorSpec,
     FilterSpec,
@@ -23,26 +25,36 @@ from inference.manifest.schema import (
     ThresholdSpec,
     ThresholdsSpec,
     WeightsEntry,
-    parse_seed,
 )
+from inference.manifest.signal_spec import SignalSpec
 from inference.manifest.weights import PACKAGE, is_remote, package_path
+from inference.signals.rules import Rule
 from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
 
 S = TypeVar("S", bound=BaseModel)
 
 BUILT_IN = ("production", "tiny")
+_NO_PICTURE = PictureSpec(1, 1)  # of outputs that signals score
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A key of the output, the head that scores it, and the clips it needs."""
+    """A key of the output, the head or the signals that score it, and the clips it needs.
+
+    Of signals ``request`` tells only the scope and the windows: their frames are those of ``inference.signals``.
+    """
 
     key: str
     filter: str
-    head: str
+    head: str  # empty: signals
     labels: tuple[str, ...]
     request: ClipRequest
     is_reversed: bool
+
+    @property
+    def reads_signals(self) -> bool:
+        """True when signals score the output instead of a head."""
+        return not self.head
 
     @property
     def is_segmented(self) -> bool:
@@ -93,8 +105,11 @@ class Manifest:
             mode="json",
             exclude={"compute": True, "thresholds": True, "filters": {"__all__": {"help"}}, "detector": {"help"}},
         )
-        for entry in (*content["backbones"].values(), *content["heads"].values(), content["detector"] or {}):
-            if isinstance(entry.get("sha256"), dict) or is_remote(entry.get("weights", "")):
+        for one in content["filters"]:
+            del one["signal" if one["signal"] is None else "head"]  # as if a filter never had the other
+        rules = [one["signal"] for one in content["filters"] if "signal" in one]
+        for entry in (*content["backbones"].values(), *content["heads"].values(), content["detector"] or {}, *rules):
+            if isinstance(entry.get("sha256"), dict) or is_remote(entry.get("weights") or ""):
                 entry["weights"] = "pinned"
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -116,6 +131,19 @@ class Manifest:
             ManifestError: a value is missing, or the manifest and a checkpoint differ.
         """
         return {name: agree(name, spec, self.weights_path(spec.weights)) for name, spec in self.spec.backbones.items()}
+
+    @cached_property
+    def signal_rules(self) -> Mapping[str, Rule]:
+        """Filter -> its rule over signals. Read at first use: only inference needs the checkpoints.
+
+        Raises:
+            ManifestError: a checkpoint is missing, not the pinned one, or wrong.
+        """
+        return {one.name: self._rule(one.name, one.signal) for one in self.filters if one.signal is not None}
+
+    def _rule(self, name: str, spec: SignalSpec) -> Rule:
+        path = self.weights_path(spec.weights) if spec.weights is not None else None
+        return signal_rule(f"filters.{name}.signal", spec, path)
 
     def outputs(self, enabled: frozenset[str]) -> tuple[Output, ...]:
         """The classifiers' outputs under the enabled switches, in the manifest's order.
@@ -142,7 +170,12 @@ class Manifest:
         Raises:
             ManifestError: a switch is unknown, or nothing is enabled.
         """
-        requests = [output.request for output in self.outputs(enabled)]
+        outputs = self.outputs(enabled)
+        requests = [output.request for output in outputs if not output.reads_signals]
+        if len(requests) < len(outputs):
+            from inference.signals import REQUESTS  # OpenCV: only decoding and inference need it
+
+            requests += REQUESTS
         if (frames := self.detection(enabled)) is not None:
             requests.append(frames)
         if not requests:
@@ -192,14 +225,14 @@ class Manifest:
         return replace(self, local=dict(local))
 
     def _output(self, one: FilterSpec, output: OutputSpec) -> Output:
-        head = self.spec.heads[one.head]
-        clip = self.preprocessing[head.backbone]
-        request = ClipRequest(output.scope, clip.picture, clip.num_frames)
+        picture, num_frames = _NO_PICTURE, 1
+        if one.head is not None:
+            clip = self.preprocessing[self.spec.heads[one.head].backbone]
+            picture, num_frames = clip.picture, clip.num_frames
+        request = ClipRequest(output.scope, picture, num_frames)
         if output.scope is Scope.WINDOWS:
-            request = ClipRequest(
-                output.scope, clip.picture, clip.num_frames, output.window_seconds, output.overlap_seconds
-            )
-        return Output(output.key, one.name, one.head, head.labels, request, output.is_reversed)
+            request = ClipRequest(output.scope, picture, num_frames, output.window_seconds, output.overlap_seconds)
+        return Output(output.key, one.name, one.head or "", self.spec.labels_of(one), request, output.is_reversed)
 
 
 def load_manifest(name_or_path: str | Path) -> Manifest:

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.errors import ManifestError
-from inference.manifest.schema import BackboneSpec, Channels, Divisors
+from inference.manifest.fields import Channels, Divisors
+from inference.manifest.schema import BackboneSpec
 from inference.manifest.weights import Pins, check_content, pin_of
 from inference.types import Fit, PictureSpec
 

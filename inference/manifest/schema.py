@@ -5,63 +5,32 @@ This module does not import torch: feed and io workers read the same manifest as
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from inference.manifest.weights import Pins, check_pins, check_reference, is_remote
+from inference.manifest.fields import (
+    STRICT,
+    Channels,
+    Divisors,
+    DtypeName,
+    FrameCount,
+    HelpText,
+    Key,
+    Label,
+    Name,
+    PictureSide,
+    Sha256Pins,
+    Share,
+    Weights,
+    check_distinct,
+    duplicates,
+)
+from inference.manifest.signal_spec import SignalSpec
+from inference.manifest.weights import Pins, check_pins, is_remote
 from inference.types import Fit, Scope
-
-STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-SEED = re.compile(r"seed:(\d{1,18})")
-
-
-def parse_seed(weights: str) -> int | None:
-    """The seed of ``"seed:<int>"`` weights; None when ``weights`` is a path."""
-    match = SEED.fullmatch(weights)
-    return int(match[1]) if match else None
-
-
-def _check_weights(weights: str) -> str:
-    if weights.startswith("seed:") and parse_seed(weights) is None:
-        raise ValueError('write "seed:<whole number>", or the path of a checkpoint')
-    return check_reference(weights)
-
-
-def _check_distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
-    if twice := duplicates(labels):
-        raise ValueError(f"{', '.join(twice)} stands twice; give every class its own label")
-    return labels
-
-
-def duplicates(names: Iterable[Hashable]) -> list[str]:
-    """The names that occur more than once, each once, as text."""
-    seen: set[Hashable] = set()
-    twice: dict[Hashable, None] = {}
-    for name in names:
-        if name in seen:
-            twice[name] = None
-        seen.add(name)
-    return [str(name) for name in twice]
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([_.-][a-z0-9]+)*$", max_length=64)]
-Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Label = Annotated[str, Field(min_length=1, max_length=64)]
-HelpText = Annotated[str, Field(max_length=300)]
-Weights = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_check_weights)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
-Sha256Pins = Sha256 | Annotated[dict[FileName, Sha256], Field(min_length=1, max_length=64)]  # or of each file by name
-DtypeName = Literal["auto", "float32", "tf32", "float16", "bfloat16"]  # tf32: float32 with inexact products on a GPU
-Channels = tuple[float, float, float]
-Divisors = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-Share = Annotated[float, Field(ge=0, le=1)]
-PictureSide = Annotated[int, Field(ge=16, le=4096)]
-FrameCount = Annotated[int, Field(ge=1, le=1024)]
 
 
 class PreprocessingSpec(BaseModel):
@@ -106,7 +75,7 @@ class HeadSpec(BaseModel):
 
     backbone: Name
     kind: Literal["linear", "attentive"] = "linear"
-    labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=1000), AfterValidator(_check_distinct)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=1000), AfterValidator(check_distinct)]
     weights: Weights
     sha256: Sha256Pins | None = None
     depth: Annotated[int, Field(ge=1, le=16)] = 4  # attentive: depth - 1 self-attention blocks, one cross-attention
@@ -134,15 +103,24 @@ class OutputSpec(BaseModel):
 
 
 class FilterSpec(BaseModel):
-    """A filter: the switch that turns it on, its head and its outputs."""
+    """A filter: the switch that turns it on, its outputs, and what judges: a head, or signals."""
 
     model_config = STRICT
 
     name: Key
     switch: Key
     help: HelpText = ""  # of the switch, in `tamis sift --help`
-    head: Name
+    head: Name | None = None
+    signal: SignalSpec | None = None
     outputs: Annotated[tuple[OutputSpec, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_one_judge(self) -> Self:
+        if (self.head is None) == (self.signal is None):
+            raise ValueError(f'filter {self.name} needs either head = "…" or signal = {{ name = "…" }}')
+        if self.signal is not None and any(one.is_reversed for one in self.outputs):
+            raise ValueError(f"filter {self.name}: signals are the same backwards; remove is_reversed")
+        return self
 
 
 class DetectorSpec(BaseModel):
@@ -154,7 +132,7 @@ class DetectorSpec(BaseModel):
     switch: Key = "abnormal_region_enable"
     help: HelpText = "Look for logos and borders."
     architecture: Annotated[str, Field(pattern=r"^yolov8[nsmlx]$")] = "yolov8n"
-    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), AfterValidator(_check_distinct)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), AfterValidator(check_distinct)]
     weights: Weights
     sha256: Sha256Pins | None = None
     dtype: DtypeName = "auto"
@@ -231,12 +209,26 @@ class ManifestSpec(BaseModel):
 
     @property
     def weights_entries(self) -> tuple[WeightsEntry, ...]:
-        """Every reference to weights: of backbones, heads, then the detector."""
+        """Every reference to weights: of backbones, heads, the detector, then of combinations of signals."""
         backbones = [WeightsEntry(f"backbones.{name}", one.weights, one.sha256) for name, one in self.backbones.items()]
         heads = [WeightsEntry(f"heads.{name}", one.weights, one.sha256) for name, one in self.heads.items()]
         detector = self.detector
         boxes = [WeightsEntry("detector", detector.weights, detector.sha256)] if detector else []
-        return (*backbones, *heads, *boxes)
+        rules = [
+            WeightsEntry(f"filters.{one.name}.signal", one.signal.weights, one.signal.sha256)
+            for one in self.filters
+            if one.signal is not None and one.signal.weights is not None
+        ]
+        return (*backbones, *heads, *boxes, *rules)
+
+    @property
+    def head_of(self) -> dict[str, str]:
+        """Filter -> its head, of the filters that a head judges."""
+        return {one.name: one.head for one in self.filters if one.head is not None}
+
+    def labels_of(self, one: FilterSpec) -> tuple[str, ...]:
+        """Return the labels of a filter's head, or of its rule over signals."""
+        return one.signal.all_labels if one.signal is not None else self.heads[self.head_of[one.name]].labels
 
     @model_validator(mode="after")
     def _remote_weights_are_pinned(self) -> Self:
@@ -251,7 +243,7 @@ class ManifestSpec(BaseModel):
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
         _check_known("head", {name: head.backbone for name, head in self.heads.items()}, "backbones", self.backbones)
-        _check_known("filter", {one.name: one.head for one in self.filters}, "heads", self.heads)
+        _check_known("filter", self.head_of, "heads", self.heads)
         return self
 
     @model_validator(mode="after")
@@ -262,7 +254,7 @@ class ManifestSpec(BaseModel):
 
     @model_validator(mode="after")
     def _thresholds_fit_outputs(self) -> Self:
-        labels = {output.key: self.heads[one.head].labels for one in self.filters for output in one.outputs}
+        labels = {output.key: self.labels_of(one) for one in self.filters for output in one.outputs}
         windows = {output.key for one in self.filters for output in one.outputs if output.scope is Scope.WINDOWS}
         for key, spec in self.thresholds.items():
             if key not in labels:

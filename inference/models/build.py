@@ -13,8 +13,9 @@ import torch
 from inference.cores import usable_cores
 from inference.errors import ManifestError
 from inference.manifest import Manifest
+from inference.manifest.fields import parse_seed
 from inference.manifest.preprocessing import Preprocessing, read_config
-from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec, parse_seed
+from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec
 from inference.manifest.weights import Pins
 from inference.models.accelerators import accelerator_of
 from inference.models.batcher import Batcher, Batching
@@ -71,7 +72,8 @@ def open_models(
     backbones = _load_backbones(manifest)
     heads = {name: _load_head(manifest, name, spec, backbones) for name, spec in manifest.spec.heads.items()}
     detectors, detector_digests = _open_detectors(manifest, chosen)
-    digests = _head_digests(manifest, backbones, heads) | detector_digests
+    rules = {name: rule.digest for name, rule in manifest.signal_rules.items()}
+    digests = _head_digests(manifest, backbones, heads) | detector_digests | rules
     batching = batching or (GPU_BATCHING if is_gpu(chosen) else CPU_BATCHING)
     engines = tuple(
         _engine(manifest, instance, backbones, heads, chosen, batching) for instance in _shared(manifest, backbones)
@@ -174,7 +176,8 @@ def _shared(manifest: Manifest, backbones: Mapping[str, LoadedBackbone]) -> list
 
 
 def _readers(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(one.name for one in manifest.filters if manifest.spec.heads[one.head].backbone in names)
+    heads = manifest.spec.heads
+    return tuple(name for name, head in manifest.spec.head_of.items() if heads[head].backbone in names)
 
 
 def _engine(
@@ -236,17 +239,17 @@ def _head_digests(
 ) -> dict[str, str]:
     """Filter -> digest of the weights of its backbone and its head together."""
     digests: dict[str, str] = {}
-    for one in manifest.filters:
-        backbone = backbones[manifest.spec.heads[one.head].backbone]
-        digests[one.name] = sha256((backbone.digest + heads[one.head][1]).encode()).hexdigest()
+    for name, head in manifest.spec.head_of.items():
+        backbone = backbones[manifest.spec.heads[head].backbone]
+        digests[name] = sha256((backbone.digest + heads[head][1]).encode()).hexdigest()
     return digests
 
 
 def _untrained(manifest: Manifest) -> frozenset[str]:
     spec = manifest.spec
     sources = {
-        one.name: (spec.heads[one.head].weights, spec.backbones[spec.heads[one.head].backbone].weights)
-        for one in spec.filters
+        name: (spec.heads[head].weights, spec.backbones[spec.heads[head].backbone].weights)
+        for name, head in spec.head_of.items()
     }
     if spec.detector is not None:
         sources[spec.detector.name] = (spec.detector.weights, spec.detector.weights)

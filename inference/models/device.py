@@ -15,7 +15,7 @@ from inference.errors import DeviceLost, ManifestError, Transient
 from inference.models.accelerators import ACCELERATORS, accelerator_of
 
 if TYPE_CHECKING:  # this module runs without pydantic
-    from inference.manifest.schema import DtypeName
+    from inference.manifest.fields import DtypeName
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

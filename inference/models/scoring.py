@@ -111,14 +111,14 @@ class Models:
         logger.info("the models are warm after %.1f s", time.monotonic() - started)
 
     def score(self, decoded: DecodedVideo, enabled: frozenset[str]) -> dict[str, tuple[Scores, ...]]:
-        """Output key -> one :class:`Scores` per clip, in time order, for every enabled classifier.
+        """Output key -> one :class:`Scores` per clip, in time order, for every enabled filter with a head.
 
         Raises:
             ManifestError: a switch is unknown.
             BadVideo: a score of this video is not finite.
             Transient: no place in a queue or no answer in time, or (DeviceLost) the device failed.
         """
-        outputs = self.manifest.outputs(enabled)
+        outputs = [output for output in self.manifest.outputs(enabled) if not output.reads_signals]
         with _cancelling() as futures:
             for one, heads in self._passes(decoded, outputs).items():
                 futures[one] = self._submit(decoded, one, heads)

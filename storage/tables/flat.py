@@ -63,7 +63,7 @@ def flat_record(row: ResultRow) -> dict[str, Any]:
 
     Of the output ``vfx_filter``: ``vfx_filter_label``, ``vfx_filter_prob``, ``vfx_filter_scores`` (label ->
     probability); of a segmented one: ``…_windows``, a list of structs. An extra column of a name that is taken here is
-    called ``input_<name>``.
+    called ``input_<name>``. Signals of the whole video are ``signal_<name>``, those of windows ``signals_windows``.
     """
     about, error = row.result_info, row.result_info.get("error") or {}
     decision = about.get("decision") or {}
@@ -80,6 +80,7 @@ def flat_record(row: ResultRow) -> dict[str, Any]:
         **{name: _milliseconds(about.get(name)) for name in ("start_time", "end_time")},
         **{f"video_{name}": (about.get("video") or {}).get(name) for name in FACTS},
         **(_regions(row.info) if row.is_ok else {}),
+        **(_signals(row.info.get("signals")) if row.is_ok else {}),
     }
     for key, entry in row.info.items() if row.is_ok else ():
         record |= _verdict(key, judgements(entry))
@@ -118,6 +119,20 @@ def _region(region: Mapping[str, Any]) -> dict[str, Any]:
     return {name: region[name] for name in ("label", "score", "presence")} | box
 
 
+def _signals(entry: object) -> dict[str, Any]:
+    """Columns ``signal_…`` of the whole video, and ``signals_windows`` if windows were judged."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("whole"), Mapping):
+        return {}
+    whole = {f"signal_{name}": value for name, value in entry["whole"].items()}
+    windows = [_signals_window(dict(window)) for window in entry.get("windows") or ()]
+    return whole | ({"signals_windows": windows} if windows else {})
+
+
+def _signals_window(window: dict[str, Any]) -> dict[str, Any]:
+    start, end = window.pop("duration")
+    return {"start_seconds": start, "end_seconds": end, "label": None, "prob": None, "scores": window}
+
+
 def _milliseconds(text: object) -> int | None:
     return round(datetime.fromisoformat(text).timestamp() * 1000) if isinstance(text, str) else None
 
@@ -143,6 +158,7 @@ class FlatSchema:
                 continue
             column = self._columns.setdefault(name, _Column())
             if value is None:
+                column.kinds |= {"double"} if name.startswith("signal_") else set()  # null: it could not be measured
                 continue
             column.kinds.add(_kind(name, value))
             if isinstance(value, dict):

@@ -82,7 +82,7 @@ class _Output:
 
     def add(self, judged: list[Judged]) -> None:
         for one in judged:
-            for label in one.probabilities:
+            for label in (*one.probabilities, one.label):  # "unsure" is a label without a probability
                 self.labels.setdefault(label, len(self.labels))
         self.is_windows = self.is_windows or any(one.start_seconds is not None for one in judged)
         self.label_codes.append(self.labels[main_label(judged)] if judged else NO_LABEL)
@@ -155,12 +155,20 @@ def details(row: ResultRow, judged: Mapping[str, list[Judged]], strip: Mapping[s
         "judged": {key: list(_windows(found)) for key, found in judged.items()},
         "region": region if isinstance(region, Mapping) else None,
         "crop": row.info.get("abnormal_region_crop"),
+        "signals": _signals(row.info.get("signals")),
         "error": row.result_info.get("error"),
         "stages": row.result_info.get("stages"),
         "tier": row.result_info.get("tier"),
         "device": row.result_info.get("device_name"),
         "strip": strip,
     }
+
+
+def _signals(entry: object) -> dict[str, float]:
+    """Return the signals of the whole video that were measured, to three significant digits."""
+    whole = entry.get("whole") if isinstance(entry, Mapping) else None
+    found = whole.items() if isinstance(whole, Mapping) else ()
+    return {name: float(f"{value:.3g}") for name, value in found if value is not None}
 
 
 def _windows(judged: list[Judged]) -> Iterator[list[Any]]:

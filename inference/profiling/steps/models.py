@@ -198,9 +198,11 @@ def _open_filter(name: str, manifest_name: str) -> ProfiledModel:
     from inference.models.build import open_models
 
     manifest = load_manifest(manifest_name)
+    head = manifest.spec.head_of.get(name)
+    if head is None:
+        raise ProfilingError(f"filter {name} reads signals, which no model computes: profile a filter with a head")
     models = open_models(manifest, device="cpu")
     models.close()  # only its threads: the modules stay
-    head = next(one.head for one in manifest.filters if one.name == name)
     engine = next(one for one in models.engines if head in one.heads)
     preprocessing = engine.preprocessing
     module = _FilterModel(engine.model.backbone, engine.model.heads[engine.heads.index(head)])

@@ -131,4 +131,5 @@ def scored_cell(key: str, info: Mapping[str, Any]) -> str:
     if isinstance(entry, Mapping) and "regions" in entry:
         return ", ".join(dict.fromkeys(region["label"] for region in entry["regions"])) or "none"
     text = cell(key, info)
-    return f"{text} {entry['prob']:.2f}" if isinstance(entry, Mapping) and "prob" in entry else text
+    prob = entry.get("prob") if isinstance(entry, Mapping) else None  # null where signals could not be measured
+    return text if prob is None else f"{text} {prob:.2f}"

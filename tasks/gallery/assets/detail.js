@@ -114,7 +114,7 @@ function reasons(row, facts) {
 
 function runnerUp([, , label, , probabilities]) {
   const rest = Object.entries(probabilities).filter(([name]) => name !== label).sort((a, b) => b[1] - a[1]);
-  const own = `${label} ${(probabilities[label] ?? 0).toFixed(2)}`;
+  const own = label in probabilities ? `${label} ${probabilities[label].toFixed(2)}` : label;
   return rest.length ? `${own} · ${words.say("runnerUp", rest[0][0], rest[0][1].toFixed(2))}` : own;
 }
 
@@ -130,7 +130,7 @@ function timeline(windows, threshold) {
   return [picture, make("p", words.say("windows", over, windows.length), "falls")];
 }
 
-function factsOf(row, { strip, stages, tier, device }) {
+function factsOf(row, { strip, stages, tier, device, signals }) {
   const table = make("dl", undefined, "facts");
   const line = (key, value) => { if (value) table.append(make("dt", words.say(key)), make("dd", String(value))); };
   line("source", model.sources[row]);
@@ -144,6 +144,7 @@ function factsOf(row, { strip, stages, tier, device }) {
   }
   line("tier", tier);
   line("device", device);
+  line("signals", Object.entries(signals ?? {}).map(([name, value]) => `${name} ${value}`).join(", "));
   line("stages", Object.entries(stages ?? {}).map(([name, value]) => `${name} ${Math.round(value)}`).join(", "));
   return [make("h2", words.say("facts")), table];
 }

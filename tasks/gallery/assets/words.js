@@ -13,7 +13,7 @@ const TEXTS = {
     why: "Why", above: "{0}: {1} ≥ {2}, over the threshold by {3}", below: "{0}: {1} < {2}, {3} below the threshold",
     windows: "{0} of {1} windows reach it", runnerUp: "next: {0} {1}", window: "{0}–{1} s: {2} {3}",
     boxes: "Solid: found regions. Dashed: the crop.", facts: "Facts", duration: "duration", size: "picture", codec: "codec",
-    bytes: "bytes", fps: "frames/s", tier: "tier", device: "device", stages: "milliseconds", source: "source",
+    bytes: "bytes", fps: "frames/s", tier: "tier", device: "device", stages: "milliseconds", signals: "signals", source: "source",
     unreachable: "The video cannot be reached from this page.", noStrip: "No frames: {0}", play: "Play", choose: "Choose a video.",
     help: [
       ["j ↓", "next video"], ["k ↑", "previous video"], ["PgDn PgUp", "ten videos on, back"], ["Home End", "first, last video"],
@@ -34,7 +34,7 @@ const TEXTS = {
     why: "原因", above: "{0}:{1} ≥ {2},超过阈值 {3}", below: "{0}:{1} < {2},低于阈值 {3}",
     windows: "{1} 个窗口中有 {0} 个达到", runnerUp: "其次:{0} {1}", window: "{0}–{1} 秒:{2} {3}",
     boxes: "实线:发现的区域。虚线:裁剪。", facts: "信息", duration: "时长", size: "画面", codec: "编码",
-    bytes: "字节", fps: "帧/秒", tier: "存储层", device: "设备", stages: "毫秒", source: "来源",
+    bytes: "字节", fps: "帧/秒", tier: "存储层", device: "设备", stages: "毫秒", signals: "信号", source: "来源",
     unreachable: "此页面无法访问该视频。", noStrip: "没有画面:{0}", play: "播放", choose: "请选择一个视频。",
     help: [
       ["j ↓", "下一个视频"], ["k ↑", "上一个视频"], ["PgDn PgUp", "向后、向前十个"], ["Home End", "第一个、最后一个"],

@@ -32,6 +32,10 @@ VERDICT = {
         "reason": None,
     },
     "abnormal_region_crop": {"url": "oss://videos/tamis-crops/1.mp4"},
+    "signals": {
+        "whole": {"luma": 0.5, "flicker": None},
+        "windows": [{"duration": [0, 4], "luma": 0.25, "flicker": None}],
+    },
 }
 FACTS = {"container": "mp4", "codec": "h264", "width": 640, "height": 360, "rotation_degrees": 0, "frames": 150}
 FACTS |= {"interlaced": False, "fps": 25.0, "duration_seconds": 6, "size_bytes": 1000}
@@ -74,6 +78,15 @@ def test_scores_windows_regions_and_facts_have_typed_columns(exported: Any) -> N
     assert (first["abnormal_region_acted_on"], first["abnormal_region_reason"]) == (True, None)
     assert first["abnormal_region_crop_url"] == "oss://videos/tamis-crops/1.mp4"
     assert {name: first[f"video_{name}"] for name in FACTS} == FACTS
+
+
+def test_signals_have_a_column_of_numbers_each_and_their_windows_one_of_lists(exported: Any) -> None:
+    first = exported.to_pylist()[0]
+    assert (first["signal_luma"], first["signal_flicker"]) == (0.5, None)
+    assert str(exported.schema.field("signal_flicker").type) == "double"
+    (window,) = first["signals_windows"]
+    assert (window["start_seconds"], window["end_seconds"]) == (0.0, 4.0)
+    assert window["scores"] == {"luma": 0.25, "flicker": None}
 
 
 def test_a_failed_row_has_its_error_and_no_verdict(exported: Any) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from array import array
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,17 @@ def test_of_several_labels_everything_that_is_not_normal_is_unwanted() -> None:
     assert found.unwanted == pytest.approx(0.5)
     (unnamed,) = judgements({"result": {"static": 0.8, "moving": 0.2}, "label": "static", "prob": 0.8})
     assert unnamed.unwanted == 0.8
+
+
+def test_an_unsure_verdict_has_its_label_and_its_score_and_signals_are_among_the_details() -> None:
+    columns, unsure = Columns(), {"result": {"static_video": 0.6, "normal_video": 0.4}, "label": "unsure", "prob": 0.6}
+    found = replace(row(0), info={"static_filter": unsure, "signals": {"whole": {"luma": 0.123456, "flicker": None}}})
+    columns.add(found, row_judgements(found), has_strip=False)
+    (output,) = columns.to_json()["outputs"]
+    assert output["labels"] == ["static_video", "normal_video", "unsure"]
+    assert numbers(output["label"], "B") == [2]
+    assert numbers(output["score"], "f") == pytest.approx([0.6])
+    assert details(found, row_judgements(found), None)["signals"] == {"luma": 0.123}
 
 
 def test_columns_of_failed_rows_have_no_score_and_those_of_judged_rows_have() -> None:

@@ -63,6 +63,7 @@ def test_judged_files_alone_end_with_status_0() -> None:
         ({"result": {}, "label": "normal_video", "prob": 0.876}, "normal 0.88"),
         ({"boxes": [], "regions": [{"label": "logo"}, {"label": "border"}, {"label": "logo"}]}, "logo, border"),
         ({"boxes": [], "regions": []}, "none"),
+        ({"result": {}, "label": "unsure", "prob": None}, "unsure"),
         (None, "–"),
     ],
 )
