@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inference.decode.frames.sampling import windows
 from inference.manifest import Output
 from inference.signals import analyse
-from inference.signals.rules import Answer, Rule
+from inference.signals.rules import RuleAnswer, Rule
 from inference.types import DecodedVideo, Scores
 
 Span = tuple[float, float]  # start and end in seconds
@@ -40,7 +40,7 @@ def score_signals(decoded: DecodedVideo, outputs: Iterable[Output], rules: Mappi
     return SignalScores(scores, whole, spans)
 
 
-def _scores(span: Span, answer: Answer, output: Output) -> Scores:
+def _scores(span: Span, answer: RuleAnswer, output: Output) -> Scores:
     probability, (label, other) = answer.probability, output.labels
     probabilities = {} if probability is None else {label: probability, other: 1 - probability}
     return Scores(*span, probabilities, is_unsure=answer.is_unsure)

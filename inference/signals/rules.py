@@ -23,7 +23,7 @@ MAX_DEVIATION = 5.0  # of a standardised value: one absurd value must not decide
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RuleAnswer:
     """The probability of a rule's label, None if it could not be measured; ``is_unsure`` is the third outcome."""
 
     probability: float | None
@@ -38,8 +38,8 @@ class Rule(Protocol):
         """SHA-256 (hex) of what decides."""
         ...
 
-    def answer(self, values: Mapping[str, float]) -> Answer:
-        """Answer for the values of :data:`inference.signals.NAMES`."""
+    def answer(self, values: Mapping[str, float]) -> RuleAnswer:
+        """RuleAnswer for the values of :data:`inference.signals.NAMES`."""
         ...
 
 
@@ -61,17 +61,17 @@ class Bound:
         """SHA-256 (hex) of the signal and its bounds."""
         return hashlib.sha256(repr((self.signal, self.minimum, self.maximum, self.unsure)).encode()).hexdigest()
 
-    def answer(self, values: Mapping[str, float]) -> Answer:
-        """Answer by the distance from the nearer bound."""
+    def answer(self, values: Mapping[str, float]) -> RuleAnswer:
+        """RuleAnswer by the distance from the nearer bound."""
         value = values[self.signal]
         if isnan(value):
-            return Answer(None, is_unsure=True)
+            return RuleAnswer(None, is_unsure=True)
         below = [self.minimum - value] if self.minimum is not None else []
         above = [value - self.maximum] if self.maximum is not None else []
         beyond = max(below + above)
         if self.unsure == 0:
-            return Answer(float(beyond > 0), is_unsure=False)
-        return Answer(_logistic(beyond * log(HIGH / LOW) / self.unsure), is_unsure=abs(beyond) < self.unsure)
+            return RuleAnswer(float(beyond > 0), is_unsure=False)
+        return RuleAnswer(_logistic(beyond * log(HIGH / LOW) / self.unsure), is_unsure=abs(beyond) < self.unsure)
 
 
 _Numbers = Annotated[tuple[float, ...], Field(min_length=1)]
@@ -117,14 +117,14 @@ class Combination(BaseModel):
         """SHA-256 (hex) of the content, whatever its layout in a file."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
-    def answer(self, values: Mapping[str, float]) -> Answer:
-        """Answer by the weighted sum."""
+    def answer(self, values: Mapping[str, float]) -> RuleAnswer:
+        """RuleAnswer by the weighted sum."""
         if any(isnan(values[name]) for name in self.required):
-            return Answer(None, is_unsure=True)
+            return RuleAnswer(None, is_unsure=True)
         parts = zip(self.inputs, self.mean, self.scale, self.coefficients, strict=True)
         total = sum(weight * _standardised(values[name], mean, scale) for name, mean, scale, weight in parts)
         probability = _logistic((self.intercept + total) / self.temperature)
-        return Answer(probability, is_unsure=self.low < probability < self.high)
+        return RuleAnswer(probability, is_unsure=self.low < probability < self.high)
 
 
 def _standardised(value: float, mean: float, scale: float) -> float:
