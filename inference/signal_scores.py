@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inference.decode.frames.sampling import windows
 from inference.manifest import Output
 from inference.signals import analyse
-from inference.signals.rules import RuleAnswer, Rule
+from inference.signals.rules import Rule, RuleAnswer
 from inference.types import DecodedVideo, Scores
 
 Span = tuple[float, float]  # start and end in seconds

@@ -10,7 +10,7 @@ from inference.errors import ManifestError
 from inference.manifest.signal_spec import SignalSpec
 from inference.manifest.weights import check_content
 from inference.signals.registry import BY_NAME
-from inference.signals.rules import Bound, Combination, Rule
+from inference.signals.rules import Combination, Rule, SignalBound
 
 FILE_NAME = "signals.json"  # of a combination in a checkpoint directory
 
@@ -29,7 +29,7 @@ def signal_rule(source: str, spec: SignalSpec, path: Path | None) -> Rule:
     minimum, maximum = spec.min, spec.max
     if minimum is None and maximum is None:
         minimum, maximum = signal.minimum, signal.maximum
-    return Bound(signal.name, minimum, maximum, signal.unsure if spec.unsure is None else spec.unsure)
+    return SignalBound(signal.name, minimum, maximum, signal.unsure if spec.unsure is None else spec.unsure)
 
 
 def _combination(source: str, spec: SignalSpec, path: Path) -> Combination:

@@ -44,7 +44,7 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)  # without slots: the cached property needs a dict
-class Bound:
+class SignalBound:
     """A label that holds above ``maximum`` or below ``minimum`` of a signal, and is unsure within ``unsure`` of it.
 
     The probability is a logistic function of the distance, 0.5 at the bound and 0.25 or 0.75 at the edges of the band.

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from inference.signals import NAMES
-from inference.signals.rules import Bound, Combination
+from inference.signals.rules import Combination, SignalBound
 
 MEASURED = dict.fromkeys(NAMES, 0.5)
 CAMERA = {
@@ -35,19 +35,19 @@ def answered(rule, **values):
     [(0.2, (0.0013, False)), (0.36, (0.25, False)), (0.42, (0.5, True)), (0.47, (0.7141, True)), (0.48, (0.75, False))],
 )
 def test_a_maximum_holds_beyond_its_band_and_is_unsure_within(value, expected):
-    assert answered(Bound("blur", None, 0.42, 0.06000001), blur=value)[1] is (0.36 <= value <= 0.48)
-    assert answered(Bound("blur", None, 0.42, 0.06), blur=value)[0] == pytest.approx(expected[0], abs=0.02)
+    assert answered(SignalBound("blur", None, 0.42, 0.06000001), blur=value)[1] is (0.36 <= value <= 0.48)
+    assert answered(SignalBound("blur", None, 0.42, 0.06), blur=value)[0] == pytest.approx(expected[0], abs=0.02)
 
 
 def test_a_minimum_holds_below_and_two_bounds_hold_outside():
-    assert answered(Bound("luma", 0.2, None, 0.0), luma=0.1) == (1.0, False)
-    assert answered(Bound("luma", 0.2, None, 0.0), luma=0.3) == (0.0, False)
-    both = Bound("luma", 0.2, 0.8, 0.05)
+    assert answered(SignalBound("luma", 0.2, None, 0.0), luma=0.1) == (1.0, False)
+    assert answered(SignalBound("luma", 0.2, None, 0.0), luma=0.3) == (0.0, False)
+    both = SignalBound("luma", 0.2, 0.8, 0.05)
     assert [answered(both, luma=value)[0] > 0.5 for value in (0.1, 0.5, 0.9)] == [True, False, True]
 
 
 def test_a_signal_that_was_not_measured_has_no_probability():
-    assert answered(Bound("camera_pan", None, 0.5, 0.1), camera_pan=nan) == (None, True)
+    assert answered(SignalBound("camera_pan", None, 0.5, 0.1), camera_pan=nan) == (None, True)
 
 
 def test_a_combination_is_logistic_regression_on_limited_standardised_values():
