@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from bench.summary import Measured
@@ -20,10 +20,11 @@ Variant = Callable[[bool], AbstractContextManager[Work]]
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """An answer, and the CPU-seconds of each stage of the work."""
+    """An answer, the CPU-seconds of each stage of the work, and further facts about the round, by name."""
 
     answer: Any
     cpu_seconds: Mapping[str, float]
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 def no_inputs(_is_short: bool) -> None:

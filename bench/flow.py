@@ -18,6 +18,7 @@ from typing import Any
 import redis
 
 from bench.comparison import Case, Comparison, Work
+from bench.null.judge import INFO
 from storage.ledger import Deferred, Ledger, Run, RunSpec
 from storage.records import Execution, Record, ResultRow
 from storage.spool import Spool
@@ -30,14 +31,6 @@ from tests.valkey import ValkeyServer, valkey_server
 
 AOF = ("--appendonly", "yes", "--appendfsync", "everysec")  # as `tamis up` starts it
 NOW = datetime(2025, 1, 15, tzinfo=UTC)
-SCORES = {"result": {"one": 0.25, "other": 0.75}, "label": "other", "prob": 0.75}
-VERDICT = {
-    "vfx_filter": SCORES,
-    "simcam_filter": SCORES,
-    "rotate_vertical_filter": SCORES,
-    "seg_simcam_filter": {str(n): {"duration": [3 * n, 3 * n + 4], "simcam_filter": SCORES} for n in range(5)},
-    "abnormal_region_info": {},
-}
 
 
 def _rows(is_short: bool) -> int:
@@ -115,7 +108,7 @@ def judged(row: RowMessage) -> ResultRow:
         decoded_fraction=1.0,
     )
     return ResultRow.succeeded(
-        row.record, run_id=row.run_id, ordinal=row.ordinal, verdict_info=VERDICT, execution=execution
+        row.record, run_id=row.run_id, ordinal=row.ordinal, verdict_info=INFO, execution=execution
     )
 
 

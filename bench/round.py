@@ -31,6 +31,7 @@ def main(module: str, comparison: str, variant: str, length: str, path: str) -> 
         "canary_cpu_seconds": max(before.cpu_seconds, after.cpu_seconds),
         "canary_wall_seconds": max(before.wall_seconds, after.wall_seconds),
         "stage_cpu_seconds": staged.cpu_seconds,
+        "facts": staged.facts,
     }
     Path(path).write_text(json.dumps({"measured": measured, "answer": staged.answer}), encoding="utf-8")
 

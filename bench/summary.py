@@ -22,6 +22,7 @@ class Measured:
     canary_cpu_seconds: float
     canary_wall_seconds: float
     stage_cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)  # such as the seconds of a start, which is not measured
 
 
 @dataclass(frozen=True, slots=True)

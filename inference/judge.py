@@ -78,13 +78,14 @@ def open_judge(
 ) -> Judge:
     """Load the models of ``manifest``; decoder processes start at the first video.
 
-    ``manifest`` is a loaded manifest, the name of a built-in one (``"tiny"``, ``"production"``), or the path of a TOML
-    file. ``device`` is ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``. ``threads`` is torch's number of CPU
-    threads for the whole process; None leaves it unchanged. ``decoder`` is ``"pyav"``, ``"decord"`` or ``"nvdec"``, run
-    in ``decoder_processes`` processes (default: one per core, at most 8 for ``"nvdec"``) under ``limits``. Files of
-    crops are made in ``scratch`` (default: the temporary directory), without names. ``decoder_environ`` is the whole
-    environment of the decoder processes, which ``"nvdec"`` needs to find its GPU. ``warms_up`` runs every model once
-    with every batch size, so that the first video is not slower than later ones.
+    ``manifest`` is a loaded manifest, the name of a built-in one (``"tiny"``, ``"production"``), or the path of a
+    TOML file. ``device`` is ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``. ``threads`` is the number of
+    CPU threads for the models, of the whole process; None: torch's own, at most the usable cores. ``decoder`` is
+    ``"pyav"``, ``"decord"`` or ``"nvdec"``, run in ``decoder_processes`` processes (default: one per core, at most 8
+    for ``"nvdec"``) under ``limits``. Files of crops are made in ``scratch`` (default: the temporary directory),
+    without names. ``decoder_environ`` is the whole environment of the decoder processes, which ``"nvdec"`` needs to
+    find its GPU. ``warms_up`` runs every model once with every batch size, so that the first video is not slower than
+    later ones.
 
     Raises:
         ManifestError: the manifest, a checkpoint or the device is wrong; the message names the remedy.

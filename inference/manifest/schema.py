@@ -142,7 +142,7 @@ class DetectorSpec(BaseModel):
     max_boxes: Annotated[int, Field(ge=1, le=1000)] = 100  # per frame
     interval_seconds: Annotated[float, Field(gt=0)] = 1.0
     max_frames: Annotated[int, Field(ge=1, le=1024)] = 64
-    instances: Annotated[int, Field(ge=1, le=16)] = 1  # warm copies lent to threads
+    instances: Annotated[int, Field(ge=1, le=16)] = 1  # warm copies lent to threads; on a CPU one per core or more
     is_record_only: bool = False  # record boxes, never crop
     min_frames: FrameCount = 3  # that must be inspected before a crop is made
     min_presence: Share = 0.6  # a region lasts when more than this share of the frames shows it

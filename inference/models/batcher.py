@@ -1,6 +1,7 @@
 """Batching for one backbone, across videos, windows and threads.
 
-There is one bounded queue, one thread that forms batches and one thread that runs them. Callers get futures. A batch
+There is one bounded queue. A runner is a thread that forms batches and a thread that runs them: one for a GPU, one per
+core on a CPU, where two batches at once on two cores are faster than one batch over both. Callers get futures. A batch
 that does not fit into the device's memory is run in halves, and later batches are smaller (:class:`BatchLimit`).
 """
 
@@ -37,12 +38,15 @@ class Batching:
     queue_clips: int = 64  # with so many clips queued, submit() waits
     timeout_seconds: float = 300.0  # for a place in the queue, and for the result
     recovery_batches: int = 1000  # smaller batches after a full memory, before a larger one is tried again
+    runners: int = 1  # batches that run at once
 
     def __post_init__(self) -> None:
         if not self.buckets or list(self.buckets) != sorted(set(self.buckets)) or self.buckets[0] < 1:
             raise ValueError(f"buckets = {self.buckets} must be ascending whole numbers from 1 on")
         if self.queue_clips < 1:
             raise ValueError(f"queue_clips = {self.queue_clips} must be at least 1")
+        if self.runners < 1:
+            raise ValueError(f"runners = {self.runners} must be at least 1")
 
     @property
     def max_batch(self) -> int:
@@ -89,9 +93,18 @@ class Batcher:
         self._counters = BatchCounters()
         self._limit = BatchLimit(batching.buckets, batching.recovery_batches)
         # An executor, because its futures carry every exception of the model without a broad except here.
-        self._device = ThreadPoolExecutor(1, thread_name_prefix=f"device-{name}")
-        self._gatherer = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
-        self._gatherer.start()
+        self._device = ThreadPoolExecutor(batching.runners, thread_name_prefix=f"device-{name}")
+        self._gatherers = [
+            threading.Thread(target=self._serve, name=f"batcher-{name}-{place}", daemon=True)
+            for place in range(batching.runners)
+        ]
+        for gatherer in self._gatherers:
+            gatherer.start()
+
+    @property
+    def runners(self) -> int:
+        """Batches that run at once."""
+        return self._batching.runners
 
     def submit(self, clip: Tensor, heads: Sequence[str]) -> Future[Answer]:
         """Queue a host clip ``(T, H, W, 3)`` uint8 for ``heads``; waits while the queue is full.
@@ -136,7 +149,8 @@ class Batcher:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        self._gatherer.join()
+        for gatherer in self._gatherers:
+            gatherer.join()
         self._device.shutdown()
 
     def _takes_jobs(self) -> bool:
@@ -149,14 +163,17 @@ class Batcher:
                 self._run(running)
 
     def _gather(self) -> list[_Job] | None:
-        """The next batch; None when the queue is closed and empty."""
+        """The next batch, a fair share for each runner; None when the queue is closed and empty."""
+        jobs: list[_Job] = []
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._is_closed)
-            if not self._jobs:
-                return None
-            wait_seconds = self._jobs[0].submitted + self._batching.max_wait_seconds - time.monotonic()
-            self._changed.wait_for(self._is_full, max(0.0, wait_seconds))
-            jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._limit.clips))]
+            while not jobs:  # another runner may have taken what this one waited for
+                self._changed.wait_for(lambda: self._jobs or self._is_closed)
+                if not self._jobs:
+                    return None
+                wait_seconds = self._jobs[0].submitted + self._batching.max_wait_seconds - time.monotonic()
+                self._changed.wait_for(self._is_full, max(0.0, wait_seconds))
+                share = -(-len(self._jobs) // self._batching.runners)
+                jobs = [self._jobs.popleft() for _ in range(min(share, self._limit.clips))]
             self._changed.notify_all()
         return jobs
 
@@ -184,7 +201,8 @@ class Batcher:
         self._run(jobs[half:])
 
     def _shrink(self, size: int, error: BaseException | None) -> None:
-        self._limit.lower(size)
+        with self._changed:
+            self._limit.lower(size)
         self._count(memory_full=1)
         logger.warning(
             "%s: a batch of %d clips does not fit into memory; batches of at most %d from now on (%s)",
@@ -196,7 +214,9 @@ class Batcher:
 
     def _deliver(self, jobs: Sequence[_Job], answers: Sequence[Answer], size: int) -> None:
         self._count(batches=1, clips=len(jobs), padding=size - len(jobs))
-        if self._limit.fitted():
+        with self._changed:
+            is_raised = self._limit.fitted()
+        if is_raised:
             logger.info("%s: batches of up to %d clips are tried again", self.name, self._limit.clips)
         for job, answer in zip(jobs, answers, strict=True):
             if unfit := [head for head, scores in answer.items() if not np.isfinite(scores).all()]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import torch
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 # On a CPU padding costs as much as other clips and larger batches are not faster: run every size.
 CPU_BATCHING = Batching(buckets=(1, 2, 3, 4), max_wait_seconds=0.002, queue_clips=16)
 GPU_BATCHING = Batching()
+TORCHS_OWN_THREADS = torch.get_num_threads()  # read before the first call of open_models changes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +63,24 @@ def open_models(
 ) -> Models:
     """Build and load every model of ``manifest`` on ``device``. The network is never used.
 
-    ``threads`` is torch's number of CPU threads; None: torch's own, at most the usable cores. It applies to the whole
-    process, as do the manifest's attention kernels and float32 precision, these until the models are closed.
+    ``threads`` is the number of CPU threads for the models; None: torch's own, at most the usable cores. With a GPU
+    they work together on one operation. On a CPU each runs batches of its own: two batches at once take less time
+    than one batch on two cores. torch's number is set for the whole process, as are the manifest's attention kernels
+    and float32 precision, these until the models are closed.
 
     Raises:
         ManifestError: an architecture, checkpoint or device is wrong; the message names it and the remedy.
     """
-    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))  # torch ignores container limits
     chosen = choose_device(device)
+    threads = threads or min(TORCHS_OWN_THREADS, usable_cores())  # torch ignores container limits
+    runners = 1 if is_gpu(chosen) else threads
+    torch.set_num_threads(threads // runners)
     backbones = _load_backbones(manifest)
     heads = {name: _load_head(manifest, name, spec, backbones) for name, spec in manifest.spec.heads.items()}
-    detectors, detector_digests = _open_detectors(manifest, chosen)
+    detectors, detector_digests = _open_detectors(manifest, chosen, runners)
     rules = {name: rule.digest for name, rule in manifest.signal_rules.items()}
     digests = _head_digests(manifest, backbones, heads) | detector_digests | rules
-    batching = batching or (GPU_BATCHING if is_gpu(chosen) else CPU_BATCHING)
+    batching = batching or (GPU_BATCHING if is_gpu(chosen) else replace(CPU_BATCHING, runners=runners))
     engines = tuple(
         _engine(manifest, instance, backbones, heads, chosen, batching) for instance in _shared(manifest, backbones)
     )
@@ -85,6 +91,7 @@ def open_models(
         detectors=detectors,
         digests=digests,
         untrained=_untrained(manifest),
+        threads=threads,
         settings=hold_settings(manifest.spec.compute.attention, manifest.spec.dtypes, chosen),
     )
 
@@ -215,22 +222,28 @@ def _accelerate(compute: ComputeSpec, model: VideoModel, device: torch.device, b
     return model.features
 
 
-def _open_detectors(manifest: Manifest, device: torch.device) -> tuple[Pool[RegionDetector], dict[str, str]]:
-    """Return the pool of detectors, empty if the manifest has none, and filter -> digest."""
+def _open_detectors(
+    manifest: Manifest, device: torch.device, runners: int
+) -> tuple[Pool[RegionDetector], dict[str, str]]:
+    """Return the pool of detectors, at least one for each runner, empty if the manifest has none; filter -> digest.
+
+    All detectors have the same weights in memory.
+    """
     spec = manifest.detector
     if spec is None:
         return Pool({}), {}
     # Imported here, because ultralytics is AGPL-3.0 and optional: only a manifest with a detector needs it.
     from inference.models.detector import Detector, build_network, prime_biases
 
-    instances: list[RegionDetector] = []
-    for _ in range(spec.instances):
-        network = build_network(spec)
-        _set_weights(manifest, network, spec.weights, spec.sha256, None, "detector", ())
-        if parse_seed(spec.weights) is not None:
-            prime_biases(network)
-        digest = tensors_digest(network.state_dict())
-        instances.append(Detector(network, spec, device, choose_dtype(spec.dtype, device)))
+    network = build_network(spec)
+    _set_weights(manifest, network, spec.weights, spec.sha256, None, "detector", ())
+    if parse_seed(spec.weights) is not None:
+        prime_biases(network)
+    digest = tensors_digest(network.state_dict())
+    weights = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    copies = [deepcopy(network, dict(weights)) for _ in range(1, max(spec.instances, runners))]
+    dtype = choose_dtype(spec.dtype, device)
+    instances: list[RegionDetector] = [Detector(one, spec, device, dtype) for one in (network, *copies)]
     return Pool({spec.name: instances}), {spec.name: digest}
 
 

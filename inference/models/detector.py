@@ -139,7 +139,7 @@ class Detector:
         *,
         batch_frames: int = BATCH_FRAMES,
     ) -> None:
-        self._network = network.to(device=device, dtype=dtype)
+        self.network = network.to(device=device, dtype=dtype)
         self._spec = spec
         self._device = device
         self._dtype = dtype
@@ -187,7 +187,7 @@ class Detector:
 
     def _predict(self, frames: Tensor) -> list[Tensor]:
         pixels = frames.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255
-        answer = self._network(pixels)[0].float()  # (frames, 4 + labels, cells)
+        answer = self.network(pixels)[0].float()  # (frames, 4 + labels, cells)
         if not bool(answer.isfinite().all()):
             raise BadVideo(VideoFault.SCORES_NOT_FINITE, "the detector's scores are not finite on this video")
         boxes: list[Tensor] = non_max_suppression(

@@ -77,11 +77,14 @@ def device_name(device: torch.device) -> str:
     return str(torch.get_device_module(device).get_device_name(device)) if is_gpu(device) else _processor_name()
 
 
-def device_info(device: torch.device) -> str:
-    """Kind, size and versions of the device, in one line: enough to repeat a result."""
+def device_info(device: torch.device, threads: int | None = None) -> str:
+    """Kind, size and versions of the device, in one line: enough to repeat a result.
+
+    ``threads`` is the number of CPU threads, by default torch's.
+    """
     accelerator = accelerator_of(device)
     if accelerator is None:
-        return f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        return f"cpu, {threads or torch.get_num_threads()} threads, torch {torch.__version__}"
     memory_gib = accelerator.memory(device)[1] / 2**30
     return f"{device}, {memory_gib:.0f} GiB, torch {torch.__version__}, {accelerator.versions()}"
 

@@ -68,6 +68,7 @@ class Models:
     detectors: Pool[RegionDetector]
     digests: Mapping[str, str]  # filter -> SHA-256 (hex) of its weights
     untrained: frozenset[str]  # filters whose weights are seeded
+    threads: int = 1  # CPU threads for the models
     settings: ExitStack = field(default_factory=ExitStack)  # of the process, undone when the models are closed
     give_back_memory: Callable[[], None] = give_back_memory
     timeout_seconds: float = 300.0  # for the scores of a clip, and for a free detector
@@ -86,7 +87,7 @@ class Models:
     @property
     def device_info(self) -> str:
         """Kind, size and versions of the device, in one line."""
-        return device_info(self.device)
+        return device_info(self.device, self.threads)
 
     @property
     def shared(self) -> Mapping[str, tuple[str, ...]]:

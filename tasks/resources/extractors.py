@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from inference.cores import usable_cores
 from inference.errors import ManifestError, Transient
 from inference.features.families import EncoderChoice
 from inference.features.options import PlanOptions
@@ -63,7 +64,8 @@ class Extractors:
         models, started = self._settings.models, time.monotonic()
         try:
             manifest = fetch_weights(load_manifest(models.manifest), self._settings)
-            extractor = open_extractor(choice, options, manifest, device=models.device)
+            threads = models.threads or usable_cores()  # opening the judge may have set torch's number to 1
+            extractor = open_extractor(choice, options, manifest, device=models.device, threads=threads)
         except ManifestError as error:
             raise EncoderUnavailable(str(error)) from error
         log.info("encoder open in %.1f s: %s", time.monotonic() - started, extractor.description)

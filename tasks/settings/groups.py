@@ -223,7 +223,7 @@ class ModelSettings:
     device: Literal["auto", "cpu", "cuda", "npu"] = setting("DEVICE", "auto",
         "device for the models; cuda: a GPU of NVIDIA or, with PyTorch's ROCm build, of AMD; npu: Ascend's")
     threads: Count | None = setting("MODEL_THREADS", None,
-        "CPU threads for the models; default: torch's choice, at most the usable cores")
+        "CPU threads for the models, on a CPU each with clips of its own; default: the usable cores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,16 @@ def stored(directory):
 
 @pytest.mark.parametrize(
     ("case", "rounds"),
-    [("decode", 2), ("share", 1), ("engine", 1), ("flow", 2), ("storage", 1), ("decide", 1), ("features", 1)],
+    [
+        ("decode", 2),
+        ("share", 1),
+        ("engine", 1),
+        ("flow", 2),
+        ("storage", 1),
+        ("decide", 1),
+        ("features", 1),
+        ("fleet", 1),
+    ],
 )
 def test_every_case_runs_and_finds_its_variants_equal(case, rounds, tmp_path, capsys):
     assert main(["--case", case, "--short", "--rounds", str(rounds), "--results", str(tmp_path)]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,20 +50,21 @@ class BatchUpload:
     """Copies host clips into one batch on ``device``, in memory that is allocated once for the largest batch.
 
     Every batch size starts at the same address, as replayed CUDA graphs need it. Copies from pinned memory are
-    asynchronous; PyTorch reuses the pinned memory for the next clip after the copy.
+    asynchronous; PyTorch reuses the pinned memory for the next clip after the copy. Each thread has a batch of its own.
     """
 
     def __init__(self, device: torch.device, max_batch: int = 1) -> None:
         self._device = device
         self._max_batch = max_batch
-        self._room: Tensor | None = None
+        self._own = threading.local()
 
     def __call__(self, clips: Sequence[Tensor], count: int) -> Tensor:
         """Return ``(count, T, H, W, 3)``: the clips, then old content as padding; valid until the next call."""
-        if self._room is None or count > len(self._room) or self._room.shape[1:] != clips[0].shape:
+        room: Tensor | None = getattr(self._own, "room", None)
+        if room is None or count > len(room) or room.shape[1:] != clips[0].shape:
             shape = (max(count, self._max_batch), *clips[0].shape)
-            self._room = torch.zeros(shape, dtype=torch.uint8, device=self._device)
-        batch = self._room[:count]
+            room = self._own.room = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        batch = room[:count]
         for place, clip in zip(batch, clips, strict=False):
             place.copy_(clip, non_blocking=True)
         return batch

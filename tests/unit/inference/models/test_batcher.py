@@ -97,6 +97,31 @@ def test_a_batch_is_never_larger_than_the_largest_bucket(open_batcher, score):
     assert score.batches == [(1, 1), (4, 4), (3, 4)]
 
 
+def test_two_runners_run_two_batches_at_once(open_batcher, score):
+    together = threading.Barrier(3, timeout=TIMEOUT_SECONDS)
+
+    def meet(clips, heads, size):
+        together.wait()
+        return score(clips, heads, size)
+
+    batcher = Batcher("base", meet, Batching(buckets=(1,), max_wait_seconds=0.001, runners=2))
+    futures = [batcher.submit(clip(value), ["vfx"]) for value in (10, 20)]
+    together.wait()  # both batches have begun and neither has ended
+    assert [round(float(one.result(TIMEOUT_SECONDS)["vfx"][0] * 255)) for one in futures] == [10, 20]
+    batcher.close()
+
+
+def test_a_batch_leaves_the_other_runner_its_share(open_batcher, score):
+    batcher = open_batcher(runners=2, max_wait_seconds=TIMEOUT_SECONDS)
+    score.gate.clear()
+    futures = [batcher.submit(clip(value), ["vfx"]) for value in (10, 20, 30, 40)]  # as many as the largest batch
+    assert score.entered.wait(TIMEOUT_SECONDS)
+    assert batcher.counters().queued == 2
+    score.gate.set()
+    batcher.close()
+    assert all(one.done() for one in futures)
+
+
 def test_a_clip_that_fails_the_model_fails_alone(open_batcher, score):
     batcher = open_batcher()
     blocked(batcher, score)
@@ -292,3 +317,8 @@ def test_buckets_that_are_not_ascending_from_1_are_refused(buckets):
 def test_a_queue_without_room_is_refused():
     with pytest.raises(ValueError, match="queue_clips = 0"):
         Batching(queue_clips=0)
+
+
+def test_a_batcher_without_a_runner_is_refused():
+    with pytest.raises(ValueError, match="runners = 0"):
+        Batching(runners=0)

@@ -168,6 +168,16 @@ def test_videos_judged_at_once_score_as_they_do_one_at_a_time(tiny, tiny_models,
         assert boxes == wanted_boxes
 
 
+def test_on_a_cpu_each_thread_runs_batches_of_its_own_and_has_a_detector_with_the_same_weights(tiny_models):
+    before = torch.get_num_threads()  # tiny_models were opened with two threads
+    detectors = tiny_models.detectors.instances(tiny_models.manifest.detector.name)
+    assert before == 1
+    assert "cpu, 2 threads" in tiny_models.device_info
+    assert {engine.batcher.runners for engine in tiny_models.engines} == {2}
+    first, second = ([one.data_ptr() for one in detector.network.parameters()] for detector in detectors)
+    assert first == second
+
+
 def test_clips_of_several_videos_share_batches(opened, decode):
     manifest = small()
     models = opened(manifest, batching=Batching(buckets=(1, 20), max_wait_seconds=30))

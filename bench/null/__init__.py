@@ -1,0 +1,1 @@
+"""A fleet whose judge takes no time: what is left is the cost of everything else."""
