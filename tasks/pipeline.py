@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -304,6 +304,8 @@ def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
     if recorded.is_first:
         log.info("row %s of run %s: %s", row.ordinal, row.run_id, result.outcome)
         observe_row(result.outcome, result.result_info.get("stages", {}), labels(result.info) if result.is_ok else {})
+        with suppress(Unavailable):  # the result is recorded; its figures only serve people
+            rt.ledger.figures.add(result)
     return recorded.is_full
 
 

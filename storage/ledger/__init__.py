@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storage.ledger.batch_journal import RedisJournal
 from storage.ledger.deferred import Deferred
+from storage.ledger.figures import Figures, Point, StageTime
 from storage.ledger.host_reports import HostReports, HostWarning
 from storage.ledger.ledger import KNOWN_NODE_SECONDS, Ledger
 from storage.ledger.model import (
@@ -29,12 +30,14 @@ __all__ = [
     "Attempt",
     "Counts",
     "Deferred",
+    "Figures",
     "HostReports",
     "HostWarning",
     "Ledger",
     "Node",
     "OpenShard",
     "Periods",
+    "Point",
     "Recorded",
     "RedisJournal",
     "Run",
@@ -43,6 +46,7 @@ __all__ = [
     "RunSpec",
     "Shard",
     "ShardState",
+    "StageTime",
     "Trouble",
     "WorkerReport",
     "WorkerReports",

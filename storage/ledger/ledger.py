@@ -11,6 +11,7 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :retries                    set     retry shards ever opened
     :troubles                   hash    step -> time in milliseconds and the reason for waiting
     :batches                    hash    batch -> its upload session (see batch_journal)
+    :figures                    hash    sums over the recorded rows (see figures)
     :shard:<id>:rows            hash    ordinal -> outcome, "" while there is none
     :shard:<id>:results         hash    ordinal -> payload
     :shard:<id>:state           hash    recorded, refeeds, generation, refusals
@@ -34,6 +35,7 @@ import redis
 from redis.commands.core import Script
 
 from storage.errors import UsageError
+from storage.ledger.figures import RunFigures
 from storage.ledger.model import (
     MAX_ROWS,
     Attempt,
@@ -75,6 +77,7 @@ class Ledger:
         self._workers = f"{prefix}workers"
         self._scripts = Scripts.registered_with(client)
         self.orders = RunOrders(client, prefix=prefix)
+        self.figures = RunFigures(client, prefix=prefix)
 
     def _run_key(self, run_id: str) -> str:
         return f"{self._prefix}run:{{{run_id}}}"

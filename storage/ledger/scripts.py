@@ -46,6 +46,7 @@ class Scripts:
     retry: Script
     forget: Script
     note_trouble: Script
+    note_figures: Script
     open_shards: Script
     beat_node: Script
     nodes: Script

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,11 +12,12 @@ from rich.console import Console
 
 from storage.ledger import Ledger, Run, RunOrder, Trouble, WorkerReports
 from storage.tables.export import export_results
-from tasks.cli.run.progress import failures_text, reconcile_line
+from tasks.cli.run.progress import failures_text, interval_text, reconcile_line
 from tasks.cli.run.summary import print_failures
 from tasks.cli.run.waiting import trouble_reason, wait_reasons
 from tasks.cli.terminal.data_table import DataTable, print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, settings
+from tasks.estimate.running import time_left
 from tasks.resources.redis import ledger_client
 from tasks.resources.tables import open_output
 
@@ -85,6 +87,8 @@ def print_run(run: Run, ledger: Ledger, console: Console) -> None:
             print_line(console, line)
     if run.is_complete:
         return
+    if left := time_left(ledger.figures.of(run.run_id), counts, datetime.now(UTC)):
+        print_line(console, f"{left.rows_per_second:.1f} rows/s, {interval_text(left.seconds)}")
     if trouble := ledger.trouble(run.run_id):
         print_line(console, trouble_line(trouble), style="yellow")
     for reason in wait_reasons(run.run_id, ledger, WorkerReports(ledger_client(settings())), settings()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task
@@ -12,6 +12,8 @@ from rich.text import Text
 
 from storage.ledger import Counts
 from tasks.cli.terminal.data_table import print_line
+from tasks.estimate.forecast import Bounds, RowTimes
+from tasks.estimate.running import interval_left
 
 LINE_SECONDS = 5.0  # between lines where there is no terminal
 RATE_SECONDS = 60.0  # the rate is that of the last minute
@@ -46,11 +48,22 @@ class Rate:
         return (last_judged - first_judged) / elapsed if elapsed >= LEAST_RATE_SECONDS else 0.0
 
 
-def speed(rate: Rate, remaining_rows: int) -> str:
-    """Return ``1.4 rows/s, 0:12 left``; the time is unknown while the rate is 0."""
+def speed(rate: Rate, remaining_rows: int, times: RowTimes | None = None) -> str:
+    """Return ``1.4 rows/s, 0:12 left (0:10 to 0:15)``: the time as a 90 % interval if ``times`` of rows are known.
+
+    The time is unknown while the rate is 0.
+    """
     per_second = rate.rows_per_second
-    left = f"{clock(remaining_rows / per_second)} left" if per_second > 0 else "time left unknown"
+    if interval := interval_left(times, remaining_rows, per_second):
+        left = interval_text(interval)
+    else:
+        left = f"{clock(remaining_rows / per_second)} left" if per_second > 0 else "time left unknown"
     return f"{per_second:.1f} rows/s, {left}"
+
+
+def interval_text(seconds: Bounds) -> str:
+    """Return ``0:12 left (0:10 to 0:15)``."""
+    return f"{clock(seconds.middle)} left ({clock(seconds.low)} to {clock(seconds.high)})"
 
 
 def clock(seconds: float) -> str:
@@ -74,10 +87,16 @@ def reconcile_line(counts: Counts, *, is_cancelled: bool = False) -> str:
     return f"rows {counts.rows} = ok {counts.ok} + failed {counts.failed} + {rest} {counts.in_flight}"
 
 
-def show(observations: Iterator[Counts], console: Console) -> Counts:
-    """Show the observations, as a live bar on a terminal or as a line every few seconds elsewhere; return the last."""
+Times = Callable[[], RowTimes | None]
+
+
+def show(observations: Iterator[Counts], console: Console, times: Times = lambda: None) -> Counts:
+    """Show the observations, as a live bar on a terminal or as a line every few seconds elsewhere; return the last.
+
+    ``times`` returns the times of the run's rows so far.
+    """
     is_live = console.is_terminal and not console.is_dumb_terminal
-    return (_show_bar if is_live else _show_lines)(observations, console)
+    return (_show_bar if is_live else _show_lines)(observations, console, times)
 
 
 class _NumbersColumn(ProgressColumn):
@@ -93,7 +112,7 @@ class _NumbersColumn(ProgressColumn):
         return text.append(f"  {task.fields['failures']}", style="red") if task.fields["failures"] else text
 
 
-def _show_bar(observations: Iterator[Counts], console: Console) -> Counts:
+def _show_bar(observations: Iterator[Counts], console: Console, times: Times) -> Counts:
     rate = Rate()
     bar = (SpinnerColumn(), BarColumn(bar_width=20)) if console.width >= WIDE_COLUMNS else ()
     with Progress(*bar, _NumbersColumn(), console=console) as progress:
@@ -101,12 +120,12 @@ def _show_bar(observations: Iterator[Counts], console: Console) -> Counts:
         for counts in observations:
             done = counts.ok + counts.failed
             rate.observe(time.monotonic(), counts.ok)
-            numbers = _numbers(counts, rate)
+            numbers = _numbers(counts, rate, times)
             progress.update(task, completed=done, total=counts.rows, numbers=numbers, failures=failures_text(counts))
     return counts
 
 
-def _show_lines(observations: Iterator[Counts], console: Console) -> Counts:
+def _show_lines(observations: Iterator[Counts], console: Console, times: Times) -> Counts:
     rate, shown_seconds, shown_done = Rate(), float("-inf"), -1
     for counts in observations:
         done, now = counts.ok + counts.failed, time.monotonic()
@@ -114,11 +133,11 @@ def _show_lines(observations: Iterator[Counts], console: Console) -> Counts:
         is_last = done == counts.rows and done != shown_done
         if now - shown_seconds >= LINE_SECONDS or is_last:
             shown_seconds, shown_done = now, done
-            parts = (_numbers(counts, rate), failures_text(counts))
+            parts = (_numbers(counts, rate, times), failures_text(counts))
             print_line(console, "  ".join(part for part in parts if part))
     return counts
 
 
-def _numbers(counts: Counts, rate: Rate) -> str:
+def _numbers(counts: Counts, rate: Rate, times: Times) -> str:
     done = f"{counts.ok + counts.failed}/{counts.rows}"
-    return f"{done}  {speed(rate, counts.in_flight)}" if counts.in_flight else done
+    return f"{done}  {speed(rate, counts.in_flight, times())}" if counts.in_flight else done

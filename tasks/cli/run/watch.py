@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from rich.console import Console
 
 from storage.errors import Unavailable
 from storage.ledger import Counts, Ledger, RunOrder, WorkerReports
-from tasks.cli.run.progress import show
+from tasks.cli.run.progress import Times, show
 from tasks.cli.run.waiting import WaitReason, wait_reasons
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.usage import OneLine
+from tasks.estimate.forecast import RowTimes
+from tasks.estimate.running import row_times
 from tasks.resources.redis import ledger_client
 from tasks.settings import Settings
 
 POLL_SECONDS = 0.5
+TIMES_SECONDS = 5.0  # between reads of the times of rows
 SILENCE_SECONDS = 5.0  # without progress, before reasons are looked for
 
 
 def watch(run_id: str, ledger: Ledger, settings: Settings, console: Console) -> Counts:
     """Show the run's progress until every row is written; return the last counts."""
     reports = WorkerReports(ledger_client(settings))
-    return show(observations(run_id, ledger, reports, settings, console), console)
+    return show(observations(run_id, ledger, reports, settings, console), console, _recent_times(run_id, ledger))
+
+
+def _recent_times(run_id: str, ledger: Ledger, now: Callable[[], float] = time.monotonic) -> Times:
+    """Return a function that returns the times of the run's rows, read again every :data:`TIMES_SECONDS`."""
+    read_at, times = float("-inf"), None
+
+    def recent() -> RowTimes | None:
+        nonlocal read_at, times
+        if now() - read_at >= TIMES_SECONDS:
+            with suppress(Unavailable):  # the watching goes on without news
+                times = row_times(ledger.figures.of(run_id))
+            read_at = now()
+        return times
+
+    return recent
 
 
 def observations(
