@@ -12,7 +12,8 @@ from inference.manifest import Manifest
 from storage.errors import UsageError
 from storage.ledger import Ledger, Run, RunOrder, RunSpec
 from storage.records import FLAT_COLUMNS, check_input_columns
-from storage.tables.protocol import Merging, OutputTable
+from storage.tables.protocol import InputTable, Merging, OutputTable
+from storage.tables.selection.selection import RowSelection, select
 from storage.tables.version import InputVersion, check_version, version_of
 from tasks.celery import app
 from tasks.queues import TaskName
@@ -50,11 +51,13 @@ def prepare(
     *,
     has_flat_columns: bool = False,
     features: str = "",
+    selection: str = "",
 ) -> RunRequest:
     """Check both tables and create a missing output. Raises ``UsageError`` for what the operator must correct.
 
     With ``has_flat_columns``, the output has :data:`storage.records.FLAT_COLUMNS` besides. With ``features``, the JSON
-    of a :class:`tasks.features.FeatureOrder`, features are extracted and nothing is judged.
+    of a :class:`tasks.features.FeatureOrder`, features are extracted and nothing is judged. With ``selection``,
+    the JSON of a :class:`storage.tables.selection.selection.RowSelection`, the run has only those rows.
     """
     manifest.check_switches(switches)
     check_trained(manifest, current())
@@ -70,9 +73,19 @@ def prepare(
             manifest=manifest.name,
             manifest_digest=manifest.digest,
             features=features,
+            selection=selection,
         )
         version = version_of(source)
-        return RunRequest(spec, version.count, extra_columns, merging_notices(sink), version)
+        rows = _selected_rows(source, version, selection)
+        return RunRequest(spec, rows, extra_columns, merging_notices(sink), version)
+
+
+def _selected_rows(source: InputTable, version: InputVersion, selection: str) -> int:
+    """Return the number of rows of the selection. The version is that of all rows: they must keep their places."""
+    if not selection:
+        return version.count
+    with closing(select(source, RowSelection.from_json(selection))) as selected:
+        return selected.count_rows()
 
 
 def _with_flat_columns(extra_columns: tuple[str, ...], url: str) -> tuple[str, ...]:

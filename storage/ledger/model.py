@@ -13,6 +13,7 @@ from typing import Self
 
 RUN_ID_LENGTH = 16
 MAX_ROWS = 2**32  # one bit each in a Redis bitmap
+LATER_FIELDS = frozenset({"features", "selection"})
 _RETRY = "retry-"
 
 
@@ -26,6 +27,7 @@ class RunSpec:
     manifest: str
     manifest_digest: str
     features: str = ""  # JSON of the features to extract; empty: the videos are judged
+    selection: str = ""  # JSON of a RowSelection of the input's rows; empty: all of them
 
     def __post_init__(self) -> None:
         if list(self.filters) != sorted(set(self.filters)):
@@ -37,8 +39,8 @@ class RunSpec:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:RUN_ID_LENGTH]
 
     def to_json(self) -> str:
-        """Canonical: equal specs give equal text. Empty ``features`` are left out, as in runs of older releases."""
-        fields = {name: value for name, value in asdict(self).items() if name != "features" or value}
+        """Canonical: equal specs give equal text. Empty fields that older releases lack are left out, as there."""
+        fields = {name: value for name, value in asdict(self).items() if name not in LATER_FIELDS or value}
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from storage.errors import UsageError
 from storage.tables.files.text import TextInput
 from storage.tables.protocol import InputTable, OutputTable
+from storage.tables.selection.selection import RowSelection, select
 from storage.tables.sqlite.input import SqliteInput
 from storage.tables.sqlite.output import SqliteOutput
 from storage.tables.version import InputVersion, check_version
@@ -23,19 +24,24 @@ WRITABLE = "sqlite:///FILE.db#TABLE/ds=DAY or odps://PROJECT/TABLE/ds=DAY"
 
 
 def open_input(
-    url: str | TableUrl, odps: OdpsConnection | None = None, version: InputVersion | None = None
+    url: str | TableUrl,
+    odps: OdpsConnection | None = None,
+    version: InputVersion | None = None,
+    selection: str = "",
 ) -> InputTable:
     """Open a partition for reading; ``UsageError`` for a missing one. ``odps://`` URLs need ``odps``.
 
     With ``version``, the rows are those of that version, at its positions, or ``UsageError`` says that they changed.
+    With ``selection``, the JSON of a :class:`~storage.tables.selection.selection.RowSelection`, they are some of those.
     """
     table = _open_input(_parsed(url), odps, version)
-    if version is not None:
-        with ExitStack() as opened:
-            opened.callback(table.close)
+    with ExitStack() as opened:
+        opened.callback(table.close)
+        if version is not None:
             check_version(table, version)
-            opened.pop_all()
-    return table
+        chosen = select(table, RowSelection.from_json(selection))
+        opened.pop_all()
+    return chosen
 
 
 def _open_input(parsed: TableUrl, odps: OdpsConnection | None, version: InputVersion | None) -> InputTable:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from storage.ledger import Ledger, Run, RunOrder, Trouble, WorkerReports
 from storage.tables.export import export_results
+from storage.tables.selection.selection import RowSelection
 from tasks.cli.run.progress import failures_text, interval_text, reconcile_line
 from tasks.cli.run.summary import print_failures
 from tasks.cli.run.waiting import trouble_reason, wait_reasons
@@ -77,6 +78,7 @@ def print_run(run: Run, ledger: Ledger, console: Console) -> None:
     for line in (
         f"run {run.run_id}: {run.state}, {counts.open_shards} shards open",
         f"input: {run.spec.tables}",
+        f"rows: {RowSelection.from_json(run.spec.selection)}" if run.spec.selection else "",
         f"output: {run.spec.outputs}",
         f"filters: {', '.join(run.spec.filters)} ({run.spec.manifest} manifest)",
         reconcile_line(counts, is_cancelled=run.order is RunOrder.CANCELLED),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from inference.manifest import load_manifest
 from storage.ledger import Run
+from storage.tables.selection.selection import RowSelection
 from tasks.cli.run.conclude import conclude
+from tasks.cli.run.selecting import selection_options
 from tasks.cli.run.summary import UNTRAINED
+from tasks.cli.terminal.config_file import config_option
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.switches import SwitchedCommand, switched_on
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console, settings
-from tasks.cli.videos.sift_videos import VideosOrder, sift_videos
+from tasks.cli.videos.previews import preview_of_table, preview_of_videos, show_preview
+from tasks.cli.videos.sift_videos import SiftOrder, sift_videos
 from tasks.submit import prepare, submit
 
 
@@ -41,18 +47,13 @@ from tasks.submit import prepare, submit
     "--gallery/--no-gallery", "has_gallery", default=True, show_default=True, help="Of VIDEOS: write the page, too."
 )
 @click.option("--retry-failed", "is_retrying", is_flag=True, help="Of VIDEOS: try those again that failed before.")
+@selection_options
+@click.option("--dry-run", "is_dry", is_flag=True, help="Show rows, size and what would run; create and start nothing.")
 @json_option
+@config_option
 @clear_errors
 def sift(
-    sources: tuple[str, ...],
-    tables: str | None,
-    outputs: str | None,
-    wait: bool,
-    has_flat_columns: bool,
-    has_gallery: bool,
-    is_retrying: bool,
-    is_json: bool,
-    **switches: bool,
+    sources: tuple[str, ...], tables: str | None, outputs: str | None, wait: bool, is_dry: bool, **options: Any
 ) -> None:
     """Judge videos and watch until every one has its result: of VIDEOS, or of a table.
 
@@ -65,25 +66,38 @@ def sift(
     Exit status: 0 if the run is complete (or with --no-wait, submitted), 2 for a mistake, 3 if every row failed, 130
     if Ctrl-C ended the watching, or the run was cancelled meanwhile.
     """
-    enabled = switched_on(switches)
+    order = _order_of(options)
     if sources:
         if tables is not None or outputs is not None:
             raise OneLine("give VIDEOS, or --tables with --outputs; not both")
         if not wait:
             raise OneLine("--no-wait is for tables: a temporary fleet ends with this command")
-        sift_videos(sources, VideosOrder(enabled, has_flat_columns, has_gallery, is_json, is_retrying))
+        if is_dry:
+            show_preview(preview_of_videos(sources, order), is_json=order.is_json)
+        else:
+            sift_videos(sources, order)
         return
     if tables is None or outputs is None:
         raise OneLine("give VIDEOS (a folder, files, a pattern, oss://bucket/prefix/), or --tables URL --outputs URL")
-    _sift_table(tables, outputs, enabled, wait=wait, has_flat_columns=has_flat_columns, is_json=is_json)
+    if is_dry:
+        show_preview(preview_of_table(tables, outputs, order), is_json=order.is_json)
+    else:
+        _sift_table(tables, outputs, order, wait=wait)
 
 
-def _sift_table(
-    tables: str, outputs: str, enabled: frozenset[str], *, wait: bool, has_flat_columns: bool, is_json: bool
-) -> None:
-    chosen, console, progress = settings(), open_console(), open_progress_console()
+def _order_of(options: dict[str, Any]) -> SiftOrder:
+    """Return the order; options that are no field of it are the manifest's switches."""
+    selection = RowSelection(options.pop("where") or "", options.pop("sample") or "", options.pop("limit"))
+    named = {name: options.pop(name) for name in ("has_flat_columns", "has_gallery", "is_json", "is_retrying")}
+    return SiftOrder(switches=switched_on(options), selection=selection.to_json(), **named)
+
+
+def _sift_table(tables: str, outputs: str, order: SiftOrder, *, wait: bool) -> None:
+    chosen, console, progress, is_json = settings(), open_console(), open_progress_console(), order.is_json
     manifest = load_manifest(chosen.models.manifest)
-    request = prepare(tables, outputs, enabled, manifest, has_flat_columns=has_flat_columns)
+    request = prepare(
+        tables, outputs, order.switches, manifest, has_flat_columns=order.has_flat_columns, selection=order.selection
+    )
     for notice in request.notices:
         print_line(progress, notice, style="yellow")
     ledger = open_ledger()
@@ -104,4 +118,5 @@ def _sift_table(
 def _opening(run: Run, *, is_new: bool) -> str:
     if run.is_complete:
         return f"run {run.run_id} is complete: {run.total_rows} rows are in the output, nothing to do"
-    return f"run {run.run_id} {'started' if is_new else 'resumed'}: {run.total_rows} rows of {run.spec.tables}"
+    chosen = f" ({RowSelection.from_json(run.spec.selection)})" if run.spec.selection else ""
+    return f"run {run.run_id} {'started' if is_new else 'resumed'}: {run.total_rows} rows of {run.spec.tables}{chosen}"

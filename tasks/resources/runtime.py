@@ -85,7 +85,7 @@ class Runtime:
     open_input: Callable[..., InputTable] = open_input
     open_output: Callable[[str], OutputTable] = open_output
     _runs: dict[str, Run] = field(default_factory=dict)
-    inputs: OpenedOnce[tuple[str, str | None], InputTable] = field(default_factory=OpenedOnce)
+    inputs: OpenedOnce[tuple[str, str | None, str], InputTable] = field(default_factory=OpenedOnce)
     outputs: OpenedOnce[tuple[str, tuple[str, ...]], OutputTable] = field(default_factory=OpenedOnce)
     _reported_at: float = float("-inf")
     _failure: str = ""
@@ -117,11 +117,13 @@ class Runtime:
         """Return the run's input, opened once, in the version that all processes of the run read."""
         url, text = run.spec.tables, self.ledger.input_version(run.run_id)
         version = InputVersion.from_json(text) if text else None
-        return self.inputs.get((url, text), url, lambda: self.open_input(url, version=version))
+        chosen = {"selection": run.spec.selection} if run.spec.selection else {}
+        key = (url, text, run.spec.selection)
+        return self.inputs.get(key, url, lambda: self.open_input(url, version=version, **chosen))
 
     def forget_input(self, run: Run) -> None:
         """Open the run's input anew at its next use: it changed, and may have been restored by then."""
-        self.inputs.forget((run.spec.tables, self.ledger.input_version(run.run_id)))
+        self.inputs.forget((run.spec.tables, self.ledger.input_version(run.run_id), run.spec.selection))
 
     def output_table(self, run: Run) -> OutputTable:
         """Return the run's output, opened and prepared once for its extra columns."""

@@ -22,9 +22,11 @@ NO_ENDPOINT = (
 )
 
 
-def open_input(url: str, settings: Settings | None = None, version: InputVersion | None = None) -> InputTable:
-    """Open one partition for reading, with ``settings`` or else those of the process."""
-    return opening.open_input(url, _connection(url, settings), version)
+def open_input(
+    url: str, settings: Settings | None = None, version: InputVersion | None = None, selection: str = ""
+) -> InputTable:
+    """Open one partition, or a selection of it, for reading, with ``settings`` or else those of the process."""
+    return opening.open_input(url, _connection(url, settings), version, selection)
 
 
 def open_output(url: str, settings: Settings | None = None) -> OutputTable:

@@ -37,7 +37,7 @@ class Listing:
 
 def extend_listing(folder: Path, selector: str, bucket: str, prefix: str, videos: Iterable[FoundVideo]) -> Listing:
     """Append the videos that the listing lacks; ``Unavailable`` if the file cannot be written."""
-    path, table = folder / FILE, f"clips_{selector}" if selector else "clips"
+    path, table = folder / FILE, _table(selector)
     rows = [
         (video.name, bucket, f"{prefix}{video.name}", video.tag, json.dumps({}), video.size_bytes, video.version)
         for video in videos
@@ -52,7 +52,17 @@ def extend_listing(folder: Path, selector: str, bucket: str, prefix: str, videos
     except sqlite3.Error as error:
         msg = f"{path} cannot be written: {error}"
         raise Unavailable(msg) from error
-    return Listing(_url(path, table), _url(path, "results"), total, added)
+    tables, outputs = listing_urls(folder, selector)
+    return Listing(tables, outputs, total, added)
+
+
+def listing_urls(folder: Path, selector: str) -> tuple[str, str]:
+    """Return the URLs of the input and of the output that a source has in a folder."""
+    return _url(folder / FILE, _table(selector)), _url(folder / FILE, "results")
+
+
+def _table(selector: str) -> str:
+    return f"clips_{selector}" if selector else "clips"
 
 
 def _url(path: Path, table: str) -> str:

@@ -33,15 +33,19 @@ def results_folder(source: FoundVideos, state_dir: Path, working_directory: Path
     Beside a folder of videos, ``<folder>-tamis``; for objects, in the working directory. Where that cannot be written,
     in the state directory.
     """
-    name = _name(source)
-    beside = (working_directory if source.is_remote else source.folder.parent) / name
+    beside = usual_folder(source, working_directory)
     fault = _fault_of(beside)
     if not fault:
         return beside, ""
-    elsewhere = state_dir / "sift" / f"{name}-{sha256(source.base.encode()).hexdigest()[:8]}"
+    elsewhere = state_dir / "sift" / f"{beside.name}-{sha256(source.base.encode()).hexdigest()[:8]}"
     if again := _fault_of(elsewhere):
         raise UsageError(f"no folder for the results: {beside}: {fault}; {elsewhere}: {again}. Set TAMIS_STATE_DIR")
     return elsewhere, f"{beside} cannot be written ({fault}): the results are in {elsewhere}"
+
+
+def usual_folder(source: FoundVideos, working_directory: Path) -> Path:
+    """Return the folder of the results where it can be written. Nothing is created."""
+    return (working_directory if source.is_remote else source.folder.parent) / _name(source)
 
 
 def local_root(base: Path, results: Path) -> LocalRoot:

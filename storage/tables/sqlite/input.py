@@ -15,6 +15,8 @@ from storage.errors import UsageError
 from storage.json_text import scalar
 from storage.records import Record
 from storage.tables.files.paths import stat_file
+from storage.tables.selection.condition import Condition
+from storage.tables.selection.sqlite_clause import sqlite_clause
 from storage.tables.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
     columns_of,
@@ -31,21 +33,27 @@ ANCHOR_ROWS = 256  # one rowid is kept per so many rows: 40 000 pairs for ten mi
 
 
 class SqliteInput:
-    """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads."""
+    """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads.
 
-    def __init__(self, url: TableUrl, *, timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+    With ``where``, a condition on its columns, it has only the rows that meet it.
+    """
+
+    def __init__(
+        self, url: TableUrl, *, timeout_seconds: float = BUSY_TIMEOUT_SECONDS, where: Condition | None = None
+    ) -> None:
         stat_file(url)
         self._url = url
         self._lock = Lock()
-        self._values = tuple(value for _, value in url.partition)
+        clause, values = sqlite_clause(where) if where is not None else ("", ())
+        self._values: tuple[object, ...] = (*(value for _, value in url.partition), *values)
         self._anchors: list[tuple[int, float]] = []  # (ordinal, rowid of the row before it), ascending
         with ExitStack() as opened, reported(url.path):
             self._connection = connect(url, "ro", timeout_seconds)
             opened.callback(self._connection.close)
             self._connection.text_factory = decoded
             self._columns, rowid = _checked_columns(self._connection, url)
-            self._count = f"SELECT count(*) {_source(url)}"
-            self._select = _select(url, self._columns, rowid)
+            self._count = f"SELECT count(*) {_source(url, clause)}"
+            self._select = _select(url, self._columns, rowid, clause)
             _check_partition(self._connection, url)
             opened.pop_all()
 
@@ -63,6 +71,10 @@ class SqliteInput:
     def snapshot_id(self) -> str:
         """Empty: a database has no name for the content of a partition."""
         return ""
+
+    def matching(self, condition: Condition) -> SqliteInput:
+        """Return another input of this partition, of the rows that meet the condition."""
+        return SqliteInput(self._url, where=condition)
 
     def count_rows(self) -> int:
         """Return the number of rows in the partition."""
@@ -101,14 +113,15 @@ def _ordinal_of(anchor: tuple[int, float]) -> int:
     return anchor[0]
 
 
-def _source(url: TableUrl) -> str:
-    matches = " AND ".join(f"{quoted(column)} = ?" for column, _ in url.partition) or "1"
+def _source(url: TableUrl, clause: str = "") -> str:
+    matches = " AND ".join((*(f"{quoted(column)} = ?" for column, _ in url.partition), *([clause] if clause else [])))
+    matches = matches or "1"
     return f"FROM {quoted(str(url.table))} WHERE {matches}"
 
 
-def _select(url: TableUrl, columns: tuple[str, ...], rowid: str) -> str:
+def _select(url: TableUrl, columns: tuple[str, ...], rowid: str, clause: str) -> str:
     names = ", ".join((rowid, *map(quoted, columns)))
-    return f"SELECT {names} {_source(url)} AND {rowid} > ? ORDER BY {rowid} LIMIT ? OFFSET ?"
+    return f"SELECT {names} {_source(url, clause)} AND {rowid} > ? ORDER BY {rowid} LIMIT ? OFFSET ?"
 
 
 def _checked_columns(connection: sqlite3.Connection, url: TableUrl) -> tuple[tuple[str, ...], str]:

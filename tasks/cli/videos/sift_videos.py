@@ -40,7 +40,7 @@ MOST_VERDICTS = 1000  # listed one by one; more are counted, and stand in the pa
 
 
 @dataclass(frozen=True, slots=True)
-class VideosOrder:
+class SiftOrder:
     """The work that is asked for: switches that are on, and the forms of the result."""
 
     switches: frozenset[str]
@@ -48,9 +48,10 @@ class VideosOrder:
     has_gallery: bool
     is_json: bool
     is_retrying: bool = False  # the failed rows of earlier calls, too
+    selection: str = ""  # JSON of a RowSelection
 
 
-def sift_videos(sources: Sequence[str], order: VideosOrder) -> None:
+def sift_videos(sources: Sequence[str], order: SiftOrder) -> None:
     """Judge the videos, print a verdict for each, and write the gallery; the same call goes on after an interruption.
 
     Raises:
@@ -91,11 +92,16 @@ def find_videos_of(sources: Sequence[str], chosen: Settings) -> FoundVideos:
     return find_remote(sources[0], store)
 
 
-def _judged(listing: Listing, reach: Reach, order: VideosOrder) -> tuple[Run, Counts]:
+def _judged(listing: Listing, reach: Reach, order: SiftOrder) -> tuple[Run, Counts]:
     """Judge the rows that have no result yet, with a fleet if there is such a row; return the run and its counts."""
     manifest = load_manifest(settings().models.manifest)
     request = prepare(
-        listing.tables, listing.outputs, order.switches, manifest, has_flat_columns=order.has_flat_columns
+        listing.tables,
+        listing.outputs,
+        order.switches,
+        manifest,
+        has_flat_columns=order.has_flat_columns,
+        selection=order.selection,
     )
     if not order.is_retrying and _is_written(request):
         run = run_of_request(request)
@@ -119,7 +125,7 @@ def _is_written(request: RunRequest) -> bool:
         return table.count_results(request.spec.run_id) >= request.total_rows
 
 
-def _show(run: Run, counts: Counts, folder: Path, reach: Reach, order: VideosOrder) -> None:
+def _show(run: Run, counts: Counts, folder: Path, reach: Reach, order: SiftOrder) -> None:
     """Print the verdicts, and write the page of the results."""
     if not order.is_json:
         summarize(run, counts, most_rows=MOST_VERDICTS, remedy=AGAIN)
