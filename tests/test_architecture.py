@@ -21,8 +21,10 @@ from tests.imports import (
     folder_graphs,
     imports,
     module_name,
+    nodes_of,
     source_files,
     taken_names,
+    tree_of,
 )
 
 TOP_LEVEL = {"tasks", "inference", "storage", "beat", "deploy", "tests", "docs", "bench"}
@@ -127,7 +129,7 @@ def test_a_circle_is_found_where_there_is_one() -> None:
 def test_no_two_public_classes_have_one_name() -> None:
     places = defaultdict(list)
     for path in OURS:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(str(path.relative_to(ROOT)))
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
@@ -137,23 +139,19 @@ QUESTION = re.compile(r"(What|Whether|How|Where|Who|Whose|Which|When|Why|That|Wh
 
 
 def test_every_module_docstring_starts_with_the_thing_or_a_verb() -> None:
-    opened = {
-        str(path.relative_to(ROOT)): ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in OURS
-    }
+    opened = {str(path.relative_to(ROOT)): ast.get_docstring(tree_of(path)) for path in OURS}
     assert {path: text for path, text in opened.items() if text and QUESTION.match(text)} == {}
 
 
 def reads_environment(path: Path) -> Iterator[int]:
     """Yield the lines that *read* ``os.environ`` or call ``os.getenv``; setting one is no reading."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    written = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
-    }
-    for node in ast.walk(tree):
+    nodes = nodes_of(path)
+    written = {id(node.value) for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)}
+    for node in nodes:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}:
             is_setdefault = any(
                 isinstance(parent, ast.Attribute) and parent.value is node and parent.attr in {"setdefault", "update"}
-                for parent in ast.walk(tree)
+                for parent in nodes
             )
             if id(node) not in written and not is_setdefault:
                 yield node.lineno

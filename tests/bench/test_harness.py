@@ -24,7 +24,7 @@ def stored(directory):
 @pytest.mark.parametrize(
     ("case", "rounds"),
     [
-        ("decode", 2),
+        ("decode", 1),
         ("share", 1),
         ("engine", 1),
         ("flow", 2),
