@@ -86,7 +86,7 @@ def analyse_views(views: FrameViews, packets: PacketFacts | None) -> Analysis:
     planes = grey(inner)
     seconds, steps = overview.seconds, (overview.seconds[1:] + overview.seconds[:-1]) / 2
     camera = camera_series(planes, seconds)
-    found = cuts_per_minute(cuts(content_scores(inner), camera["tracked_coverage"]), seconds)
+    found = cuts_per_minute(cuts(content_scores(inner), camera["tracked_points_share"]), seconds)
     by_step = {**camera, "frozen_share": frozen_series(planes), "cuts_per_minute": found}
     series = {name: Series(seconds, values) for name, values in light_series(inner, planes).items()}
     series |= {name: Series(steps, values) for name, values in by_step.items()}

@@ -21,29 +21,20 @@ from inference.signals.planes import Grey
 from inference.signals.series import Values
 from inference.types import Seconds
 
-MAX_POINTS = 80
-WINDOW = (15, 15)  # pixels around a point
+MAX_POINTS = 50
+WINDOW = (13, 13)  # pixels around a point
+PYRAMID_LEVELS = 3  # halvings: steps of up to 60 of 160 pixels are found
+STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)  # iterations, and pixels from one to the next
 MIN_POINTS = 8  # a fit to fewer is left to chance
 CORNER_DISTANCE_PIXELS = 5
 CORNER_QUALITY = 0.01  # of the best corner's strength
 MAX_RETURN_PIXELS = 0.7  # forward-backward error
 MAX_RESIDUAL_PIXELS = 1.0  # of a point that follows the camera
 STILL_PIXELS = 0.5  # a point that moved less stood still
-GRID = 5  # cells each way, in which coverage is counted
-MIN_COVERAGE = 0.25  # share of the cells: below it the points may all be on one object
+MIN_COVERAGE = 0.25  # of the picture: below it the points may all be on one object
 MAX_STEP_SECONDS = 0.6  # frames further apart are not compared
 
 Points = npt.NDArray[np.float32]  # shape (n, 2): x, y in pixels
-NAMES = (
-    "still_points_share",
-    "camera_speed",
-    "camera_pan",
-    "camera_zoom",
-    "camera_roll",
-    "camera_shake",
-    "object_points_share",
-    "tracked_coverage",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +65,11 @@ def camera_series(planes: Grey, seconds: Seconds) -> Mapping[str, Values]:
         _measured(planes[place], planes[place + 1], step) if step <= MAX_STEP_SECONDS else _UNKNOWN
         for place, step in enumerate(steps.tolist())
     ]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 8)
-    right, down = table[:, 6], table[:, 7]
+    table = np.array(rows, dtype=np.float64).reshape(-1, len(_UNKNOWN))
+    right, down = table[:, -2], table[:, -1]
     shake = np.full(len(table), np.nan)
     shake[1:] = np.hypot(np.diff(right), np.diff(down))
-    named = dict(zip(_MEASURED, table.T[:6], strict=True))
+    named = dict(zip(_MEASURED, table.T[:-2], strict=True))
     return {**named, "camera_pan": np.hypot(right, down), "camera_shake": shake}
 
 
@@ -89,19 +80,18 @@ _MEASURED = (
     "camera_roll",
     "object_points_share",
     "tracked_coverage",
+    "tracked_points_share",
 )
-_Row = tuple[float, float, float, float, float, float, float, float]  # _MEASURED, then the velocity right and down
-_NAN = float("nan")
-_UNKNOWN: _Row = (_NAN,) * 8
+_UNKNOWN = (float("nan"),) * 9  # _MEASURED, then the velocity right and down
 
 
-def _measured(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], seconds: float) -> _Row:
-    start, end = tracked(first, second)
+def _measured(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], seconds: float) -> tuple[float, ...]:
+    start, end, kept = tracked(first, second)
     height, width = first.shape
     cover = coverage(start, width, height)
-    fitted = fit(start, end, width, height) if len(start) >= MIN_POINTS else None
-    if fitted is None or cover < MIN_COVERAGE:
-        return (*_UNKNOWN[:5], cover, *_UNKNOWN[6:])
+    fitted = fit(start, end, width, height) if cover >= MIN_COVERAGE else None
+    if fitted is None:
+        return (*_UNKNOWN[:5], cover, kept, *_UNKNOWN[7:])
     step, follows = fitted
     side = max(width, height)
     return (
@@ -111,22 +101,32 @@ def _measured(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], secon
         abs(degrees(step.angle)) / seconds,
         1 - float(np.mean(follows)),
         cover,
+        kept,
         step.right / side / seconds,
         step.down / side / seconds,
     )
 
 
-def tracked(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> tuple[Points, Points]:
-    """Return points of the first grey frame and their places in the second, each of shape (n, 2)."""
+def tracked(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> tuple[Points, Points, float]:
+    """Return points of the first grey frame, their places in the second (n, 2), and the share of points not lost."""
     corners: Any = cv2.goodFeaturesToTrack(first, MAX_POINTS, CORNER_QUALITY, CORNER_DISTANCE_PIXELS)
     if corners is None:  # OpenCV's stubs do not say so: a picture without corners
-        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32), 0.0
     start = np.asarray(corners, dtype=np.float32).reshape(-1, 1, 2)
-    end, found, _ = cv2.calcOpticalFlowPyrLK(first, second, start, np.empty_like(start), winSize=WINDOW)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(second, first, end, np.empty_like(start), winSize=WINDOW)
-    error = np.abs(np.asarray(back, np.float32) - start).reshape(-1, 2).max(axis=1)
-    good = (np.asarray(found).ravel() == 1) & (np.asarray(returned).ravel() == 1) & (error < MAX_RETURN_PIXELS)
-    return start.reshape(-1, 2)[good], np.asarray(end, np.float32).reshape(-1, 2)[good]
+    end, found = _followed(first, second, start)
+    back, returned = _followed(second, first, end)
+    error = np.abs(back - start).reshape(-1, 2).max(axis=1)
+    good = found & returned & (error < MAX_RETURN_PIXELS)
+    return start.reshape(-1, 2)[good], end.reshape(-1, 2)[good], float(good.mean())
+
+
+def _followed(
+    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], points: Points
+) -> tuple[Points, npt.NDArray[np.bool_]]:
+    found: Any = cv2.calcOpticalFlowPyrLK(
+        first, second, points, np.empty_like(points), winSize=WINDOW, maxLevel=PYRAMID_LEVELS, criteria=STOP
+    )
+    return np.asarray(found[0], dtype=np.float32), np.asarray(found[1]).ravel() == 1
 
 
 def fit(start: Points, end: Points, width: int, height: int) -> tuple[CameraStep, npt.NDArray[np.bool_]] | None:
@@ -146,7 +146,11 @@ def fit(start: Points, end: Points, width: int, height: int) -> tuple[CameraStep
 
 
 def coverage(points: Points, width: int, height: int) -> float:
-    """Share of the 5 x 5 cells of the picture that hold a point, 0 to 1."""
-    columns = np.clip(points[:, 0] * GRID / width, 0, GRID - 1).astype(np.int64)
-    rows = np.clip(points[:, 1] * GRID / height, 0, GRID - 1).astype(np.int64)
-    return len(np.unique(rows * GRID + columns)) / GRID**2
+    """Share of the picture over which the points spread, 0 to 1.
+
+    The area of the rectangle in which evenly spread points have the same deviations: σ is its side / √12.
+    """
+    if len(points) < MIN_POINTS:
+        return 0.0
+    across, down = points.std(axis=0)
+    return min(1.0, 12 * float(across) * float(down) / (width * height))

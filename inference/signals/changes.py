@@ -15,8 +15,8 @@ FROZEN = 0.001  # of the range: the noise tolerance of FFmpeg's freezedetect
 CUT_CONTENT = 15.0  # PySceneDetect's AdaptiveDetector: min_content_val
 CUT_RATIO = 3.0  # … adaptive_threshold
 CUT_NEIGHBOURS = 2  # … window_width
-LOST_COVERAGE = 0.5  # of the neighbours' coverage: over a cut fewer points are tracked
-HELD_COVERAGE = 0.5  # of the picture, in which tracked points show one scene
+LOST_POINTS = 0.5  # of the neighbours' share: over a cut fewer points are tracked
+HELD_POINTS = 0.5  # of the points, which then show one scene
 
 
 def frozen_series(planes: Grey) -> Values:
@@ -43,18 +43,18 @@ def _hue_differences(hue: Grey) -> Values:
     return np.asarray(np.minimum(differences, 180 - differences).mean(axis=(1, 2)), dtype=np.float64)
 
 
-def cuts(scores: Values, coverage: Values) -> Values:
-    """1 where a cut lies between two frames, else 0, from their :func:`content_scores` and ``tracked_coverage``.
+def cuts(scores: Values, tracked: Values) -> Values:
+    """1 where a cut lies between two frames, else 0, from :func:`content_scores` and the shares of ``tracked`` points.
 
     A score of at least 15 that is three times the mean of its two neighbours on each side, as in PySceneDetect's
     ``AdaptiveDetector``: a fast pan has high scores all along, a cut has one. In frames a quarter of a second apart
     fine texture scores as high as a cut; there a cut is a step over which no points can be tracked, while they can over
-    its neighbours. Where points are tracked across most of the picture there is no cut.
+    its neighbours. Where most points are tracked there is no cut.
     """
-    around, tracked = _neighbours(scores), np.nan_to_num(coverage)
-    stands_out = scores >= CUT_RATIO * around
-    loses_track = tracked < LOST_COVERAGE * _neighbours(tracked)
-    is_cut = (scores >= CUT_CONTENT) & (stands_out | loses_track) & (tracked < HELD_COVERAGE)
+    known = np.nan_to_num(tracked)
+    stands_out = scores >= CUT_RATIO * _neighbours(scores)
+    loses_track = known < LOST_POINTS * _neighbours(known)
+    is_cut = (scores >= CUT_CONTENT) & (stands_out | loses_track) & (known < HELD_POINTS)
     return is_cut.astype(np.float64)
 
 

@@ -14,7 +14,7 @@ from inference.types import Frames
 PLAIN_DEVIATION = 4.0  # grey levels along a line: the noise that an encoder leaves in a bar
 SAME_COLOUR = 6.0  # grey levels between lines of one bar, and over time
 STEP = 16.0  # grey levels from the bar to the picture
-STEP_SHARE = 0.5  # of the line's pixels that must differ by a step at some time
+STEP_SHARE = 0.5  # of the line's pixels that must differ by a step in some frame
 MIXED_LINES = 2  # between bar and picture, made by scaling
 MIN_BAR_SHARE = 0.02  # of the side; narrower ones are encoders' padding
 MAX_BARS_SHARE = 0.8  # of a side, both bars together: more is a dark picture
@@ -69,8 +69,8 @@ def _bar(frames: Frames) -> int:
     lines = next((line for line in range(count) if not _is_bar_line(frames[:, line], colour)), count)
     if lines < MIN_BAR_SHARE * count or lines == count:
         return 0
-    beyond = np.abs(frames[:, lines : lines + 1 + MIXED_LINES].astype(np.float32) - colour).max(axis=(0, 1, 3))
-    return lines if np.mean(beyond >= STEP) >= STEP_SHARE else 0
+    beyond = np.abs(frames[:, lines : lines + 1 + MIXED_LINES].astype(np.float32) - colour).max(axis=(1, 3))
+    return lines if np.mean(beyond >= STEP, axis=1).max() >= STEP_SHARE else 0
 
 
 def _is_bar_line(line: Frames, colour: Colour) -> bool:

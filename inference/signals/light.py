@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 
 from inference.signals.planes import Grey, hsv
@@ -21,7 +22,7 @@ def light_series(frames: Frames, planes: Grey) -> Mapping[str, Values]:
     flat = planes.reshape(len(planes), -1)
     low, high = _quantiles(flat)
     saturation = hsv(frames)[..., 1].mean(axis=(1, 2))
-    deviations = frames.reshape(len(frames), -1, 3).std(axis=1).max(axis=1)
+    deviations = np.array([np.max(cv2.meanStdDev(frame)[1]) for frame in frames], dtype=np.float64)
     return {
         "luma": flat.mean(axis=1) / 255,
         "contrast": (high - low) / 255,

@@ -1,7 +1,7 @@
 """The frames that signals are measured on, in three views of a video.
 
-*Overview*: the whole picture, its longer side 160 pixels, a frame each 0.25 s. *Bursts*: the same size, 8 consecutive
-frames in each 3 s. *Native*: the centre of the picture, at most 320 x 320 pixels of the source's own, a frame each 2 s.
+*Overview*: the whole picture, its longer side 160 pixels, a frame each 0.25 s. *Bursts*: the same size, 6 consecutive
+frames in each 4 s. *Native*: the centre of the picture, at most 320 x 320 pixels of the source's own, a frame each 3 s.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from inference.types import Clip, ClipRequest, DecodedVideo, Fit, Frames, Indice
 OVERVIEW_PICTURE = PictureSpec(160, 160, Fit.LETTERBOX)
 NATIVE_PICTURE = PictureSpec(320, 320, Fit.NATIVE)
 OVERVIEW = ClipRequest(Scope.SAMPLED, OVERVIEW_PICTURE, 4800, interval_seconds=0.25)  # 20 minutes, then further apart
-BURSTS = ClipRequest(Scope.BURSTS, OVERVIEW_PICTURE, 8, interval_seconds=3.0)
-NATIVE = ClipRequest(Scope.SAMPLED, NATIVE_PICTURE, 240, interval_seconds=2.0)
+BURSTS = ClipRequest(Scope.BURSTS, OVERVIEW_PICTURE, 6, interval_seconds=4.0)
+NATIVE = ClipRequest(Scope.SAMPLED, NATIVE_PICTURE, 240, interval_seconds=3.0)
 REQUESTS = (OVERVIEW, BURSTS, NATIVE)
 
 

@@ -96,7 +96,7 @@ def test_cuts_are_counted_and_a_pan_is_none(cut_frames: tuple[int, ...]) -> None
 @pytest.mark.parametrize("repeats", [1, 2, 4])
 def test_frames_shown_several_times_are_duplicates(repeats: int) -> None:
     frames = np.repeat(moving(3)[: COUNT // repeats], repeats, axis=0)
-    assert signals(frames)["duplicate_share"] == pytest.approx(1 - 1 / repeats, abs=0.15)
+    assert signals(frames)["duplicate_share"] == pytest.approx(1 - 1 / repeats, abs=0.2)  # one of five pairs
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 0.02, 0.06])
