@@ -68,7 +68,7 @@ check: $(READY) ## ruff, mypy, the architecture's and the dependencies' tests
 audit: $(READY) ## known vulnerabilities of what is installed
 	@$(BIN)/python -m pip_audit --strict --skip-editable
 
-bench: $(READY) ## measure against other designs, 5 to 8 minutes; CASE=fleet|decode|share|flow|engine|frames48|video|storage|features|stills|profile for one
+bench: $(READY) ## measure against other designs, 5 to 8 minutes; CASE=fleet|decode|share|flow|engine|frames48|video|storage|features|stills|profile|signals for one
 	@$(BIN)/python -m bench $(if $(CASE),--case $(CASE)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## remove the demo's world (not .venv)

@@ -23,7 +23,7 @@ CASES_BY_NAME = (
     "stills",
     "fleet",
 )  # only when named: need ffmpeg, or minutes
-REPORTS = ("profile",)  # no comparison: a line of its own; run only when named
+REPORTS = ("profile", "signals")  # no comparison: a line of its own; run only when named
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 

@@ -22,6 +22,7 @@ MIN_OVERLAY_GRADIENT = 96.0  # of Sobel's filter, four times the difference betw
 MAX_OVERLAY_SPREAD = 0.5  # between its quartiles over time, as a share of its median
 MIN_OVERLAY_FRAMES = 4
 MAX_OVERLAY_SHARE = 0.25  # of the picture: more is a still background
+MAX_STILL_SHARE = 0.2  # of the tracked points: in a slow pan long edges stay, too
 
 Colour = npt.NDArray[np.float32]  # RGB
 
@@ -101,7 +102,7 @@ def overlay_share(planes: Grey, still_share: float) -> float:
     NaN when nothing can be told: fewer than four frames, or a picture most of which stays (``still_share``: of the
     tracked points, NaN if unknown).
     """
-    if len(planes) < MIN_OVERLAY_FRAMES or not still_share < 0.5:
+    if len(planes) < MIN_OVERLAY_FRAMES or not still_share < MAX_STILL_SHARE:
         return float("nan")
     marked = overlay_map(planes).astype(np.uint8)
     share = float(np.asarray(cv2.dilate(marked, np.ones((5, 5), np.uint8))).mean())
