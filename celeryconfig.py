@@ -34,7 +34,15 @@ broker_connection_max_retries = None  # a worker waits for its broker without li
 # waits ten minutes for the broker, and not 0.6 s. (None would mean three tries: Celery 5.7 limits what chains send.)
 task_publish_retry_policy = {"max_retries": 600, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
-include = ["tasks.feed", "tasks.download", "tasks.infer", "tasks.write", "tasks.chores", "tasks.profile"]
+include = [
+    "tasks.feed",
+    "tasks.download",
+    "tasks.infer",
+    "tasks.write",
+    "tasks.history.note",
+    "tasks.chores",
+    "tasks.profile",
+]
 task_routes = (described_route,)
 task_default_queue = Queue.CONTROL.value
 

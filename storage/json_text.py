@@ -31,7 +31,7 @@ def write(value: object) -> str:
 
 def clean(text: str) -> str:
     r"""Replace halves of surrogate pairs, as in undecodable file names, by ``\udcff``, so that UTF-8 can encode it."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def scalar(value: object) -> Scalar:

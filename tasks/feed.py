@@ -13,6 +13,7 @@ from storage.ledger import RunOrder
 from tasks import pipeline
 from tasks.celery import app
 from tasks.download import download
+from tasks.history.note import is_due
 from tasks.infer import infer
 from tasks.messages import RowMessage, dump_row
 from tasks.queues import TaskName
@@ -38,8 +39,11 @@ def feed(run_id: str) -> None:
         if rt.ledger.orders.of(run_id) is RunOrder.CANCELLED:
             for shard_id in pipeline.shards_to_cut(run_id, rt):
                 app.send_task(TaskName.WRITE_SHARD, (run_id, shard_id))
-            return
-        rows = pipeline.feed(run_id, rt, publish)
+            rows = 0
+        else:
+            rows = pipeline.feed(run_id, rt, publish)
+        if is_due(run_id, rt):
+            app.send_task(TaskName.NOTE_RUN, (run_id,))
     except (Unavailable, UsageError) as error:
         log.warning("run %s was not fed: %s", run_id, error)
         return

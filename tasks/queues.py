@@ -22,6 +22,7 @@ class TaskName(StrEnum):
     DOWNLOAD = "tasks.download"
     INFER = "tasks.infer"
     WRITE_SHARD = "tasks.write_shard"
+    NOTE_RUN = "tasks.note_run"
     TOP_UP = "tasks.chores.top_up"
     SWEEP = "tasks.chores.sweep"
     RESCUE = "tasks.chores.rescue"
@@ -37,6 +38,7 @@ QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.DOWNLOAD: Queue.IO,
     TaskName.INFER: Queue.GPU,
     TaskName.WRITE_SHARD: Queue.RESULTS,
+    TaskName.NOTE_RUN: Queue.RESULTS,
     TaskName.TOP_UP: Queue.CONTROL,
     TaskName.SWEEP: Queue.CONTROL,
     TaskName.RESCUE: Queue.CONTROL,

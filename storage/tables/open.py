@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -28,13 +29,15 @@ def open_input(
     odps: OdpsConnection | None = None,
     version: InputVersion | None = None,
     selection: str = "",
+    columns: Sequence[str] = (),
 ) -> InputTable:
     """Open a partition for reading; ``UsageError`` for a missing one. ``odps://`` URLs need ``odps``.
 
     With ``version``, the rows are those of that version, at its positions, or ``UsageError`` says that they changed.
     With ``selection``, the JSON of a :class:`~storage.tables.selection.selection.RowSelection`, they are some of those.
+    With ``columns``, only these are wanted, and SQLite reads no others.
     """
-    table = _open_input(_parsed(url), odps, version)
+    table = _open_input(_parsed(url), odps, version, columns)
     with ExitStack() as opened:
         opened.callback(table.close)
         if version is not None:
@@ -44,9 +47,11 @@ def open_input(
     return chosen
 
 
-def _open_input(parsed: TableUrl, odps: OdpsConnection | None, version: InputVersion | None) -> InputTable:
+def _open_input(
+    parsed: TableUrl, odps: OdpsConnection | None, version: InputVersion | None, columns: Sequence[str]
+) -> InputTable:
     if parsed.scheme == "sqlite":
-        return SqliteInput(parsed)
+        return SqliteInput(parsed, columns=columns)
     if parsed.scheme == "odps":
         connection = _connection(parsed, odps)
         from storage.tables.odps.input import OdpsInput

@@ -13,12 +13,15 @@ from rich.console import Console
 from storage.ledger import Ledger, Run, RunOrder, Trouble, WorkerReports
 from storage.tables.export import export_results
 from storage.tables.selection.selection import RowSelection
+from tasks.cli.run.history_texts import history_texts
 from tasks.cli.run.progress import failures_text, interval_text, reconcile_line
 from tasks.cli.run.summary import print_failures
 from tasks.cli.run.waiting import trouble_reason, wait_reasons
 from tasks.cli.terminal.data_table import DataTable, print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, settings
 from tasks.estimate.running import time_left
+from tasks.history.table import read_lines
 from tasks.resources.redis import ledger_client
 from tasks.resources.tables import open_output
 
@@ -31,10 +34,27 @@ from tasks.resources.tables import open_output
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the run's rows to a .jsonl, .csv or .parquet file.",
 )
+@click.option("--all", "is_history", is_flag=True, help="List the runs recorded beside --outputs; needs no broker.")
+@click.option("--outputs", metavar="URL", help="With --all: the output table, of any of its partitions.")
 @click.option("--failures", "has_failures", is_flag=True, help="Also list the failed rows, each with its message.")
+@json_option
 @clear_errors
-def runs(run_id: str | None, export_path: Path | None, has_failures: bool) -> None:
-    """List the runs, or show one: its row counts, why it waits, its failures by reason. RUN_ID may be shortened."""
+def runs(
+    *,
+    run_id: str | None,
+    export_path: Path | None,
+    is_history: bool,
+    outputs: str | None,
+    has_failures: bool,
+    is_json: bool,
+) -> None:
+    """List the runs, or show one: its row counts, why it waits, its failures by reason. RUN_ID may be shortened.
+
+    With --all, the records that stand beside an output table are listed (with --json, as JSON).
+    """
+    if is_history or outputs or is_json:
+        _print_history(outputs, is_history=is_history and run_id is None, is_json=is_json)
+        return
     ledger, console = open_ledger(), open_console()
     if run_id is None:
         if export_path is not None or has_failures:
@@ -49,6 +69,17 @@ def runs(run_id: str | None, export_path: Path | None, has_failures: bool) -> No
         if export_path is not None:
             rows = export_results(table, run.run_id, export_path)
             print_line(console, f"exported {rows} rows to {export_path}")
+
+
+def _print_history(outputs: str | None, *, is_history: bool, is_json: bool) -> None:
+    if not is_history or outputs is None:
+        raise OneLine("--all, --outputs and --json belong together: tamis runs --all --outputs URL [--json]")
+    lines = read_lines(outputs)
+    if is_json:
+        print_json(lines)
+        return
+    for text in history_texts(lines):
+        click.echo(text)
 
 
 def print_runs(ledger: Ledger, console: Console) -> None:

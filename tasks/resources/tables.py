@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from storage.errors import UsageError
@@ -23,10 +24,17 @@ NO_ENDPOINT = (
 
 
 def open_input(
-    url: str, settings: Settings | None = None, version: InputVersion | None = None, selection: str = ""
+    url: str,
+    settings: Settings | None = None,
+    version: InputVersion | None = None,
+    selection: str = "",
+    columns: Sequence[str] = (),
 ) -> InputTable:
-    """Open one partition, or a selection of it, for reading, with ``settings`` or else those of the process."""
-    return opening.open_input(url, _connection(url, settings), version, selection)
+    """Open one partition, or a selection of it, for reading, with ``settings`` or else those of the process.
+
+    ``columns``: see :func:`storage.tables.open.open_input`.
+    """
+    return opening.open_input(url, _connection(url, settings), version, selection, columns)
 
 
 def open_output(url: str, settings: Settings | None = None) -> OutputTable:

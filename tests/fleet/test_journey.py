@@ -260,6 +260,9 @@ def test_after_an_emptied_ledger_a_sift_counts_the_output_and_computes_nothing(
     assert again.returncode == 0, again.stdout + again.stderr
     assert "in flight 0" in again.stdout
     assert world.rows() == before
+    wait_until(
+        lambda: "complete" in world.run("runs", "--all", "--outputs", world.outputs).stdout, "a record of the run"
+    )
 
 
 def test_a_gpu_worker_killed_during_a_run_loses_and_repeats_no_row(world: DemoWorld) -> None:

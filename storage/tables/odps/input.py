@@ -6,7 +6,7 @@ import logging
 from threading import RLock
 
 from storage.errors import Unavailable, UsageError
-from storage.records import Record
+from storage.records import RESULT_INFO, Record
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.odps.layout import check_input, has_partition, read_layout
@@ -32,7 +32,7 @@ class OdpsInput:
         self._version = version
         self._lock = RLock()  # a check reads, and may find that the new session has ended as well
         self._layout = read_layout(self._table)
-        if self._layout.is_delta:
+        if self._layout.is_delta and RESULT_INFO not in self._layout.columns:  # results tell their order themselves
             raise UsageError(
                 f"{url}: a primary-key (Delta) table has no order to number rows by. "
                 f"Copy the partition to an ordinary table, and read that"

@@ -10,7 +10,7 @@ from typing import Any
 from odps import errors
 
 from storage.errors import Unavailable, UsageError
-from storage.records import INPUT_COLUMNS, ORDINAL, OUTPUT_COLUMNS, RUN_ID
+from storage.records import INPUT_COLUMNS, ORDINAL, OUTPUT_COLUMNS, RESULT_INFO, RUN_ID
 from storage.tables.odps.client import OdpsTable
 from storage.tables.odps.errors import reported
 from storage.tables.odps.values import INTEGER_BOUNDS, TEXT, WRITERS
@@ -119,7 +119,9 @@ def has_partition(table: OdpsTable, layout: TableLayout) -> bool:
 
 
 def check_input(url: TableUrl, layout: TableLayout) -> None:
-    """Raise a ``UsageError`` that names every missing and every wrongly typed column."""
+    """Raise a ``UsageError`` that names every missing or wrongly typed column; results are read as they are."""
+    if RESULT_INFO in layout.columns:
+        return
     wrong = [f"{name} is {kind.upper()}" for name, kind in layout.columns.items() if not _may_be_read(name, kind)]
     missing = [name for name in INPUT_COLUMNS if name not in layout.columns]
     if missing or wrong:

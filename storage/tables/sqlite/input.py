@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Lock
 
@@ -35,11 +36,16 @@ ANCHOR_ROWS = 256  # one rowid is kept per so many rows: 40 000 pairs for ten mi
 class SqliteInput:
     """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads.
 
-    With ``where``, a condition on its columns, it has only the rows that meet it.
+    With ``where``, a condition on its columns, it has only the rows that meet it; with ``columns``, only these columns.
     """
 
     def __init__(
-        self, url: TableUrl, *, timeout_seconds: float = BUSY_TIMEOUT_SECONDS, where: Condition | None = None
+        self,
+        url: TableUrl,
+        *,
+        columns: Sequence[str] = (),
+        timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+        where: Condition | None = None,
     ) -> None:
         stat_file(url)
         self._url = url
@@ -51,7 +57,8 @@ class SqliteInput:
             self._connection = connect(url, "ro", timeout_seconds)
             opened.callback(self._connection.close)
             self._connection.text_factory = decoded
-            self._columns, rowid = _checked_columns(self._connection, url)
+            present, rowid = _checked_columns(self._connection, url)
+            self._columns = tuple(name for name in present if not columns or name in columns)
             self._count = f"SELECT count(*) {_source(url, clause)}"
             self._select = _select(url, self._columns, rowid, clause)
             _check_partition(self._connection, url)
