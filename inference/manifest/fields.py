@@ -6,12 +6,17 @@ import re
 from collections.abc import Hashable, Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from inference.manifest.weights import check_reference
 
-STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 SEED = re.compile(r"seed:(\d{1,18})")
+
+
+class StrictModel(BaseModel):
+    """A table of a manifest: frozen, without conversions, and unknown keys are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def parse_seed(weights: str) -> int | None:

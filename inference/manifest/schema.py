@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from inference.manifest.fields import (
-    STRICT,
     Channels,
     Divisors,
     DtypeName,
@@ -24,6 +23,7 @@ from inference.manifest.fields import (
     PictureSide,
     Sha256Pins,
     Share,
+    StrictModel,
     Weights,
     check_distinct,
     duplicates,
@@ -33,10 +33,8 @@ from inference.manifest.weights import Pins, check_pins, is_remote
 from inference.types import Fit, Scope
 
 
-class PreprocessingSpec(BaseModel):
+class PreprocessingSpec(StrictModel):
     """A backbone's input as the manifest states it; fields that the checkpoint records may be missing."""
-
-    model_config = STRICT
 
     num_frames: FrameCount | None = None
     size: PictureSide | None = None  # pixels, both sides
@@ -55,10 +53,8 @@ class WeightsEntry:
     sha256: Pins | None
 
 
-class BackboneSpec(BaseModel):
+class BackboneSpec(StrictModel):
     """A video encoder: its architecture, weights and input."""
-
-    model_config = STRICT
 
     family: Name = "vjepa2"  # the Transformers model type
     config: dict[str, Any] = Field(default_factory=dict)  # of that model type
@@ -68,10 +64,8 @@ class BackboneSpec(BaseModel):
     preprocessing: PreprocessingSpec = PreprocessingSpec()
 
 
-class HeadSpec(BaseModel):
+class HeadSpec(StrictModel):
     """A classifier on a backbone's tokens; a label's position is its class index."""
-
-    model_config = STRICT
 
     backbone: Name
     kind: Literal["linear", "attentive"] = "linear"
@@ -82,10 +76,8 @@ class HeadSpec(BaseModel):
     num_attention_heads: Annotated[int, Field(ge=1, le=64)] = 12  # attentive
 
 
-class OutputSpec(BaseModel):
+class OutputSpec(StrictModel):
     """A key of the output and the clips that are scored for it."""
-
-    model_config = STRICT
 
     key: Key
     scope: Literal[Scope.WHOLE, Scope.WINDOWS]
@@ -102,10 +94,8 @@ class OutputSpec(BaseModel):
         return self
 
 
-class FilterSpec(BaseModel):
+class FilterSpec(StrictModel):
     """A filter: the switch that turns it on, its outputs, and what judges: a head, or signals."""
-
-    model_config = STRICT
 
     name: Key
     switch: Key
@@ -123,10 +113,8 @@ class FilterSpec(BaseModel):
         return self
 
 
-class DetectorSpec(BaseModel):
+class DetectorSpec(StrictModel):
     """The detector of abnormal regions and the frames it inspects."""
-
-    model_config = STRICT
 
     name: Key = "abnormal_region"
     switch: Key = "abnormal_region_enable"
@@ -150,10 +138,8 @@ class DetectorSpec(BaseModel):
     crop_margin: Share = 0.005  # added around every region, as a share of the picture's longer side
 
 
-class ThresholdSpec(BaseModel):
+class ThresholdSpec(StrictModel):
     """The scores of an output with which a clip is kept; see :mod:`inference.decide`."""
-
-    model_config = STRICT
 
     label: Label | None = None  # whose probability is the score; default: all labels that do not start with "normal"
     max: Share | None = None  # a higher score is beyond the threshold
@@ -169,18 +155,14 @@ class ThresholdSpec(BaseModel):
         return self
 
 
-class ThresholdsSpec(BaseModel):
+class ThresholdsSpec(StrictModel):
     """A file of thresholds alone."""
-
-    model_config = STRICT
 
     thresholds: dict[Key, ThresholdSpec] = Field(default_factory=dict)  # output key -> threshold
 
 
-class ComputeSpec(BaseModel):
+class ComputeSpec(StrictModel):
     """Options of speed, which do not change verdicts and are not part of the manifest's digest."""
-
-    model_config = STRICT
 
     attention: Literal["auto", "cudnn", "flash", "efficient", "math"] = "auto"  # GPU kernel tried first
     is_compiled: bool = False  # torch.compile of each layer, at start
@@ -188,10 +170,8 @@ class ComputeSpec(BaseModel):
     empty_cache_videos: Annotated[int, Field(ge=0)] = 0  # videos after which unused GPU memory is given back; 0: never
 
 
-class ManifestSpec(BaseModel):
+class ManifestSpec(StrictModel):
     """A whole manifest. Unknown references and duplicate names are refused."""
-
-    model_config = STRICT
 
     name: Name
     backbones: dict[Name, BackboneSpec] = Field(default_factory=dict)

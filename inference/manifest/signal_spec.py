@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from inference.manifest.fields import STRICT, Key, Label, Sha256, Weights, check_distinct, parse_seed
+from inference.manifest.fields import Key, Label, Sha256, StrictModel, Weights, check_distinct, parse_seed
 from inference.signals.registry import BY_NAME
 
 
-class SignalSpec(BaseModel):
+class SignalSpec(StrictModel):
     """A filter's rule over signals: a bound of the signal ``name``, or the combination in a checkpoint."""
-
-    model_config = STRICT
 
     name: Key | None = None
     min: float | None = None  # below it the first label holds; without min and max, the signal's own bound

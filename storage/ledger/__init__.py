@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.ledger.batch_journal import RedisJournal
-from storage.ledger.deferred import Deferred
+from storage.ledger.deferred import Deferred, Periods
 from storage.ledger.figures import Figures, Point, StageTime
 from storage.ledger.host_reports import HostReports, HostWarning
 from storage.ledger.ledger import KNOWN_NODE_SECONDS, Ledger
@@ -22,7 +22,6 @@ from storage.ledger.model import (
     is_retry,
 )
 from storage.ledger.orders import RunOrders
-from storage.ledger.periods import Periods
 from storage.ledger.worker_reports import WorkerReport, WorkerReports
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Deferred messages in Redis, so that a waiting retry takes no worker's slot and no worker's memory."""
+"""Work with a time, in Redis: deferred messages, which take no worker's slot, and claims of periodic tasks."""
 
 from __future__ import annotations
 
@@ -61,3 +61,19 @@ class Deferred:
     @staticmethod
     def _keys(key: str) -> list[str]:
         return [key, f"{key}:sending"]
+
+
+class Periods:
+    """Claims of work that the fleet does once in a period, although several processes ask for it.
+
+    Thread-safe; raises ``Unavailable`` when the server does not answer.
+    """
+
+    def __init__(self, client: redis.Redis, *, prefix: str = "tamis:") -> None:
+        self._client = client
+        self._prefix = f"{prefix}period:"
+
+    def claim(self, name: str, seconds: float) -> bool:
+        """Return whether this is the first claim of ``name`` for ``seconds``; a claim expires by itself."""
+        with answering(self._client):
+            return bool(self._client.set(f"{self._prefix}{name}", b"1", nx=True, px=max(1, round(seconds * 1000))))

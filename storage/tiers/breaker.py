@@ -49,7 +49,7 @@ class Breaker:
         self._limits, self._clock = limits, clock
         self._lock = threading.Lock()
         self._streaks: Counter[str] = Counter()  # failures in a row, by kind of call
-        self._state, self._generation, self._openings = BreakerState.CLOSED, 0, 0
+        self._state, self._generation, self.openings = BreakerState.CLOSED, 0, 0
         self._pause_seconds, self._reopens_at = limits.pause_seconds, 0.0
         self._is_probing = False
 
@@ -59,11 +59,6 @@ class Breaker:
         with self._lock:
             is_due = self._state is BreakerState.OPEN and self._clock() >= self._reopens_at
             return BreakerState.HALF_OPEN if is_due else self._state
-
-    @property
-    def openings(self) -> int:
-        """The number of times that the breaker opened."""
-        return self._openings
 
     @property
     def wait_seconds(self) -> float:
@@ -107,7 +102,7 @@ class Breaker:
     def _open(self, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
         self._reopens_at = self._clock() + pause_seconds
-        self._openings += 1
+        self.openings += 1
         self._enter(BreakerState.OPEN)
 
     def _enter(self, state: BreakerState) -> None:

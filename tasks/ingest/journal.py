@@ -55,7 +55,7 @@ class IngestJournal:
     """Reads and writes the record. Thread-safe; raises ``Unavailable`` when the server does not answer."""
 
     def __init__(self, client: redis.Redis, *, prefix: str = "tamis:") -> None:
-        self._client = client
+        self.client = client
         self._prefix = prefix
 
     def _key(self, name: str) -> str:
@@ -65,15 +65,10 @@ class IngestJournal:
         """Return the key of the source's lease."""
         return f"{self._key(name)}:lease"
 
-    @property
-    def client(self) -> redis.Redis:
-        """Return the Redis client, for the lease."""
-        return self._client
-
     def read(self, name: str) -> tuple[SourceStatus, dict[str, PartitionEntry]]:
         """Return the source's status and all its entries, read in one transaction."""
         key = self._key(name)
-        status, entries = read_at_once(self._client, ("HGETALL", key), ("HGETALL", f"{key}:partitions"))
+        status, entries = read_at_once(self.client, ("HGETALL", key), ("HGETALL", f"{key}:partitions"))
         texts = {field.decode(): value.decode() for field, value in status.items()}
         return _STATUS.validate_python(texts), {
             day.decode(): _ENTRY.validate_json(text) for day, text in entries.items()
@@ -84,7 +79,7 @@ class IngestJournal:
         key = self._key(name)
         cleared = [field for field, value in changes.items() if value is None]
         values = {field: _text(value) for field, value in changes.items() if value is not None}
-        with answering(self._client), self._client.pipeline(transaction=True) as pipeline:
+        with answering(self.client), self.client.pipeline(transaction=True) as pipeline:
             if cleared:
                 pipeline.hdel(key, *cleared)
             if values:
@@ -93,22 +88,22 @@ class IngestJournal:
 
     def note_skip(self, name: str, reason: str, now: datetime) -> None:
         """Count a tick that did not check the source, with the reason."""
-        with answering(self._client):
-            self._client.hincrby(self._key(name), "skipped", 1)
+        with answering(self.client):
+            self.client.hincrby(self._key(name), "skipped", 1)
         self.note(name, skip_reason=reason, skipped_at=now)
 
     def put(self, name: str, entries: Mapping[str, PartitionEntry]) -> None:
         """Store entries."""
         if entries:
             texts = {day: _ENTRY.dump_json(entry) for day, entry in entries.items()}
-            with answering(self._client):
-                self._client.hset(f"{self._key(name)}:partitions", mapping=texts)  # type: ignore[arg-type]  # likewise
+            with answering(self.client):
+                self.client.hset(f"{self._key(name)}:partitions", mapping=texts)  # type: ignore[arg-type]  # likewise
 
     def drop(self, name: str, days: Iterable[str]) -> None:
         """Remove entries, so that their partitions are checked again."""
         if dropped := list(days):
-            with answering(self._client):
-                self._client.hdel(f"{self._key(name)}:partitions", *dropped)
+            with answering(self.client):
+                self.client.hdel(f"{self._key(name)}:partitions", *dropped)
 
     def set_backfills(self, name: str, backfills: Iterable[BackfillRange]) -> None:
         """Replace the requested backfills."""

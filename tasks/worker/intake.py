@@ -22,7 +22,7 @@ from tasks.broker.queue_depth import waiting_messages
 from tasks.broker.side_channel import SideChannel
 from tasks.queues import gpu_queue
 from tasks.settings import Settings
-from tasks.worker.config import WorkerConfig, wiring_of
+from tasks.worker.config import wiring_of
 from tasks.worker.ticker import start_ticker
 
 if TYPE_CHECKING:
@@ -91,16 +91,11 @@ class Gate(bootsteps.StartStopStep):
         self.wiring = wiring_of(parent.app)
         self.timer_entry: Any = None
 
-    @property
-    def config(self) -> WorkerConfig:
-        """The worker's configuration."""
-        return self.wiring.config
-
     def include_if(self, parent: Any) -> bool:
         """Return whether the worker consumes gated queues."""
-        if self.config.has_room is None:
+        if self.wiring.config.has_room is None:
             return False
-        return check_queues(frozenset(parent.app.amqp.queues.consume_from), self.config.gated_queues)
+        return check_queues(frozenset(parent.app.amqp.queues.consume_from), self.wiring.config.gated_queues)
 
     def start(self, parent: Any) -> None:
         """Gate the new channel."""
@@ -128,7 +123,7 @@ class Gate(bootsteps.StartStopStep):
 
     def _update(self) -> bool:
         """Open or close the gate by ``has_room``; return whether that changed it."""
-        is_open = self.config.has_room is None or bool(self.config.has_room())
+        is_open = self.wiring.config.has_room is None or bool(self.wiring.config.has_room())
         is_changed = is_open is not self.wiring.pulse.is_gate_open
         if is_changed:
             self.wiring.pulse.is_gate_open = is_open

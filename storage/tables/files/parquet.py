@@ -25,7 +25,7 @@ class ParquetInput:
     """An :class:`~storage.tables.protocol.InputTable`; safe to use from several threads."""
 
     def __init__(self, url: TableUrl) -> None:
-        self._url = url
+        self._url, self.url = url, str(url)
         self._version = file_version(stat_file(url))
         self._lock = Lock()
         with self._reported():
@@ -33,11 +33,6 @@ class ParquetInput:
         groups = (self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups))
         self._starts = [0, *accumulate(groups)]  # the ordinal of each group's first row, then the number of rows
         self._group: tuple[int, Any] | None = None  # the group read last: shards mostly follow one another
-
-    @property
-    def url(self) -> str:
-        """The normalised URL."""
-        return str(self._url)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -24,24 +24,14 @@ class TextInput:
     """
 
     def __init__(self, url: TableUrl) -> None:
-        self._url = url
+        self._url, self.url = url, str(url)
         self._format = FORMATS[url.suffix]
         self._version = file_version(stat_file(url))
         self._lock = Lock()
         self._total: int | None = None
         with self._lines(Mark()) as lines:
-            self._columns, first = self._format.read_columns(lines)
+            self.columns, first = self._format.read_columns(lines)
         self._marks = [first]  # starts of rows 0, 256, 512, … as far as the file was read
-
-    @property
-    def url(self) -> str:
-        """The normalised URL."""
-        return str(self._url)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Column names: the header, or the keys of the first line's object."""
-        return self._columns
 
     @property
     def snapshot_id(self) -> str:
@@ -68,7 +58,7 @@ class TextInput:
     def _rows(self, number: int) -> Generator[Record, None, None]:
         """Yield the rows from a mark to the end, and keep the marks that are passed."""
         with self._lines(self._marks[number]) as lines:
-            for ordinal, row in enumerate(self._format.read_rows(lines, self._columns), number * MARK_ROWS):
+            for ordinal, row in enumerate(self._format.read_rows(lines, self.columns), number * MARK_ROWS):
                 self._remember(ordinal + 1, lines.mark)
                 yield row
 

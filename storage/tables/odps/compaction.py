@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -200,8 +199,3 @@ def _identity(record: Record) -> tuple[str, Stamp] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return (f"row {text_of(run_id)}/{text_of(ordinal)}", Stamp.of(info)) if None not in (run_id, ordinal) else None
-
-
-def leftovers(places: Places) -> Iterator[str]:
-    """Yield the partitions that an interrupted compaction has left."""
-    yield from map(spec_text, (*places.backups, *places.drafts))

@@ -29,6 +29,7 @@ class OdpsInput:
 
     def __init__(self, url: TableUrl, connection: OdpsConnection, version: InputVersion | None = None) -> None:
         self._table = OdpsTable(url, connection)
+        self.url = str(self._table.url)
         self._version = version
         self._lock = RLock()  # a check reads, and may find that the new session has ended as well
         self._layout = read_layout(self._table)
@@ -43,11 +44,6 @@ class OdpsInput:
         self._snapshot = self._attached() or self._open()
         if version is not None:
             self._check_count(self._snapshot, version.count)
-
-    @property
-    def url(self) -> str:
-        """The normalised URL."""
-        return str(self._table.url)
 
     @property
     def columns(self) -> tuple[str, ...]:

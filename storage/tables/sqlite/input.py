@@ -48,7 +48,7 @@ class SqliteInput:
         where: Condition | None = None,
     ) -> None:
         stat_file(url)
-        self._url = url
+        self._url, self.url = url, str(url)
         self._lock = Lock()
         clause, values = sqlite_clause(where) if where is not None else ("", ())
         self._values: tuple[object, ...] = (*(value for _, value in url.partition), *values)
@@ -58,21 +58,11 @@ class SqliteInput:
             opened.callback(self._connection.close)
             self._connection.text_factory = decoded
             present, rowid = _checked_columns(self._connection, url)
-            self._columns = tuple(name for name in present if not columns or name in columns)
+            self.columns = tuple(name for name in present if not columns or name in columns)
             self._count = f"SELECT count(*) {_source(url, clause)}"
-            self._select = _select(url, self._columns, rowid, clause)
+            self._select = _select(url, self.columns, rowid, clause)
             _check_partition(self._connection, url)
             opened.pop_all()
-
-    @property
-    def url(self) -> str:
-        """The normalised URL."""
-        return str(self._url)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Column names, without the partition columns."""
-        return self._columns
 
     @property
     def snapshot_id(self) -> str:
@@ -98,7 +88,7 @@ class SqliteInput:
             ).fetchall()
             if rows:
                 self._remember(start + len(rows), rows[-1][0])
-        return [{name: scalar(value) for name, value in zip(self._columns, row[1:], strict=True)} for row in rows]
+        return [{name: scalar(value) for name, value in zip(self.columns, row[1:], strict=True)} for row in rows]
 
     def close(self) -> None:
         """Close the connection. Idempotent."""

@@ -27,18 +27,13 @@ class SqliteOutput:
     """An :class:`~storage.tables.protocol.OutputTable`; safe to use from several threads and processes."""
 
     def __init__(self, url: TableUrl, *, timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
-        self._url = url
+        self._url, self.url = url, str(url)
         self._schema = PartitionSql(url)
         self._timeout_seconds = timeout_seconds
         self._prepared: set[str] = set()  # extra columns that the table had
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-
-    @property
-    def url(self) -> str:
-        """The normalised URL."""
-        return str(self._url)
 
     def prepare(self, extra_columns: Sequence[str]) -> None:
         """Create a missing database (not its directory), table and identity index; check existing ones."""

@@ -74,17 +74,13 @@ class OdpsOutput:
 
     def __init__(self, url: TableUrl, connection: OdpsConnection) -> None:
         self._table = OdpsTable(url, connection)
+        self.url = str(self._table.url)
         self._journal = connection.journal
         self._lock = Lock()
         self._upserts = tuple(Lock() for _ in range(UPSERT_LOCKS))
         self._known: TableLayout | None = None
         self._prepared: set[str] = set()  # extra columns that the table had
         self._indexes = Indexes(self._table, self._layout)
-
-    @property
-    def url(self) -> str:
-        """The normalised URL."""
-        return str(self._table.url)
 
     @property
     def merges_rows(self) -> bool:
