@@ -234,5 +234,6 @@ def _crop_rule(manifest: Manifest, scorer: Scorer) -> CropRule:
         min_share=spec.min_crop_share,
         min_frames=spec.min_frames,
         margin=spec.crop_margin,
+        labels=spec.labels_to_crop,
         refusal=refusal,
     )

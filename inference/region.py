@@ -48,6 +48,7 @@ class CropRule:
     min_share: float = 0.5  # of the picture that a crop must keep
     min_frames: int = 3  # that must have been inspected
     margin: float = 0.0  # around every region, as a share of the picture's longer side
+    labels: frozenset[str] | None = None  # of the regions that are cut off; None: of all
     refusal: NoCrop | None = None  # a reason to make no crop, whatever the boxes are
 
 
@@ -95,7 +96,8 @@ def decide_crop(
     """Decide about a crop from the boxes on ``num_frames`` sampled frames of a ``width`` x ``height`` pixel video."""
     regions = tuple(lasting_regions(detections, num_frames, min_presence=rule.min_presence))
     margin_pixels = rule.margin * max(width, height)
-    crop = safe_crop(width, height, [_grown(region.box, margin_pixels) for region in regions], 0.0)
+    unwanted = [region for region in regions if rule.labels is None or region.label in rule.labels]
+    crop = safe_crop(width, height, [_grown(region.box, margin_pixels) for region in unwanted], 0.0)
     share = crop.width * crop.height / (width * height) if crop else 0.0
     return CropDecision(regions, crop, share, _refusal(crop, share, num_frames, width, height, rule))
 

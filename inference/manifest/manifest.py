@@ -107,6 +107,10 @@ class Manifest:
         )
         for one in content["filters"]:
             del one["signal" if one["signal"] is None else "head"]  # as if a filter never had the other
+        if (detector := content["detector"]) is not None:
+            for name, default in {"kind": "yolo", "crop_labels": None}.items():
+                if detector[name] == default:  # as in manifests of before, whose runs go on
+                    del detector[name]
         rules = [one["signal"] for one in content["filters"] if "signal" in one]
         for entry in (*content["backbones"].values(), *content["heads"].values(), content["detector"] or {}, *rules):
             if isinstance(entry.get("sha256"), dict) or is_remote(entry.get("weights") or ""):

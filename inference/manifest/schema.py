@@ -30,6 +30,7 @@ from inference.manifest.fields import (
 )
 from inference.manifest.signal_spec import SignalSpec
 from inference.manifest.weights import Pins, check_pins, is_remote
+from inference.signals.registry import REGION_LABELS
 from inference.types import Fit, Scope
 
 
@@ -114,14 +115,15 @@ class FilterSpec(StrictModel):
 
 
 class DetectorSpec(StrictModel):
-    """The detector of abnormal regions and the frames it inspects."""
+    """The detector of abnormal regions and the frames it inspects: a YOLOv8, or signals, which need no weights."""
 
+    kind: Literal["yolo", "signal"] = "yolo"
     name: Key = "abnormal_region"
     switch: Key = "abnormal_region_enable"
     help: HelpText = "Look for logos and borders."
     architecture: Annotated[str, Field(pattern=r"^yolov8[nsmlx]$")] = "yolov8n"
-    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), AfterValidator(check_distinct)]
-    weights: Weights
+    labels: Annotated[tuple[Label, ...], Field(max_length=1000), AfterValidator(check_distinct)] = ()
+    weights: Weights | Literal[""] = ""
     sha256: Sha256Pins | None = None
     dtype: DtypeName = "auto"
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 960  # pixels, both sides of the letterbox
@@ -136,6 +138,29 @@ class DetectorSpec(StrictModel):
     min_presence: Share = 0.6  # a region lasts when more than this share of the frames shows it
     min_crop_share: Share = 0.5  # of the picture; a smaller crop is not made
     crop_margin: Share = 0.005  # added around every region, as a share of the picture's longer side
+    crop_labels: tuple[Label, ...] | None = None  # whose regions are cut off; default: all, of signals borders alone
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "signal" and (self.weights or self.labels or self.sha256):
+            raise ValueError('a detector with kind = "signal" has no weights and no labels of its own: remove them')
+        if self.kind == "yolo" and not (self.weights and self.labels):
+            raise ValueError('a detector needs weights and labels, or kind = "signal"')
+        if strangers := sorted(set(self.crop_labels or ()) - set(self.all_labels)):
+            raise ValueError(f"crop_labels {', '.join(strangers)} are none of {', '.join(self.all_labels)}")
+        return self
+
+    @property
+    def all_labels(self) -> tuple[Label, ...]:
+        """The labels of its boxes."""
+        return REGION_LABELS if self.kind == "signal" else self.labels
+
+    @property
+    def labels_to_crop(self) -> frozenset[Label]:
+        """The labels whose regions are cut off."""
+        if self.crop_labels is not None:
+            return frozenset(self.crop_labels)
+        return frozenset(("border",)) if self.kind == "signal" else frozenset(self.labels)
 
 
 class ThresholdSpec(StrictModel):
@@ -193,7 +218,7 @@ class ManifestSpec(StrictModel):
         backbones = [WeightsEntry(f"backbones.{name}", one.weights, one.sha256) for name, one in self.backbones.items()]
         heads = [WeightsEntry(f"heads.{name}", one.weights, one.sha256) for name, one in self.heads.items()]
         detector = self.detector
-        boxes = [WeightsEntry("detector", detector.weights, detector.sha256)] if detector else []
+        boxes = [WeightsEntry("detector", detector.weights, detector.sha256)] if detector and detector.weights else []
         rules = [
             WeightsEntry(f"filters.{one.name}.signal", one.signal.weights, one.signal.sha256)
             for one in self.filters

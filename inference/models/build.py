@@ -232,6 +232,10 @@ def _open_detectors(
     spec = manifest.detector
     if spec is None:
         return Pool({}), {}
+    if spec.kind == "signal":
+        from inference.signals.regions import VERSION, SignalDetector
+
+        return Pool({spec.name: [SignalDetector()] * spec.instances}), {spec.name: sha256(VERSION.encode()).hexdigest()}
     # Imported here, because ultralytics is AGPL-3.0 and optional: only a manifest with a detector needs it.
     from inference.models.detector import Detector, build_network, prime_biases
 

@@ -335,5 +335,6 @@ SIGNALS: tuple[Signal, ...] = (
         reason="H.264 of usual quality takes 0.05 to 0.2, HEVC and AV1 half of it",
     ),
 )
+REGION_LABELS = ("border", "logo", "caption")  # of the detector of regions that needs no weights
 NAMES: tuple[str, ...] = tuple(one.name for one in SIGNALS)
 BY_NAME = {one.name: one for one in SIGNALS}
