@@ -48,6 +48,7 @@ class Figures:
     models: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # filter -> digest of its weights -> rows
     decided_by: Mapping[str, int] = field(default_factory=dict)  # digest of the thresholds -> rows
     keeps: Mapping[str, int] = field(default_factory=dict)  # keep, drop, review -> rows
+    tiers: Mapping[str, int] = field(default_factory=dict)  # tier -> rows whose video came from it
     untrained: int = 0  # rows that were judged with untrained weights
     points: tuple[Point, ...] = ()  # in order of time
 
@@ -86,6 +87,8 @@ def _increments(row: ResultRow) -> Iterator[tuple[str, int]]:
     judging = sum(milliseconds for stage, milliseconds in stages.items() if stage not in APART)
     if row.is_ok and judging > 0:
         yield f"time:{round(STEPS_PER_DOUBLING * math.log2(judging))}", 1
+    if row.is_ok and about.get("tier"):
+        yield f"tier:{about['tier']}", 1
     for name, digest in (about.get("models") or {}).items():
         yield f"model:{name}:{digest}", 1
     if decision := about.get("decision"):
@@ -111,6 +114,7 @@ def _figures(stored: Mapping[str, str]) -> Figures:
         models=models,
         decided_by={digest: int(n) for digest, n in kinds.get("decided", {}).items()},
         keeps={keep: int(n) for keep, n in kinds.get("keep", {}).items()},
+        tiers={tier: int(n) for tier, n in kinds.get("tier", {}).items()},
         untrained=int(kinds.get("untrained", {}).get("rows", 0)),
         points=tuple(sorted(map(_point, kinds.get("at", {}).values()), key=lambda point: (point.at, point.done))),
     )

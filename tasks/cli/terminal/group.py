@@ -13,7 +13,8 @@ from click_didyoumean import DYMGroup
 
 GROUPS = {
     "Run a fleet": ("up", "doctor", "flower"),
-    "Sift tables": ("sift", "runs", "pause", "resume", "cancel", "failures", "retry", "decide", "ingest", "compact"),
+    "Sift tables": ("sift", "runs", "watch", "pause", "resume", "cancel"),
+    "Work on their rows": ("failures", "retry", "decide", "compact", "ingest"),
 }
 OTHERS = "Work with videos and models on this machine"
 CELERYS = "Celery's own commands, for this fleet (https://docs.celeryq.dev)"

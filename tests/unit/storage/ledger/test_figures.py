@@ -22,6 +22,7 @@ def judged(ordinal: int, run_id: str = RUN, decode: float = 300.0) -> ResultRow:
         end_time=NOW,
         avg_cost_seconds=1.0,
         stages_milliseconds={"download": 20.0, "queue": 900.0, "decode": decode, "score": 100.0},
+        tier="cpfs",
         models={"vfx": "d1"},
         is_untrained=True,
         decision={"keep": "drop", "reasons": ["vfx_filter"], "decided_by": "t1"},
@@ -48,6 +49,7 @@ def test_rows_are_summed_by_stage_model_and_decision_and_failures_have_no_time(l
     figures = ledger.figures.of(RUN)
     assert figures.stages["decode"] == StageTime(2, 3400)
     assert figures.models == {"vfx": {"d1": 2}}
+    assert figures.tiers == {"cpfs": 2}
     assert (figures.decided_by, figures.keeps, figures.untrained) == ({"t1": 2}, {"drop": 2}, 2)
     assert sorted(figures.row_seconds) == pytest.approx([0.4, 3.2], rel=0.1), "without download and waiting"
     assert [point.done for point in figures.points] == [1, 2, 3]

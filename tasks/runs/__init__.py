@@ -1,0 +1,1 @@
+"""Runs under way, for the people who watch them."""
