@@ -27,12 +27,14 @@ from tests.drill.plan import FleetFault
 from tests.drill.redelivery import Redelivery, redeliveries
 from tests.drill.step_log import read_step_logs
 from tests.drill.tables import OdpsTables
+from tests.drill.watcher import Watcher
 from tests.drill.world import SPOOL_BYTES, DrillWorld
 
 POLL_SECONDS = 0.1
 RETRIED = ("object_missing", "row_unwritable")
 START_SECONDS = 180.0
 SUBMISSIONS = 30
+WATCH_SECONDS = 60.0  # after the last row, until `tamis watch` has ended
 LEFTOVER_SECONDS = 60.0  # after the last row, for duplicates to be processed and leases to end
 
 
@@ -64,12 +66,13 @@ def run_drill(
             FaultInjector(world, broker, fleet, invariants, send, has_disks, tables),
             AbsenceRecorder(fleet),
         )
+        watcher = Watcher(request.spec.run_id, environment, world.state / "watch.log")
         fleet.start()
         try:
             if wait_for(fleet.is_up, START_SECONDS):
                 hanging = _submit_hanging(world, ledger)
                 send()
-                _run(injector, recorder, invariants, time.monotonic() + seconds)
+                _run(injector, recorder, invariants, watcher, time.monotonic() + seconds)
                 injector.end_all()
                 ledger.forget(hanging)
                 check_leftovers(world.nodes, broker.unfinished, deferred, invariants)
@@ -77,7 +80,8 @@ def run_drill(
                 invariants.expect(False, f"not all processes were up within {START_SECONDS:g} s: {fleet.pids()}")
         finally:
             injector.end_all()
-            invariants.problems += fleet.stop()
+            watcher.stop()
+            invariants.problems += [*watcher.problems, *fleet.stop()]
             broker.stop()
     wait_for(lambda: not descendants(), START_SECONDS)
     invariants.problems += [f"left behind: pid {pid}: {command}" for pid, command in descendants().items()]
@@ -116,7 +120,9 @@ def submit_repeatedly(send: Callable[[], object]) -> None:
     send()
 
 
-def _run(injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants, deadline: float) -> None:
+def _run(
+    injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invariants, watcher: Watcher, deadline: float
+) -> None:
     """Inject faults and check until every row is written, some again by a retry, and every fault is over."""
     is_retried = False
     while injector.left or not invariants.is_complete or not is_retried:
@@ -126,6 +132,8 @@ def _run(injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invaria
         recorder.check()
         invariants.check()
         injector.step()
+        if not invariants.is_complete:
+            watcher.check()
         if time.monotonic() > deadline:
             invariants.expect(False, f"not done in time: {invariants.done_rows} rows, {injector.left} faults to come")
             return
@@ -133,6 +141,7 @@ def _run(injector: FaultInjector, recorder: AbsenceRecorder, invariants: Invaria
             pending = [planned for planned in injector.waiting if planned.at_row > invariants.done_rows]
             invariants.expect(not pending, f"the run ended before {pending}")
         time.sleep(POLL_SECONDS)
+    watcher.finish(WATCH_SECONDS)
 
 
 def _retry(invariants: Invariants) -> None:
