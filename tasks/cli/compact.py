@@ -10,6 +10,7 @@ from celery.bin.base import CeleryCommand
 from storage.ledger import Ledger, Run, RunOrder
 from storage.tables.protocol import AppendOnly
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger
 from tasks.resources.tables import open_output
 
@@ -17,8 +18,9 @@ from tasks.resources.tables import open_output
 @click.command(cls=CeleryCommand)
 @click.option("--tables", metavar="URL", required=True, help="The output partition, odps://PROJECT/TABLE/ds=DAY.")
 @click.option("--count", "is_count_only", is_flag=True, help="Count removable rows, and change nothing.")
+@json_option
 @clear_errors
-def compact(tables: str, is_count_only: bool) -> None:
+def compact(tables: str, is_count_only: bool, is_json: bool) -> None:
     """Keep only the newest row of each result in an output partition of MaxCompute.
 
     Rows of a retry are appended beside the rows that they replace; readers and the view TABLE_latest show the newest.
@@ -33,6 +35,10 @@ def compact(tables: str, is_count_only: bool) -> None:
             refuse_open_runs(table.url, ledger)
         counts = table.count_rows() if is_count_only else table.compact()
         url = table.url
+    if is_json:
+        removable = counts.physical - counts.latest
+        print_json({"output": url, "rows": counts.physical, "replaced": removable, "is_removed": not is_count_only})
+        return
     removed, verb = counts.physical - counts.latest, "would be removed" if is_count_only else "removed"
     text = f"{url}: {counts.physical} rows, of which {removed} replaced or repeated rows {verb}"
     print_line(console, text)

@@ -27,6 +27,7 @@ from tasks.cli.checks.deadline import THREAD_NAME, stream_within
 from tasks.cli.checks.preflight import existing_parent, find_problems, spooled_bytes
 from tasks.cli.run.waiting import not_ready_reason, order_reason, trouble_reason, worker_reasons
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import clear_errors, no_broker, open_console, open_progress_console, settings
 from tasks.node.devices import usable_devices
 from tasks.resources.judge import open_judge
@@ -70,28 +71,38 @@ class Finding:
     "--outputs", metavar="URL", help="Also check this output table; with --tables it is created when missing."
 )
 @click.option("--models/--no-models", default=True, show_default=True, help="Load the models and judge an empty clip.")
+@json_option
 @clear_errors
-def doctor(tables: str | None, outputs: str | None, models: bool) -> None:
+def doctor(tables: str | None, outputs: str | None, models: bool, is_json: bool) -> None:
     """Check settings, machine, broker, workers, tiers, spool, tables and models; name what to fix and how.
 
     Each check is shown as it runs, and has a deadline. Exit status: 0, or 1 if there is something to fix.
     """
     console, progress = open_console(), open_progress_console()
-    faulty = warnings = 0
+    findings: list[Finding] = []
     has_broker = True
     for subject, check in checks(settings(), tables, outputs, has_models=models):
         if subject in LEDGER_CHECKS and not has_broker:
-            print_line(console, f"– {subject}: not checked, because the broker does not answer")
+            if not is_json:
+                print_line(console, f"– {subject}: not checked, because the broker does not answer")
             continue
         for finding in run_check(subject, check, progress):
-            print_finding(finding, console)
-            faulty += not finding.is_well
-            warnings += finding.is_warning
+            if not is_json:
+                print_finding(finding, console)
+            findings.append(finding)
             has_broker = has_broker and (subject != "broker" or finding.is_well)
-    noticed = f"; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
-    print_line(console, ("all is well" if not faulty else f"{faulty} to fix") + noticed, style="bold")
+    faulty = sum(not finding.is_well for finding in findings)
+    if is_json:
+        print_json({"is_well": not faulty, "findings": findings})
+    else:
+        _print_conclusion(faulty, sum(finding.is_warning for finding in findings), console)
     if faulty:
         leave(1)
+
+
+def _print_conclusion(faulty: int, warnings: int, console: Console) -> None:
+    noticed = f"; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+    print_line(console, ("all is well" if not faulty else f"{faulty} to fix") + noticed, style="bold")
 
 
 def print_finding(finding: Finding, console: Console) -> None:

@@ -9,6 +9,7 @@ import click
 from celery.bin.base import CeleryCommand
 
 from storage.records import ResultRow
+from tasks.cli.run.documents import failure_documents
 from tasks.cli.run.summary import print_failures
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.report import json_option, print_json
@@ -30,7 +31,7 @@ def failures(run_id: str, reason: str | None, is_json: bool) -> None:
     with closing(open_output(run.spec.outputs)) as table:
         found = list(_failed(table.results(run.run_id), reason))
     if is_json:
-        print_json({"run": run.run_id, "failures": [_as_json(row) for row in found]})
+        print_json({"run": run.run_id, "failures": list(failure_documents(found))})
         return
     print_failures(found, console)
     if not found:
@@ -39,8 +40,3 @@ def failures(run_id: str, reason: str | None, is_json: bool) -> None:
 
 def _failed(rows: Iterator[ResultRow], reason: str | None) -> Iterator[ResultRow]:
     return (row for row in rows if not row.is_ok and reason in {None, row.outcome})
-
-
-def _as_json(row: ResultRow) -> dict[str, object]:
-    place = {"ordinal": row.ordinal, "video_id": row.video_id, "video": row.video_oss_url}
-    return {**place, **row.result_info["error"], "attempts": row.result_info.get("attempt")}

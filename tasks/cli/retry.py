@@ -8,6 +8,7 @@ from celery.bin.base import CeleryCommand
 from storage.ledger import Ledger, Run, RunOrder
 from tasks.cli.run.conclude import conclude
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console
 from tasks.submit import reopen, wake_feeder
 
@@ -22,8 +23,9 @@ from tasks.submit import reopen, wake_feeder
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Watch until every row is written, or return at once."
 )
+@json_option
 @clear_errors
-def retry(run_id: str, reason: str | None, wait: bool) -> None:
+def retry(run_id: str, reason: str | None, wait: bool, is_json: bool) -> None:
     """Do the failed rows of a run again; their new results replace the old ones.
 
     Exit status: as that of `tamis sift`; 2 also if no row failed so.
@@ -36,12 +38,14 @@ def retry(run_id: str, reason: str | None, wait: bool) -> None:
     if not reopened:
         raise OneLine(why_none(run, reason, found, ledger))
     wake_feeder(run.run_id)
-    print_line(console, f"run {run.run_id}: {reopened} failed rows are tried again")
+    print_line(progress if is_json else console, f"run {run.run_id}: {reopened} failed rows are tried again")
     if found > reopened:
         rest = f"{found - reopened} more failed rows are still in flight, or not seen again since Redis was wiped"
         print_line(progress, f"{rest}: retry when the run is complete", style="yellow")
     if wait:
-        conclude(run, ledger)
+        conclude(run, ledger, is_json=is_json)
+    elif is_json:
+        print_json({"run": run.run_id, "tried_again": reopened, "left": found - reopened})
 
 
 def why_none(run: Run, reason: str | None, found: int, ledger: Ledger) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from celery.bin.base import CeleryCommand
@@ -13,6 +14,7 @@ from rich.console import Console
 from storage.ledger import Ledger, Run, RunOrder, Trouble, WorkerReports
 from storage.tables.export import export_results
 from storage.tables.selection.selection import RowSelection
+from tasks.cli.run.documents import failure_documents, runs_documents, status_document
 from tasks.cli.run.history_texts import history_texts
 from tasks.cli.run.progress import failures_text, interval_text, reconcile_line
 from tasks.cli.run.summary import print_failures
@@ -50,18 +52,21 @@ def runs(
 ) -> None:
     """List the runs, or show one: its row counts, why it waits, its failures by reason. RUN_ID may be shortened.
 
-    With --all, the records that stand beside an output table are listed (with --json, as JSON).
+    With --all, the records that stand beside an output table are listed.
     """
-    if is_history or outputs or is_json:
+    if is_history or outputs:
         _print_history(outputs, is_history=is_history and run_id is None, is_json=is_json)
         return
     ledger, console = open_ledger(), open_console()
     if run_id is None:
         if export_path is not None or has_failures:
             raise OneLine("--export and --failures need a run: tamis runs RUN_ID --export FILE")
-        print_runs(ledger, console)
+        print_json({"runs": runs_documents(ledger)}) if is_json else print_runs(ledger, console)
         return
     run = ledger.find(run_id)
+    if is_json:
+        print_json(_document_of(run, ledger, export_path, has_failures=has_failures))
+        return
     print_run(run, ledger, console)
     with closing(open_output(run.spec.outputs)) as table:
         if has_failures:
@@ -73,13 +78,24 @@ def runs(
 
 def _print_history(outputs: str | None, *, is_history: bool, is_json: bool) -> None:
     if not is_history or outputs is None:
-        raise OneLine("--all, --outputs and --json belong together: tamis runs --all --outputs URL [--json]")
+        raise OneLine("--all and --outputs need each other: tamis runs --all --outputs URL")
     lines = read_lines(outputs)
     if is_json:
         print_json(lines)
         return
     for text in history_texts(lines):
         click.echo(text)
+
+
+def _document_of(run: Run, ledger: Ledger, export_path: Path | None, *, has_failures: bool) -> dict[str, Any]:
+    reasons = wait_reasons(run.run_id, ledger, WorkerReports(ledger_client(settings())), settings())
+    document = status_document(run, ledger, [] if run.is_complete else reasons)
+    with closing(open_output(run.spec.outputs)) as table:
+        if has_failures:
+            document["failed_rows"] = list(failure_documents(table.results(run.run_id)))
+        if export_path is not None:
+            document["exported"] = {"file": export_path, "rows": export_results(table, run.run_id, export_path)}
+    return document
 
 
 def print_runs(ledger: Ledger, console: Console) -> None:

@@ -12,7 +12,8 @@ from celery.bin.base import CeleryCommand
 from inference.manifest import load_manifest
 from tasks.celery import app
 from tasks.cli.ingestion.tables import decisions_table, notes, partitions_table, sources_table
-from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.data_table import DataTable, print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, no_broker, open_console, settings
 from tasks.ingest.check import CHECK_ERRORS, IngestContext, check_source, plan_source, record_error
 from tasks.ingest.lease import leased
@@ -40,31 +41,36 @@ class Day(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 
 
 @click.group(invoke_without_command=True)
 @click.option("--dry-run", is_flag=True, help="Show what would be started now, and why each other partition would not.")
+@json_option
 @click.pass_context
 @clear_errors
-def ingest(context: click.Context, dry_run: bool) -> None:
+def ingest(context: click.Context, dry_run: bool, is_json: bool) -> None:
     """Show and control the sources (TAMIS_SOURCES) whose new partitions the fleet sifts by itself."""
     if context.invoked_subcommand is not None:
         if dry_run:
             raise OneLine("--dry-run takes no sub-command but run: tamis ingest run NAME --dry-run")
     elif dry_run:
-        _print_plan(declared_sources())
+        _print_plan(declared_sources(), is_json=is_json)
     else:
         click.echo(context.get_help())
 
 
 @ingest.command("list", cls=CeleryCommand)
 @click.argument("name", required=False)
+@json_option
 @clear_errors
-def list_sources(name: str | None) -> None:
+def list_sources(name: str | None, is_json: bool) -> None:
     """List the sources with their state; with NAME the partitions of one."""
     sources, context, console = declared_sources(), _open_context(), open_console()
     if name is not None:
-        chosen = _chosen(sources, [name])
-        partitions_table(chosen[0], context, utc_now()).print(console)
-        sources = tuple(chosen)
+        sources = tuple(_chosen(sources, [name]))
+        kind, table = "partitions", partitions_table(sources[0], context, utc_now())
     else:
-        sources_table(sources, context, utc_now()).print(console)
+        kind, table = "sources", sources_table(sources, context, utc_now())
+    if is_json:
+        print_json({kind: table.documents(), "notes": list(notes(sources, context))})
+        return
+    table.print(console)
     for line in notes(sources, context):
         print_line(console, line, style="yellow")
 
@@ -72,12 +78,13 @@ def list_sources(name: str | None) -> None:
 @ingest.command(cls=CeleryCommand)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Start nothing: show what would be started, and why the rest would not.")
+@json_option
 @clear_errors
-def run(names: tuple[str, ...], dry_run: bool) -> None:
+def run(names: tuple[str, ...], dry_run: bool, is_json: bool) -> None:
     """Check the sources now (all, or those named), without regard to their schedule and back-off."""
     sources = _chosen(declared_sources(), names)
     if dry_run:
-        _print_plan(sources)
+        _print_plan(sources, is_json=is_json)
         return
     context = _open_context()
     shown, errors = [], []
@@ -88,25 +95,25 @@ def run(names: tuple[str, ...], dry_run: bool) -> None:
             status, _ = context.journal.read(source.name)
             record_error(source, status, error, context, utc_now())
             errors.append(f"source {source.name}: {error}")
-    decisions_table(shown, are_started=True).print(open_console())
-    if errors:
-        raise OneLine("; ".join(errors))
+    _show(decisions_table(shown, are_started=True), errors, is_json=is_json)
 
 
 @ingest.command(cls=CeleryCommand)
 @click.argument("name")
+@json_option
 @clear_errors
-def pause(name: str) -> None:
+def pause(name: str, is_json: bool) -> None:
     """Start no more runs of a source; those under way continue."""
     (source,), context = _chosen(declared_sources(), [name]), _open_context()
     context.journal.note(source.name, paused_at=utc_now())
-    click.echo(f"source {name} is paused: nothing is started until `tamis ingest resume {name}`")
+    _say(name, is_json, f"source {name} is paused: nothing is started until `tamis ingest resume {name}`")
 
 
 @ingest.command(cls=CeleryCommand)
 @click.argument("name")
+@json_option
 @clear_errors
-def resume(name: str) -> None:
+def resume(name: str, is_json: bool) -> None:
     """Start runs of a paused source again, also for partitions that came in the meantime."""
     (source,), context = _chosen(declared_sources(), [name]), _open_context()
     status, _ = context.journal.read(source.name)
@@ -114,7 +121,7 @@ def resume(name: str) -> None:
         raise OneLine(f"source {name} is not paused; `tamis ingest list` shows its state")
     context.journal.note(source.name, paused_at=None, next_due=None)
     tick_seconds = app.conf.beat_schedule["ingest-new-partitions"]["schedule"]
-    click.echo(f"source {name} continues with the next tick (within {tick_seconds:g} s)")
+    _say(name, is_json, f"source {name} continues with the next tick (within {tick_seconds:g} s)")
 
 
 @ingest.command(cls=CeleryCommand)
@@ -124,8 +131,9 @@ def resume(name: str) -> None:
 @click.option(
     "--order", type=click.Choice(["oldest", "newest"]), help="Which day comes first; default: the source's own order."
 )
+@json_option
 @clear_errors
-def backfill(name: str, first: date, last: date, order: str | None) -> None:
+def backfill(name: str, first: date, last: date, order: str | None, is_json: bool) -> None:
     """Sift a range of days too, even before the source's start. New days come first; results in the output stay.
 
     Days that failed, or were sifted under another configuration, are checked again.
@@ -139,7 +147,16 @@ def backfill(name: str, first: date, last: date, order: str | None) -> None:
     context.journal.drop(source.name, again)
     context.journal.set_backfills(source.name, [*(known for known in status.backfills if known != asked), asked])
     context.journal.note(source.name, next_due=None)
-    click.echo(f"source {name}: {asked.first} to {asked.last}, {asked.order} first; see `tamis ingest list {name}`")
+    days = f"{asked.first} to {asked.last}, {asked.order} first"
+    _say(name, is_json, f"source {name}: {days}; see `tamis ingest list {name}`")
+
+
+def _say(source: str, is_json: bool, text: str) -> None:
+    """Print what was done to a source."""
+    if is_json:
+        print_json({"source": source, "done": text})
+    else:
+        click.echo(text)
 
 
 def declared_sources() -> tuple[IngestSource, ...]:
@@ -179,7 +196,7 @@ def _check_now(source: IngestSource, context: IngestContext) -> list[PartitionDe
     return [decision for decision in decisions if decision.is_start or decision.entry.state not in SETTLED_STATES]
 
 
-def _print_plan(sources: Iterable[IngestSource]) -> None:
+def _print_plan(sources: Iterable[IngestSource], *, is_json: bool) -> None:
     """Print what a check would do now; start, create and record nothing."""
     context, now, shown, errors = _open_context(), utc_now(), [], []
     for source in sources:
@@ -189,6 +206,14 @@ def _print_plan(sources: Iterable[IngestSource]) -> None:
             errors.append(f"source {source.name}: {error}")
         else:
             shown += [(source, decision) for decision in decisions]
-    decisions_table(shown, are_started=False).print(open_console())
+    _show(decisions_table(shown, are_started=False), errors, is_json=is_json)
+
+
+def _show(decisions: DataTable, errors: list[str], *, is_json: bool) -> None:
+    """Print the decisions. Raises ``OneLine`` for sources that could not be checked."""
+    if is_json:
+        print_json({"decisions": decisions.documents(), "errors": errors})
+    else:
+        decisions.print(open_console())
     if errors:
         raise OneLine("; ".join(errors))

@@ -67,7 +67,7 @@ def partitions_table(source: IngestSource, context: IngestContext, now: datetime
 
 def decisions_table(decisions: Sequence[tuple[IngestSource, PartitionDecision]], *, are_started: bool) -> DataTable:
     """Return a table with a line for each partition: the decision and its reason."""
-    table = DataTable("source", "partition", "", "run", "rows", "failed rows", "reason")
+    table = DataTable("source", "partition", "decision", "run", "rows", "failed rows", "reason")
     for source, decision in decisions:
         entry = decision.entry
         has_started = decision.is_start and entry.state is PartitionState.RUNNING

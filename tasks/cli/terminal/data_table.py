@@ -24,13 +24,19 @@ class DataTable:
         self._title = title
         self._unbroken = frozenset(unbroken)
         self._rows: list[tuple[str, ...]] = []
+        self._values: list[tuple[object, ...]] = []
 
     def add(self, *cells: object) -> None:
         """Add a row. Unprintable characters of a cell are shown as escapes."""
         self._rows.append(tuple(map(printable, cells)))
+        self._values.append(cells)
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def documents(self) -> list[dict[str, object]]:
+        """Return each row as heading -> the cell's value as it was added, for ``--json``."""
+        return [dict(zip(self._headings, values, strict=True)) for values in self._values]
 
     def print(self, console: Console) -> None:
         """Print the table; on a terminal that is too narrow for it, a line for each row.

@@ -33,7 +33,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, set | frozenset):
-        return sorted(value)
+        return sorted(map(str, value))
     if isinstance(value, Path):
         return str(value)
     msg = f"{type(value).__name__} has no JSON form"

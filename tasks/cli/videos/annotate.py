@@ -9,7 +9,8 @@ from celery.bin.base import CeleryCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasks.cli.terminal.data_table import print_line
-from tasks.cli.terminal.usage import OneLine, clear_errors, open_console
+from tasks.cli.terminal.report import json_option, print_json
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console
 
 
 @click.command(cls=CeleryCommand)
@@ -27,9 +28,18 @@ from tasks.cli.terminal.usage import OneLine, clear_errors, open_console
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="The lowest score.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Of a video, one frame in so many.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:<number>.")
+@json_option
 @clear_errors
-def annotate(
-    source: Path, target: Path, model_name: str, weights: str, threshold: float, every: int, device: str
+def annotate(  # an argument per option
+    *,
+    source: Path,
+    target: Path,
+    model_name: str,
+    weights: str,
+    threshold: float,
+    every: int,
+    device: str,
+    is_json: bool,
 ) -> None:
     """Draw a detector's boxes on every picture and video, and write them as COCO JSON beside each.
 
@@ -44,12 +54,16 @@ def annotate(
     pending = pending_files(source, target, annotation)
     console, failures, boxes = open_console(), list[str](), 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=open_progress_console() if is_json else console) as progress:
         for path in progress.track(pending, description="annotating"):
             try:
                 boxes += annotate_file(path, source, target, annotation)
             except ProfilingError as error:
                 failures.append(str(error))
-    print_line(console, f"{len(pending) - len(failures)} files annotated, {boxes} boxes, in {target}")
+    if is_json:
+        done = {"files": len(pending) - len(failures), "boxes": boxes, "directory": target.absolute()}
+        print_json(done | {"failures": failures})
+    else:
+        print_line(console, f"{len(pending) - len(failures)} files annotated, {boxes} boxes, in {target}")
     if failures:
         raise OneLine(f"{len(failures)} files failed: " + "; ".join(failures))

@@ -19,10 +19,11 @@ from storage.features.files import FileFormat
 from storage.features.index import write_index
 from tasks.cli.run.conclude import EX_ALL_FAILED, EX_INTERRUPTED, conclude
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, open_progress_console, settings
 from tasks.cli.videos.feature_progress import facts_of, show, spent_on, summary
 from tasks.extraction.order import ExtractionOrder, find_videos
-from tasks.extraction.processes import ExtractionFailed, extract_all
+from tasks.extraction.processes import ExtractionFailed, RunProgress, extract_all
 from tasks.extraction.share import Outcome, decoder_processes, validate
 from tasks.features import FeatureOrder
 from tasks.node.devices import usable_devices
@@ -108,6 +109,7 @@ COUNT = click.IntRange(min=1)
     show_default=True,
     help="Extract so many videos once more in float32, compare, and answer the checklist of what makes it fast.",
 )
+@json_option
 @clear_errors
 def features(data_path: Path | None, tables: str | None, outputs: str | None, save_path: Path, **options: Any) -> None:
     """Extract features of every sliding clip of videos: a file for each video, and an index of them.
@@ -132,7 +134,7 @@ def features(data_path: Path | None, tables: str | None, outputs: str | None, sa
         order = FeatureOrder(
             save_path=root.absolute(), encoder=encoder, options=plan, file_format=FileFormat(options["file_format"])
         )
-        _extract_on_fleet(tables, outputs, order)
+        _extract_on_fleet(tables, outputs, order, is_json=options["is_json"])
     else:
         raise OneLine("give --data_path FOLDER for this machine, or --tables URL and --outputs URL for the fleet")
 
@@ -166,10 +168,14 @@ def _extract_here(
         print_line(progress, "stopped; the same command goes on where this one was")
         raise SystemExit(EX_INTERRUPTED) from None
     write_index(root)
-    for line in summary(done, order, decoder_processes(chosen, len(devices)) * len(devices)):
-        print_line(console, line)
+    if options["is_json"]:
+        print_json(_as_json(done, order))
+    else:
+        for line in summary(done, order, decoder_processes(chosen, len(devices)) * len(devices)):
+            print_line(console, line)
     extracted = [video for video in videos if done.outcomes.get(video.name) in {Outcome.EXTRACTED, Outcome.SKIPPED}]
     if options["validate"] and extracted:
+        console = open_progress_console() if options["is_json"] else console
         print_line(console, f"validated: {validate(order, extracted[: options['validate']], devices[0], chosen)}")
         for line in checklist(spent_on(done, len(devices)), facts_of(done, order, devices)):
             print_line(console, line)
@@ -177,19 +183,25 @@ def _extract_here(
         raise SystemExit(EX_ALL_FAILED)
 
 
-def _extract_on_fleet(tables: str, outputs: str, order: FeatureOrder) -> None:
+def _as_json(done: RunProgress, order: ExtractionOrder) -> dict[str, Any]:
+    counts = {one.value: done.count(one) for one in (Outcome.EXTRACTED, Outcome.SKIPPED, Outcome.FAILED)}
+    return {"videos": len(order.videos), **counts, "directory": order.save_path.absolute()}
+
+
+def _extract_on_fleet(tables: str, outputs: str, order: FeatureOrder, *, is_json: bool) -> None:
     """Submit or resume the run, watch it, and write the index where the folder is on this machine, too."""
     chosen = settings()
     manifest = load_manifest(chosen.models.manifest)
     request = prepare(tables, outputs, frozenset(), manifest, features=order.to_json())
     ledger = open_ledger()
     run = submit(request, chosen.flow.shard_rows, ledger).run
-    print_line(open_console(), f"run {run.run_id}: features of {run.total_rows} rows of {run.spec.tables}")
+    console = open_progress_console() if is_json else open_console()
+    print_line(console, f"run {run.run_id}: features of {run.total_rows} rows of {run.spec.tables}")
     try:
-        conclude(run, ledger)
+        conclude(run, ledger, is_json=is_json)
     finally:
         if order.save_path.is_dir():
-            print_line(open_console(), f"index of {write_index(order.save_path)} videos in {order.save_path}")
+            print_line(console, f"index of {write_index(order.save_path)} videos in {order.save_path}")
 
 
 def _plan_options(options: Mapping[str, Any], chosen: Settings) -> PlanOptions:

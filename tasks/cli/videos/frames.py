@@ -12,6 +12,7 @@ from celery.bin.base import CeleryCommand
 from inference.cores import usable_cores
 from inference.errors import BadVideo
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ FORMATS = ("png", "jpg", "webp")
     "--processes", type=click.IntRange(min=1), help="That split a file at its key frames; default: one for each core."
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Of a stream or a camera; needed there.")
+@json_option
 @clear_errors
 def frames(
     source: str,
@@ -57,6 +59,7 @@ def frames(
     is_by_scene: bool,
     processes: int | None,
     seconds: float | None,
+    is_json: bool,
     **form: Any,
 ) -> None:
     """Write frames as pictures named by prefix, number and time: frame_000001_0.000s.png.
@@ -90,7 +93,10 @@ def frames(
         raise OneLine(f"{source}: {error.code}: {error}") from error
     except OSError as error:
         raise OneLine(f"{error.filename or source}: {error.strerror or error}") from error
-    print_line(open_console(), f"{len(written)} pictures in {directory}")
+    if is_json:
+        print_json({"pictures": len(written), "directory": directory.absolute()})
+    else:
+        print_line(open_console(), f"{len(written)} pictures in {directory}")
 
 
 def _checked_prefix(prefix: str) -> str:

@@ -20,6 +20,7 @@ from storage.objects.protocol import ObjectStore
 from storage.tables.protocol import InputTable
 from storage.uri import ObjectUri
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 from tasks.gallery.rows import ShownRows, select_rows, selected_rows
 from tasks.gallery.strips import Strip, make_strips, read_journal, reasons
@@ -54,13 +55,27 @@ from tasks.settings.environment import decoder_environ
     metavar="URL",
     help="Address before <bucket>/<key> from which a browser plays the videos; default: TAMIS_OBJECT_ROOT.",
 )
+@json_option
 @clear_errors
-def gallery(tables: str, folder: Path, run: str | None, limit: int | None, strips: bool, media: str | None) -> None:
+def gallery(  # an argument per option
+    *,
+    tables: str,
+    folder: Path,
+    run: str | None,
+    limit: int | None,
+    strips: bool,
+    media: str | None,
+    is_json: bool,
+) -> None:
     """Write a folder of static files to look at results: frames, scores, thresholds, decisions.
 
     Open index.html in a browser; it needs no server. Decisions made there (keep, drop) are exported as a .jsonl table.
     """
     written = write_page(tables, folder, settings(), run=run, limit=limit, has_strips=strips, media=media)
+    if is_json:
+        shown = {"run": written.selection.run_id, "videos": len(written.selection.positions)}
+        print_json(shown | {"page": written.page.absolute().as_uri(), "notes": _report(written)[1:-1]})
+        return
     for line in _report(written):
         print_line(open_console(), line)
 

@@ -20,6 +20,7 @@ from inference.features.waterfall import chrome_trace, csv_lines, marks, waterfa
 from inference.features.work_clock import Activity, Span, WorkClock
 from storage.features.files import FileFormat, write_features
 from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 from tasks.features import obtain
 from tasks.settings import Settings, decoder_environ
@@ -37,6 +38,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--stride", type=COUNT, help="Frames from a clip's start to the next; default: clips do not overlap.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write the spans as CSV.")
 @click.option("--chrome", "chrome_path", type=click.Path(path_type=Path), help="Also write them as a Chrome trace.")
+@json_option
 @clear_errors
 def trace(
     video: Path,
@@ -45,6 +47,7 @@ def trace(
     stride: int | None,
     csv_path: Path | None,
     chrome_path: Path | None,
+    is_json: bool,
 ) -> None:
     """Extract the features of VIDEO with a warm encoder, print when each step began and ended, and keep nothing."""
     choice = EncoderChoice(model_type=model_type, checkpoint=ckpt_path)
@@ -55,15 +58,22 @@ def trace(
         raise OneLine(f"{video}: {error.code}: {error}") from error
     except OSError as error:
         raise OneLine(f"{video}: {error.strerror or error}") from error
+    if is_json:
+        print_json({"video": str(video), "marks_milliseconds": marks(spans, began, ended), "spans": len(spans)})
+    else:
+        _print(spans, began, ended)
+    if csv_path is not None:
+        csv_path.write_text("\n".join(csv_lines(spans, began)) + "\n", encoding="utf-8")
+    if chrome_path is not None:
+        chrome_path.write_text(json.dumps(chrome_trace(spans, began)), encoding="utf-8")
+
+
+def _print(spans: list[Span], began: float, ended: float) -> None:
     console = open_console()
     for mark, milliseconds in marks(spans, began, ended).items():
         print_line(console, f"{mark:<16}{milliseconds:>10.1f} ms")
     for line in waterfall(spans, began, ended):
         print_line(console, line)
-    if csv_path is not None:
-        csv_path.write_text("\n".join(csv_lines(spans, began)) + "\n", encoding="utf-8")
-    if chrome_path is not None:
-        chrome_path.write_text(json.dumps(chrome_trace(spans, began)), encoding="utf-8")
 
 
 def traced(video: Path, choice: EncoderChoice, stride: int | None, chosen: Settings) -> tuple[list[Span], float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +62,8 @@ def test_replaced_rows_are_counted_and_then_removed(service: Service, url: str) 
     assert f"{url}: 5 rows, of which 2 replaced or repeated rows would be removed" in counted.output
     assert len(service.server.rows("results", "ds=1")) == 5
     assert [finding.found for finding in check_output(url, None)][1].startswith("5 rows, of which 2 are replaced")
+    document = json.loads(run_compact("--tables", spelling, "--count", "--json").stdout)
+    assert document == {"output": url, "rows": 5, "replaced": 2, "is_removed": False}
     removed = run_compact("--tables", spelling)
     assert "of which 2 replaced or repeated rows removed" in removed.output
     assert len(service.server.rows("results", "ds=1")) == 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -72,6 +74,24 @@ def test_run_starts_now_and_list_shows_it(tamis: Tamis, tmp_path: Path, client: 
     assert "clips running every 10 min" in listed
     assert run.run_id in listed
     assert f"2025-01-10 running {run.run_id} 3" in words(tamis("list", "clips"))
+
+
+def test_every_sub_command_answers_in_json(tamis: Tamis, tmp_path: Path) -> None:
+    put(tmp_path, "20250110")
+    (tmp_path / "nowhere").mkdir()
+
+    def document(*arguments: str) -> dict[str, Any]:
+        result = tamis(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)  # type: ignore[no-any-return]
+
+    (planned,) = document("--dry-run")["decisions"]
+    assert (planned["source"], planned["partition"], planned["rows"]) == ("clips", "2025-01-10", "3")
+    assert document("run", "clips")["decisions"][0]["run"] == planned["run"]
+    assert [one["source"] for one in document("list")["sources"]] == ["clips"]
+    assert [one["partition"] for one in document("list", "clips")["partitions"]] == ["2025-01-10"]
+    assert document("pause", "clips")["source"] == document("resume", "clips")["source"] == "clips"
+    assert "2025-01-01" in document("backfill", "clips", "--from", "20250101", "--to", "20250102")["done"]
 
 
 def test_a_source_that_fails_is_reported_and_the_others_are_checked(
