@@ -50,6 +50,15 @@ def test_every_command_that_reports_has_the_option() -> None:
     assert lacking == []
 
 
+def test_no_command_of_celery_hides_one_of_ours() -> None:
+    hidden = [name for name, command in reporting_commands().items() if not is_ours(command)]
+    assert hidden == []
+
+
+def is_ours(command: click.Command) -> bool:
+    return (getattr(command.callback, "__module__", "") or "").startswith("tasks.")
+
+
 @pytest.fixture
 def tamis(rt: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tamis:
     """Run a command against the test's ledger, without workers; return its document."""

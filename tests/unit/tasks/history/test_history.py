@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from storage.ledger import Periods, Run
 from storage.tables.open import open_input, open_output
 from tasks import pipeline
-from tasks.cli.run_report import report
+from tasks.cli.run_report import run_report
 from tasks.cli.runs import runs
 from tasks.history import note
 from tasks.history.record import RunLine, RunRecord
@@ -152,7 +152,7 @@ def test_both_kinds_of_maxcompute_table_hold_the_records(tmp_path: Path) -> None
             assert read_record(outputs, "0123", partial(open_input, odps=connection)).details == DETAILS
 
 
-@pytest.mark.parametrize("flags", [["--all"], ["--json"], ["0123", "--all", "--outputs", "x"]])
+@pytest.mark.parametrize("flags", [["--all"], ["--all", "--json"], ["0123", "--all", "--outputs", "x"]])
 def test_all_needs_an_output_table_and_no_run(flags: list[str]) -> None:
     result = CliRunner().invoke(runs, flags)
     assert result.exit_code == 2
@@ -169,7 +169,7 @@ def test_the_report_is_one_file_with_every_part_of_the_record(tmp_path: Path) ->
     write_record(record(tmp_path), 1)
     page = tmp_path / "page.html"
     outputs = f"sqlite:///{tmp_path}/out.db#results"
-    result = CliRunner().invoke(report, ["0123", "--outputs", outputs, "-o", str(page)])
+    result = CliRunner().invoke(run_report, ["0123", "--outputs", outputs, "-o", str(page)])
     assert result.exit_code == 0, result.output
     text = page.read_text(encoding="utf-8")
     for part in ("0123456789abcdef", "not_a_video", "decode", "a1b2", "max 0.8", "t1", "vfx_enable", "吞吐量", "<rect"):

@@ -88,7 +88,7 @@ def test_every_sub_command_answers_in_json(tamis: Tamis, tmp_path: Path) -> None
     (planned,) = document("--dry-run")["decisions"]
     assert (planned["source"], planned["partition"], planned["rows"]) == ("clips", "2025-01-10", "3")
     assert document("run", "clips")["decisions"][0]["run"] == planned["run"]
-    assert [one["source"] for one in document("list")["sources"]] == ["clips"]
+    assert [one["source"] for one in document("list")["sources"]] == ["broken", "clips"]
     assert [one["partition"] for one in document("list", "clips")["partitions"]] == ["2025-01-10"]
     assert document("pause", "clips")["source"] == document("resume", "clips")["source"] == "clips"
     assert "2025-01-01" in document("backfill", "clips", "--from", "20250101", "--to", "20250102")["done"]
