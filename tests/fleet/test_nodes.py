@@ -115,6 +115,7 @@ def test_leftovers_of_an_ended_harness_are_removed_by_the_next() -> None:
     ip("netns", "add", node)
     ip("link", "add", node, "type", "veth", "peer", "name", "eth0", "netns", node)
     left = subprocess.Popen(["ip", "netns", "exec", node, "sleep", "600"])
+    wait_until(lambda: str(left.pid) in ip("netns", "pids", node).split(), "the process is in its namespace", 20)
     with network(1) as net:
         assert left.wait(10) == -signal.SIGKILL
         assert bridge not in ip("link", "show")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import inference
+from bench.equality import difference
 from inference.errors import ManifestError
 from inference.judge import open_judge
 from storage import open_output
@@ -62,7 +63,8 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch, capsys):
     assert said[3].startswith("1 ('video_id', 'oss_bucket', ")
     assert said[4] == "Counter({'ok': 1})"
     first, second = names["verdicts"]
-    assert first.info == second.info
+    # The size of the batch that a clip is scored in may change the last of the six digits.
+    assert difference(json.loads(json.dumps(first.info)), json.loads(json.dumps(second.info)), 2e-6) is None
     assert set(first.models) == {"vfx", "simcam", "rov", "low_quality", "abnormal_region"}
 
 
