@@ -22,8 +22,10 @@ CASES_BY_NAME = (
     "features",
     "stills",
     "fleet",
+    "rows",
+    "recovery",
 )  # only when named: need ffmpeg, or minutes
-REPORTS = ("profile", "signals")  # no comparison: a line of its own; run only when named
+REPORTS = ("profile", "signals", "scale")  # no comparison: a line of its own; run only when named
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 
@@ -33,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=150)
     for module in [chosen.module] if chosen.module else [f"bench.{name}" for name in chosen.case or CASES]:
         if module.removeprefix("bench.") in REPORTS:
-            console.print(load_report(module)(is_short=chosen.short), markup=False, highlight=False, soft_wrap=True)
+            more = {"rows": chosen.rows} if chosen.rows else {}
+            line = load_report(module)(is_short=chosen.short, **more)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
             continue
         try:
             _run_case(module, chosen, console)
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--case", action="append", choices=names, help=f"only this case; default: {', '.join(CASES)}")
     parser.add_argument("--module", help="dotted name of a module that defines its own CASE")
     parser.add_argument("--rounds", type=_at_least_one, help=f"rounds of each variant; default {ROUNDS}")
+    parser.add_argument("--rows", type=_at_least_one, help="of `scale`: a further size, such as 1000000")
     parser.add_argument("--short", action="store_true", help="tiny inputs and two rounds, only to check that it runs")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="directory for the JSON")
     return parser

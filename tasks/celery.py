@@ -15,6 +15,7 @@ from tasks.settings import Settings, current
 from tasks.telemetry import logs, tracing
 from tasks.telemetry.metrics import waits
 from tasks.worker import insight, intake, trace  # noqa: F401 -- importing them registers their remote-control commands
+from tasks.worker.celery_fixes import keep_redis_clients
 from tasks.worker.config import WorkerConfig, install, wiring_of
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def end_beat_on_signals(sender: Service, **_: object) -> None:
 
 
 install(app, worker_config)
+keep_redis_clients()
 waits.install()
 logs.install()
 tracing.install()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 import tasks.resources.runtime
-from bench.null.judge import NullJudge
+from bench.null.judge import SECONDS, NullJudge
 from inference.manifest import load_manifest
 from tasks.celery import app
 from tasks.queues import Queue, is_gpu_queue
@@ -14,8 +14,6 @@ from tasks.resources.runtime import Runtime, open_runtime
 from tasks.settings import Settings
 
 __all__ = ["app"]
-
-SECONDS = "BENCH_JUDGE_SECONDS"  # variable with the seconds that judging takes
 
 
 def open_null_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:

@@ -12,6 +12,7 @@ from typing import Any
 from inference.manifest import Manifest
 from inference.types import Verdict
 
+SECONDS = "BENCH_JUDGE_SECONDS"  # environment variable with the seconds that judging takes
 SCORES = {"result": {"one": 0.25, "other": 0.75}, "label": "other", "prob": 0.75}
 INFO = {
     "vfx_filter": SCORES,

@@ -43,7 +43,10 @@ class TamisFleet:
 
     def judge_all(self, paths: Sequence[Path]) -> list[Row]:
         """Submit the files as a run, wait until every row is in the output table, and return the rows."""
-        run, ledger = self.submit(paths)
+        return self.rows_of(*self.submit(paths))
+
+    def rows_of(self, run: Run, ledger: Ledger) -> list[Row]:
+        """Wait until every row of the run is in the output table, and return the rows."""
         while (counts := ledger.counts(run.run_id)) is None or counts.in_flight or counts.open_shards:
             time.sleep(POLL_SECONDS)
         with closing(open_output(run.spec.outputs)) as table:
@@ -55,13 +58,14 @@ class TamisFleet:
         from tasks.settings import current
         from tasks.submit import prepare, submit
 
-        bucket, table = self.directory / "objects" / BUCKET, self.directory / "in.db"
+        ledger = Ledger(ledger_client(current()))
+        bucket, table = self.directory / "objects" / BUCKET, self.directory / f"in-{len(ledger.runs())}.db"
         for path in paths:
             (bucket / path.name).hardlink_to(path)
         with closing(sqlite3.connect(table)) as db, db:
             db.execute(f"CREATE TABLE v ({COLUMNS})")
             db.executemany("INSERT INTO v VALUES (?, ?, ?, '', '')", [(p.name, BUCKET, p.name) for p in paths])
-        manifest, ledger = load_manifest(MANIFEST), Ledger(ledger_client(current()))
+        manifest = load_manifest(MANIFEST)
         request = prepare(
             f"sqlite:///{table}#v", f"sqlite:///{self.directory}/out.db#r", frozenset(manifest.switches), manifest
         )

@@ -87,6 +87,7 @@ CONSUMER_STEPS = (
     "tasks.worker.intake:Cordon",
     "tasks.worker.liveness.health:PulseKeeper",
     "tasks.worker.celery_fixes:NonBlockingHeartbeat",
+    "tasks.worker.celery_fixes:BatchedEvents",
     "tasks.worker.celery_fixes:DropMalformed",
     "tasks.worker.rabbitmq:DeadLetters",
     "tasks.worker.rabbitmq:NoDelayedDelivery",

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from celery.worker.heartbeat import Heart
+from kombu import Connection
 from kombu.asynchronous.timer import Timer
 
-from tasks.worker.celery_fixes import NonBlockingHeartbeat
+from tasks.worker.celery_fixes import BatchedEvents, NonBlockingHeartbeat, keep_redis_clients
+from tests.valkey import ValkeyServer
 
 
 class Events:
@@ -35,3 +37,37 @@ def test_heartbeats_are_sent_without_retries() -> None:
 
 def test_a_worker_without_heartbeats_has_nothing_to_change() -> None:
     NonBlockingHeartbeat.start(None, SimpleNamespace(heart=None))  # type: ignore[arg-type]  # it has no state
+
+
+def test_events_are_published_by_the_timer_and_after_the_stop_as_celery_does() -> None:
+    flushes: list[str] = []
+    dispatcher = SimpleNamespace(on_send_buffered=None, flush=lambda: flushes.append("timer"))
+    consumer = SimpleNamespace(
+        hub=object(),
+        timer=Timer(),
+        event_dispatcher=dispatcher,
+        on_send_event_buffered=lambda: flushes.append("celery"),
+    )
+    dispatcher.on_send_buffered = consumer.on_send_event_buffered
+    step = BatchedEvents(consumer)
+    step.start(consumer)
+    assert dispatcher.on_send_buffered is None
+    (entry,) = consumer.timer.queue
+    entry.entry()
+    step.stop(consumer)
+    dispatcher.on_send_buffered()
+    assert flushes == ["timer", "celery", "celery"]  # the second publishes what waits at the stop
+    assert entry.entry.canceled
+
+
+def test_a_channel_keeps_its_client_until_it_has_another_pool(server: ValkeyServer) -> None:
+    keep_redis_clients()
+    with Connection(server.url) as connection:
+        channel = connection.channel()
+        first = channel._create_client()
+        assert channel._create_client() is first
+        assert channel._create_client(asynchronous=True) is not first
+        channel._disconnect_pools()
+        second = channel._create_client()
+        assert second is not first
+        assert second.ping()
