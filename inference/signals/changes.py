@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from inference.signals.planes import Grey, grey, hsv, mean_differences
 from inference.signals.series import Series, Values
@@ -39,8 +41,12 @@ def content_scores(frames: Frames) -> Values:
 
 def _hue_differences(hue: Grey) -> Values:
     """Mean distance on the circle of 180 hues; PySceneDetect subtracts, so that red differs from red."""
-    differences = np.abs(np.diff(hue.astype(np.int16), axis=0))
-    return np.asarray(np.minimum(differences, 180 - differences).mean(axis=(1, 2)), dtype=np.float64)
+    return np.array([_hue_difference(*pair) for pair in pairwise(hue)], dtype=np.float64)
+
+
+def _hue_difference(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
+    difference = np.abs(first.astype(np.int16) - second)
+    return float(np.minimum(difference, 180 - difference).mean())
 
 
 def cuts(scores: Values, tracked: Values) -> Values:

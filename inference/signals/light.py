@@ -36,7 +36,6 @@ def light_series(frames: Frames, planes: Grey) -> Mapping[str, Values]:
 
 def _quantiles(flat: Grey) -> tuple[Values, Values]:
     """Grey levels below which 5 % and 95 % of each frame's pixels lie, by counting: sorting costs ten times as much."""
-    places = (np.arange(len(flat))[:, None] * 256 + flat).ravel()
-    counts = np.bincount(places, minlength=len(flat) * 256).reshape(len(flat), 256).cumsum(axis=1)
+    counts = np.stack([np.bincount(one, minlength=256) for one in flat]).cumsum(axis=1)
     low, high = ((counts >= share * flat.shape[1]).argmax(axis=1).astype(np.float64) for share in (0.05, 0.95))
     return low, high

@@ -81,7 +81,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="zoom_video",
         maximum=0.05,
         unsure=0.02,
-        reason="5 % a second; a pan measures up to 3 % by perspective",
+        reason="5 % a second: a zoom that is seen within a window",
         reduce=median,
     ),
     Signal(
@@ -92,7 +92,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="rolling_video",
         maximum=3.0,
         unsure=1.0,
-        reason="hand-held shots stay below 2 degrees a second",
+        reason="12 degrees in a window: more than a hand's sway",
         reduce=median,
     ),
     Signal(
@@ -103,7 +103,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="shaky_video",
         maximum=0.08,
         unsure=0.03,
-        reason="2 % of the side in a quarter of a second; a tripod's pan measures under 0.02",
+        reason="2 % of the side in a quarter of a second; a steady pan has none",
         reduce=mean,
     ),
     Signal(
@@ -169,7 +169,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="flickering_video",
         maximum=0.02,
         unsure=0.01,
-        reason="twice the contrast that is seen at 10 Hz (de Lange, 1958: about 1 %)",
+        reason="twice the least contrast that is seen at 10 Hz, about 1 % (de Lange, 1958)",
         reduce=upper_quartile,
     ),
     Signal(
@@ -180,7 +180,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="dark_video",
         minimum=0.15,
         unsure=0.05,
-        reason="night shots with visible content lie above 0.1",
+        reason="15 % of white: detail is hard to see on a screen",
         reduce=mean,
     ),
     Signal(
@@ -191,7 +191,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="flat_video",
         minimum=0.2,
         unsure=0.05,
-        reason="fog and washed-out pictures; ordinary ones lie above 0.4",
+        reason="a fifth of the range: fog and washed-out pictures",
         reduce=mean,
     ),
     Signal(
@@ -213,7 +213,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="overexposed_video",
         maximum=0.3,
         unsure=0.1,
-        reason="white skies cover up to a quarter of good pictures",
+        reason="more than a white sky above a landscape",
         reduce=mean,
     ),
     Signal(
@@ -224,7 +224,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="grey_video",
         minimum=0.04,
         unsure=0.02,
-        reason="black and white, with the tint that encoders leave",
+        reason="black and white, with the tint that encoding leaves",
         reduce=mean,
     ),
     Signal(
@@ -290,7 +290,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="noisy_video",
         maximum=6.7,
         unsure=1.5,
-        reason="chosen on clips with added noise, sources held out; foliage and grass measure high, too",
+        reason="chosen on clips with added noise, sources held out; fine texture measures high, too",
         reduce=median,
     ),
     Signal(
@@ -322,7 +322,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="overlaid_video",
         maximum=0.02,
         unsure=0.015,
-        reason="a logo of a tenth of each side covers 1 %, a caption 3 %",
+        reason="a logo of a tenth of each side covers 1 %",
     ),
     Signal(
         name="bits_per_pixel",
@@ -332,7 +332,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="crushed_video",
         minimum=0.02,
         unsure=0.01,
-        reason="H.264 of usual quality takes 0.05 to 0.2, HEVC and AV1 half of it",
+        reason="0.02 is 460 kbit/s for 720p at 25 frames/s; newer codecs need less",
     ),
 )
 REGION_LABELS = ("border", "logo", "caption")  # of the detector of regions that needs no weights

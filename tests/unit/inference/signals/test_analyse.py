@@ -51,6 +51,20 @@ def test_a_window_is_measured_on_its_own_frames(decoded):
     assert panned["bits_per_pixel"] > stopped["bits_per_pixel"] > 0
 
 
+def test_bits_per_pixel_fall_and_blockiness_grows_as_a_video_is_crushed(tmp_path, frames):
+    shown, found = frames[: COUNT // 2], []
+    with DecoderPool(1) as pool:
+        for crf in (12, 28, 44):
+            options = {"preset": "ultrafast", "crf": str(crf)}  # this preset does not smooth the blocks' edges
+            path = write_clip(tmp_path / f"{crf}.mp4", len(shown), codec_options=options, paint=shown.__getitem__)
+            found.append(analyse(pool.decode(path, DecodePlan(REQUESTS))).values())
+            whole_file = 8 * path.stat().st_size / (len(shown) * WIDTH * HEIGHT)
+            assert 0.5 * whole_file < found[-1]["bits_per_pixel"] < whole_file
+    bits, blocks = ([one[name] for one in found] for name in ("bits_per_pixel", "blockiness"))
+    assert bits == sorted(bits, reverse=True)
+    assert blocks == sorted(blocks)
+
+
 def test_a_span_without_frames_is_unmeasured(decoded):
     assert all(isnan(value) for value in analyse(decoded).values(100, 104).values())
 

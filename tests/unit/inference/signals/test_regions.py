@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from inference import ManifestError, open_judge
+from inference.decode import DecoderPool
 from inference.manifest.manifest import parse_manifest
 from inference.region import iou
-from inference.signals.regions import find_regions
-from tests.branded import brand
-from tests.media import real_clip
+from inference.signals.regions import SignalDetector, find_regions
+from tests.media import real_clip, write_clip
 from tests.unit.inference.signals.synthetic import HEIGHT, WIDTH, moving, still, texture
 from tests.unit.inference.signals.test_signal_filters import HEAD, entry
 
@@ -51,17 +51,30 @@ def test_a_picture_without_bars_that_stands_or_has_no_overlay_has_no_box(frames)
     assert find_regions(frames[::6]) == []
 
 
-def test_bars_of_a_real_clip_are_cut_off_and_filters_judge_the_rest(tmp_path):
-    path, (_, *bars) = brand("bikes.mp4", tmp_path / "branded.mp4", logo=(520, 40, 600, 70), bar_pixels=BAR)
+def test_bars_are_cut_off_and_filters_judge_the_rest(tmp_path):
+    clean = moving(2)
+    barred = clean.copy()
+    barred[:, :BAR] = barred[:, HEIGHT - BAR :] = 0
     judged = manifest(entry("bars", '{ name = "bars_share" }') + DETECTOR)
-    with open_judge(judged, decoder_processes=1) as judge, closing(judge.judge(path).crop) as crop:
-        assert crop.crop.left == 0
-        assert BAR <= crop.crop.top <= BAR + 8
-    clean = real_clip("bikes.mp4")
+    paths = [
+        write_clip(tmp_path / f"{name}.mp4", len(frames), paint=frames.__getitem__)
+        for name, frames in {"clean": clean, "barred": barred}.items()
+    ]
     with open_judge(judged, decoder_processes=1) as judge:
-        info = judge.judge(clean).info
-    assert info["abnormal_region_info"]["reason"] == "no_lasting_region"
-    assert len(bars) == 2
+        plain, cropped = (judge.judge(path) for path in paths)
+    assert plain.info["abnormal_region_info"]["reason"] == "no_lasting_region"
+    with closing(cropped.crop) as made:
+        assert (made.crop.left, made.crop.width) == (0, WIDTH)
+        assert BAR <= made.crop.top <= BAR + 6
+        assert made.crop.top + made.crop.height <= HEIGHT - BAR
+    assert cropped.info["bars_filter"]["label"] == "normal_video"
+
+
+def test_a_real_clip_without_abnormal_regions_has_no_box():
+    judged = manifest(DETECTOR)
+    with DecoderPool(1) as pool:
+        decoded = pool.decode(real_clip("b.mp4"), judged.decode_plan(frozenset(judged.switches)))
+    assert SignalDetector().detect(decoded, decoded.clips[0]) == []
 
 
 @pytest.mark.parametrize(
