@@ -25,7 +25,7 @@ CASES_BY_NAME = (
     "rows",
     "recovery",
 )  # only when named: need ffmpeg, or minutes
-REPORTS = ("profile", "signals", "scale")  # no comparison: a line of its own; run only when named
+REPORTS = ("profile", "signals", "scale", "estimate")  # no comparison: a line of its own; run only when named
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 
