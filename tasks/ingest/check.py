@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from inference.errors import ManifestError
 from inference.manifest import Manifest, load_manifest
 from storage.errors import StorageError, UsageError
-from storage.ledger import Ledger, RunSpec
+from storage.ledger import Ledger, RunOrder, RunSpec
 from storage.records import check_input_columns
 from storage.tables.odps.connection import OdpsConnection
 from storage.tables.partitions import TablePartition, exists, list_partitions
@@ -55,6 +55,11 @@ def open_runs(entries: Iterable[PartitionEntry], ledger: Ledger) -> frozenset[st
     return frozenset(run.run_id for run in runs if run is not None and not run.is_complete)
 
 
+def cancelled_runs(entries: Iterable[PartitionEntry], ledger: Ledger) -> frozenset[str]:
+    """Return those of the entries' open runs that an operator has cancelled."""
+    return frozenset(run_id for run_id in open_runs(entries, ledger) if ledger.orders.of(run_id) is RunOrder.CANCELLED)
+
+
 def plan_source(
     source: IngestSource,
     context: IngestContext,
@@ -74,6 +79,7 @@ def plan_source(
         lambda partition: facts_of(partition, source, manifest, context),
         now,
         open_runs=open_runs(entries.values(), context.ledger),
+        cancelled_runs=cancelled_runs(entries.values(), context.ledger),
         most_checks=most_checks + source.max_runs,
         is_asked=is_asked,
         is_paused=status.is_paused,

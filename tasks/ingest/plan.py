@@ -75,6 +75,7 @@ def plan(
     now: datetime,
     *,
     open_runs: Collection[str] = (),
+    cancelled_runs: Collection[str] = (),
     most_checks: int = 10,
     is_asked: bool = False,
     is_paused: bool = False,
@@ -83,8 +84,10 @@ def plan(
 
     ``open_runs`` are the runs that the ledger holds as not complete. ``is_asked``: a person asks, so waits between
     checks are ignored (the time for which a partition must be unchanged is not). ``is_paused``: nothing starts.
+    ``cancelled_runs``, which are open too, are left as they are, and make room for others.
     """
-    free = 0 if is_paused else source.max_runs - sum(has_open_run(entry, open_runs) for entry in entries.values())
+    counted = frozenset(open_runs) - frozenset(cancelled_runs)
+    free = 0 if is_paused else source.max_runs - sum(has_open_run(entry, counted) for entry in entries.values())
     no_room = "the source is paused" if is_paused else f"max_runs = {source.max_runs} of this source are under way"
     decisions = []
     for partition in partitions:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
+from storage.ledger import RunOrder
 from tasks.cli.run.waiting import trouble_reason
 from tasks.cli.terminal.data_table import DataTable
 from tasks.ingest.check import IngestContext, open_runs
@@ -104,6 +105,8 @@ def _partition_notes(entries: dict[str, PartitionEntry], context: IngestContext)
     for key, entry in sorted(entries.items(), reverse=True):
         if entry.state is PartitionState.FAILED:
             yield f"{key} failed ({entry.attempts} times): {entry.reason}"
+        elif entry.run_id in running and context.ledger.orders.of(entry.run_id) is RunOrder.CANCELLED:
+            yield f"{key} run {entry.run_id} was cancelled: `tamis sift` of its tables judges the other rows"
         elif entry.run_id in running and (trouble := context.ledger.trouble(entry.run_id)):
             yield f"{key} run {entry.run_id}: {trouble_reason(trouble).text}"
         elif entry.failed_rows:

@@ -76,6 +76,20 @@ def test_run_starts_now_and_list_shows_it(tamis: Tamis, tmp_path: Path, client: 
     assert f"2025-01-10 running {run.run_id} 3" in words(tamis("list", "clips"))
 
 
+def test_a_cancelled_run_makes_room_for_the_next_and_is_not_started_again(
+    tamis: Tamis, tmp_path: Path, client: redis.Redis
+) -> None:
+    put(tmp_path, "20250110")
+    put(tmp_path, "20250111")
+    (tmp_path / "nowhere").mkdir()
+    assert "2025-01-11 waiting" in words(tamis("run", "clips"))
+    (first,) = Ledger(client).runs()
+    Ledger(client).orders.cancel(first.run_id)
+    assert "clips 2025-01-11 started" in words(tamis("run", "clips"))
+    assert f"2025-01-10 run {first.run_id} was cancelled" in tamis("list").output
+    assert [run.state for run in Ledger(client).runs()] == ["open", "cancelled"]
+
+
 def test_every_sub_command_answers_in_json(tamis: Tamis, tmp_path: Path) -> None:
     put(tmp_path, "20250110")
     (tmp_path / "nowhere").mkdir()
