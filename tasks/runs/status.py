@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kombu.exceptions import OperationalError
-
 from storage.ledger import Counts, Figures, Ledger, Run, RunOrder
 from storage.ledger.figures import WAITS
+from tasks.broker.questions import ask_workers
 from tasks.estimate.running import TimeLeft, time_left
 
 if TYPE_CHECKING:
@@ -105,16 +104,8 @@ def stage_shares(figures: Figures) -> tuple[StageShare, ...]:
 
 def work_of_workers(run_id: str, app: Celery) -> tuple[WorkerWork, ...]:
     """Ask the workers what they do; those that do not answer in time are left out. Empty without a broker."""
-    try:
-        pools, active = (_answers(app, question) for question in ("pool", "active"))
-    except (OperationalError, OSError):
-        return ()
+    pools, active = (ask_workers(app, question, ANSWER_SECONDS) for question in ("pool", "active"))
     return tuple(_work(name, pools.get(name, {}), active.get(name, []), run_id) for name in sorted({*pools, *active}))
-
-
-def _answers(app: Celery, question: str) -> dict[str, Any]:
-    replies = app.control.broadcast(question, reply=True, timeout=ANSWER_SECONDS) or []
-    return {name: answer for reply in replies for name, answer in reply.items()}
 
 
 def _work(name: str, pool: Any, active: Any, run_id: str) -> WorkerWork:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kombu.exceptions import OperationalError
-
 from storage.errors import Unavailable
 from storage.ledger import Ledger
+from tasks.broker.questions import ask_workers
 from tasks.node.parent_death import ending_with_parent
 from tasks.node.processes import TAMIS
 from tasks.resources.redis import ledger_client
@@ -37,10 +36,11 @@ def answers(settings: Settings) -> bool:
     """Return whether a worker of a fleet answers at the broker of the settings."""
     from tasks.celery import app
 
-    with suppress(Unavailable, OperationalError, OSError):
+    try:
         Ledger(ledger_client(settings, patience_seconds=0.5)).runs()
-        return bool(app.control.ping(timeout=PING_SECONDS))
-    return False
+    except Unavailable:
+        return False
+    return bool(ask_workers(app, "ping", PING_SECONDS))
 
 
 @contextmanager
