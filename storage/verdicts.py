@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+UNSURE = "unsure"  # the label of a verdict that signals could not give
+
 
 class Judgement(NamedTuple):  # a tuple, as millions of them are made when a run is decided again
     """The verdict of an output on a whole video, or on one window of it."""

@@ -14,10 +14,12 @@ from inference.signals.views import View
 from inference.types import Frames, Seconds
 
 FROZEN = 0.001  # of the range: the noise tolerance of FFmpeg's freezedetect
+DUPLICATE = 0.0002  # of the range: encoders code a repeated frame as unchanged; slow, dark pictures change more
 CUT_CONTENT = 15.0  # PySceneDetect's AdaptiveDetector: min_content_val
 CUT_RATIO = 3.0  # … adaptive_threshold
 CUT_NEIGHBOURS = 2  # … window_width
-LOST_POINTS = 0.5  # of the neighbours' share: over a cut fewer points are tracked
+LOST_POINTS = 0.1  # of the points are tracked by chance over a cut; an object that passes leaves more
+KEPT_RATIO = 0.5  # of the neighbours' share: a shot in which no points can be tracked is no row of cuts
 HELD_POINTS = 0.5  # of the points, which then show one scene
 
 
@@ -59,7 +61,7 @@ def cuts(scores: Values, tracked: Values) -> Values:
     """
     known = np.nan_to_num(tracked)
     stands_out = scores >= CUT_RATIO * _neighbours(scores)
-    loses_track = known < LOST_POINTS * _neighbours(known)
+    loses_track = (known < LOST_POINTS) & (known < KEPT_RATIO * _neighbours(known))
     is_cut = (scores >= CUT_CONTENT) & (stands_out | loses_track) & (known < HELD_POINTS)
     return is_cut.astype(np.float64)
 
@@ -88,7 +90,7 @@ def burst_series(bursts: Sequence[View]) -> Mapping[str, Series]:
 
 
 def _duplicate_share(planes: Grey) -> float:
-    return float(frozen_series(planes).mean()) if len(planes) > 1 else float("nan")
+    return float((mean_differences(planes) < DUPLICATE * 255).mean()) if len(planes) > 1 else float("nan")
 
 
 def flicker(means: Values) -> float:

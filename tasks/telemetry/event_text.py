@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.records import ResultRow
-from storage.verdicts import Judgement, judgements
+from storage.verdicts import UNSURE, Judgement, judgements
 from tasks.queues import route
 from tasks.telemetry.printable import printable
 
@@ -76,6 +76,14 @@ def _main_label(found: Sequence[Judgement]) -> str:
 
 
 def remarks(info: Mapping[str, Any]) -> str:
-    """Return what is not normal about a video, ``rotated, low quality 2/9``; ``normal`` where nothing is."""
-    found = [cell(key, info) for key, label in sorted(labels(info).items()) if not label.startswith("normal")]
+    """Return what is not normal about a video, ``rotated, low quality 2/9``; ``normal`` where nothing is.
+
+    An answer that is unsure names its output: ``static unsure``.
+    """
+    unwanted = [(key, label) for key, label in sorted(labels(info).items()) if not label.startswith("normal")]
+    found = [f"{_name(key)} unsure" if label == UNSURE else cell(key, info) for key, label in unwanted]
     return ", ".join(dict.fromkeys(found)) or "normal"
+
+
+def _name(key: str) -> str:
+    return key.removesuffix("_filter").replace("_", " ")

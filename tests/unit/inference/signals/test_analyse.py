@@ -11,7 +11,7 @@ import pytest
 from inference.decode import DecoderPool
 from inference.signals import REQUESTS, analyse
 from inference.types import DecodedVideo, DecodePlan
-from tests.media import write_clip
+from tests.media import real_clip, write_clip
 from tests.unit.inference.signals.synthetic import COUNT, FPS, HEIGHT, WIDTH, moving, signals
 
 BAR = 20  # lines
@@ -49,6 +49,12 @@ def test_a_window_is_measured_on_its_own_frames(decoded):
     assert stopped["camera_pan"] < 0.01
     assert stopped["frozen_share"] > 0.5
     assert panned["bits_per_pixel"] > stopped["bits_per_pixel"] > 0
+
+
+def test_the_five_cuts_of_a_real_clip_are_found_and_cars_and_legs_that_pass_are_none():
+    with DecoderPool(1) as pool:
+        found = analyse(pool.decode(real_clip("bikes.mp4"), DecodePlan(REQUESTS))).series["cuts_per_minute"]
+    assert found.seconds[found.values > 0] == pytest.approx([1.1, 3.1, 5.4, 7.4, 9.6], abs=0.15)  # seen by eye
 
 
 def test_bits_per_pixel_fall_and_blockiness_grows_as_a_video_is_crushed(tmp_path, frames):

@@ -62,6 +62,7 @@ def test_a_verdict_names_what_is_not_normal() -> None:
     info = {"use_alluxio": True, "vfx_filter": {"label": "normal_video"}, "seg_f_filter": windows}
     assert verdict(result(info)) == "ok: low quality 2/3"
     assert verdict(result({"vfx_filter": {"label": "normal_video"}})) == "ok: normal"
+    assert verdict(result({"static_filter": {"label": "unsure"}})) == "ok: static unsure"
     assert verdict(result({}, "not_a_video")) == "failed: not_a_video"
 
 
