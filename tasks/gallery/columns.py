@@ -12,8 +12,8 @@ from typing import Any
 
 from storage import verdicts
 from storage.records import ResultRow
+from tasks.gallery.thresholds import StartingThreshold, deciding_window
 
-WINDOW_SHARE = 0.3  # a video falls when this share of its windows reaches the threshold
 NO_LABEL = 255
 
 
@@ -42,15 +42,16 @@ def row_judgements(row: ResultRow) -> dict[str, list[Judged]]:
     return {key: found for key, entry in row.info.items() if (found := judgements(entry))}
 
 
-def row_score(judged: list[Judged]) -> float:
+def row_score(judged: list[Judged], threshold: StartingThreshold | None = None) -> float:
     """Return the highest threshold at which the video still falls; NaN without a judgement.
 
-    A whole video falls when its score reaches the threshold, a video of windows when 30 % of them do.
+    A whole video falls when its score reaches the threshold, a video of windows when 30 % of them do, or more than the
+    declared share.
     """
     if not judged:
         return math.nan
     highest = sorted((one.unwanted for one in judged), reverse=True)
-    return highest[max(1, math.ceil(WINDOW_SHARE * len(highest))) - 1]
+    return highest[deciding_window(len(highest), threshold)]
 
 
 def main_label(judged: list[Judged]) -> str:
@@ -75,6 +76,7 @@ class _Names:
 
 @dataclass(slots=True)
 class _Output:
+    threshold: StartingThreshold | None = None
     is_windows: bool = False
     labels: dict[str, int] = field(default_factory=dict)
     label_codes: array[int] = field(default_factory=lambda: array("B"))
@@ -86,7 +88,7 @@ class _Output:
                 self.labels.setdefault(label, len(self.labels))
         self.is_windows = self.is_windows or any(one.start_seconds is not None for one in judged)
         self.label_codes.append(self.labels[main_label(judged)] if judged else NO_LABEL)
-        self.scores.append(row_score(judged))
+        self.scores.append(row_score(judged, self.threshold))
 
     def pad(self, rows: int) -> None:
         while len(self.scores) < rows:
@@ -97,6 +99,7 @@ class _Output:
 class Columns:
     """The columns of a gallery, a row added at a time."""
 
+    thresholds: Mapping[str, StartingThreshold] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     ordinals: array[int] = field(default_factory=lambda: array("I"))
     sources: list[str] = field(default_factory=list)  # bucket/key
@@ -110,7 +113,7 @@ class Columns:
     def add(self, row: ResultRow, judged: Mapping[str, list[Judged]], *, has_strip: bool) -> None:
         """Append a row with its :func:`row_judgements`."""
         for key in judged:
-            self.outputs.setdefault(key, _Output()).pad(len(self.ids))
+            self.outputs.setdefault(key, _Output(self.thresholds.get(key))).pad(len(self.ids))
         for key, output in self.outputs.items():
             output.add(judged.get(key, []))
         self.ids.append(row.video_id)
@@ -134,11 +137,11 @@ class Columns:
             "strips": _base64(self.strips),
             "crops": _base64(self.crops),
             "isUntrained": self.is_untrained,
-            "windowShare": WINDOW_SHARE,
             "outputs": [
                 {
                     "key": key,
                     "isWindows": output.is_windows,
+                    "start": None if output.threshold is None else output.threshold.slider,
                     "labels": list(output.labels),
                     "label": _base64(output.label_codes),
                     "score": _base64(output.scores),

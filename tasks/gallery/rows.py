@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from storage import json_text
 from storage.errors import BadRow, UsageError
@@ -12,6 +13,7 @@ from storage.tables.protocol import InputTable
 
 BLOCK_ROWS = 1000
 
+Newest = dict[str, dict[int, tuple["Age", int, str]]]  # run -> ordinal -> age, position and address
 Age = tuple[str, int]  # end_time and attempt: of two rows with one identity the later one counts
 
 
@@ -24,28 +26,46 @@ class ShownRows:
     other_runs: tuple[str, ...]  # in the same table
     replaced: int  # older rows of the same identities
     foreign: int  # rows that are no results of tamis
+    decided_by: str = ""  # digest of the thresholds of the run's last row that has a decision
+    urls: tuple[str, ...] = ()  # of the judged videos, each once, if they were asked for
 
 
-def select_rows(table: InputTable, run: str | None = None, limit: int | None = None) -> ShownRows:
+def select_rows(
+    table: InputTable, run: str | None = None, limit: int | None = None, *, has_urls: bool = False
+) -> ShownRows:
     """Choose a run (``run``: its id or the start of it; default: the newest) and the newest row of each identity.
 
-    Raises ``UsageError`` when the table holds no results, or not of that run, or of several that ``run`` may mean.
+    This reads the whole table once, since any row may replace any other; ``has_urls`` saves a second reading for the
+    addresses. Raises ``UsageError`` when the table holds no results, or not of that run, or of several that ``run`` may
+    mean.
     """
-    newest: dict[str, dict[int, tuple[Age, int]]] = {}
+    newest: Newest = {}
+    decided_by: dict[str, str] = {}
     foreign = replaced = 0
     for position, record in enumerate(_records(table)):
         try:
-            run_id, ordinal, age = _identity(record)
+            run_id, ordinal, age, about = _identity(record)
         except (KeyError, TypeError, ValueError):
             foreign += 1
             continue
         identities = newest.setdefault(run_id, {})
         replaced += ordinal in identities
-        identities[ordinal] = max((age, position), identities.get(ordinal, (age, position)))
+        found = (age, position, _judged_url(record, about) if has_urls else "")
+        identities[ordinal] = max(found, identities.get(ordinal, found))
+        if decision := about.get("decision"):
+            decided_by[run_id] = str(decision.get("decided_by") or "")
     run_id = _choose(table.url, newest, run)
     ordinals = sorted(newest[run_id])[:limit]
-    positions = frozenset(newest[run_id][ordinal][1] for ordinal in ordinals)
-    return ShownRows(run_id, positions, tuple(sorted(set(newest) - {run_id})), replaced, foreign)
+    chosen = [newest[run_id][ordinal] for ordinal in ordinals]
+    return ShownRows(
+        run_id,
+        frozenset(position for _, position, _ in chosen),
+        tuple(sorted(set(newest) - {run_id})),
+        replaced,
+        foreign,
+        decided_by.get(run_id, ""),
+        tuple(dict.fromkeys(url for *_, url in chosen if url)),
+    )
 
 
 def selected_rows(table: InputTable, selection: ShownRows) -> Iterator[ResultRow]:
@@ -63,7 +83,7 @@ def row_of(record: Record) -> ResultRow:
         return ResultRow.from_record({**record, "info": ""})
 
 
-def _choose(url: str, runs: dict[str, dict[int, tuple[Age, int]]], run: str | None) -> str:
+def _choose(url: str, runs: Newest, run: str | None) -> str:
     if not runs:
         raise UsageError(f"{url} holds no results of tamis: name the output table of a run, or an export of one")
     if run is None:
@@ -81,7 +101,12 @@ def _records(table: InputTable) -> Iterator[Record]:
         yield from table.read_rows(start, min(BLOCK_ROWS, total - start))
 
 
-def _identity(record: Record) -> tuple[str, int, Age]:
-    """Return run, ordinal and age of a row by its ``result_info`` alone: ``info`` is long and not needed for it."""
+def _identity(record: Record) -> tuple[str, int, Age, dict[str, Any]]:
+    """Return run, ordinal, age and ``result_info`` of a row; ``info`` is long and not needed for it."""
     found = json_text.read(str(record[RESULT_INFO]))
-    return str(found[RUN_ID]), int(found[ORDINAL]), (str(found.get("end_time", "")), int(found.get("attempt", 0)))
+    age = (str(found.get("end_time", "")), int(found.get("attempt", 0)))
+    return str(found[RUN_ID]), int(found[ORDINAL]), age, found
+
+
+def _judged_url(record: Record, about: dict[str, Any]) -> str:
+    return json_text.text_of(record.get("video_oss_url")) if about.get("succeed") == "true" else ""

@@ -15,19 +15,27 @@ from storage.errors import Unavailable
 from storage.records import ResultRow
 from tasks.gallery.columns import Columns, details, row_judgements
 from tasks.gallery.strips import Strip
+from tasks.gallery.thresholds import StartingThreshold
 
 CHUNK_ROWS = 200  # details of so many videos are loaded together
 PAGE = "index.html"
 
 
 def write_gallery(
-    rows: Iterable[ResultRow], folder: Path, *, strips: Mapping[str, Strip], about: Mapping[str, Any]
+    rows: Iterable[ResultRow],
+    folder: Path,
+    *,
+    strips: Mapping[str, Strip],
+    about: Mapping[str, Any],
+    thresholds: Mapping[str, StartingThreshold] | None = None,
 ) -> Path:
     """Write everything but the strips, the page last; returns the page. ``about``: the run, the media prefix, notes.
 
+    The sliders of outputs with ``thresholds`` start there.
+
     Raises ``Unavailable`` when the folder cannot be written.
     """
-    columns = Columns()
+    columns = Columns(thresholds or {})
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
         for number, chunk in enumerate(_chunks(rows)):

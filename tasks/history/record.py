@@ -10,6 +10,7 @@ from typing import Any
 
 from inference.decide import Thresholds
 from inference.manifest import Manifest
+from inference.manifest.schema import ThresholdSpec
 from storage import json_text
 from storage.json_text import Scalar
 from storage.ledger import Counts, Figures, Run
@@ -99,6 +100,11 @@ def with_older_sums(record: RunRecord, older: RunRecord) -> RunRecord:
     line = replace(record.line, kept_rows=older.line.kept_rows, submitted_at=older.line.submitted_at)
     ended = older.line.ended_at if older.line.ended_at and record.line.ended_at else record.line.ended_at
     return RunRecord(replace(line, ended_at=ended), details)
+
+
+def declared_thresholds(record: RunRecord) -> dict[str, ThresholdSpec]:
+    """Return the thresholds of the record by output."""
+    return {key: ThresholdSpec(**spec) for key, spec in record.details.get("thresholds", {}).items()}
 
 
 def record_of(run: Run, counts: Counts, figures: Figures, manifest: Manifest | None, now: datetime) -> RunRecord:

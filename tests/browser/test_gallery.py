@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tasks.gallery.thresholds import StartingThreshold
 from tasks.gallery.write import write_gallery
 from tasks.node.processes import TAMIS
 from tests.browser.results import RUN, row, written
@@ -95,6 +96,20 @@ def test_a_threshold_moves_the_counts_and_the_border_shows_the_closest(page: Pag
         "Array.from(model.shown.slice(0, 3), (row) => model.outputs.find((o) => o.key === 'vfx_filter').score[row])"
     )
     assert all(abs(score - 0.9) <= 0.015 for score in first)
+
+
+def test_a_slider_starts_at_the_threshold_by_which_the_rows_were_decided(tmp_path: Path, browser: Browser) -> None:
+    about = {"run": RUN, "tables": "made", "media": None}
+    rows, thresholds = [row(ordinal) for ordinal in range(30)], {"vfx_filter": StartingThreshold(0.9, 0.0)}
+    write_gallery(rows, tmp_path / "gallery", strips={}, about=about, thresholds=thresholds)
+    with browser.new_context(locale="en-GB") as context:
+        opened = context.new_page()
+        opened.goto(f"file://{tmp_path}/gallery/index.html")
+        opened.wait_for_selector(".video")
+        assert opened.locator("input[data-output=vfx_filter]").input_value() == "0.9"
+        assert opened.locator("input[type=checkbox][aria-label=vfx_filter]").is_checked()
+        scores = (one.info["vfx_filter"]["result"]["VFX_video"] for one in rows if one.is_ok)
+        assert f"drop {sum(score > 0.9 for score in scores)};" in counts(opened)
 
 
 def test_a_cell_of_the_cross_table_opens_its_videos(page: Page) -> None:

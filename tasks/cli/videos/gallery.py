@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,21 @@ from rich.console import Console
 from rich.progress import track
 
 from inference.decode import DecoderPool
-from storage.errors import ForbiddenPath
+from inference.errors import ManifestError
+from inference.manifest import load_manifest
+from inference.manifest.schema import ThresholdSpec
+from storage.errors import ForbiddenPath, StorageError
 from storage.objects.protocol import ObjectStore
-from storage.tables.protocol import InputTable
 from storage.uri import ObjectUri
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
 from tasks.gallery.rows import ShownRows, select_rows, selected_rows
 from tasks.gallery.strips import Strip, make_strips, read_journal, reasons
+from tasks.gallery.thresholds import starting_thresholds
 from tasks.gallery.write import write_gallery
+from tasks.history.record import declared_thresholds
+from tasks.history.table import read_record
 from tasks.resources.stores import NO_TIER, open_origin
 from tasks.resources.tables import open_input
 from tasks.settings import Settings
@@ -101,22 +106,34 @@ def write_page(
 ) -> WrittenGallery:
     """Write the gallery of a run's results into the folder. Strips that are there already are not made again."""
     with closing(open_input(tables, chosen)) as table:
-        selection = select_rows(table, run, limit)
+        selection = select_rows(table, run, limit, has_urls=has_strips)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             msg = f"cannot make the folder {folder}: {error.strerror}: name another one with -o"
             raise OneLine(msg) from error
-        found = _strips(table, selection, folder, chosen) if has_strips else read_journal(folder)
+        found = _strips(selection, folder, chosen) if has_strips else read_journal(folder)
         about = {"run": selection.run_id, "tables": _shown(tables), "media": _media(media, chosen, folder)}
-        page = write_gallery(selected_rows(table, selection), folder, strips=found, about=about)
+        thresholds = starting_thresholds(selection.decided_by, _known_thresholds(tables, selection, chosen))
+        rows = selected_rows(table, selection)
+        page = write_gallery(rows, folder, strips=found, about=about, thresholds=thresholds)
     return WrittenGallery(page, selection, found)
 
 
-def _strips(table: InputTable, selection: ShownRows, folder: Path, chosen: Settings) -> Mapping[str, Strip]:
+def _known_thresholds(tables: str, selection: ShownRows, chosen: Settings) -> Iterator[Mapping[str, ThresholdSpec]]:
+    """Yield the thresholds of the settings' manifest, then those of the run's record beside the table."""
+    if not selection.decided_by:
+        return
+    with suppress(ManifestError):
+        yield load_manifest(chosen.models.manifest).spec.thresholds
+    with suppress(StorageError):  # an export has no record beside it
+        yield declared_thresholds(read_record(tables, selection.run_id))
+
+
+def _strips(selection: ShownRows, folder: Path, chosen: Settings) -> Mapping[str, Strip]:
     """Make the strips that are not there yet; return all of them, those that could not be made with their reason."""
     found = read_journal(folder)
-    wanted = [uri for row in selected_rows(table, selection) if row.is_ok and (uri := _uri(row.video_oss_url))]
+    wanted = (uri for url in selection.urls if (uri := _uri(url)))
     missing = [uri for uri in dict.fromkeys(wanted) if str(uri) not in found]
     if not missing:
         return found

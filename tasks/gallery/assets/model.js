@@ -16,7 +16,7 @@ const model = {
       })),
       decisions: new Uint8Array(table.rows), history: [],
       filter: { text: "", tag: -1, outcome: -1, decision: -1, labels: table.outputs.map(() => -1) },
-      thresholds: table.outputs.map(() => ({ value: 0.5, isOn: false })),
+      thresholds: table.outputs.map(({ start }) => ({ value: start ?? 0.5, isOn: start !== null })),
       sort: { output: -1, by: "order", isDescending: true },
     });
     model.searchable = model.ids.map((id, row) => `${id}\n${model.sources[row]}`.toLowerCase());

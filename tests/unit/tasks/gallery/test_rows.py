@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,15 @@ def test_a_table_without_results_and_a_run_that_is_not_there_are_clear_errors(tm
         selected(url, "x")
     with pytest.raises(UsageError, match="is the start of several runs"):
         selected(url, "ab")
+
+
+def test_the_addresses_of_judged_videos_and_the_digest_of_their_thresholds_come_with_the_first_reading(
+    tmp_path: Path,
+) -> None:
+    decided = row(1)
+    decision = {"keep": "drop", "reasons": ["vfx_filter"], "decided_by": "t1"}
+    decided = replace(decided, result_info={**decided.result_info, "decision": decision})
+    with closing(open_input(export(tmp_path / "out.jsonl", [row(0), decided]))) as table:
+        selection = select_rows(table, has_urls=True)
+        assert selection.decided_by == "t1"
+        assert selection.urls == tuple(one.video_oss_url for one in selected_rows(table, selection) if one.is_ok)
