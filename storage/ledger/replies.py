@@ -12,8 +12,10 @@ from storage.ledger.model import Run, RunOrder, RunSpec, Trouble
 
 
 def run_of(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -> Run:
-    """Return the run that its hash describes."""
+    """Return the run that its hash describes. A cancelled one is complete only if every row got its result."""
     cursor, total_rows = int(stored[b"cursor"]), int(stored[b"total"])
+    order = RunOrder(stored.get(b"order", b"").decode())
+    is_cut = order is RunOrder.CANCELLED and int(stored[b"ok"]) + int(stored[b"failed"]) < total_rows
     return Run(
         run_id=run_id,
         spec=RunSpec.from_json(stored[b"spec"]),
@@ -22,8 +24,8 @@ def run_of(run_id: str, stored: Mapping[bytes, bytes], unfinished_shards: int) -
         extra_columns=tuple(json.loads(stored[b"extra_columns"])),
         submitted_at=datetime.fromtimestamp(int(stored[b"submitted"]) / 1000, tz=UTC),
         cursor=cursor,
-        is_complete=cursor == total_rows and not unfinished_shards,
-        order=RunOrder(stored.get(b"order", b"").decode()),
+        is_complete=cursor == total_rows and not unfinished_shards and not is_cut,
+        order=order,
     )
 
 

@@ -136,7 +136,7 @@ def print_run(run: Run, ledger: Ledger, console: Console) -> None:
             print_line(console, line)
     if run.is_complete:
         return
-    if left := time_left(ledger.figures.of(run.run_id), counts, datetime.now(UTC)):
+    if not run.order and (left := time_left(ledger.figures.of(run.run_id), counts, datetime.now(UTC))):
         print_line(console, f"{left.rows_per_second:.1f} rows/s, {interval_text(left.seconds)}")
     if trouble := ledger.trouble(run.run_id):
         print_line(console, trouble_line(trouble), style="yellow")

@@ -67,6 +67,16 @@ def test_a_cut_shard_is_closed_and_its_other_rows_stay_without_a_result(ledger: 
     assert not ledger.orders.cut_shard(RUN, shard.shard_id, 2)
     assert (counts(ledger).ok, counts(ledger).failed, counts(ledger).in_flight) == (1, 1, 2)
     assert not ledger.record(RUN, shard.shard_id, 2, b"payload", "ok").is_first, "a row that ends late"
+    assert [run.state for run in ledger.runs()] == ["cancelled"], "every row was fed, and no shard is open"
+
+
+def test_a_run_that_is_cancelled_when_every_row_has_its_result_is_complete(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger)
+    record_all(ledger, shard)
+    ledger.orders.cancel(RUN)
+    assert ledger.close_shard(RUN, shard.shard_id)
+    assert [run.state for run in ledger.runs()] == ["complete"]
 
 
 def test_orders_to_an_unknown_run_have_no_effect(ledger: Ledger) -> None:

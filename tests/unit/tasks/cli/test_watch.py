@@ -99,6 +99,18 @@ def test_the_page_shows_the_slowest_stage_and_workers_that_take_nothing(run: Run
     assert "takes nothing new" in io_line
 
 
+def test_a_terminal_shows_the_page(run: Run, rt: Runtime, clock: Clock) -> None:
+    record_some(run, rt)
+    rt.ledger.orders.cancel(run.run_id)
+    for shard_id in pipeline.shards_to_cut(run.run_id, rt):
+        pipeline.write_shard(run.run_id, shard_id, rt)
+    printed = io.StringIO()
+    terminal = Console(file=printed, width=100, force_terminal=True, color_system=None)
+    watch_command._draw(iter(watched(run, rt.ledger, clock)), terminal)
+    assert f"run {run.run_id}: cancelled" in printed.getvalue()
+    assert "gpu0@n1" in printed.getvalue()
+
+
 def test_watching_ends_with_the_run_and_asks_workers_now_and_then(run: Run, rt: Runtime, clock: Clock) -> None:
     fed = record_some(run, rt)
     steps = iter([lambda: None] * 8)
