@@ -26,13 +26,15 @@ log = logging.getLogger(__name__)
 
 BATCH_MESSAGES = 200
 
+WRITES = frozenset({TaskName.WRITE_SHARD, TaskName.NOTE_RUN})  # a table refused them, and no row waits for them
+
 # Only a download has a next step.
 NEXT_STEP = {TaskName.DOWNLOAD: TaskName.INFER}
 
 
 def defer(deferred: Deferred, task: TaskName, args: tuple[Any, ...], wait_seconds: float) -> None:
     """Have ``task(*args)`` and its next step sent in ``wait_seconds``; the caller may then acknowledge its message."""
-    is_write = task is TaskName.WRITE_SHARD
+    is_write = task in WRITES
     deferred.add(json.dumps([task.value, args], sort_keys=True), wait_seconds, is_write=is_write)
 
 

@@ -98,6 +98,7 @@ def test_a_record_that_cannot_be_written_is_deferred_and_its_run_goes_on(
         note.note_run(run.run_id)
     assert "its record is not written" in caplog.text
     assert "again in" in caplog.text
+    assert rt.deferred.count_steps() == 0, "the sweep does not wait for it"
     with closing(open_output(run.spec.outputs)) as table:
         table.prepare(("extra",))
     complete(run, rt)
