@@ -17,10 +17,11 @@ from inference.types import Verdict
 from tasks.settings import Settings
 from tests.drill.plan import Plan
 from tests.drill.rows import DECODED, Kind, Row
-from tests.drill.world import DrillWorld
+from tests.drill.world import FAULTS_OVER, DrillWorld
 
 MANIFEST = "tiny"
 VERDICT = "drill"  # its key in the output's info
+HOLD = 4  # times as long as usual
 
 task = threading.local()
 """``task.ordinal``: the row whose step this thread runs. The judge gets only a path and checks its content."""
@@ -56,7 +57,7 @@ class DrillJudge:
         if row.kind in DECODED:
             self.decoder.decode(path, self.manifest.decode_plan(frozenset(switches)))
             self.world.add_problem(f"row {row.ordinal} ({row.kind}) was decoded")
-        time.sleep(self.world.judge_seconds)
+        time.sleep(self._pace_seconds(row))
         time.sleep(
             0.5 if row.ordinal % 20 == 0 else 0.001 * (row.ordinal % 8)
         )  # some are long enough to be killed during them
@@ -67,6 +68,11 @@ class DrillJudge:
             is_untrained=True,
             decoded_fraction=1.0,
         )
+
+    def _pace_seconds(self, row: Row) -> float:
+        """Return the added time: longer in the second half while faults are due, so that they find rows in flight."""
+        is_waiting = row.ordinal >= self.world.rows / 2 and not self.world.is_claimed(FAULTS_OVER)
+        return self.world.judge_seconds * (HOLD if is_waiting else 1)
 
     def close(self) -> None:
         """End the decoder processes."""

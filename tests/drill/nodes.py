@@ -26,7 +26,7 @@ from tests.drill.node_faults import NodeFaults
 from tests.drill.redelivery import redeliveries
 from tests.drill.step_log import read_step_logs
 from tests.drill.tables import SqliteOutputRows
-from tests.drill.world import DrillWorld
+from tests.drill.world import FAULTS_OVER, DrillWorld
 
 PROBE_SECONDS = 45.0
 """Longest age of a disconnected worker's health file: a probe with a limit of 60 s must not kill the worker."""
@@ -73,6 +73,8 @@ def _run(faults: NodeFaults, invariants: Invariants, deadline: float) -> None:
     while not (invariants.is_complete and faults.is_over):
         invariants.check()
         faults.step()
+        if faults.is_over:
+            invariants.world.claim(FAULTS_OVER)
         if time.monotonic() > deadline:
             invariants.expect(False, f"not done in time: {invariants.done_rows} rows; {faults.story}")
             return

@@ -20,6 +20,7 @@ NODES = ("n1", "n2")
 SPOOL_BYTES = 40 * LARGEST_BYTES
 SPOOL_DISK_BYTES = 16 << 20  # room for the index beside the videos, with a log that SQLite lets grow to 4 MiB
 VARIABLE = "DRILL"
+FAULTS_OVER = "faults-over"  # mark of a drill of several nodes
 DAY = "20250115"
 
 
@@ -150,10 +151,17 @@ class DrillWorld:
     def claim(self, mark: str) -> bool:
         """Return whether this is the first call for ``mark`` in all processes of the drill."""
         try:
-            os.close(os.open(self.spent / mark.replace("/", "-"), os.O_CREAT | os.O_EXCL))
+            os.close(os.open(self._mark(mark), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return False
         return True
+
+    def is_claimed(self, mark: str) -> bool:
+        """Return whether a process of the drill has claimed ``mark``."""
+        return self._mark(mark).exists()
+
+    def _mark(self, mark: str) -> Path:
+        return self.spent / mark.replace("/", "-")
 
     def spent_marks(self, prefix: str) -> int:
         """Return the number of claimed marks with this prefix."""

@@ -34,7 +34,7 @@ def runs(pid: int) -> bool:
 
 def drill(*prefix: str) -> subprocess.CompletedProcess[str]:
     command = [*prefix, sys.executable, "-m", "tests.drill", "--nodes", "2", "--rows", "220", "--seed", "210"]
-    command += ["--cut-seconds", "8", "--silence-seconds", "3", "--seconds", "100"]
+    command += ["--cut-seconds", "6", "--silence-seconds", "3", "--seconds", "200"]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
