@@ -36,8 +36,8 @@ def clean(text: str) -> str:
 
 def scalar(value: object) -> Scalar:
     """Convert a table's value to one that JSON and every table can hold; a list or mapping becomes its JSON text."""
-    if value is None or isinstance(value, bool):
-        return value
+    if value is None or isinstance(value, str | bool):
+        return clean(value) if isinstance(value, str) else value
     if isinstance(value, int):
         return int(value) if -_INT64 <= value < _INT64 else str(value)
     if isinstance(value, float):

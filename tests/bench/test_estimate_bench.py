@@ -26,4 +26,4 @@ def test_the_command_prints_a_line_for_each_corpus_and_for_the_list_of_runs(
     assert re.fullmatch(
         r"bench estimate: corpus=tiny decode_s=\S+ device_s=\S+ error=\d+% interval_s=\S+ holds_truth=(yes|no)", corpus
     )
-    assert re.fullmatch(r"bench estimate: history_runs=100 list_ms=\d+", history)
+    assert re.fullmatch(r"bench estimate: history_runs=100 list_cpu_ms=\d+", history)
