@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 
 from storage.records import check_input_columns
+from storage.tables.protocol import InputTable
 from tasks.cli.run.progress import clock
 from tasks.cli.terminal.data_table import DataTable, print_line
 from tasks.cli.terminal.report import json_option, print_json
@@ -22,6 +24,7 @@ from tasks.estimate.probe import ProbedVideo, judge_some, probe_videos, sample_o
 from tasks.resources.judge import open_judge
 from tasks.resources.stores import NO_TIER, open_origin
 from tasks.resources.tables import open_input
+from tasks.settings import Settings
 
 PRICE = click.FloatRange(min=0)
 
@@ -58,7 +61,8 @@ def estimate(
     prices = None
     if price_device_hour is not None or price_core_hour is not None:
         prices = Prices(price_device_hour or 0.0, price_core_hour or 0.0)
-    rows, found, costs, is_shared = _probed(tables, sample, judged, switched_on(switches))
+    enabled = switched_on(switches)
+    rows, found, costs, is_shared = probe_run(lambda: open_input(tables), settings(), sample, judged, enabled)
     if keep_rate is not None:
         found = Sample(found.sizes, found.failures, keep_rate)
     fleet = Fleet(workers, cores or settings().decode.processes, is_shared)
@@ -66,16 +70,18 @@ def estimate(
     if is_json:
         print_json({**asdict(result), "sample": {**asdict(found), "sizes": len(found.sizes)}, "fleet": asdict(fleet)})
     else:
-        _print(result, found, fleet, len(costs), open_console())
+        print_estimate(result, found, fleet, len(costs), open_console())
 
 
-def _probed(tables: str, sample: int, judged: int, switches: frozenset[str]) -> tuple[int, Sample, list[Any], bool]:
+def probe_run(
+    open_table: Callable[[], InputTable], chosen: Settings, sample: int, judged: int, switches: frozenset[str]
+) -> tuple[int, Sample, list[Any], bool]:
     """Return the rows of the table, the sample, the costs of judged videos, and whether models run on the CPU."""
-    chosen, messages = settings(), open_progress_console()
+    messages = open_progress_console()
     store = open_origin(chosen)
     if store is None:
         raise OneLine(NO_TIER)
-    with closing(open_input(tables)) as table:
+    with closing(open_table()) as table:
         check_input_columns(table.columns, table.url)
         rows, records = table.count_rows(), list(sampled_records(table, sample))
     with messages.status("loading the models"):
@@ -94,7 +100,8 @@ def _probed(tables: str, sample: int, judged: int, switches: frozenset[str]) -> 
     return rows, sample_of(probed, [keep for _, keep in results]), [cost for cost, _ in results], is_shared
 
 
-def _print(result: Estimate, sample: Sample, fleet: Fleet, judged: int, console: Console) -> None:
+def print_estimate(result: Estimate, sample: Sample, fleet: Fleet, judged: int, console: Console) -> None:
+    """Print the estimate as a table, and what the sample shows."""
     print_line(console, f"{result.rows} rows; sample: {len(sample.sizes)} videos read, {judged} of them judged")
     for code, count in sample.failures.items():
         print_line(console, f"of the sample, {count} rows end as {code}", style="yellow")

@@ -49,11 +49,24 @@ from tasks.submit import prepare, submit
 @click.option("--retry-failed", "is_retrying", is_flag=True, help="Of VIDEOS: try those again that failed before.")
 @selection_options
 @click.option("--dry-run", "is_dry", is_flag=True, help="Show rows, size and what would run; create and start nothing.")
+@click.option(
+    "--estimate/--no-estimate",
+    "has_estimate",
+    default=True,
+    show_default=True,
+    help="Of --dry-run: judge a few videos on this machine, and say what the run would take.",
+)
 @json_option
 @config_option
 @clear_errors
 def sift(
-    sources: tuple[str, ...], tables: str | None, outputs: str | None, wait: bool, is_dry: bool, **options: Any
+    sources: tuple[str, ...],
+    tables: str | None,
+    outputs: str | None,
+    wait: bool,
+    is_dry: bool,
+    has_estimate: bool,
+    **options: Any,
 ) -> None:
     """Judge videos and watch until every one has its result: of VIDEOS, or of a table.
 
@@ -73,14 +86,14 @@ def sift(
         if not wait:
             raise OneLine("--no-wait is for tables: a temporary fleet ends with this command")
         if is_dry:
-            show_preview(preview_of_videos(sources, order), is_json=order.is_json)
+            show_preview(preview_of_videos(sources, order, has_estimate=has_estimate), is_json=order.is_json)
         else:
             sift_videos(sources, order)
         return
     if tables is None or outputs is None:
         raise OneLine("give VIDEOS (a folder, files, a pattern, oss://bucket/prefix/), or --tables URL --outputs URL")
     if is_dry:
-        show_preview(preview_of_table(tables, outputs, order), is_json=order.is_json)
+        show_preview(preview_of_table(tables, outputs, order, has_estimate=has_estimate), is_json=order.is_json)
     else:
         _sift_table(tables, outputs, order, wait=wait)
 

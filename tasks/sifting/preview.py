@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from storage.records import Record, VideoRow, check_input_columns
 from storage.tables.protocol import InputTable, OutputTable
 from storage.uri import check_object
 from tasks.resources.tables import open_input, open_output
-from tasks.sifting.listing import FILE, extend_listing, listing_urls
+from tasks.sifting.listing import FILE, Listing, listing_urls
 from tasks.sifting.videos import FoundVideos
 
 SIZED_ROWS = 20  # whose objects are asked for their size
@@ -72,15 +71,18 @@ def preview(
 
 
 def preview_videos(
-    source: FoundVideos, folder: Path, switches: frozenset[str], manifest: Manifest, selection: str
+    source: FoundVideos,
+    folder: Path,
+    scratch_listing: Listing,
+    switches: frozenset[str],
+    manifest: Manifest,
+    selection: str,
 ) -> RunPreview:
     """Return the run that the videos would give, with results in the folder, which is not created."""
     tables, outputs = listing_urls(folder, source.selector)
-    with tempfile.TemporaryDirectory() as scratch:
-        listing = extend_listing(Path(scratch), source.selector, "preview", "", source.videos)
-        found = preview(listing.tables, listing.outputs, switches, manifest, selection, None)
-        with closing(open_input(listing.tables, selection=selection)) as table:
-            sizes = [int(str(row["file_bytes"])) for row in table.read_rows(0, found.rows)]
+    found = preview(scratch_listing.tables, scratch_listing.outputs, switches, manifest, selection, None)
+    with closing(open_input(scratch_listing.tables, selection=selection)) as table:
+        sizes = [int(str(row["file_bytes"])) for row in table.read_rows(0, found.rows)]
     spec = RunSpec(tables, outputs, found.filters, manifest.name, manifest.digest, selection=selection)
     written = 0
     if (folder / FILE).exists():

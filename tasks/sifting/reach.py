@@ -47,7 +47,7 @@ def reaching(
             held.close()
             yield _of_running_fleet(source, settings)
         else:
-            yield _of_temporary_fleet(source, results, settings)
+            yield of_temporary_fleet(source, results, settings)
 
 
 def _of_running_fleet(source: FoundVideos, settings: Settings) -> Reach:
@@ -64,7 +64,8 @@ def _of_running_fleet(source: FoundVideos, settings: Settings) -> Reach:
     return Reach(*found, settings, is_temporary=False)
 
 
-def _of_temporary_fleet(source: FoundVideos, results: Path, settings: Settings) -> Reach:
+def of_temporary_fleet(source: FoundVideos, results: Path, settings: Settings) -> Reach:
+    """Return the way of a temporary fleet, which is not started yet. Raises ``UsageError`` if there is none."""
     if source.is_remote:
         return _remote(source, settings, is_temporary=True)
     place = local_root(source.folder, results)
