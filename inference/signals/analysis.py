@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
+import cv2
 import numpy as np
 
 from inference.decode.frames.sampling import uniform
@@ -79,6 +80,8 @@ def analyse(decoded: DecodedVideo) -> Analysis:
 
 def analyse_views(views: FrameViews, packets: PacketFacts | None) -> Analysis:
     """Measure the views of a video. Everything but bars and overlays is measured between the bars."""
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)  # in the whole process: small pictures gain nothing from more, and waiting threads spin
     overview = views.overview
     bars = find_bars(overview.frames[uniform(len(overview.frames), min(len(overview.frames), MAX_LAYOUT_FRAMES))])
     rows, columns = bars.inner(overview.frames.shape[2], overview.frames.shape[1])

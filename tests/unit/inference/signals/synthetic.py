@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -11,6 +13,7 @@ from inference.types import Frames
 WIDTH, HEIGHT, FPS, COUNT = 320, 180, 25, 60
 
 
+@cache
 def texture(width: int = 900, height: int = 500, seed: int = 0) -> Frames:
     """A colour picture with detail of several sizes, the same for the same seed."""
     random = np.random.default_rng(seed)
@@ -27,6 +30,11 @@ def moving(
     pixels_per_frame: float, degrees_per_frame: float = 0.0, scale_per_frame: float = 1.0, seed: int = 0
 ) -> Frames:
     """A camera that pans to the right over the texture, turns and zooms: (60, 180, 320, 3)."""
+    return _moving(pixels_per_frame, degrees_per_frame, scale_per_frame, seed).copy()  # tests paint on it
+
+
+@cache
+def _moving(pixels_per_frame: float, degrees_per_frame: float, scale_per_frame: float, seed: int) -> Frames:
     picture, centre = texture(seed=seed), (WIDTH / 2, HEIGHT / 2)
     frames = []
     for number in range(COUNT):
