@@ -68,7 +68,7 @@ check: $(READY) ## ruff, mypy, the architecture's and the dependencies' tests
 audit: $(READY) ## known vulnerabilities of what is installed
 	@$(BIN)/python -m pip_audit --strict --skip-editable
 
-bench: $(READY) ## measure against other designs, 5 to 8 minutes; CASE=fleet|rows|scale|recovery|decode|share|flow|engine|frames48|video|storage|features|stills|profile|signals|estimate for one
+bench: $(READY) ## measure against other designs, 5 to 8 minutes; CASE=fleet|beside|badfiles|rows|scale|recovery|waterfall|decode|share|flow|engine|frames48|video|storage|features|stills|profile|signals|estimate for one
 	@$(BIN)/python -m bench $(if $(CASE),--case $(CASE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(filter scale,$(CASE)),$(if $(BENCH_ROWS),--rows $(BENCH_ROWS)))
 
 clean: ## remove the demo's world (not .venv)

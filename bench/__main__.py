@@ -24,8 +24,16 @@ CASES_BY_NAME = (
     "fleet",
     "rows",
     "recovery",
+    "beside",
 )  # only when named: need ffmpeg, or minutes
-REPORTS = ("profile", "signals", "scale", "estimate")  # no comparison: a line of its own; run only when named
+REPORTS = (
+    "profile",
+    "signals",
+    "scale",
+    "estimate",
+    "badfiles",
+    "waterfall",
+)  # no comparison: a line of its own; run only when named
 ROUNDS, SHORT_ROUNDS = 5, 2
 
 

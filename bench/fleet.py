@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from bench.comparison import Case, Comparison, Staged, Variant, Work
+from bench.peers.environment import REQUIREMENTS, interpreter
 from bench.peers.job import Row, clips
 from bench.peers.serving import contestant
 from bench.peers.tamis_fleet import tamis_fleet
@@ -21,9 +22,9 @@ BASELINE, OURS = "pool", "tamis"
 
 
 @contextmanager
-def module_variant(module: str, is_short: bool) -> Iterator[Work]:
+def peer(name: str, is_short: bool) -> Iterator[Work]:
     """A contestant that is a module of :mod:`bench.peers`."""
-    with contestant(module, "null" if is_short else "judge") as ready:
+    with contestant(f"bench.peers.{name}", "null" if is_short else "judge", interpreter(name)) as ready:
 
         def work() -> Callable[[], Any]:
             rows = ready.judge_all(clips(is_short))
@@ -49,17 +50,25 @@ def _answer(rows: Sequence[Row], startup_seconds: float) -> Staged:
 
 
 def closing_line(rounds: Mapping[str, Sequence[Measured]]) -> str:
-    """Summarise the case in one line: rates, their ratio within rounds, cost, start-up and memory."""
+    """Summarise the case in one line."""
+    return line("fleet", rounds)
+
+
+def line(case: str, rounds: Mapping[str, Sequence[Measured]]) -> str:
+    """Summarise: rates, their ratios within rounds to the pool's, cost, start-up and memory."""
     ((name, measured),) = rounds.items()
     count = _count(name.endswith("short"))
     found = {one.variant: one for one in figures(measured, count)}
     words = [f"{name}_vps={one.units_per_second:.2f}" for name, one in found.items()]
     words += [f"ratio={found[OURS].wall_ratio.median:.2f}", f"cpu_ratio={found[OURS].cpu_ratio.median:.2f}"]
+    words += [
+        f"{name}_ratio={one.wall_ratio.median:.2f}" for name, one in found.items() if name not in {BASELINE, OURS}
+    ]
     for name, one in found.items():
         startup = Spread.of(row.facts["startup_seconds"] for row in measured if row.variant == name).median
         words.append(f"{name}_cpu_ms_per_row={one.cpu_seconds.median * 1000 / count:.0f}")
         words.append(f"{name}_startup_s={startup:.1f} {name}_peak_mb={one.peak_bytes / 1e6:.0f}")
-    return f"bench fleet: {' '.join(words)} equal=yes"
+    return f"bench {case}: {' '.join(words)} equal=yes"
 
 
 def _count(is_short: bool) -> float:
@@ -70,14 +79,16 @@ def _build(is_short: bool) -> None:
     clips(is_short)
 
 
-def _comparison(name: str, variants: Mapping[str, Variant]) -> Comparison:
+def comparison(name: str, variants: Mapping[str, Variant]) -> Comparison:
+    """Compare contestants, the first of which is the baseline."""
     return Comparison(name=name, unit="videos", count=_count, variants=variants, tolerance=TOLERANCE, inputs=_build)
 
 
-_VARIANTS: dict[str, Variant] = {BASELINE: partial(module_variant, "bench.peers.pool"), OURS: tamis_variant}
+_VARIANTS: dict[str, Variant] = {BASELINE: partial(peer, BASELINE), OURS: tamis_variant}
+PEERS: dict[str, Variant] = _VARIANTS | {name: partial(peer, name) for name in ("celery_chain", *REQUIREMENTS)}
 CASE = Case(
     "fleet",
-    (_comparison("fleet", _VARIANTS),),
-    short=(_comparison("fleet-short", _VARIANTS),),
+    (comparison("fleet", _VARIANTS),),
+    short=(comparison("fleet-short", _VARIANTS),),
     closing=closing_line,
 )

@@ -64,6 +64,10 @@ class BadVideo(InferenceError):
         super().__init__(message)
         self.code = fault.value
 
+    def __reduce__(self) -> tuple[type[BadVideo], tuple[VideoFault, str]]:
+        """Pickle with both arguments: a pool of processes sends errors pickled; one that cannot be read hangs it."""
+        return type(self), (VideoFault(self.code), str(self))
+
 
 class ManifestError(InferenceError):
     """A wrong manifest or checkpoint; the message names the value and the remedy."""

@@ -19,6 +19,8 @@ StorageError
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 
@@ -48,6 +50,10 @@ class TierOpen(Unavailable):
     def __init__(self, message: str, *, wait_seconds: float) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
+
+    def __reduce__(self) -> tuple[Callable[[str], TierOpen], tuple[str]]:
+        """Pickle with both arguments."""
+        return partial(TierOpen, wait_seconds=self.wait_seconds), (str(self),)
 
 
 class Rejected(StorageError):

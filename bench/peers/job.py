@@ -51,16 +51,21 @@ def _copied(target: Path, source: Path) -> Path:
 
 
 @cache
-def warm_judge() -> Judge:
-    """Return this process's judge: warm models, one thread, one decoder process."""
-    judge = open_judge(MANIFEST, device="cpu", threads=1, decoder_processes=1, warms_up=True)
+def warm_judge(threads: int = 1) -> Judge:
+    """Return this process's judge: warm models, and as many decoder processes as threads."""
+    judge = open_judge(MANIFEST, device="cpu", threads=threads, decoder_processes=threads, warms_up=True)
     judge.decoder.warm_up()
+    _judges.append(judge)
     return judge
+
+
+_judges: list[Judge] = []  # of this process: the one that was opened first judges
 
 
 def judge_file(path: str) -> Row:
     """Judge one file with all filters. Raises what the judge raises."""
-    return {"name": Path(path).name, "info": warm_judge().judge(path).info}
+    judge = _judges[0] if _judges else warm_judge()
+    return {"name": Path(path).name, "info": judge.judge(path).info}
 
 
 def null_file(path: str) -> Row:
@@ -71,7 +76,7 @@ def null_file(path: str) -> Row:
 JOBS: dict[str, Job] = {"judge": judge_file, "null": null_file}
 
 
-def warm_up(job: Job) -> None:
+def warm_up(job: Job, threads: int = 1) -> None:
     """Load what the job needs, in this process."""
     if job is judge_file:
-        warm_judge()
+        warm_judge(threads)

@@ -1,4 +1,4 @@
-"""The bench harness: turns, equality before figures, ratios. No test bounds a speed."""
+"""The bench harness: turns, equality before figures, ratios, half of the stored ones at least."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.equality import difference
+from bench.guard import falls_behind
 from bench.harness import turns
 from bench.summary import Measured, figures, noise
 
@@ -37,6 +38,7 @@ def stored(directory):
 def test_every_case_runs_and_finds_its_variants_equal(case, rounds, tmp_path, capsys):
     assert main(["--case", case, "--short", "--rounds", str(rounds), "--results", str(tmp_path)]) == 0
     assert "equal=yes" in capsys.readouterr().out
+    assert falls_behind(stored(tmp_path)["comparisons"]) == []
     for comparison in stored(tmp_path)["comparisons"]:
         assert len(comparison["rounds"]) == rounds * len(comparison["figures"])
         for one in comparison["figures"]:
