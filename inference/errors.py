@@ -6,7 +6,8 @@ InferenceError
 │   └── DeviceLost       the accelerator failed during the work
 ├── BadVideo             record: the file itself is the reason (see ``code``)
 ├── ManifestError        tell the operator: the manifest or a checkpoint is wrong
-└── ProfilingError       tell the operator: a profile cannot be made as asked
+├── ProfilingError       tell the operator: a profile cannot be made as asked
+└── TrainingError        tell the operator: nothing can be trained from these rows or options
 
 ``code`` is stable: it stands in ``result_info.error.code`` and in ``tamis retry --reason``.
 """
@@ -79,3 +80,9 @@ class ProfilingError(InferenceError):
     """A profile or an annotation cannot be made as asked: the message names the value and the remedy."""
 
     code: str = "profiling"
+
+
+class TrainingError(InferenceError):
+    """A head cannot be trained as asked: the message names the value and the remedy."""
+
+    code: str = "training"

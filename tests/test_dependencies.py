@@ -8,7 +8,7 @@ from importlib.metadata import Distribution, distribution, distributions
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = frozenset({"gpu", "aliyun", "otel", "decord"})
+EXTRAS = frozenset({"gpu", "train", "aliyun", "otel", "decord"})
 
 
 def required(name: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str]]]) -> Iterator[Distribution]:

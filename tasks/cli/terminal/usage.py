@@ -11,7 +11,7 @@ import click
 from kombu.exceptions import OperationalError
 from rich.console import Console
 
-from inference.errors import ManifestError, ProfilingError
+from inference.errors import ManifestError, ProfilingError, TrainingError
 from storage.errors import StorageError, Unavailable
 from storage.ledger import Ledger
 from tasks.node.embedded import BrokerError
@@ -53,7 +53,7 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (SettingsError, ManifestError, ProfilingError, StorageError, BrokerError) as error:
+        except (SettingsError, ManifestError, ProfilingError, TrainingError, StorageError, BrokerError) as error:
             raise OneLine(str(error)) from error
         except OperationalError as error:
             raise OneLine(f"cannot reach the broker: {error}; {no_broker()}") from error

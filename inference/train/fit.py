@@ -1,0 +1,142 @@
+"""From labelled clips to a calibrated head with thresholds and figures: the whole training on features that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from inference.errors import TrainingError
+from inference.train.calibration import Calibration, ReliabilityBin, fit_calibration, reliability
+from inference.train.data import Floats, LabelledClips, Rows
+from inference.train.label_issues import LabelIssue, find_label_issues
+from inference.train.linear import (
+    WEIGHT_DECAYS,
+    GridPoint,
+    LinearWeights,
+    fit_linear,
+    out_of_fold_logits,
+    softmax,
+)
+from inference.train.metrics import RESAMPLES, Interval, measure
+from inference.train.split import Shares, Split, split_by_source
+from inference.train.thresholds import TABLE_LOSSES, LossThreshold, Unreachable, choose_threshold
+
+Progress = Callable[[str, int, int], None]  # step, units that are done, units of the step
+
+
+def no_progress(step: str, done: int, total: int) -> None:
+    """Tell no one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """Options of a training."""
+
+    seed: int = 0
+    shares: Shares = field(default_factory=Shares)
+    weight_decays: Sequence[float] = WEIGHT_DECAYS
+    is_balanced: bool = True  # every class weighs the same in the loss
+    max_loss: float = 0.01  # the share of good clips that the threshold may lose
+    resamples: int = RESAMPLES  # of the intervals
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_loss < 1:
+            raise TrainingError(f"max_loss = {self.max_loss} must be above 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """A head's calibration, and what it does on clips that its weights never saw."""
+
+    calibration: Calibration
+    figures: Mapping[str, Mapping[str, Interval]]  # part (calibrate, test) -> figure -> interval
+    reliability: tuple[ReliabilityBin, ...]  # of the probability to be dropped, on the part test
+    threshold: LossThreshold | Unreachable  # for the target
+    thresholds: tuple[LossThreshold | Unreachable, ...]  # for other targets
+    test_loss: float  # share of the good clips of the part test that the threshold loses; 0 without one
+    test_caught: float  # share of its bad clips that the threshold drops
+    issues: tuple[LabelIssue, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedHead:
+    """A calibrated linear head, its place in the grid, and its assessment."""
+
+    head: LinearWeights  # calibrated: its plain softmax is
+    weight_decay: float
+    grid: tuple[GridPoint, ...]
+    split: Split
+    assessment: Assessment
+
+    def probabilities(self, features: Floats) -> Floats:
+        """Return ``(clips, classes)`` of features ``(clips, width)`` or ``(clips, tokens, width)``."""
+        return softmax(self.head.logits(features))
+
+
+def fit_head(clips: LabelledClips, options: FitOptions | None = None, progress: Progress = no_progress) -> FittedHead:
+    """Split by source, fit a grid of linear heads, calibrate the best, choose thresholds, and measure it.
+
+    Equal clips, options and library versions give equal heads.
+
+    Raises:
+        TrainingError: a class has too few sources.
+    """
+    options = options or FitOptions()
+    split = split_by_source(clips, options.shares, options.seed)
+    found = fit_linear(
+        clips,
+        split.fit,
+        split.select,
+        weight_decays=options.weight_decays,
+        is_balanced=options.is_balanced,
+        progress=lambda done, total: progress("heads", done, total),
+    )
+    apart = out_of_fold_logits(clips, found.weight_decay, options.seed, is_balanced=options.is_balanced)
+    assessment = assess(clips, split, lambda rows: found.weights.logits(clips.features[rows]), apart, options)
+    return FittedHead(
+        head=assessment.calibration.folded(found.weights),
+        weight_decay=found.weight_decay,
+        grid=found.grid,
+        split=split,
+        assessment=assessment,
+    )
+
+
+def assess(
+    clips: LabelledClips, split: Split, logits: Callable[[Rows], Floats], out_of_fold: Floats, options: FitOptions
+) -> Assessment:
+    """Calibrate a head on the part ``calibrate``, choose its thresholds there, and measure it on ``test``.
+
+    ``logits`` of rows are those of the head, ``out_of_fold`` ``(clips, classes)`` those for the label issues.
+    """
+    rows = split.calibrate
+    apart = logits(rows)
+    calibration = fit_calibration(apart, clips.labels[rows], clips.weights[rows])
+    probabilities = {
+        "calibrate": calibration.probabilities(apart),
+        "test": calibration.probabilities(logits(split.test)),
+    }
+    thresholds = {
+        loss: _choose(clips, rows, probabilities["calibrate"], loss) for loss in (*TABLE_LOSSES, options.max_loss)
+    }
+    chosen, is_bad = thresholds[options.max_loss], clips.is_bad[split.test]
+    scores = clips.bad_scores(probabilities["test"])
+    is_dropped = scores > (chosen.max if isinstance(chosen, LossThreshold) else 1.0)
+    return Assessment(
+        calibration=calibration,
+        figures={
+            part: measure(clips, split.rows(part), values, options.seed, resamples=options.resamples)
+            for part, values in probabilities.items()
+        },
+        reliability=reliability(scores, is_bad),
+        threshold=chosen,
+        thresholds=tuple(thresholds[loss] for loss in TABLE_LOSSES),
+        test_loss=float(is_dropped[~is_bad].mean()),
+        test_caught=float(is_dropped[is_bad].mean()),
+        issues=tuple(find_label_issues(clips, fit_calibration(out_of_fold, clips.labels).probabilities(out_of_fold))),
+    )
+
+
+def _choose(clips: LabelledClips, rows: Rows, probabilities: Floats, loss: float) -> LossThreshold | Unreachable:
+    scores, is_bad = clips.bad_scores(probabilities), clips.is_bad[rows]
+    return choose_threshold(scores[~is_bad], clips.sources[rows][~is_bad], scores[is_bad], loss)

@@ -1,0 +1,93 @@
+"""Figures of a head on clips it never saw, with intervals from resampled sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
+
+from inference.train.calibration import calibration_error
+from inference.train.data import Floats, LabelledClips, Rows
+
+RESAMPLES = 300
+CONFIDENCE = 0.90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A figure, and the bounds of its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}–{self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Clips with probabilities and truth."""
+
+    probabilities: Floats  # (clips, classes)
+    labels: Rows
+    bad_scores: Floats  # (clips,): the probability of the labels to drop
+    is_bad: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+    def rows(self, chosen: Rows) -> Scored:
+        """Return these clips; one may be chosen several times."""
+        return Scored(
+            probabilities=self.probabilities[chosen],
+            labels=self.labels[chosen],
+            bad_scores=self.bad_scores[chosen],
+            is_bad=self.is_bad[chosen],
+        )
+
+
+Figure = Callable[[Scored], float]
+FIGURES: Mapping[str, Figure] = {
+    "auroc": lambda one: float(roc_auc_score(one.is_bad, one.bad_scores)),
+    "average_precision": lambda one: float(average_precision_score(one.is_bad, one.bad_scores)),
+    "accuracy": lambda one: float(accuracy_score(one.labels, one.probabilities.argmax(axis=1))),
+    "log_loss": lambda one: float(log_loss(one.labels, one.probabilities, labels=range(one.probabilities.shape[1]))),
+    "ece": lambda one: calibration_error(one.probabilities, one.labels),
+}
+
+
+def scored(clips: LabelledClips, rows: Rows, probabilities: Floats) -> Scored:
+    """Join the clips at ``rows`` with their probabilities ``(rows, classes)``."""
+    return Scored(
+        probabilities=probabilities,
+        labels=clips.labels[rows],
+        bad_scores=clips.bad_scores(probabilities),
+        is_bad=clips.is_bad[rows],
+    )
+
+
+def measure(
+    clips: LabelledClips, rows: Rows, probabilities: Floats, seed: int, *, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
+    """Return each figure with its 90 % interval: sources are drawn with replacement, each with all of its clips.
+
+    A draw without clips of both kinds is left out, as it has no ranking.
+    """
+    one = scored(clips, rows, probabilities)
+    draws = [one.rows(chosen) for chosen in _draws(clips.sources[rows], seed, resamples)]
+    usable = [draw for draw in draws if 0 < draw.is_bad.sum() < len(draw.is_bad)] or [one]
+    return {name: _interval(figure(one), [figure(draw) for draw in usable]) for name, figure in FIGURES.items()}
+
+
+def _draws(sources: np.ndarray[tuple[int], np.dtype[np.str_]], seed: int, resamples: int) -> list[Rows]:
+    names = np.unique(sources)
+    rows_of = [np.flatnonzero(sources == name) for name in names]
+    random = np.random.default_rng(seed)
+    chosen = random.integers(len(names), size=(resamples, len(names)))
+    return [np.concatenate([rows_of[place] for place in draw]) for draw in chosen]
+
+
+def _interval(value: float, drawn: list[float]) -> Interval:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(value=value, low=float(low), high=float(high))
