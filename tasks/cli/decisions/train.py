@@ -1,0 +1,123 @@
+"""``tamis train``: a head for a new filter, from labelled videos whose features are extracted."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+from celery.bin.base import CeleryCommand
+
+from tasks.cli.terminal.data_table import print_line
+from tasks.cli.terminal.report import json_option, print_json
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console, settings
+from tasks.resources.tables import open_input
+from tasks.training.labelled import LabelledFeatures, labelled_features, read_labels
+
+
+@click.command(cls=CeleryCommand)
+@click.option(
+    "--features",
+    "root",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that `tamis features` wrote, with --pool mean.",
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Checkpoint to write."
+)
+@click.option("--name", default="head", show_default=True, help="Name of the filter in the printed manifest entry.")
+@click.option(
+    "--tables", metavar="URL", help="Table of labelled videos; without it, a video's first folder is its label."
+)
+@click.option("--label", default="decision", show_default=True, help="With --tables: the column of the label.")
+@click.option("--group", default="video_path", show_default=True, help="With --tables: the column of the source.")
+@click.option("--good", help="Label of the clips to keep; default: labels that start with `normal`.")
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Share of the good clips that the threshold may lose.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split by source and of the intervals.")
+@json_option
+@clear_errors
+def train(root: Path, output: Path, tables: str | None, label: str, group: str, is_json: bool, **options: Any) -> None:
+    """Train a head from labelled videos: a checkpoint that a manifest names, and its model card.
+
+    Extract the features once with `tamis features`; a whole grid of heads is fitted on them. Clips of one source stay
+    together: in the fit, in the choice of the head, in its calibration, or in the test that the card reports.
+
+    Exit status: 0, or 2 when nothing can be trained: one line names the reason.
+    """
+    if find_spec("sklearn") is None:
+        raise OneLine("training needs scikit-learn, which is not installed: pip install 'tamis[train]'")
+    labels = read_labels(open_input(tables, settings()), label, group) if tables is not None else None
+    found = labelled_features(root, labels)
+    progress = open_progress_console()
+    for text in _left_out(found):
+        print_line(progress, text, style="yellow")
+    source = f"{root}, labels of {tables}, sources by {group}" if tables else f"{root}, labels by folder"
+    values, entry = _fit(found, output, source, options)
+    if is_json:
+        print_json(values)
+        return
+    console = open_console()
+    for text in _report(values, output, entry):
+        print_line(console, text)
+
+
+def _left_out(found: LabelledFeatures) -> list[str]:
+    lines = [f"{len(found.failed)} videos have no features: {found.failed[0]}"] if found.failed else []
+    if found.unlabelled:
+        lines.append(f"{len(found.unlabelled)} videos have no label, {found.unlabelled[0]} for one")
+    return lines
+
+
+def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    from inference.train.card import Provenance
+    from inference.train.checkpoint import manifest_entry, write_head
+    from inference.train.data import LabelledClips
+    from inference.train.fit import FitOptions, fit_head
+
+    clips = LabelledClips.of(found.features, found.labels, found.sources, names=found.names, good=options["good"])
+    chosen = FitOptions(seed=options["seed"], max_loss=options["max_loss"])
+    console = open_progress_console()
+    fitted = fit_head(clips, chosen, lambda step, done, total: print_line(console, f"{step} {done}/{total}"))
+    origin = Provenance(
+        name=options["name"],
+        data=data,
+        model_type=found.model_type,
+        model_digest=found.model_digest,
+        plan_digest=found.plan_digest,
+        head_digest="",
+        failed=found.failed,
+        unlabelled=found.unlabelled,
+    )
+    try:
+        values = write_head(output, clips, fitted, chosen, origin)
+    except OSError as error:
+        raise OneLine(f"-o {output} cannot be written: {error.strerror or error}") from error
+    return values, manifest_entry(options["name"], output.absolute(), values)
+
+
+def _report(values: dict[str, Any], output: Path, entry: str) -> list[str]:
+    from inference.train.card import summary_line
+
+    chosen = values["chosen"]
+    threshold = (
+        chosen["reason"]
+        if "reason" in chosen
+        else f"max = {chosen['max']:.6g} loses at most {chosen['bound']:.2%} of good clips (95 % confidence) "
+        f"and catches {chosen['caught']:.1%} of the others"
+    )
+    issues = len(values["label_issues"])
+    return [
+        f"threshold: {threshold}",
+        f"labels to look at: {issues}{', listed in card.md' if issues else ''}",
+        f"written: {output / 'card.md'} and the checkpoint beside it; in a manifest:",
+        *(f"  {line}" for line in entry.splitlines()),
+        summary_line(values),
+    ]

@@ -1,0 +1,23 @@
+"""Labelled clips made from numbers: two classes whose means lie apart, and sources with a shift of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inference.train.data import LabelledClips
+
+WIDTH = 12
+
+
+def toy(sources: int = 80, clips: int = 4, apart: float = 1.2, seed: int = 0) -> LabelledClips:
+    """Return ``sources * clips`` clips; half of the sources have the label ``shaky_video``."""
+    random = np.random.default_rng(seed)
+    direction = np.ones(WIDTH) / np.sqrt(WIDTH)
+    features, labels, names = [], [], []
+    for source in range(sources):
+        is_shaky = source % 2 == 0
+        centre = (apart if is_shaky else -apart) * direction + 0.3 * random.normal(size=WIDTH)
+        features.append(centre + random.normal(size=(clips, WIDTH)))
+        labels += ["shaky_video" if is_shaky else "normal_video"] * clips
+        names += [f"film{source}"] * clips
+    return LabelledClips.of(np.concatenate(features).astype(np.float32), labels, names)
