@@ -17,7 +17,7 @@ from inference.train.linear import (
     out_of_fold_logits,
     softmax,
 )
-from inference.train.metrics import RESAMPLES, Interval, measure
+from inference.train.metrics import RESAMPLES, FigureInterval, measure
 from inference.train.split import Shares, Split, split_by_source
 from inference.train.thresholds import TABLE_LOSSES, LossThreshold, Unreachable, choose_threshold
 
@@ -49,7 +49,7 @@ class Assessment:
     """A head's calibration, and what it does on clips that its weights never saw."""
 
     calibration: Calibration
-    figures: Mapping[str, Mapping[str, Interval]]  # part (calibrate, test) -> figure -> interval
+    figures: Mapping[str, Mapping[str, FigureInterval]]  # part (calibrate, test) -> figure -> interval
     reliability: tuple[ReliabilityBin, ...]  # of the probability to be dropped, on the part test
     threshold: LossThreshold | Unreachable  # for the target
     thresholds: tuple[LossThreshold | Unreachable, ...]  # for other targets

@@ -16,7 +16,7 @@ CONFIDENCE = 0.90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
+class FigureInterval:
     """A figure, and the bounds of its bootstrap interval."""
 
     value: float
@@ -68,7 +68,7 @@ def scored(clips: LabelledClips, rows: Rows, probabilities: Floats) -> Scored:
 
 def measure(
     clips: LabelledClips, rows: Rows, probabilities: Floats, seed: int, *, resamples: int = RESAMPLES
-) -> dict[str, Interval]:
+) -> dict[str, FigureInterval]:
     """Return each figure with its 90 % interval: sources are drawn with replacement, each with all of its clips.
 
     A draw without clips of both kinds is left out, as it has no ranking.
@@ -87,7 +87,7 @@ def _draws(sources: np.ndarray[tuple[int], np.dtype[np.str_]], seed: int, resamp
     return [np.concatenate([rows_of[place] for place in draw]) for draw in chosen]
 
 
-def _interval(value: float, drawn: list[float]) -> Interval:
+def _interval(value: float, drawn: list[float]) -> FigureInterval:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(value=value, low=float(low), high=float(high))
+    return FigureInterval(value=value, low=float(low), high=float(high))

@@ -62,7 +62,7 @@ def run(world: Path, *options: str) -> Result:
 @pytest.fixture(scope="module")
 def trained(world: Path) -> Result:
     """Train a head that may lose most good clips, as so few labels promise no more."""
-    answer = run(world, "-o", str(world / "bright"), "--name", "bright", "--max-loss", "0.9")
+    answer = run(world, "-o", str(world / "bright"), "--name", "bright", "--max-loss", "0.97")
     assert answer.exit_code == 0, answer.output
     return answer
 
@@ -82,7 +82,7 @@ def test_a_trained_head_is_a_filter_after_one_manifest_entry(world: Path, traine
 
 @pytest.mark.usefixtures("trained")
 def test_the_same_command_writes_the_same_weights_and_card(world: Path) -> None:
-    again = run(world, "-o", str(world / "again"), "--name", "bright", "--max-loss", "0.9", "--json")
+    again = run(world, "-o", str(world / "again"), "--name", "bright", "--max-loss", "0.97", "--json")
     assert json.loads(again.stdout) == json.loads((world / "bright/card.json").read_text())
     files = {name: (world / "again" / name).read_bytes() for name in ("model.safetensors", "card.md", "card.json")}
     assert files == {name: (world / "bright" / name).read_bytes() for name in files}
