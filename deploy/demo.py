@@ -1,7 +1,7 @@
 """`make demo`: sift real clips on one machine, from an input table to an output table.
 
-It creates ``.demo/`` with an input table, a directory for each storage tier and clips that installed packages ship,
-starts ``tamis up``, runs ``tamis sift`` and drains. A second demo finds the run complete.
+It creates ``.demo/`` with an input table, a directory for each storage tier, clips that installed packages ship and
+made variants of them, starts ``tamis up``, runs ``tamis sift`` and drains. A second demo finds the run complete.
 """
 
 from __future__ import annotations
@@ -88,6 +88,19 @@ def lay_out(root: Path) -> None:
         connection.execute(SCHEMA)
         connection.executemany("INSERT INTO videos VALUES (?, ?, ?, ?, ?, ?)", [record(row) for row in ROWS])
     unfinished.rename(table)
+
+
+def add_made(root: Path) -> None:
+    """Add made variants of the clips to the input table unless they are there."""
+    import demo_variants  # a neighbour of this script; it loads OpenCV
+
+    shipped_clips = {base: shipped(package, name) for base, package, name in demo_variants.BASES}
+    made = demo_variants.make_variants(shipped_clips, root / "tiers" / "oss" / BUCKET)
+    rows = [record(DemoRow(name, "made", path)) for name, path in made]
+    with closing(sqlite3.connect(root / "input.db")) as connection, connection:
+        known = {name for (name,) in connection.execute("SELECT video_id FROM videos")}
+        missing = [row for row in rows if row[0] not in known]
+        connection.executemany("INSERT INTO videos VALUES (?, ?, ?, ?, ?, ?)", missing)
 
 
 def record(row: DemoRow) -> tuple[str, ...]:
@@ -191,10 +204,15 @@ def main(root: Path = HERE) -> int:
     """Create the input, start the fleet, sift and drain; return the exit status."""
     (root / "state").mkdir(parents=True, exist_ok=True)
     lay_out(root)
+    add_made(root)
     tables, outputs = f"sqlite:///{root}/input.db#videos/ds={DAY}", f"sqlite:///{root}/output.db#results/ds={DAY}"
-    status = sift(root, settings(root), tables, outputs)
+    status = sift(root, settings(root) | {"TAMIS_MANIFEST": "starter"}, tables, outputs)
     if status == INTERRUPTED:
         print("demo: drained; run `make demo` again to continue the run")
+    else:
+        import demo_variants
+
+        demo_variants.print_agreement(root / "output.db", "results")
     return status
 
 

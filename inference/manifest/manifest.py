@@ -33,7 +33,7 @@ from inference.types import ClipRequest, DecodePlan, Fit, PictureSpec, Scope
 
 S = TypeVar("S", bound=BaseModel)
 
-BUILT_IN = ("production", "tiny")
+BUILT_IN = ("production", "starter", "tiny")
 _NO_PICTURE = PictureSpec(1, 1)  # of outputs that signals score
 
 
@@ -50,6 +50,7 @@ class Output:
     labels: tuple[str, ...]
     request: ClipRequest
     is_reversed: bool
+    unsure: tuple[float, float] | None = None  # a head's probabilities of the first label that are no answer
 
     @property
     def reads_signals(self) -> bool:
@@ -105,6 +106,9 @@ class Manifest:
             mode="json",
             exclude={"compute": True, "thresholds": True, "filters": {"__all__": {"help"}}, "detector": {"help"}},
         )
+        for head in content["heads"].values():
+            if head["unsure"] is None:
+                del head["unsure"]  # as before there were such bands
         for one in content["filters"]:
             del one["signal" if one["signal"] is None else "head"]  # as if a filter never had the other
         if (detector := content["detector"]) is not None:
@@ -229,18 +233,20 @@ class Manifest:
         return replace(self, local=dict(local))
 
     def _output(self, one: FilterSpec, output: OutputSpec) -> Output:
-        picture, num_frames = _NO_PICTURE, 1
+        picture, num_frames, unsure = _NO_PICTURE, 1, None
         if one.head is not None:
+            unsure = self.spec.heads[one.head].unsure
             clip = self.preprocessing[self.spec.heads[one.head].backbone]
             picture, num_frames = clip.picture, clip.num_frames
         request = ClipRequest(output.scope, picture, num_frames)
         if output.scope is Scope.WINDOWS:
             request = ClipRequest(output.scope, picture, num_frames, output.window_seconds, output.overlap_seconds)
-        return Output(output.key, one.name, one.head or "", self.spec.labels_of(one), request, output.is_reversed)
+        labels = self.spec.labels_of(one)
+        return Output(output.key, one.name, one.head or "", labels, request, output.is_reversed, unsure)
 
 
 def load_manifest(name_or_path: str | Path) -> Manifest:
-    """Read a manifest: ``"tiny"``, ``"production"``, or the path of a TOML file.
+    """Read a manifest: ``"starter"``, ``"production"``, ``"tiny"``, or the path of a TOML file.
 
     Raises:
         ManifestError: no such manifest, not TOML, or a value is wrong; the message names it and the remedy.

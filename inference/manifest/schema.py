@@ -69,12 +69,21 @@ class HeadSpec(StrictModel):
     """A classifier on a backbone's tokens; a label's position is its class index."""
 
     backbone: Name
-    kind: Literal["linear", "attentive"] = "linear"
+    kind: Literal["linear", "attentive", "upright"] = "linear"
     labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=1000), AfterValidator(check_distinct)]
     weights: Weights
     sha256: Sha256Pins | None = None
     depth: Annotated[int, Field(ge=1, le=16)] = 4  # attentive: depth - 1 self-attention blocks, one cross-attention
     num_attention_heads: Annotated[int, Field(ge=1, le=64)] = 12  # attentive
+    unsure: tuple[Share, Share] | None = None  # probabilities of the first label between these are unsure
+
+    @model_validator(mode="after")
+    def _is_one_question(self) -> Self:
+        if self.kind == "upright" and len(self.labels) != 2:
+            raise ValueError(f"an upright head has two labels, turned and upright, not {len(self.labels)}")
+        if self.unsure is not None and self.unsure[0] > self.unsure[1]:
+            raise ValueError(f"unsure = {list(self.unsure)}: the first bound must not be above the second")
+        return self
 
 
 class OutputSpec(StrictModel):
@@ -249,6 +258,16 @@ class ManifestSpec(StrictModel):
     def _references_exist(self) -> Self:
         _check_known("head", {name: head.backbone for name, head in self.heads.items()}, "backbones", self.backbones)
         _check_known("filter", self.head_of, "heads", self.heads)
+        return self
+
+    @model_validator(mode="after")
+    def _upright_heads_see_turned_views(self) -> Self:
+        for name, head in self.heads.items():
+            if head.kind == "upright" and self.backbones[head.backbone].config.get("turned_views") is not True:
+                raise ValueError(
+                    f"heads.{name} compares turned views; add config = {{ turned_views = true }} to "
+                    f"backbones.{head.backbone}, of family mobilenet_v2"
+                )
         return self
 
     @model_validator(mode="after")

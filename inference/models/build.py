@@ -32,6 +32,7 @@ from inference.models.compilation import CudaCapture, GraphedFeatures, compile_l
 from inference.models.device import choose_device, choose_dtype, is_gpu
 from inference.models.lending import Pool
 from inference.models.networks.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
+from inference.models.networks.frame_encoder import FrameEncoder
 from inference.models.networks.heads import Head, build_head
 from inference.models.networks.rope import cache_rope
 from inference.models.networks.transforms import Normalise
@@ -53,7 +54,7 @@ TORCHS_OWN_THREADS = torch.get_num_threads()  # read before the first call of op
 class LoadedBackbone:
     """A backbone with its weights; entries of equal ``identity`` share one instance."""
 
-    model: Backbone
+    model: Backbone | FrameEncoder
     digest: str
     identity: str
 

@@ -207,7 +207,9 @@ def _clips_of(decoded: DecodedVideo, output: Output) -> list[int]:
 
 def _label(clip: Clip, output: Output, answer: Answer) -> Scores:
     probabilities = dict(zip(output.labels, answer[output.head].tolist(), strict=True))
-    return Scores(clip.start_seconds, clip.end_seconds, probabilities)
+    first = probabilities[output.labels[0]]
+    is_unsure = output.unsure is not None and output.unsure[0] < first < output.unsure[1]
+    return Scores(clip.start_seconds, clip.end_seconds, probabilities, is_unsure=is_unsure)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Video encoders of Transformers with one signature: normalised clips in, tokens out."""
+"""Video encoders with one signature, normalised clips in and tokens out: those of Transformers, and a frame encoder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, VJEPA2Config, VJEPA2Model
 
 from inference.errors import ManifestError
+from inference.models.networks.frame_encoder import MOBILENET_V2, FrameEncoder
 
 if TYPE_CHECKING:  # this module runs without pydantic
     from inference.manifest.preprocessing import Preprocessing
@@ -35,7 +36,7 @@ class Backbone(nn.Module):
         return tokens
 
 
-def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) -> Backbone:
+def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) -> Backbone | FrameEncoder:
     """Build the architecture of ``spec`` in evaluation mode; its weights are not set.
 
     Raises:
@@ -44,11 +45,13 @@ def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) 
     try:
         if spec.family == VJEPA2:
             return _vjepa2(spec.config, preprocessing).eval()
+        if spec.family == MOBILENET_V2:  # torchvision's: that of Transformers takes no clips
+            return FrameEncoder(**spec.config).eval()
         config = AutoConfig.for_model(spec.family, **spec.config)
         return Backbone(AutoModel.from_config(config)).eval()
     except (AttributeError, ImportError, KeyError, StrictDataclassError, TypeError, ValueError) as error:
         raise ManifestError(
-            f"backbones.{name}: Transformers cannot build {spec.family} from {spec.config} ({error}); "
+            f"backbones.{name}: {spec.family} cannot be built from {spec.config} ({error}); "
             "correct its family or config"
         ) from error
 

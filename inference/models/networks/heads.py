@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
 from inference.errors import ManifestError
+from inference.models.networks.frame_encoder import VIEWS
 
 if TYPE_CHECKING:  # this module runs without pydantic
     from inference.manifest.schema import HeadSpec
@@ -50,7 +52,26 @@ class AttentiveHead(nn.Module):
         return logits
 
 
-Head = LinearHead | AttentiveHead
+class UprightHead(nn.Module):
+    """Logits of (turned, upright) by the question "is this view upright?" to each of four turned views.
+
+    The answers are compared: a softmax over the views, each the mean over its frames, gives the probability that the
+    first view, the picture as it is, is the upright one. ``prior`` shifts the views' logits.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1, bias=False)
+        self.prior = nn.Parameter(torch.zeros(VIEWS))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits ``(B, 2)`` of tokens ``(B, 4 * T, hidden_size)``, view by view."""
+        by_view = self.linear(tokens).reshape(len(tokens), VIEWS, -1).mean(dim=-1) + self.prior
+        turned = by_view.float().log_softmax(dim=-1)
+        return torch.stack([turned[:, 1:].logsumexp(dim=-1), turned[:, 0]], dim=-1)
+
+
+Head = LinearHead | AttentiveHead | UprightHead
 
 
 def build_head(name: str, spec: HeadSpec, hidden_size: int) -> Head:
@@ -61,6 +82,8 @@ def build_head(name: str, spec: HeadSpec, hidden_size: int) -> Head:
     """
     if spec.kind == "linear":
         return LinearHead(hidden_size, len(spec.labels)).eval()
+    if spec.kind == "upright":
+        return UprightHead(hidden_size).eval()
     if hidden_size % spec.num_attention_heads:
         raise ManifestError(
             f"heads.{name}.num_attention_heads = {spec.num_attention_heads} does not divide "

@@ -79,7 +79,7 @@ def _spans(path: Path, starts: list[float], fps: float) -> Iterator[Frames]:
         for place, frame in enumerate(container.decode(stream)):
             for first in firsts:
                 if first <= place < first + longest:
-                    kept[first].append(frame.to_ndarray(format="rgb24"))
+                    kept[first].append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
     yield from (np.stack(frames) for frames in kept.values() if len(frames) > longest // 2)
 
 

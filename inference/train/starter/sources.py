@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 
 class Package(BaseModel):
-    """Files that a package ships. ``package`` is ``deb:NAME``, ``wheel:NAME==VERSION``, ``sdist:…`` or ``npm:NAME@V``."""
+    """Files that a package ships; ``package`` is ``deb:NAME``, ``wheel:NAME==VERSION``, ``sdist:…`` or ``npm:…@…``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,6 +42,7 @@ class Source(Package):
     kind: Kind
     group: str = ""  # of a film or a person that several sources show
     camera: Literal["static", "moving", "unknown"] = "unknown"  # as it was filmed
+    has_upright: bool = True
     is_sharp: bool = True  # good enough to stand for good quality
     is_held_out: bool = False  # always
 
@@ -53,10 +54,12 @@ class Sources(BaseModel):
 
     sources: tuple[Source, ...]
     stickers: Package
+    encoder: Package
 
 
-def read_sources(path: Path = Path(__file__).with_name("sources.toml")) -> Sources:
+def read_sources() -> Sources:
     """Read the table of sources."""
+    path = Path(__file__).with_name("sources.toml")
     return Sources.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
 

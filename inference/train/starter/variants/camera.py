@@ -113,5 +113,5 @@ def _matrix(
 
 def _seen(picture: Frames, matrix: npt.NDArray[np.float64], size: tuple[int, int]) -> Frames:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    seen: Frames = cv2.warpAffine(picture, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return seen
+    seen = cv2.warpAffine(picture, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(seen, np.uint8)

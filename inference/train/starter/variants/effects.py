@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from inference.train.starter.variants.paint import FONTS, WORDS, bright, grid, paste, sized, words
+from inference.train.starter.variants.paint import FONTS, WORDS, bright, grid, paste, resized, sized, words
 from inference.types import Frames
 
 
@@ -27,7 +27,7 @@ def stickers(frames: Frames, rng: np.random.Generator, materials: Materials) -> 
     """One to four stickers that rest, bounce, pulse, swing or fly through."""
     height, width = frames.shape[1:3]
     for _ in range(rng.integers(1, 5)):
-        picture = materials.stickers[rng.integers(len(materials.stickers))]
+        picture = materials.stickers[int(rng.integers(len(materials.stickers)))]
         side = min(height, width) * rng.uniform(0.14, 0.4)
         x, y = rng.uniform(0.05, 0.75) * width, rng.uniform(0.05, 0.7) * height
         move, rate, phase = rng.integers(5), rng.uniform(0.5, 2.5), rng.uniform(0, 6.3)
@@ -88,7 +88,7 @@ def glitch(frames: Frames, rng: np.random.Generator, materials: Materials) -> Fr
 def transition(frames: Frames, rng: np.random.Generator, materials: Materials) -> Frames:
     """A wipe, a slide, an iris, a zoom or a dissolve to another scene, once or there and back."""
     height, width = frames.shape[1:3]
-    scene = cv2.resize(materials.scene, (width, height), interpolation=cv2.INTER_AREA)
+    scene = resized(materials.scene, width, height)
     rows, columns = grid(height, width)
     way, lasts = rng.integers(5), rng.uniform(0.15, 0.4) * len(frames)
     starts = rng.uniform(0.1, 0.5) * len(frames)
@@ -99,7 +99,14 @@ def transition(frames: Frames, rng: np.random.Generator, materials: Materials) -
     return frames
 
 
-def _between(frame: Frames, scene: Frames, done: float, way: int, rows: np.typing.NDArray[np.float32], columns: np.typing.NDArray[np.float32]) -> Frames:
+def _between(
+    frame: Frames,
+    scene: Frames,
+    done: float,
+    way: int,
+    rows: np.typing.NDArray[np.float32],
+    columns: np.typing.NDArray[np.float32],
+) -> Frames:
     height, width = frame.shape[:2]
     if way == 0:
         return np.where((columns < done)[:, :, None], scene, frame)
@@ -110,9 +117,8 @@ def _between(frame: Frames, scene: Frames, done: float, way: int, rows: np.typin
         return np.where((np.hypot(rows - 0.5, columns - 0.5) < done * 0.72)[:, :, None], scene, frame)
     if way == 3 and done < 1:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), 40 * done, 1 + 3 * done)
-        frame = cv2.warpAffine(frame, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-    blended: Frames = cv2.addWeighted(scene, done, frame, 1 - done, 0)
-    return blended
+        frame = np.asarray(cv2.warpAffine(frame, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+    return np.asarray(cv2.addWeighted(scene, done, frame, 1 - done, 0), np.uint8)
 
 
 def glow(frames: Frames, rng: np.random.Generator, materials: Materials) -> Frames:  # noqa: ARG001 - as above
@@ -138,7 +144,7 @@ def particles(frames: Frames, rng: np.random.Generator, materials: Materials) ->
     """Snow, confetti, bokeh or sparks: 40 to 160 dots that drift."""
     height, width = frames.shape[1:3]
     count = int(rng.integers(40, 160))
-    places, speeds = rng.uniform(0, 1, (count, 2)), rng.normal(0, 0.012, (count, 2)) + [rng.uniform(-0.01, 0.02), 0]
+    places, speeds = rng.uniform(0, 1, (count, 2)), rng.normal(0, 0.012, (count, 2)) + rng.uniform(-0.01, 0.02)
     radii = rng.uniform(0.003, 0.015, count) * height + 1
     colours = [bright(rng) for _ in range(count if rng.random() < 0.5 else 1)]
     opacity = rng.uniform(0.5, 1.0)
@@ -146,7 +152,9 @@ def particles(frames: Frames, rng: np.random.Generator, materials: Materials) ->
         painted = frame.copy()
         for dot in range(count):
             y, x = (places[dot] + speeds[dot] * place) % 1
-            cv2.circle(painted, (round(x * width), round(y * height)), round(radii[dot]), colours[dot % len(colours)], -1)
+            cv2.circle(
+                painted, (round(x * width), round(y * height)), round(radii[dot]), colours[dot % len(colours)], -1
+            )
         cv2.addWeighted(painted, opacity, frame, 1 - opacity, 0, dst=frame)
     return frames
 
@@ -163,27 +171,29 @@ def stylised(frames: Frames, rng: np.random.Generator, materials: Materials) -> 
 def _styled(frame: Frames, way: int, levels: int, turn: float, tones: np.typing.NDArray[np.float32]) -> Frames:
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     if way == 0:
-        flat = (frame // (256 // levels)) * (255 // (levels - 1))
-        return np.where(cv2.dilate(cv2.Canny(grey, 60, 140), None)[:, :, None] > 0, 0, flat).astype(np.uint8)
+        flat = np.minimum(frame // (256 // levels), levels - 1) * (255 // (levels - 1))
+        return np.where(
+            cv2.dilate(cv2.Canny(grey, 60, 140), np.ones((3, 3), np.uint8))[:, :, None] > 0, 0, flat
+        ).astype(np.uint8)
     if way == 1:
         share = grey[:, :, None].astype(np.float32) / 255
-        return (tones[0] * (1 - share) * 0.4 + tones[1] * share).clip(0, 255).astype(np.uint8)
+        return np.asarray((tones[0] * (1 - share) * 0.4 + tones[1] * share).clip(0, 255), np.uint8)
     if way == 2:
         hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
-        hsv[:, :, 0] = (hsv[:, :, 0] + round(60 + turn)) % 180
-        return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+        hsv[:, :, 0] = (hsv[:, :, 0].astype(np.int16) + round(60 + turn) % 180) % 180
+        return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
     side = max(4, frame.shape[0] // 36)
     small = cv2.resize(frame, (frame.shape[1] // side, frame.shape[0] // side), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, frame.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+    return np.asarray(cv2.resize(small, frame.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def split(frames: Frames, rng: np.random.Generator, materials: Materials) -> Frames:
     """Two or four panes, a mirror, or a picture inside the picture."""
     height, width = frames.shape[1:3]
-    scene = cv2.resize(materials.scene, (width, height), interpolation=cv2.INTER_AREA)
+    scene = resized(materials.scene, width, height)
     way = rng.integers(4)
     for frame in frames:
-        half = cv2.resize(frame, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        half = resized(frame, width // 2, height // 2)
         if way == 0:
             frame[:, width // 2 :] = scene[:, width // 2 :]
         elif way == 1:

@@ -47,6 +47,11 @@ def sized(sticker: Frames, height: float, degrees: float = 0.0) -> Frames:
     return turned
 
 
+def resized(picture: Frames, width: int, height: int) -> Frames:
+    """Scale a picture to ``width`` x ``height`` pixels by area."""
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def words(text: str, height: int, colour: tuple[int, int, int], *, font: str = FONTS[0], outline: int = 0) -> Frames:
     """Words as an RGBA picture whose letters are ``height`` pixels high, with a dark outline of so many pixels."""
     face = _face(font, max(6, height))

