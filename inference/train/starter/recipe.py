@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 
 from inference.manifest import load_manifest
+from inference.manifest.card import CARD
 from inference.signals import NAMES
 from inference.signals.rules import Combination
 from inference.train.starter.corpus import CorpusSize, make_corpus
@@ -26,7 +27,6 @@ from inference.train.starter.tasks import QUESTIONS, Question, answered, example
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # step, units that are done, units of the step
-CARD = "card.json"
 WEIGHTS = Path(__file__).parents[2] / "manifest" / "built_in" / "starter"
 
 
@@ -92,6 +92,8 @@ def _train(clips: ClipFeatures, weights: Path) -> None:
         logger.info("fitting %s on %d clips of %d sources", question.name, len(own.drawn), len(set(examples.groups)))
         if question.inputs:
             rule = fit_combination(examples, question.labels, question.inputs, question.required)
+            if question.is_experimental:
+                rule = rule.model_copy(update={"high": 1.0})
             (weights / question.file).write_text(rule.model_dump_json(indent=1) + "\n", encoding="utf-8")
         else:
             _write_upright(fit_upright(examples, quarter_turns(own)), weights)

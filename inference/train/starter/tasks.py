@@ -13,7 +13,7 @@ from inference.train.starter.features import ClipFeatures
 from inference.train.starter.fit import Examples
 from inference.train.starter.sources import Kind
 
-NOT_OF_EFFECTS = ("bits_per_pixel",)  # how hard a clip was encoded says nothing of its effects
+EFFECTS = tuple(name for name in NAMES if name != "bits_per_pixel")  # an encode's strength says nothing of effects
 CAMERA = (
     "still_points_share", "camera_speed", "camera_pan", "camera_zoom", "camera_roll", "camera_shake",
     "object_points_share", "tracked_coverage", "frozen_share", "duplicate_share", "cuts_per_minute",
@@ -33,10 +33,11 @@ class Question:
     labels: tuple[str, str]
     inputs: tuple[str, ...]
     required: tuple[str, ...] = ()  # without these the answer is unsure
+    is_experimental: bool = False  # too many false alarms on real video: the label is never given, unsure instead
 
 
 QUESTIONS = (
-    Question("vfx", "vfx.json", ("VFX_video", "normal_video"), tuple(n for n in NAMES if n not in NOT_OF_EFFECTS)),
+    Question("vfx", "vfx.json", ("VFX_video", "normal_video"), EFFECTS, is_experimental=True),
     Question("simcam", "simcam.json", ("simcam_video", "normal_video"), CAMERA, ("camera_speed",)),
     Question("rov", "upright.safetensors", ("rotated_video", "normal_video"), ()),
     Question("lowq", "low_quality.json", ("low_quality_video", "normal_video"), QUALITY),

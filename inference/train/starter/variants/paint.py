@@ -38,13 +38,12 @@ def sized(sticker: Frames, height: float, degrees: float = 0.0) -> Frames:
     """Scale an RGBA picture to ``height`` pixels, then turn it about its centre."""
     factor = max(2.0, height) / sticker.shape[0]
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    scaled: Frames = cv2.resize(sticker, None, fx=factor, fy=factor, interpolation=way)
+    scaled = np.asarray(cv2.resize(sticker, None, fx=factor, fy=factor, interpolation=way), np.uint8)
     if not degrees:
         return scaled
     rows, columns = scaled.shape[:2]
     turn = cv2.getRotationMatrix2D((columns / 2, rows / 2), degrees, 1.0)
-    turned: Frames = cv2.warpAffine(scaled, turn, (columns, rows))
-    return turned
+    return np.asarray(cv2.warpAffine(scaled, turn, (columns, rows)), np.uint8)
 
 
 def resized(picture: Frames, width: int, height: int) -> Frames:

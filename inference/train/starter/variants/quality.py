@@ -52,7 +52,7 @@ def noisy(frames: Frames, rng: np.random.Generator) -> Frames:
 def crushed(frames: Frames, rng: np.random.Generator) -> Frames:
     """Compressed too hard: every frame through JPEG at quality 3 to 11, which leaves 8 x 8 blocks."""
     options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(3, 12))]
-    return np.stack([cv2.imdecode(cv2.imencode(".jpg", one, options)[1], cv2.IMREAD_COLOR) for one in frames])
+    return np.stack([_through_jpeg(one, options) for one in frames])
 
 
 DEFECTS: dict[str, Defect] = {
@@ -71,5 +71,9 @@ def sensor(frames: Frames, rng: np.random.Generator) -> Frames:
     return np.stack([cv2.add(one, noise[place % 6], dtype=cv2.CV_8U) for place, one in enumerate(frames)])
 
 
+def _through_jpeg(frame: Frames, options: list[int]) -> Frames:
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", frame, options)[1], cv2.IMREAD_COLOR), np.uint8)
+
+
 def _noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> np.typing.NDArray[np.int16]:
-    return np.rint(rng.standard_normal(shape, dtype=np.float32) * sigma).astype(np.int16)
+    return np.asarray(np.rint(rng.standard_normal(shape, dtype=np.float32) * sigma), np.int16)
