@@ -13,7 +13,7 @@ from rich.table import Table
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console
 
 if TYPE_CHECKING:  # the recipe loads torch
-    from inference.train.starter.figures import Figures, PartFigures
+    from inference.train.starter.figures import FilterFigures, PartFigures
 
 
 @click.command(cls=CeleryCommand)
@@ -59,7 +59,7 @@ def train(*, recipe: str, report: bool, cache: Path, save_path: Path | None, see
     console.print(last_line(figures), soft_wrap=True, highlight=False)
 
 
-def last_line(figures: list[Figures]) -> str:
+def last_line(figures: list[FilterFigures]) -> str:
     """Return the figures in one line; one that does not exist is ``none``."""
     errors = [one.parts["real video"].calibration_error for one in figures]
     known = [error for error in errors if error is not None]
@@ -69,7 +69,7 @@ def last_line(figures: list[Figures]) -> str:
     return f"starter: {areas} region_map50=none ece={ece} held_out_sources={sources}"
 
 
-def _table(figures: list[Figures]) -> Table:
+def _table(figures: list[FilterFigures]) -> Table:
     names = ("filter", "part", "clips", "sources", "AUROC", "90 %", "false alarms", "caught", "unsure", "ECE")
     table = Table(*names, title="Held-out sources")
     for one in figures:

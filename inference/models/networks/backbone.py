@@ -51,7 +51,7 @@ def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) 
         return Backbone(AutoModel.from_config(config)).eval()
     except (AttributeError, ImportError, KeyError, StrictDataclassError, TypeError, ValueError) as error:
         raise ManifestError(
-            f"backbones.{name}: {spec.family} cannot be built from {spec.config} ({error}); "
+            f"backbones.{name}: Transformers cannot build {spec.family} from {spec.config} ({error}); "
             "correct its family or config"
         ) from error
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from inference.train.starter.features import ClipFeatures
-from inference.train.starter.tasks import Question, examples_of
+from inference.train.starter.tasks import FilterQuestion, examples_of
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 300
@@ -34,7 +34,7 @@ class PartFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class FilterFigures:
     """Figures of a question on all held-out clips, on photos, on real video, and by what was drawn."""
 
     name: str
@@ -52,7 +52,7 @@ class Figures:
         return asdict(self)
 
 
-def measure(question: Question, clips: ClipFeatures, scores: Floats, band: tuple[float, float]) -> Figures:
+def measure(question: FilterQuestion, clips: ClipFeatures, scores: Floats, band: tuple[float, float]) -> FilterFigures:
     """Measure the probabilities ``scores`` of clips that all have an answer."""
     examples = examples_of(question, clips)
     answers, groups = examples.answers, examples.groups
@@ -62,7 +62,7 @@ def measure(question: Question, clips: ClipFeatures, scores: Floats, band: tuple
         return _part(answers[chosen], scores[chosen], groups[chosen], band)
 
     kinds = _drawn_kinds(question, clips)
-    return Figures(
+    return FilterFigures(
         name=question.name,
         band=band,
         parts={"all": part(every), "photos": part(~examples.is_real), "real video": part(examples.is_real)},
@@ -70,7 +70,7 @@ def measure(question: Question, clips: ClipFeatures, scores: Floats, band: tuple
     )
 
 
-def _drawn_kinds(question: Question, clips: ClipFeatures) -> npt.NDArray[np.str_]:
+def _drawn_kinds(question: FilterQuestion, clips: ClipFeatures) -> npt.NDArray[np.str_]:
     column = {"vfx": "effect", "simcam": "move", "rov": "quarter_turns", "lowq": "defect"}[question.name]
     return np.array([str(one) for one in clips.column(column)])
 

@@ -19,10 +19,10 @@ from inference.signals import NAMES
 from inference.signals.rules import Combination
 from inference.train.starter.corpus import CorpusSize, make_corpus
 from inference.train.starter.features import ClipFeatures, extract, write_encoder
-from inference.train.starter.figures import Figures, measure
+from inference.train.starter.figures import FilterFigures, measure
 from inference.train.starter.fit import Upright, fit_combination, fit_upright, turned_probability
 from inference.train.starter.sources import read_sources
-from inference.train.starter.tasks import QUESTIONS, Question, answered, examples_of, quarter_turns
+from inference.train.starter.tasks import QUESTIONS, FilterQuestion, answered, examples_of, quarter_turns
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class RecipeOptions:
     is_report: bool = False  # measure the committed weights; train nothing
 
 
-def run_recipe(options: RecipeOptions, progress: Progress) -> list[Figures]:
+def run_recipe(options: RecipeOptions, progress: Progress) -> list[FilterFigures]:
     """Train and measure, or measure only; the figures are of sources that training never saw.
 
     Raises:
@@ -74,7 +74,9 @@ def run_recipe(options: RecipeOptions, progress: Progress) -> list[Figures]:
     return figures
 
 
-def scored(question: Question, clips: ClipFeatures, weights: Path) -> tuple[ClipFeatures, Any, tuple[float, float]]:
+def scored(
+    question: FilterQuestion, clips: ClipFeatures, weights: Path
+) -> tuple[ClipFeatures, Any, tuple[float, float]]:
     """Clips with an answer, their probabilities by the weights in the folder ``weights``, and the band of *unsure*."""
     own = answered(question, clips)
     if not question.inputs:
@@ -118,7 +120,7 @@ def read_upright(weights: Path) -> tuple[Upright, tuple[float, float]]:
     return Upright(tensors["linear.weight"][0], tensors["prior"], (low, high)), (low, high)
 
 
-def _write_card(clips: ClipFeatures, figures: list[Figures], options: RecipeOptions) -> None:
+def _write_card(clips: ClipFeatures, figures: list[FilterFigures], options: RecipeOptions) -> None:
     trained = [one for one in clips.drawn if not one["is_held_out"]]
     content = {
         "seed": options.seed,

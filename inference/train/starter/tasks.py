@@ -25,7 +25,7 @@ QUALITY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class FilterQuestion:
     """A filter's question: its name in the figures, its labels, and the signals that answer it (none: turned views)."""
 
     name: Literal["vfx", "simcam", "rov", "lowq"]
@@ -37,20 +37,20 @@ class Question:
 
 
 QUESTIONS = (
-    Question("vfx", "vfx.json", ("VFX_video", "normal_video"), EFFECTS, is_experimental=True),
-    Question("simcam", "simcam.json", ("simcam_video", "normal_video"), CAMERA, ("camera_speed",)),
-    Question("rov", "upright.safetensors", ("rotated_video", "normal_video"), ()),
-    Question("lowq", "low_quality.json", ("low_quality_video", "normal_video"), QUALITY),
+    FilterQuestion("vfx", "vfx.json", ("VFX_video", "normal_video"), EFFECTS, is_experimental=True),
+    FilterQuestion("simcam", "simcam.json", ("simcam_video", "normal_video"), CAMERA, ("camera_speed",)),
+    FilterQuestion("rov", "upright.safetensors", ("rotated_video", "normal_video"), ()),
+    FilterQuestion("lowq", "low_quality.json", ("low_quality_video", "normal_video"), QUALITY),
 )
 
 
-def answered(question: Question, clips: ClipFeatures) -> ClipFeatures:
+def answered(question: FilterQuestion, clips: ClipFeatures) -> ClipFeatures:
     """Return the clips that have an answer to the question."""
     known = [place for place, one in enumerate(clips.drawn) if _answer(question, one) is not None]
     return clips.chosen(np.array(known, np.int64))
 
 
-def examples_of(question: Question, clips: ClipFeatures) -> Examples:
+def examples_of(question: FilterQuestion, clips: ClipFeatures) -> Examples:
     """Return clips that all have an answer, as examples to fit or to measure."""
     return Examples(
         inputs=clips.signals if question.inputs else clips.views,
@@ -65,7 +65,7 @@ def quarter_turns(clips: ClipFeatures) -> npt.NDArray[np.int64]:
     return clips.column("quarter_turns").astype(np.int64)
 
 
-def _answer(question: Question, drawn: object) -> bool | None:
+def _answer(question: FilterQuestion, drawn: object) -> bool | None:
     if not isinstance(drawn, dict):
         raise TypeError(f"a clip's draw is a mapping, not {drawn!r}")
     if question.name == "simcam":

@@ -69,7 +69,7 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_wrong_switch_and_a_wrong_manifest_are_named():
-    with pytest.raises(ManifestError, match="give a TOML file or one of production, tiny"):
+    with pytest.raises(ManifestError, match="give a TOML file or one of production, starter, tiny"):
         open_judge("absent.toml")
     with open_judge("tiny", device="cpu") as judge, pytest.raises(ManifestError, match="unknown switch vfx_enabled"):
         judge.judge(real_clip("b.mp4"), ["vfx_enabled"])

@@ -140,7 +140,7 @@ def test_a_wrong_value_is_named_with_its_remedy(old, new, message):
 
 
 def test_a_missing_manifest_is_refused_with_the_built_in_names(tmp_path):
-    with pytest.raises(ManifestError, match=r"absent.toml cannot be read.*production, tiny"):
+    with pytest.raises(ManifestError, match=r"absent.toml cannot be read.*production, starter, tiny"):
         load_manifest(tmp_path / "absent.toml")
 
 
