@@ -36,7 +36,7 @@ class RecipeOptions:
 
     cache: Path
     weights: Path = WEIGHTS
-    seed: int = 1
+    seed: int = 1  # of the committed weights: another one would hold other sources out
     size: CorpusSize = field(default_factory=CorpusSize)
     is_report: bool = False  # measure the committed weights; train nothing
 

