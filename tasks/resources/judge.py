@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.manifest import load_manifest
-from tasks.resources.kernel_caches import keep_kernels
 from tasks.resources.weights import fetch_weights
 from tasks.settings import Settings, decoder_environ
 
@@ -25,8 +24,6 @@ def open_judge(settings: Settings, *, scratch: Path | None = None, warms_up: boo
 
     Raises the errors of :func:`inference.judge.open_judge` and of :func:`tasks.resources.weights.fetch_weights`.
     """
-    for fault in keep_kernels(settings.node.state_dir):
-        log.warning("compiled kernels are not kept: %s; make it writable, or name another folder", fault)
     from inference.judge import open_judge
 
     manifest = fetch_weights(load_manifest(settings.models.manifest), settings)

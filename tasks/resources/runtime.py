@@ -24,6 +24,7 @@ from tasks.messages import row_of
 from tasks.queues import Queue, is_gpu_queue
 from tasks.resources.extractors import Extractors
 from tasks.resources.judge import open_judge
+from tasks.resources.kernel_caches import keep_kernels
 from tasks.resources.opening import OpenedOnce
 from tasks.resources.redis import WORKER_PATIENCE_SECONDS, ledger_client, open_feature_cache
 from tasks.resources.stores import open_tiers
@@ -168,6 +169,8 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     """Open the resources that a worker of these queues needs; models are loaded only for GPU queues."""
     names = set(queues)
     needs_models = any(is_gpu_queue(queue) for queue in names)
+    for fault in keep_kernels(settings.node.state_dir) if needs_models else []:
+        log.warning("compiled kernels are not kept: %s; make it writable, or name another folder", fault)
     client = ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
     return Runtime(
         settings=settings,
