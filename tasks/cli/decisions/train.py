@@ -46,7 +46,7 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".tamis/starter"),
     show_default=True,
-    help="With --recipe: folder of packages, clips and features (3 GB); a second run continues there.",
+    help="With --recipe: folder of packages, clips and features (2 GB); a second run continues there.",
 )
 @click.option(
     "--seed",
