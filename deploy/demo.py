@@ -206,7 +206,7 @@ def main(root: Path = HERE) -> int:
     lay_out(root)
     add_made(root)
     tables, outputs = f"sqlite:///{root}/input.db#videos/ds={DAY}", f"sqlite:///{root}/output.db#results/ds={DAY}"
-    status = sift(root, settings(root) | {"TAMIS_MANIFEST": "starter"}, tables, outputs)
+    status = sift(root, settings(root), tables, outputs)
     if status == INTERRUPTED:
         print("demo: drained; run `make demo` again to continue the run")
     else:

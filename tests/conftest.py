@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 os.environ["OMP_WAIT_POLICY"] = "passive"  # before any test imports torch; inference.models gives the reason
 
+os.environ.setdefault("TAMIS_MANIFEST", "tiny")  # every kind of filter and output, on seeded weights
+
 # Hundreds of processes load the packages: each would compile them again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

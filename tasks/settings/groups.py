@@ -217,7 +217,7 @@ class FlowSettings:
 class ModelSettings:
     """The models that judge."""
 
-    manifest: str = setting("MANIFEST", "tiny", "filter manifest: tiny, starter, production, or the path of a TOML")
+    manifest: str = setting("MANIFEST", "starter", "filter manifest: tiny, starter, production, or the path of a TOML")
     allows_untrained: bool = setting("ALLOW_UNTRAINED", False,
         "run the production manifest although its weights are seeded, so that its verdicts mean nothing")
     device: Literal["auto", "cpu", "cuda", "npu"] = setting("DEVICE", "auto",

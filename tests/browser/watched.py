@@ -100,6 +100,7 @@ def watched_fleet(root: Path) -> Iterator[MonitoredFleet]:
     demo.lay_out(root)
     port = free_ports(len(WORKERS))
     environ = demo.environment(demo.settings(root)) | {
+        "TAMIS_MANIFEST": "tiny",
         "TAMIS_NODE": NODE,
         "TAMIS_DEVICE": "cpu",
         "TAMIS_METRICS_PORT": str(port),

@@ -114,6 +114,7 @@ def world(tmp_path: Path) -> Iterator[IngestWorld]:
     (tmp_path / "sources.toml").write_text(SOURCES.format(root=tmp_path))
     with valkey_server() as server:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+        clean["TAMIS_MANIFEST"] = "tiny"
         settings = {
             "TAMIS_BROKER_URL": server.url,
             "TAMIS_STATE_DIR": str(tmp_path / "state"),

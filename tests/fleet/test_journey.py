@@ -36,6 +36,7 @@ class DemoWorld:
         (root / "state").mkdir(parents=True)
         self.demo.lay_out(root)
         self.environ = self.demo.environment(self.demo.settings(root)) | {
+            "TAMIS_MANIFEST": "tiny",
             "TAMIS_STALE_SHARD_SECONDS": "20",
             "TAMIS_NODE": "journey",
         }

@@ -108,6 +108,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudFleet]:
 
 def environ(settings: dict[str, str], port: int) -> dict[str, str]:
     return demo.environment(settings) | {
+        "TAMIS_MANIFEST": "tiny",
         "TAMIS_ALIYUN_ACCESS_KEY_ID": KEY_ID,
         "TAMIS_ALIYUN_ACCESS_KEY_SECRET": SECRET,
         "TAMIS_ALIYUN_SECURITY_TOKEN": TOKEN,

@@ -60,6 +60,7 @@ class UpgradeWorld:
         command += ["--concurrency=2", f"--queues={','.join(queues)}", f"--hostname={log_path.stem}@test"]
         command += ["--loglevel=INFO", "--without-mingle", "--without-gossip"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+        clean["TAMIS_MANIFEST"] = "tiny"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 command,

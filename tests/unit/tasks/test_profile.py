@@ -96,7 +96,7 @@ def test_a_file_of_a_mounted_tier_is_profiled_with_the_workers_own_manifest(tmp_
 
 def mounted(root: Path) -> tuple[Settings, ProfileOptions]:
     (root / "objects").mkdir()
-    settings = Settings.of(state_dir=root, object_root=root / "objects")
+    settings = Settings.of(state_dir=root, object_root=root / "objects", manifest="tiny")
     return settings, replace(OPTIONS, input_path=str(root / "objects" / "a.mp4"))
 
 

@@ -41,6 +41,7 @@ def now(run: Run, ledger: Ledger) -> Run:
 
 def tamis(server: ValkeyServer, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+    clean["TAMIS_MANIFEST"] = "tiny"
     return subprocess.run(
         [sys.executable, "-c", "import sys; from tasks.cli import main; sys.exit(main())", *arguments],
         cwd=tmp_path,

@@ -36,7 +36,9 @@ LONG_AGO = (NOW - timedelta(days=1)).timestamp()
 @pytest.fixture
 def context(client: redis.Redis, tmp_path: Path, server: ValkeyServer) -> Iterator[IngestContext]:
     (tmp_path / "in").mkdir()
-    settings = Settings.of(state_dir=tmp_path, node="n1", shard_rows=2, sources=tmp_path / "sources.toml")
+    settings = Settings.of(
+        state_dir=tmp_path, node="n1", shard_rows=2, sources=tmp_path / "sources.toml", manifest="tiny"
+    )
     with using_broker(server.url):
         yield IngestContext(settings, Ledger(client), IngestJournal(client))
 

@@ -168,4 +168,4 @@ def test_doctor_names_weights_that_are_missing(tmp_path, checkpoint):
 
 
 def test_doctor_reports_nothing_about_seeded_weights(tmp_path):
-    assert list(check_weights(Settings.of(state_dir=tmp_path))) == []
+    assert list(check_weights(Settings.of(state_dir=tmp_path, manifest="tiny"))) == []

@@ -25,6 +25,7 @@ def test_files_are_judged_without_a_fleet_and_bad_ones_get_a_line_each_and_statu
     bad = "bad[red]\x1b.mp4"
     (tmp_path / bad).write_text("no video")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}
+    clean["TAMIS_MANIFEST"] = "tiny"
     program = "import sys; from tasks.cli import main; sys.exit(main())"
     files = [str(real_clip("b.mp4")), bad, "absent.mp4"]
     command = [sys.executable, "-c", program, "judge", *files, *FAST]
