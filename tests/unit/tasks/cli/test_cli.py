@@ -156,11 +156,12 @@ def test_the_version_is_that_of_tamis() -> None:
     assert in_process("--version").strip() == f"tamis, version {version('tamis')}"
 
 
-@pytest.mark.parametrize("command", ["sift", "up", "worker", "ingest"])
-def test_a_commands_help_is_shown_for_the_short_option_too(command: str) -> None:
-    shown = in_process(command, "-h")
-    assert shown.startswith(f"Usage: tamis {command}")
-    assert shown == in_process(command, "--help")
+@pytest.mark.parametrize("command", ["worker", "ingest"])
+def test_a_commands_help_is_shown_for_the_short_option_too(command: str, tmp_path: Path) -> None:
+    answer = tamis(command, "-h", cwd=tmp_path)  # another process: click remembers a command's first help option
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith(f"Usage: tamis {command}")
+    assert "-h, --help" in answer.stdout
 
 
 @pytest.mark.parametrize(
