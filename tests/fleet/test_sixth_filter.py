@@ -82,6 +82,7 @@ def fleet(root: Path, port: int) -> Iterator[None]:
             [*TAMIS, "up"], cwd=ROOT, env=environ(root, TAMIS_METRICS_PORT=str(port)), stdout=log, stderr=log
         )
         try:
+            wait_until((root / "state" / "broker.sock").exists, "`tamis up` serves its broker")
             yield
         finally:
             process.terminate()
