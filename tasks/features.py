@@ -134,6 +134,7 @@ def record_of(video: str, content_sha256: str, features: VideoFeatures, extracto
     return FeatureRecord(
         video=video,
         content_sha256=content_sha256,
+        plan=extractor.plan.to_json(),
         plan_digest=extractor.plan.digest,
         model_type=extractor.model_type,
         model_digest=extractor.digest,

@@ -1,1 +1,1 @@
-"""Features of sliding clips: an encoder's tokens or vectors for every clip of a video. This file loads no torch."""
+"""Features of clips: an encoder's tokens or vectors for every clip of a video. This file loads no torch."""

@@ -63,6 +63,8 @@ def pool(tokens: Tensor, pooling: Pooling, prefix_tokens: int) -> Tensor:
     """Reduce tokens ``(B, G, N, D)`` to float32 ``(B, D)``, or for ``TOKENS`` to ``(B, G * N, D)``."""
     if pooling is Pooling.TOKENS:
         return tokens.flatten(1, 2).float()
+    if pooling is Pooling.ALL:
+        return tokens.float().mean(dim=(1, 2))
     if pooling is Pooling.CLS:
         return tokens[:, :, 0].float().mean(dim=1)
     return tokens[:, :, prefix_tokens:].float().mean(dim=(1, 2))

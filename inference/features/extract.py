@@ -90,7 +90,7 @@ class Extractor:
         return (
             f"{self.model_type} ({self.digest[:12]}) on {device_name(self._device)}, {plan.precision}: clips of "
             f"{clip.num_frames} frames at {clip.picture.width} x {clip.picture.height} ({clip.picture.fit}), "
-            f"stride {plan.stride_frames}, step {plan.frame_step}, pool {plan.pooling}, stored as {plan.dtype}"
+            f"{plan.sampling}, pool {plan.pooling}, stored as {plan.dtype}"
             f"{'; untrained weights: the features mean nothing' if self.is_untrained else ''}"
         )
 

@@ -21,6 +21,7 @@ from inference.manifest.weights import Pins, check_content, pin_of
 from inference.types import Fit, PictureSpec
 
 CONFIG_NAME = "config.json"
+TRAINED_ON = "trained_on"  # its section in a head's checkpoint: the backbone and the input of the training
 RECORDED = (
     "num_frames",
     "size",

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 
 import torch
@@ -15,7 +15,7 @@ from inference.cores import usable_cores
 from inference.errors import ManifestError
 from inference.manifest import Manifest
 from inference.manifest.fields import parse_seed
-from inference.manifest.preprocessing import Preprocessing, read_config
+from inference.manifest.preprocessing import TRAINED_ON, Preprocessing, read_config
 from inference.manifest.schema import BackboneSpec, ComputeSpec, HeadSpec
 from inference.manifest.weights import Pins
 from inference.models.accelerators import accelerator_of
@@ -123,15 +123,29 @@ def _load_head(
     manifest: Manifest, name: str, spec: HeadSpec, backbones: Mapping[str, LoadedBackbone]
 ) -> tuple[Head, str]:
     """Return the head and the digest of its weights."""
-    _check_labels(manifest, name, spec)
+    _check_training(manifest, name, spec, backbones[spec.backbone])
     head = build_head(name, spec, backbones[spec.backbone].model.hidden_size)
     _set_weights(manifest, head, spec.weights, spec.sha256, Part.HEAD, f"heads.{name}", ())
     return head, tensors_digest(head.state_dict())
 
 
-def _check_labels(manifest: Manifest, name: str, spec: HeadSpec) -> None:
+def _check_training(manifest: Manifest, name: str, spec: HeadSpec, backbone: LoadedBackbone) -> None:
+    """Refuse a head under other labels, over another backbone or on other input than its checkpoint records."""
     path = manifest.weights_path(spec.weights)
-    recorded = read_config(path, spec.sha256).get("labels") if path else None
+    config = read_config(path, spec.sha256) if path else {}
+    _check_labels(name, spec, config.get("labels"))
+    if (trained_on := config.get(TRAINED_ON)) is None:
+        return
+    own = {"backbone_digest": backbone.digest, "preprocessing": asdict(manifest.preprocessing[spec.backbone])}
+    for field, value in json.loads(json.dumps(own)).items():
+        if trained_on.get(field) != value:
+            raise ManifestError(
+                f"heads.{name} was trained over {field} = {trained_on.get(field)}, but backbones.{spec.backbone} has "
+                f"{value}; name the backbone that the head was trained over, or train it again"
+            )
+
+
+def _check_labels(name: str, spec: HeadSpec, recorded: Sequence[str] | None) -> None:
     if recorded is not None and list(recorded) != list(spec.labels):
         raise ManifestError(
             f"heads.{name}.labels = {list(spec.labels)}, but the checkpoint's classes are {recorded}; "

@@ -16,6 +16,7 @@ from inference.train.calibration import ReliabilityBin
 from inference.train.data import LabelledClips
 from inference.train.fit import FitOptions, FittedHead
 from inference.train.linear import GridPoint
+from inference.train.manifest_entry import TrainedOn
 from inference.train.split import PARTS
 from inference.train.thresholds import LossThreshold, Unreachable
 
@@ -28,10 +29,8 @@ class Provenance:
 
     name: str
     data: str
-    model_type: str
-    model_digest: str
-    plan_digest: str
-    head_digest: str
+    trained_on: TrainedOn
+    head_digest: str = ""
     failed: tuple[str, ...] = ()  # videos without features
     unlabelled: tuple[str, ...] = ()
 
@@ -55,9 +54,11 @@ def card_values(clips: LabelledClips, fitted: FittedHead, options: FitOptions, o
             for part, rows in ((name, fitted.split.rows(name)) for name in PARTS)
         },
         "encoder": {
-            "model_type": origin.model_type,
-            "model_digest": origin.model_digest,
-            "plan_digest": origin.plan_digest,
+            "model_type": origin.trained_on.model_type,
+            "model_digest": origin.trained_on.model_digest,
+            "clips": origin.trained_on.plan.sampling,
+            "plan": json.loads(origin.trained_on.plan.to_json()),
+            "plan_digest": origin.trained_on.plan.digest,
         },
         "head_digest": origin.head_digest,
         "seed": options.seed,
@@ -76,11 +77,13 @@ def card_values(clips: LabelledClips, fitted: FittedHead, options: FitOptions, o
 
 def card_text(values: Mapping[str, Any]) -> str:
     """Return the card as Markdown, from :func:`card_values`."""
-    data, figures = values["data"], values["figures"]["test"]
+    data, figures, clip = values["data"], values["figures"]["test"], values["encoder"]["plan"]["preprocessing"]
     lines = [
         f"# {values['name']}",
         "",
-        f"A linear head over {values['encoder']['model_type']} ({values['encoder']['model_digest'][:12]}).",
+        f"A linear head over {values['encoder']['model_type']} ({values['encoder']['model_digest'][:12]}), for "
+        f"{clip['num_frames']} frames of {clip['picture']['width']} x {clip['picture']['height']} pixels "
+        f"{values['encoder']['clips']}.",
         "",
         "## Data",
         "",
@@ -107,7 +110,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "",
         "## Thresholds",
         "",
-        "| good clips lost at most | `max` | bound at 95 % confidence | bad clips caught |",
+        "| good videos lost at most | `max` | bound at 95 % confidence | bad videos caught |",
         "|---|---|---|---|",
         *(_threshold_line(one) for one in values["thresholds"]),
         "",

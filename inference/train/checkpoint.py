@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from inference.decide import NORMAL
+from inference.manifest.preprocessing import TRAINED_ON
 from inference.models.checkpoint import Part, save_checkpoint, tensors_digest
 from inference.train.card import (
     Provenance,
@@ -34,7 +34,8 @@ def write_head(
     """
     tensors = head_tensors(fitted.head)
     values = card_values(clips, fitted, options, replace(origin, head_digest=tensors_digest(tensors)))
-    save_checkpoint(directory, tensors, {"labels": list(clips.classes), "kind": "linear"})
+    config = {"labels": list(clips.classes), "kind": "linear", TRAINED_ON: origin.trained_on.to_json()}
+    save_checkpoint(directory, tensors, config)
     found = fitted.assessment
     for name, text in {
         "card.json": card_json(values),
@@ -52,34 +53,3 @@ def head_tensors(head: LinearWeights) -> dict[str, torch.Tensor]:
         f"{Part.HEAD}linear.weight": torch.tensor(head.weight, dtype=torch.float32),
         f"{Part.HEAD}linear.bias": torch.tensor(head.bias, dtype=torch.float32),
     }
-
-
-def manifest_entry(name: str, directory: Path, values: Mapping[str, Any]) -> str:
-    """Return the lines of a manifest that make the head a filter with its threshold."""
-    labels = ", ".join(f'"{label}"' for label in values["data"]["labels"])
-    backbone = str(values["encoder"]["model_type"]).partition(":")[2] or "…"
-    lines = [
-        f"[heads.{name}]",
-        f'backbone = "{backbone}"',
-        f"labels = [{labels}]",
-        f'weights = "{directory}"',
-        "[[filters]]",
-        f'name = "{name}"',
-        f'switch = "{name}_enable"',
-        f'head = "{name}"',
-        f'outputs = [{{ key = "{name}_filter", scope = "whole" }}]',
-    ]
-    if "max" in values["chosen"]:
-        lines += [f"[thresholds.{name}_filter]", *_threshold(values["data"], values["chosen"]["max"])]
-    return "\n".join(lines)
-
-
-def _threshold(data: Mapping[str, Any], limit: float) -> list[str]:
-    """Return the threshold on the probability of the labels to drop, as a manifest writes it."""
-    good = data["good"]
-    bad = [label for label in data["labels"] if label not in good]
-    if all(label.startswith(NORMAL) for label in good):
-        return [f"max = {limit:.6g}"]
-    if len(bad) == 1:
-        return [f'label = "{bad[0]}"', f"max = {limit:.6g}"]
-    return [f'label = "{good[0]}"', f"min = {1 - limit:.6g}"]

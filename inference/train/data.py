@@ -38,6 +38,7 @@ class LabelledClips:
     labels: Rows  # (clips,)
     sources: npt.NDArray[np.str_]  # (clips,): the recording that a clip comes from
     names: npt.NDArray[np.str_]  # (clips,): what a person recognises the clip by
+    videos: npt.NDArray[np.str_]  # (clips,): the video that it is a window of, or its own name
     classes: tuple[str, ...]
     good: frozenset[int]  # the classes of clips to keep
     weights: Floats  # (clips,): of each clip in the loss
@@ -53,6 +54,7 @@ class LabelledClips:
         sources: Sequence[str],
         *,
         names: Sequence[str] | None = None,
+        videos: Sequence[str] | None = None,
         good: str | None = None,
         weights: Sequence[float] | None = None,
     ) -> Self:
@@ -64,7 +66,7 @@ class LabelledClips:
             TrainingError: lengths differ, a feature is not finite, or there is one label only or none of good clips.
         """
         count = features.shape[0]
-        given = {"labels": labels, "sources": sources, "names": names, "weights": weights}
+        given = {"labels": labels, "sources": sources, "names": names, "videos": videos, "weights": weights}
         for name, values in given.items():
             if values is not None and len(values) != count:
                 raise TrainingError(f"{count} clips have features, but there are {len(values)} {name}")
@@ -74,11 +76,13 @@ class LabelledClips:
         classes = tuple([one for one in found if one not in wanted] + sorted(wanted))
         place = {name: number for number, name in enumerate(classes)}
         _check_finite(features)
+        named = np.array(names if names is not None else [f"clip {place}" for place in range(count)], np.str_)
         return cls(
             features=features,
             labels=np.array([place[one] for one in labels], np.int64),
             sources=np.array(sources, np.str_),
-            names=np.array(names if names is not None else [f"clip {place}" for place in range(count)], np.str_),
+            names=named,
+            videos=named if videos is None else np.array(videos, np.str_),
             classes=classes,
             good=frozenset(place[one] for one in wanted),
             weights=np.ones(count) if weights is None else np.asarray(weights, float),
@@ -88,6 +92,16 @@ class LabelledClips:
         """Return each clip's probability of the labels to drop, from ``(clips, classes)``."""
         scores: Floats = probabilities[:, self.bad_classes].sum(axis=1)
         return scores
+
+    def by_video(self, rows: Rows, scores: Floats) -> tuple[Floats, Rows]:
+        """Return the highest score of each video, and the position of one of its clips.
+
+        ``scores`` are of the clips at ``rows``. One clip above a threshold drops its video.
+        """
+        _, first, video = np.unique(self.videos[rows], return_index=True, return_inverse=True)
+        highest = np.full(len(first), -np.inf)
+        np.maximum.at(highest, video, scores)
+        return highest, rows[first]
 
     @property
     def bad_classes(self) -> list[int]:

@@ -36,7 +36,7 @@ class FitOptions:
     shares: Shares = field(default_factory=Shares)
     weight_decays: Sequence[float] = WEIGHT_DECAYS
     is_balanced: bool = True  # every class weighs the same in the loss
-    max_loss: float = 0.01  # the share of good clips that the threshold may lose
+    max_loss: float = 0.01  # the share of good videos that the threshold may lose
     resamples: int = RESAMPLES  # of the intervals
 
     def __post_init__(self) -> None:
@@ -53,8 +53,8 @@ class Assessment:
     reliability: tuple[ReliabilityBin, ...]  # of the probability to be dropped, on the part test
     threshold: LossThreshold | Unreachable  # for the target
     thresholds: tuple[LossThreshold | Unreachable, ...]  # for other targets
-    test_loss: float  # share of the good clips of the part test that the threshold loses; 0 without one
-    test_caught: float  # share of its bad clips that the threshold drops
+    test_loss: float  # share of the good videos of the part test that the threshold loses; 0 without one
+    test_caught: float  # share of its bad videos that the threshold drops
     issues: tuple[LabelIssue, ...]
 
 
@@ -119,16 +119,17 @@ def assess(
     thresholds = {
         loss: _choose(clips, rows, probabilities["calibrate"], loss) for loss in (*TABLE_LOSSES, options.max_loss)
     }
-    chosen, is_bad = thresholds[options.max_loss], clips.is_bad[split.test]
+    chosen = thresholds[options.max_loss]
     scores = clips.bad_scores(probabilities["test"])
-    is_dropped = scores > (chosen.max if isinstance(chosen, LossThreshold) else 1.0)
+    highest, videos = clips.by_video(split.test, scores)
+    is_dropped, is_bad = highest > (chosen.max if isinstance(chosen, LossThreshold) else 1.0), clips.is_bad[videos]
     return Assessment(
         calibration=calibration,
         figures={
             part: measure(clips, split.rows(part), values, options.seed, resamples=options.resamples)
             for part, values in probabilities.items()
         },
-        reliability=reliability(scores, is_bad),
+        reliability=reliability(scores, clips.is_bad[split.test]),
         threshold=chosen,
         thresholds=tuple(thresholds[loss] for loss in TABLE_LOSSES),
         test_loss=float(is_dropped[~is_bad].mean()),
@@ -138,5 +139,6 @@ def assess(
 
 
 def _choose(clips: LabelledClips, rows: Rows, probabilities: Floats, loss: float) -> LossThreshold | Unreachable:
-    scores, is_bad = clips.bad_scores(probabilities), clips.is_bad[rows]
-    return choose_threshold(scores[~is_bad], clips.sources[rows][~is_bad], scores[is_bad], loss)
+    scores, videos = clips.by_video(rows, clips.bad_scores(probabilities))
+    is_bad = clips.is_bad[videos]
+    return choose_threshold(scores[~is_bad], clips.sources[videos][~is_bad], scores[is_bad], loss)

@@ -38,6 +38,7 @@ class FeatureRecord:
 
     video: str  # path of the video below the data set's folder, or its URL
     content_sha256: str  # of the video's bytes
+    plan: str  # which clips, prepared how: canonical JSON
     plan_digest: str
     model_type: str
     model_digest: str

@@ -29,6 +29,7 @@ COLUMNS = {
     "content_sha256": "string",
     "model_type": "string",
     "model_digest": "string",
+    "plan": "string",
     "plan_digest": "string",
     "decoder": "string",
     "decoded_fraction": "double",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from inference.features.plan import FeaturePlan
 from storage.errors import UsageError
 from storage.features.files import read_features
 from storage.features.index import INDEX_NAME, read_index
@@ -37,9 +38,10 @@ class LabelledFeatures:
     labels: tuple[str, ...]
     sources: tuple[str, ...]
     names: tuple[str, ...]  # the video, and the clip's start
+    videos: tuple[str, ...]
     model_type: str
     model_digest: str
-    plan_digest: str
+    plan: FeaturePlan
     failed: tuple[str, ...]  # videos without features: the name and the reason
     unlabelled: tuple[str, ...]  # videos with features that have no label
 
@@ -97,10 +99,11 @@ def labelled_features(root: Path, labels: Mapping[str, VideoLabel] | None) -> La
         features=np.concatenate(values),
         labels=tuple(labels[row["video"]].label for row, _ in clips),
         sources=tuple(labels[row["video"]].source for row, _ in clips),
+        videos=tuple(row["video"] for row, _ in clips),
         names=tuple(f"{row['video']} at {start:.1f} s" for row, start in clips),
         model_type=first["model_type"],
         model_digest=first["model_digest"],
-        plan_digest=first["plan_digest"],
+        plan=FeaturePlan.from_json(first["plan"]),
         failed=tuple(f"{row['video']}: {row['message']}" for row in rows if row["code"] is not None),
         unlabelled=tuple(row["video"] for row in made if row["video"] not in labels),
     )

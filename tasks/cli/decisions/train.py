@@ -22,7 +22,7 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
     "--features",
     "root",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder that `tamis features` wrote, with --pool mean.",
+    help="Folder that `tamis features --scope whole` (or windows) wrote.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Checkpoint to write.")
 @click.option("--name", default="head", show_default=True, help="Name of the filter in the printed manifest entry.")
@@ -37,7 +37,7 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
-    help="Share of the good clips that the threshold may lose.",
+    help="Share of the good videos that the threshold may lose.",
 )
 @click.option("--recipe", type=click.Choice(["starter"]), help="Instead: train the weights of the manifest `starter`.")
 @click.option("--report", "is_report", is_flag=True, help="With --recipe: train nothing, measure on held-out sources.")
@@ -106,21 +106,23 @@ def _left_out(found: LabelledFeatures) -> list[str]:
 
 def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
     from inference.train.card import Provenance
-    from inference.train.checkpoint import manifest_entry, write_head
+    from inference.train.checkpoint import write_head
     from inference.train.data import LabelledClips
     from inference.train.fit import FitOptions, fit_head
+    from inference.train.manifest_entry import TrainedOn, manifest_entry
 
-    clips = LabelledClips.of(found.features, found.labels, found.sources, names=found.names, good=options["good"])
+    trained_on = TrainedOn(model_type=found.model_type, model_digest=found.model_digest, plan=found.plan)
+    trained_on.check()
+    clips = LabelledClips.of(
+        found.features, found.labels, found.sources, names=found.names, videos=found.videos, good=options["good"]
+    )
     chosen = FitOptions(seed=options["seed"], max_loss=options["max_loss"])
     console = open_progress_console()
     fitted = fit_head(clips, chosen, lambda step, done, total: print_line(console, f"{step} {done}/{total}"))
     origin = Provenance(
         name=options["name"],
         data=data,
-        model_type=found.model_type,
-        model_digest=found.model_digest,
-        plan_digest=found.plan_digest,
-        head_digest="",
+        trained_on=trained_on,
         failed=found.failed,
         unlabelled=found.unlabelled,
     )
@@ -128,7 +130,7 @@ def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, An
         values = write_head(output, clips, fitted, chosen, origin)
     except OSError as error:
         raise OneLine(f"-o {output} cannot be written: {error.strerror or error}") from error
-    return values, manifest_entry(options["name"], output.absolute(), values)
+    return values, manifest_entry(options["name"], output.absolute(), trained_on, values)
 
 
 def _report(values: dict[str, Any], output: Path, entry: str) -> list[str]:
@@ -138,7 +140,7 @@ def _report(values: dict[str, Any], output: Path, entry: str) -> list[str]:
     threshold = (
         chosen["reason"]
         if "reason" in chosen
-        else f"max = {chosen['max']:.6g} loses at most {chosen['bound']:.2%} of good clips (95 % confidence) "
+        else f"max = {chosen['max']:.6g} loses at most {chosen['bound']:.2%} of good videos (95 % confidence) "
         f"and catches {chosen['caught']:.1%} of the others"
     )
     issues = len(values["label_issues"])

@@ -1,4 +1,4 @@
-"""``tamis features``: features of every sliding clip of videos, on this machine or over the fleet."""
+"""``tamis features``: features of the clips of videos, on this machine or over the fleet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.features.families import EncoderChoice, check_choice
 from inference.features.options import PlanOptions
 from inference.features.plan import Pooling
 from inference.manifest import load_manifest
-from inference.types import Fit
+from inference.types import Fit, Scope
 from storage.features.files import FileFormat
 from storage.features.index import write_index
 from tasks.cli.run.conclude import EX_ALL_FAILED, EX_INTERRUPTED, conclude
@@ -31,6 +31,7 @@ from tasks.settings import Settings
 from tasks.submit import prepare, submit
 
 COUNT = click.IntRange(min=1)
+SCOPES = {"clips": Scope.SLIDING, "whole": Scope.WHOLE, "windows": Scope.WINDOWS}
 
 
 @click.command(cls=CeleryCommand)
@@ -55,6 +56,15 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--world_size", type=COUNT, help="Processes, a GPU each where there are any; default: one for each GPU, or one."
 )
+@click.option(
+    "--scope",
+    type=click.Choice(list(SCOPES)),
+    default="clips",
+    show_default=True,
+    help="Clips of neighbouring frames, or what a filter sees of the whole video or of its windows.",
+)
+@click.option("--window_seconds", type=float, default=4.0, show_default=True, help="With --scope windows.")
+@click.option("--overlap_seconds", type=float, default=1.0, show_default=True, help="With --scope windows.")
 @click.option("--num_frames", type=COUNT, help="Frames of a clip; default: the checkpoint's.")
 @click.option("--size", type=click.IntRange(16, 4096), help="Sides of a frame in pixels; default: the checkpoint's.")
 @click.option("--fit", type=click.Choice([Fit.SQUASH.value, Fit.CENTRE_CROP.value]), help="Default: the checkpoint's.")
@@ -63,9 +73,7 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--pool",
     type=click.Choice([one.value for one in Pooling]),
-    default="mean",
-    show_default=True,
-    help="Form of a clip's features.",
+    help="Form of a clip's features; default: mean, and with --scope whole or windows all, as a linear head takes it.",
 )
 @click.option(
     "--precision",
@@ -112,7 +120,7 @@ COUNT = click.IntRange(min=1)
 @json_option
 @clear_errors
 def features(data_path: Path | None, tables: str | None, outputs: str | None, save_path: Path, **options: Any) -> None:
-    """Extract features of every sliding clip of videos: a file for each video, and an index of them.
+    """Extract features of the clips of videos: a file for each video, and an index of them.
 
     With --data_path the videos of a folder, on this machine, without a broker. With --tables and --outputs the videos
     of a table, over the fleet, with a result row for each. Videos whose features are there are skipped, so the same
@@ -206,12 +214,15 @@ def _extract_on_fleet(tables: str, outputs: str, order: FeatureOrder, *, is_json
 
 def _plan_options(options: Mapping[str, Any], chosen: Settings) -> PlanOptions:
     return PlanOptions(
+        scope=SCOPES[options["scope"]],
+        window_seconds=options["window_seconds"],
+        overlap_seconds=options["overlap_seconds"],
         num_frames=options["num_frames"],
         size=options["size"],
         fit=Fit(options["fit"]) if options["fit"] else None,
         stride_frames=options["stride"],
         frame_step=options["frame_step"],
-        pooling=Pooling(options["pool"]),
+        pooling=Pooling(options["pool"]) if options["pool"] else None,
         precision=options["precision"],
         dtype=options["dtype"],
         decoder=chosen.decode.decoder,

@@ -10,10 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.numpy import load_file
 
+from inference.errors import ManifestError
 from inference.features.families import EncoderChoice
+from inference.features.options import PlanOptions
+from inference.features.plan import Pooling
 from inference.judge import open_judge
-from storage.features.index import write_index
+from inference.types import Scope
+from storage.features.files import read_features
+from storage.features.index import read_index, write_index
 from tasks.cli.decisions.train import train
 from tasks.extraction.order import ExtractionOrder, find_videos
 from tasks.extraction.share import do_share
@@ -22,41 +28,74 @@ from tests.media import write_clip
 from tests.small_manifest import SMALL
 
 SOURCES = 6  # of each label
-FRAMES, HEIGHT, WIDTH = 4, 48, 64
+FRAMES, HEIGHT, WIDTH = 24, 48, 64
+MANIFEST = f"""{SMALL}
+[backbones.classy]
+family = "vivit"
+weights = "seed:3"
+[backbones.classy.config]
+hidden_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 32
+image_size = 32
+num_frames = 4
+[backbones.classy.preprocessing]
+num_frames = 4
+size = 32
+fit = "squash"
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+"""  # its tokens start with a class token
+WINDOWS = PlanOptions(scope=Scope.WINDOWS, window_seconds=0.5, overlap_seconds=0.125)
+FOLDERS = {  # of features
+    "whole": ("base", PlanOptions(scope=Scope.WHOLE)),
+    "windows": ("base", WINDOWS),
+    "classy": ("classy", PlanOptions(scope=Scope.WHOLE)),
+    "clips": ("base", PlanOptions()),
+    "means": ("base", PlanOptions(scope=Scope.WHOLE, pooling=Pooling.MEAN)),
+}
 
 
 def picture(label: str, seed: int) -> Callable[[int], npt.NDArray[np.uint8]]:
-    """Return a painter: one bright or dark picture with noise of its own."""
+    """Return a painter: bright or dark pictures with noise of their own, which brighten and darken in turn."""
     level = 180 if label == "bright" else 30
     noise = np.random.default_rng(seed).integers(0, 50, (HEIGHT, WIDTH, 3))
-    return lambda _number: (level + noise).astype(np.uint8)
+    return lambda number: (level + noise + 25 * np.sin(number / 4 + seed)).clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make videos in two folders, a small manifest, and the features of the videos."""
+    """Make videos in two folders, a small manifest, and folders of the videos' features."""
     root = tmp_path_factory.mktemp("world")
-    (root / "small.toml").write_text(SMALL)
+    (root / "small.toml").write_text(MANIFEST)
     for place, label in enumerate(("bright", "normal")):
         (root / "videos" / label).mkdir(parents=True)
         for seed in range(SOURCES):
             write_clip(root / "videos" / label / f"{seed}.mp4", FRAMES, paint=picture(label, 100 * place + seed))
-    order = ExtractionOrder(
-        videos=tuple(find_videos(root / "videos")[0]),
-        save_path=root / "features",
-        encoder=EncoderChoice(model_type="manifest:base"),
-        decoder_threads=1,
-    )
-    (root / "features").mkdir()
-    chosen = Settings.of(manifest=str(root / "small.toml"), state_dir=root / "state")
-    do_share(order, (0, 1), "cpu", chosen, lambda _progress: None)
-    write_index(root / "features")
+    for folder, (backbone, options) in FOLDERS.items():
+        extract(root, folder, EncoderChoice(model_type=f"manifest:{backbone}"), options)
     return root
 
 
-def run(world: Path, *options: str) -> Result:
-    """Run the command on the features."""
-    return CliRunner().invoke(train, ["--features", str(world / "features"), *options])
+def extract(root: Path, folder: str, encoder: EncoderChoice, options: PlanOptions) -> None:
+    """Write the features of the world's videos into a folder of it."""
+    order = ExtractionOrder(
+        videos=tuple(find_videos(root / "videos")[0]),
+        save_path=root / folder,
+        encoder=encoder,
+        options=options,
+        decoder_threads=2,
+    )
+    (root / folder).mkdir()
+    chosen = Settings.of(manifest=str(root / "small.toml"), state_dir=root / "state")
+    do_share(order, (0, 1), "cpu", chosen, lambda _progress: None)
+    write_index(root / folder)
+
+
+def run(world: Path, *options: str, folder: str = "whole") -> Result:
+    """Run the command on a folder of features."""
+    return CliRunner().invoke(train, ["--features", str(world / folder), *options])
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +109,67 @@ def trained(world: Path) -> Result:
 def test_a_trained_head_is_a_filter_after_one_manifest_entry(world: Path, trained: Result) -> None:
     lines = trained.output.splitlines()
     assert lines[-1].startswith("train: auroc=1.000")
-    entry = [line.removeprefix("  ") for line in lines if line.startswith("  ")]
-    assert "[thresholds.bright_filter]" in entry
-    (world / "own.toml").write_text(SMALL + "\n".join(entry))
+    assert "[thresholds.bright_filter]" in entry_of(trained)
+    (world / "own.toml").write_text(MANIFEST + entry_of(trained))
     write_clip(world / "new.mp4", FRAMES, paint=picture("bright", 7))
     write_clip(world / "dark.mp4", FRAMES, paint=picture("normal", 8))
     with open_judge(str(world / "own.toml"), device="cpu") as judge:
         labels = [judge.judge(world / name).info["bright_filter"]["label"] for name in ("new.mp4", "dark.mp4")]
     assert labels == ["bright", "normal"]
+
+
+def entry_of(answer: Result) -> str:
+    """Return the manifest entry that the command printed."""
+    return "\n".join(line.removeprefix("  ") for line in answer.output.splitlines() if line.startswith("  "))
+
+
+def head_scores(checkpoint: Path, features: npt.NDArray[np.generic]) -> list[float]:
+    """Return each clip's probability of the head's first label."""
+    tensors = load_file(checkpoint / "model.safetensors")
+    logits = features @ tensors["head.linear.weight"].T + tensors["head.linear.bias"]
+    return (1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).tolist()
+
+
+@pytest.mark.parametrize("folder", ["whole", "windows", "classy"])
+def test_the_printed_entry_gives_a_video_the_scores_that_the_trained_head_gives_its_features(
+    world: Path, folder: str
+) -> None:
+    checkpoint = world / f"{folder}_head"
+    answer = run(world, "-o", str(checkpoint), "--name", "bright", "--max-loss", "0.97", folder=folder)
+    assert answer.exit_code == 0, answer.output
+    manifest = world / f"{folder}.toml"
+    manifest.write_text(MANIFEST + entry_of(answer))
+    with open_judge(str(manifest), device="cpu") as judge:
+        for row in read_index(world / folder)[::3]:
+            found = judge.judge(world / "videos" / row["video"], ["bright_enable"]).info["bright_filter"]
+            clips = found["windows"] if folder == "windows" else [found]
+            scores = [one["result"]["bright"] for one in clips]
+            assert len(scores) == row["clips"] == (2 if folder == "windows" else 1)
+            expected = head_scores(checkpoint, read_features(world / folder / row["file"])[1])
+            assert scores == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("clips", "sliding clips (stride 4, step 1), which no manifest's filter sees"),
+        ("means", "pooled by mean, while a manifest's linear head takes the mean over all tokens"),
+    ],
+)
+def test_features_that_no_manifest_reproduces_are_refused_with_the_remedy(
+    world: Path, folder: str, message: str
+) -> None:
+    answer = run(world, "-o", str(world / "none"), folder=folder)
+    assert answer.exit_code == 2
+    assert message in answer.output
+    assert "extract again: tamis features --model_type manifest:BACKBONE --scope whole" in answer.output
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_head_over_another_backbone_than_that_of_its_training_is_refused(world: Path, trained: Result) -> None:
+    (world / "other.toml").write_text(MANIFEST.replace('weights = "seed:1"', 'weights = "seed:9"') + entry_of(trained))
+    with pytest.raises(ManifestError, match=r"heads\.bright was trained over backbone_digest = .*train it again"):
+        open_judge(str(world / "other.toml"), device="cpu")
 
 
 @pytest.mark.usefixtures("trained")
