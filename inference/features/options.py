@@ -47,8 +47,8 @@ class PlanOptions:
             }
             if stated := [f"{name} {value}" for name, value in given.items() if value is not None]:
                 raise ManifestError(
-                    f"--scope {self.scope} takes the frames that a filter sees, as the encoder's manifest or checkpoint "
-                    f"states them: leave {', '.join(stated)} out"
+                    f"--scope {self.scope} takes the frames that a filter sees, as the encoder's manifest states "
+                    f"them: leave {', '.join(stated)} out"
                 )
         if not 0 <= self.overlap_seconds < self.window_seconds:
             raise ManifestError(

@@ -77,13 +77,12 @@ def card_values(clips: LabelledClips, fitted: FittedHead, options: FitOptions, o
 
 def card_text(values: Mapping[str, Any]) -> str:
     """Return the card as Markdown, from :func:`card_values`."""
-    data, figures, clip = values["data"], values["figures"]["test"], values["encoder"]["plan"]["preprocessing"]
+    data, figures, encoder = values["data"], values["figures"]["test"], values["encoder"]
+    kind = f"A linear head over {encoder['model_type']} ({encoder['model_digest'][:12]})"
     lines = [
         f"# {values['name']}",
         "",
-        f"A linear head over {values['encoder']['model_type']} ({values['encoder']['model_digest'][:12]}), for "
-        f"{clip['num_frames']} frames of {clip['picture']['width']} x {clip['picture']['height']} pixels "
-        f"{values['encoder']['clips']}.",
+        f"{kind}, for {_frames(encoder['plan']['preprocessing'])} {encoder['clips']}.",
         "",
         "## Data",
         "",
@@ -110,7 +109,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "",
         "## Thresholds",
         "",
-        "| good videos lost at most | `max` | bound at 95 % confidence | bad videos caught |",
+        "| good clips lost at most | `max` | bound at 95 % confidence | bad clips caught |",
         "|---|---|---|---|",
         *(_threshold_line(one) for one in values["thresholds"]),
         "",
@@ -149,6 +148,10 @@ def summary_line(values: Mapping[str, Any]) -> str:
     figures, data = values["figures"]["test"], values["data"]
     shown = " ".join(f"{name}={figures[name]['value']:.3f}" for name in ("auroc", "ece", "accuracy"))
     return f"train: {shown} clips={data['clips']} test_sources={values['split']['test']['sources']}"
+
+
+def _frames(clip: Mapping[str, Any]) -> str:
+    return f"{clip['num_frames']} frames of {clip['picture']['width']} x {clip['picture']['height']} pixels"
 
 
 def _threshold(one: LossThreshold | Unreachable) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class FitOptions:
     shares: Shares = field(default_factory=Shares)
     weight_decays: Sequence[float] = WEIGHT_DECAYS
     is_balanced: bool = True  # every class weighs the same in the loss
-    max_loss: float = 0.01  # the share of good videos that the threshold may lose
+    max_loss: float = 0.01  # the share of good clips that the threshold may lose
     resamples: int = RESAMPLES  # of the intervals
 
     def __post_init__(self) -> None:
@@ -53,8 +53,8 @@ class Assessment:
     reliability: tuple[ReliabilityBin, ...]  # of the probability to be dropped, on the part test
     threshold: LossThreshold | Unreachable  # for the target
     thresholds: tuple[LossThreshold | Unreachable, ...]  # for other targets
-    test_loss: float  # share of the good videos of the part test that the threshold loses; 0 without one
-    test_caught: float  # share of its bad videos that the threshold drops
+    test_loss: float  # share of the good clips of the part test that the threshold loses; 0 without one
+    test_caught: float  # share of its bad clips that the threshold drops
     issues: tuple[LabelIssue, ...]
 
 

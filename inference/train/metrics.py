@@ -1,4 +1,7 @@
-"""Figures of a head on clips it never saw, with intervals from resampled sources."""
+"""Figures of a head on clips it never saw, with intervals from resampled sources.
+
+They are scikit-learn's, computed without its checks, which take a hundred times as long as a figure of a few clips.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
+from scipy.stats import rankdata
 
 from inference.train.calibration import calibration_error
 from inference.train.data import Floats, LabelledClips, Rows
@@ -46,12 +49,33 @@ class Scored:
         )
 
 
+def auroc(one: Scored) -> float:
+    """Return the probability that a bad clip scores above a good one, ties counting half (Mann and Whitney)."""
+    bad = int(one.is_bad.sum())
+    above = float(rankdata(one.bad_scores)[one.is_bad].sum()) - bad * (bad + 1) / 2
+    return above / (bad * (len(one.is_bad) - bad))
+
+
+def average_precision(one: Scored) -> float:
+    """Return the mean precision over the bad clips, at the score of each."""
+    order = np.argsort(-one.bad_scores, kind="stable")
+    last_of_score = np.flatnonzero(np.append(np.diff(one.bad_scores[order]) != 0, [True]))
+    found = np.cumsum(one.is_bad[order])[last_of_score]
+    return float((found / (last_of_score + 1) * np.diff(found, prepend=0)).sum() / found[-1])
+
+
+def log_loss(one: Scored) -> float:
+    """Return the mean cross-entropy."""
+    own = one.probabilities[np.arange(len(one.labels)), one.labels]
+    return float(-np.log(own.clip(min=np.finfo(own.dtype).eps)).mean())
+
+
 Figure = Callable[[Scored], float]
 FIGURES: Mapping[str, Figure] = {
-    "auroc": lambda one: float(roc_auc_score(one.is_bad, one.bad_scores)),
-    "average_precision": lambda one: float(average_precision_score(one.is_bad, one.bad_scores)),
-    "accuracy": lambda one: float(accuracy_score(one.labels, one.probabilities.argmax(axis=1))),
-    "log_loss": lambda one: float(log_loss(one.labels, one.probabilities, labels=range(one.probabilities.shape[1]))),
+    "auroc": auroc,
+    "average_precision": average_precision,
+    "accuracy": lambda one: float((one.labels == one.probabilities.argmax(axis=1)).mean()),
+    "log_loss": log_loss,
     "ece": lambda one: calibration_error(one.probabilities, one.labels),
 }
 

@@ -37,7 +37,7 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
-    help="Share of the good videos that the threshold may lose.",
+    help="Share of the good clips that the threshold may lose.",
 )
 @click.option("--recipe", type=click.Choice(["starter"]), help="Instead: train the weights of the manifest `starter`.")
 @click.option("--report", "is_report", is_flag=True, help="With --recipe: train nothing, measure on held-out sources.")
@@ -140,7 +140,7 @@ def _report(values: dict[str, Any], output: Path, entry: str) -> list[str]:
     threshold = (
         chosen["reason"]
         if "reason" in chosen
-        else f"max = {chosen['max']:.6g} loses at most {chosen['bound']:.2%} of good videos (95 % confidence) "
+        else f"max = {chosen['max']:.6g} loses at most {chosen['bound']:.2%} of good clips (95 % confidence) "
         f"and catches {chosen['caught']:.1%} of the others"
     )
     issues = len(values["label_issues"])

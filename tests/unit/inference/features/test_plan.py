@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import doctest
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from inference.errors import ManifestError
 from inference.features import options
 from inference.features.options import PlanOptions
-from inference.features.plan import Pooling, decoder_version
+from inference.features.plan import FeaturePlan, Pooling, decoder_version
+from inference.manifest import parse_manifest
 from inference.manifest.preprocessing import Preprocessing
 from inference.types import Fit, PictureSpec, Scope
+from tests.small_manifest import SMALL
 
 OWN = Preprocessing(16, PictureSpec(224, 224, Fit.CENTRE_CROP, 256), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -40,9 +44,35 @@ def test_the_request_carries_the_geometry_of_the_clips():
     assert (request.num_frames, request.stride_frames, request.frame_step) == (8, 4, 2)
 
 
+@pytest.mark.parametrize("scope", [Scope.WHOLE, Scope.WINDOWS])
+def test_a_filters_scope_requests_the_clips_that_a_manifests_output_requests(scope):
+    manifest = parse_manifest(
+        SMALL.replace('scope = "whole"', f'scope = "{scope}"'), directory=Path.cwd(), source="small"
+    )
+    made = PlanOptions(scope=scope).plan(manifest.preprocessing["base"], precision="float32", is_gpu=False)
+    assert made.decode_plan == manifest.decode_plan(frozenset({"vfx_enable"}))
+    assert made.pooling is Pooling.ALL
+
+
+def test_a_filters_scope_has_no_frames_of_its_own():
+    with pytest.raises(ManifestError, match=r"--scope whole takes .* leave --size 112, --frame_step 2 out"):
+        plan(scope=Scope.WHOLE, size=112, frame_step=2)
+    with pytest.raises(ManifestError, match="--overlap_seconds 4 must be below --window_seconds 4"):
+        plan(scope=Scope.WINDOWS, overlap_seconds=4.0)
+
+
+def test_a_plan_is_read_back_from_its_json_and_another_releases_is_refused():
+    made = plan(size=112, pooling=Pooling.CLS)
+    assert FeaturePlan.from_json(made.to_json()) == made
+    with pytest.raises(ManifestError, match="extract the features again"):
+        FeaturePlan.from_json("{}")
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        {"scope": Scope.WHOLE},
+        {"window_seconds": 2.0},
         {"stride_frames": 8},
         {"frame_step": 2},
         {"pooling": Pooling.TOKENS},

@@ -39,3 +39,13 @@ def test_features_that_are_not_finite_are_named():
     features[2, 1] = np.nan
     with pytest.raises(TrainingError, match="features of 1 clips are not finite, first at row 2"):
         LabelledClips.of(features, ["shaky", "normal"] * 2, SOURCES)
+
+
+def test_a_videos_score_is_that_of_its_highest_window():
+    clips = LabelledClips.of(
+        np.zeros((5, 2), np.float32), ["shaky"] * 2 + ["normal"] * 3, list("aabbc"), videos=list("aabbc")
+    )
+    scores, rows = clips.by_video(np.array([0, 2, 3, 4]), np.array([0.1, 0.2, 0.9, 0.4]))
+    assert scores.tolist() == [0.1, 0.9, 0.4]
+    assert clips.videos[rows].tolist() == ["a", "b", "c"]
+    assert clips.is_bad[rows].tolist() == [True, False, False]

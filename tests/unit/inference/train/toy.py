@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from inference.features.plan import FeaturePlan, Pooling
+from inference.manifest.preprocessing import Preprocessing
 from inference.train.data import LabelledClips
+from inference.train.manifest_entry import TrainedOn
+from inference.types import PictureSpec, Scope
 
 WIDTH = 12
+INPUT = Preprocessing(16, PictureSpec(224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+TRAINED_ON = TrainedOn(
+    model_type="manifest:base",
+    model_digest="m" * 64,
+    plan=FeaturePlan(preprocessing=INPUT, scope=Scope.WHOLE, pooling=Pooling.ALL),
+)
 
 
 def toy(sources: int = 80, clips: int = 4, apart: float = 1.2, seed: int = 0) -> LabelledClips:

@@ -24,6 +24,7 @@ VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 RECORD = FeatureRecord(
     video="a/clip.mp4",
     content_sha256="c" * 64,
+    plan="{}",
     plan_digest="p" * 64,
     model_type="manifest:base",
     model_digest="m" * 64,

@@ -13,6 +13,7 @@ from storage.errors import UsageError
 from storage.features.files import FailureRecord, FeatureRecord, FileFormat, write_failure, write_features
 from storage.features.index import write_index
 from tasks.training.labelled import folder_labels, labelled_features, read_labels
+from tests.unit.inference.train.toy import TRAINED_ON
 
 
 def write(root: Path, video: str, clips: int = 2, model: str = "m") -> None:
@@ -20,6 +21,7 @@ def write(root: Path, video: str, clips: int = 2, model: str = "m") -> None:
     record = FeatureRecord(
         video=video,
         content_sha256=video,
+        plan=TRAINED_ON.plan.to_json(),
         plan_digest="p",
         model_type="manifest:base",
         model_digest=model,
