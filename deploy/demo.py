@@ -147,7 +147,7 @@ def write_environment(root: Path, settings: dict[str, str]) -> None:
 
 def tamis(*arguments: str) -> list[str]:
     """Return the command line of a tamis sub-command in this interpreter."""
-    return [sys.executable, "-m", "celery", "-A", "tasks", *arguments]
+    return [sys.executable, "-m", "tasks", *arguments]
 
 
 @contextmanager

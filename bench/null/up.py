@@ -8,5 +8,5 @@ import tasks.node.processes
 from tasks.cli.up import up
 
 if __name__ == "__main__":
-    tasks.node.processes.TAMIS = (sys.executable, "-P", "-m", "celery", "-A", "bench.null.app")  # type: ignore[assignment]  # longer
+    tasks.node.processes.TAMIS = (sys.executable, "-P", "-m", "tasks", "-A", "bench.null.app")  # type: ignore[assignment]  # longer
     up()

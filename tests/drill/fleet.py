@@ -31,7 +31,7 @@ def node_specs(world: DrillWorld, node: str, environment: Mapping[str, str], **m
         replace(
             spec,
             name=f"{spec.name}@{node}",
-            argv=(sys.executable, "-m", "celery", "-A", APP, *spec.argv[len(TAMIS) :]),
+            argv=(sys.executable, "-m", "tasks", "-A", APP, *spec.argv[len(TAMIS) :]),
             variables={**spec.variables, **own},
         )
         for spec in node_processes(settings, [])

@@ -36,7 +36,7 @@ class Watcher:
             self.starts += 1
             with self.log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "celery", "-A", APP, "watch", self.run_id],
+                    [sys.executable, "-m", "tasks", "-A", APP, "watch", self.run_id],
                     env=child_environ(**self.environment),
                     stdin=subprocess.DEVNULL,
                     stdout=output,

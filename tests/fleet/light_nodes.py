@@ -35,7 +35,7 @@ class Nodes:
     def start(self, node: str, role: str, *queues: str, **more: str) -> WorkerProcess:
         """Start a worker as `tamis up` on that node does; ``more`` are environment variables."""
         name, log_path = f"{role}-{node}", self.root / f"{role}-{node}.log"
-        command = [sys.executable, "-m", "celery", "-A", "tests.fleet.apps.light", "worker", "--pool=threads"]
+        command = [sys.executable, "-m", "tasks", "-A", "tests.fleet.apps.light", "worker", "--pool=threads"]
         command += [f"--concurrency={THREADS}", f"--queues={','.join(queues)}", f"--hostname={name}@test"]
         command += ["--loglevel=INFO", "--without-mingle", "--without-gossip"]
         variables = {

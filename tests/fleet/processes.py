@@ -140,7 +140,7 @@ class Fleet:
             "worker": name,
             **config,
         }
-        command = [sys.executable, "-m", "celery", "-A", f"tests.fleet.apps.{app}", "-b", self.broker_url]
+        command = [sys.executable, "-m", "tasks", "-A", f"tests.fleet.apps.{app}", "-b", self.broker_url]
         command += ["worker", "-P", "threads", "-c", str(concurrency), "-Q", queues, "-n", f"{name}@%h", "-l", "INFO"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *options]
         environment = os.environ | {"FLEET_TEST": json.dumps(settings), "PYTHONPATH": str(REPOSITORY)}

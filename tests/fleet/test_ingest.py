@@ -64,7 +64,7 @@ class IngestWorld:
         log_path = self.root / f"{name}.log"
         with log_path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "tests.fleet.apps.ingesting", *arguments],
+                [sys.executable, "-m", "tasks", "-A", "tests.fleet.apps.ingesting", *arguments],
                 env=self.environ,
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,

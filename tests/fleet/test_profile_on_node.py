@@ -26,7 +26,7 @@ def test_a_profile_on_a_node_comes_back_as_files_and_its_worker_takes_a_trace(
         "TAMIS_OBJECT_ROOT": str(tmp_path / "objects"),
         "TAMIS_NODE": "lab",
     }
-    tamis = [sys.executable, "-m", "celery", "-A", "tasks"]
+    tamis = [sys.executable, "-m", "tasks"]
     with (tmp_path / "worker.log").open("wb") as log:
         process = subprocess.Popen(
             [*tamis, "worker", "-Q", "gpu.lab", "-P", "threads", "-c", "1", "-l", "INFO"],

@@ -43,7 +43,7 @@ class RabbitWorld:
         return f"sqlite:///{self.root}/output.db#results"
 
     def start_worker(self, name: str, queues: str) -> None:
-        command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-P", "threads", "-c", "2", "-Q", queues]
+        command = [sys.executable, "-m", "tasks", "worker", "-P", "threads", "-c", "2", "-Q", queues]
         with self.log_of(name).open("wb") as log:
             self.processes.append(
                 subprocess.Popen(
@@ -134,7 +134,7 @@ def test_every_queue_is_a_quorum_queue_with_a_delivery_limit_and_dead_letters(wo
 def test_a_message_returned_too_often_becomes_a_dead_letter_and_its_row_a_failure(world: RabbitWorld) -> None:
     world.start_worker("results", "results,control")
     tables = f"file://{world.root}/input.jsonl"
-    world.run("-m", "celery", "-A", "tasks", "sift", "--tables", tables, "--outputs", world.outputs, "--no-wait")
+    world.run("-m", "tasks", "sift", "--tables", tables, "--outputs", world.outputs, "--no-wait")
     _wait(lambda: world.waiting("io") == 1, "the row's download waits")
 
     assert _refuse_until_gone(world.rabbit, "io") == DELIVERY_LIMIT + 1

@@ -19,7 +19,7 @@ from tests.servers.tls import Relay, tls_relay
 from tests.valkey import ValkeyServer, valkey_server
 
 USERS = REPOSITORY / "deploy" / "redis-users.acl"
-TAMIS = (sys.executable, "-m", "celery", "-A", "tasks")
+TAMIS = (sys.executable, "-m", "tasks")
 PASSWORD = "p-4-fleet"
 
 

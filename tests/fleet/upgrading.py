@@ -56,7 +56,7 @@ class UpgradeWorld:
     def start(self, role: str, *queues: str, app: str = "light") -> WorkerProcess:
         """Start a worker of these queues."""
         log_path = self.root / f"{role}-{len(self.fleet.workers)}.log"
-        command = [sys.executable, "-m", "celery", "-A", f"tests.fleet.apps.{app}", "worker", "--pool=threads"]
+        command = [sys.executable, "-m", "tasks", "-A", f"tests.fleet.apps.{app}", "worker", "--pool=threads"]
         command += ["--concurrency=2", f"--queues={','.join(queues)}", f"--hostname={log_path.stem}@test"]
         command += ["--loglevel=INFO", "--without-mingle", "--without-gossip"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TAMIS_")}

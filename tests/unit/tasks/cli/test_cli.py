@@ -11,6 +11,7 @@ from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
@@ -162,6 +163,14 @@ def test_a_commands_help_is_shown_for_the_short_option_too(command: str, tmp_pat
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(f"Usage: tamis {command}")
     assert "-h, --help" in answer.stdout
+
+
+def test_a_command_is_imported_when_it_is_named_and_no_other_with_it() -> None:
+    group = tamis_group()
+    command = group.get_command(click.Context(group), "sift")
+    assert command is not None
+    assert command.name == "sift"
+    assert {"runs", "doctor", "flower"}.isdisjoint(group.commands)
 
 
 @pytest.mark.parametrize(
