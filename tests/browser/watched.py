@@ -110,6 +110,7 @@ def watched_fleet(root: Path) -> Iterator[MonitoredFleet]:
     with _prometheus(root, port) as address, running(demo.tamis("up"), root / "up.log", env=environ) as up_log:
         tables, outputs = f"sqlite:///{root}/input.db#videos/ds=20250115", f"sqlite:///{root}/output.db#results"
         command = demo.tamis("sift", "--tables", tables, "--outputs", outputs)
+        wait_until(lambda: "embedded broker" in up_log(), "`tamis up` serves its broker", story=up_log)
         said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
         assert said.returncode == 0, f"{said.stdout}{said.stderr}{up_log()}"
         yield MonitoredFleet(root, demo, environ, port, address, _run_of(root / "output.db"))

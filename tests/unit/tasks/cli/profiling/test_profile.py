@@ -33,9 +33,12 @@ def test_a_bound_profile_ends_at_an_interrupt_with_whole_lines_and_the_figures_s
     command += ["--output-dir", str(tmp_path), "--max-steps", "100000", "--core-bind", core, "--use-amp"]
     environ = os.environ | {"TAMIS_STATE_DIR": str(tmp_path / "state")}
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ)
-    wait_until(lambda: len(lines_of(tmp_path)) > 5, "a few steps")
-    running.send_signal(signal.SIGINT)
-    told, _ = running.communicate(timeout=60)
+    try:
+        wait_until(lambda: len(lines_of(tmp_path)) > 5, "a few steps")
+        running.send_signal(signal.SIGINT)
+        told, _ = running.communicate(timeout=60)
+    finally:
+        running.kill()  # a shell's background job ignores SIGINT, and so would this one
     assert running.returncode == 130
     for said in (
         "processor",
