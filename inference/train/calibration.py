@@ -7,11 +7,12 @@ Both are part of a linear layer, so a calibrated head has the shape of any other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize
 
+from inference.train.attentive import AttentiveWeights
 from inference.train.data import Floats, Rows
 from inference.train.linear import LinearWeights, softmax
 
@@ -30,9 +31,9 @@ class Calibration:
         """Return calibrated probabilities of logits ``(clips, classes)``."""
         return softmax(logits / self.temperature + self.bias)
 
-    def folded(self, head: LinearWeights) -> LinearWeights:
-        """Return the linear layer whose plain softmax is calibrated."""
-        return LinearWeights(weight=head.weight / self.temperature, bias=head.bias / self.temperature + self.bias)
+    def folded(self, head: LinearWeights | AttentiveWeights) -> LinearWeights | AttentiveWeights:
+        """Return the head whose plain softmax is calibrated: another last layer."""
+        return replace(head, weight=head.weight / self.temperature, bias=head.bias / self.temperature + self.bias)
 
 
 def fit_calibration(logits: Floats, labels: Rows, weights: Floats | None = None) -> Calibration:

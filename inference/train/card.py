@@ -62,7 +62,8 @@ def card_values(clips: LabelledClips, fitted: FittedHead, options: FitOptions, o
         },
         "head_digest": origin.head_digest,
         "seed": options.seed,
-        "weight_decay": fitted.weight_decay,
+        "head": fitted.head.fields(),
+        "chosen_head": asdict(fitted.chosen),
         "grid": [asdict(point) for point in fitted.grid],
         "temperature": found.calibration.temperature,
         "figures": {
@@ -78,7 +79,8 @@ def card_values(clips: LabelledClips, fitted: FittedHead, options: FitOptions, o
 def card_text(values: Mapping[str, Any]) -> str:
     """Return the card as Markdown, from :func:`card_values`."""
     data, figures, encoder = values["data"], values["figures"]["test"], values["encoder"]
-    kind = f"A linear head over {encoder['model_type']} ({encoder['model_digest'][:12]})"
+    article = "An attentive" if values["head"]["kind"] == "attentive" else "A linear"
+    kind = f"{article} head over {encoder['model_type']} ({encoder['model_digest'][:12]})"
     lines = [
         f"# {values['name']}",
         "",
@@ -105,7 +107,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "|---|---|---|",
         *(f"| {name} | {one['value']:.3f} | {one['low']:.3f}–{one['high']:.3f} |" for name, one in figures.items()),
         "",
-        "![Reliability](reliability.svg) ![Loss by weight decay](grid.svg)",
+        "![Reliability](reliability.svg) ![Loss of the grid](grid.svg)",
         "",
         "## Thresholds",
         "",
@@ -133,8 +135,18 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
 
 
 def grid_chart(grid: Sequence[GridPoint]) -> str:
-    """Return an SVG: the loss of each head of the grid, on the clips that it was fitted on and on others."""
+    """Return an SVG: the loss of each head of the grid, on the clips that it was fitted on and on others.
+
+    Of heads that are trained by epochs it shows the loss on the others after each epoch.
+    """
     figure, axes = _figure()
+    if any(one.curve for one in grid):
+        for one in grid:
+            label = f"lr {one.learning_rate:g}, wd {one.weight_decay:g}"
+            axes.plot(range(1, len(one.curve) + 1), one.curve, label=label)
+        axes.set(xlabel="epoch", ylabel="cross-entropy, clips apart")
+        axes.legend(fontsize="x-small")
+        return _svg(figure)
     decays = [one.weight_decay for one in grid]
     axes.plot(decays, [one.fit_loss for one in grid], "o-", color="#bbbbbb", label="fitted on")
     axes.plot(decays, [one.select_loss for one in grid], "o-", color="#4477aa", label="apart")

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inference.manifest.preprocessing import TRAINED_ON
 from inference.models.checkpoint import Part, save_checkpoint, tensors_digest
 from inference.train.card import (
@@ -20,7 +18,6 @@ from inference.train.card import (
 )
 from inference.train.data import LabelledClips
 from inference.train.fit import FitOptions, FittedHead
-from inference.train.linear import LinearWeights
 
 
 def write_head(
@@ -31,9 +28,9 @@ def write_head(
     The weights have the names of a whole classifier's head (``head.linear.weight``), so a manifest's head loads them,
     and so does any program that reads such classifiers.
     """
-    tensors = head_tensors(fitted.head)
+    tensors = {Part.HEAD + name: tensor for name, tensor in fitted.head.tensors().items()}
     values = card_values(clips, fitted, options, replace(origin, head_digest=tensors_digest(tensors)))
-    config = {"labels": list(clips.classes), "kind": "linear", TRAINED_ON: origin.trained_on.to_json()}
+    config = {"labels": list(clips.classes), **fitted.head.fields(), TRAINED_ON: origin.trained_on.to_json()}
     save_checkpoint(directory, tensors, config)
     found = fitted.assessment
     for name, text in {
@@ -44,11 +41,3 @@ def write_head(
     }.items():
         (directory / name).write_text(text, encoding="utf-8")
     return values
-
-
-def head_tensors(head: LinearWeights) -> dict[str, torch.Tensor]:
-    """Return the tensors of a linear head, float32."""
-    return {
-        f"{Part.HEAD}linear.weight": torch.tensor(head.weight, dtype=torch.float32),
-        f"{Part.HEAD}linear.bias": torch.tensor(head.bias, dtype=torch.float32),
-    }

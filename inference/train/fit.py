@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inference.errors import TrainingError
+from inference.train.attentive import AttentiveFit, AttentiveOptions, AttentiveWeights, fit_attentive
 from inference.train.calibration import Calibration, ReliabilityBin, fit_calibration, reliability
-from inference.train.data import Floats, LabelledClips, Rows
+from inference.train.data import FeatureRows, Floats, LabelledClips, Rows
 from inference.train.label_issues import LabelIssue, find_label_issues
 from inference.train.linear import (
     WEIGHT_DECAYS,
     GridPoint,
+    LinearFit,
     LinearWeights,
     fit_linear,
     out_of_fold_logits,
@@ -21,6 +23,7 @@ from inference.train.metrics import RESAMPLES, FigureInterval, measure
 from inference.train.split import Shares, Split, split_by_source
 from inference.train.thresholds import TABLE_LOSSES, LossThreshold, Unreachable, choose_threshold
 
+FOLD_WEIGHT_DECAY = 0.01  # of the linear heads that look for label issues beside an attentive one
 Progress = Callable[[str, int, int], None]  # step, units that are done, units of the step
 
 
@@ -35,6 +38,7 @@ class FitOptions:
     seed: int = 0
     shares: Shares = field(default_factory=Shares)
     weight_decays: Sequence[float] = WEIGHT_DECAYS
+    attentive: AttentiveOptions | None = None  # None: linear heads
     is_balanced: bool = True  # every class weighs the same in the loss
     max_loss: float = 0.01  # the share of good clips that the threshold may lose
     resamples: int = RESAMPLES  # of the intervals
@@ -60,45 +64,62 @@ class Assessment:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedHead:
-    """A calibrated linear head, its place in the grid, and its assessment."""
+    """A calibrated head, its place in the grid, and its assessment."""
 
-    head: LinearWeights  # calibrated: its plain softmax is
-    weight_decay: float
+    head: LinearWeights | AttentiveWeights  # calibrated: its plain softmax is
+    chosen: GridPoint
     grid: tuple[GridPoint, ...]
     split: Split
     assessment: Assessment
 
-    def probabilities(self, features: Floats) -> Floats:
-        """Return ``(clips, classes)`` of features ``(clips, width)`` or ``(clips, tokens, width)``."""
-        return softmax(self.head.logits(features))
+    def probabilities(self, features: FeatureRows, rows: Rows) -> Floats:
+        """Return ``(rows, classes)`` of features ``(clips, width)`` or ``(clips, tokens, width)``."""
+        return softmax(self.head.logits(features, rows))
 
 
 def fit_head(clips: LabelledClips, options: FitOptions | None = None, progress: Progress = no_progress) -> FittedHead:
-    """Split by source, fit a grid of linear heads, calibrate the best, choose thresholds, and measure it.
+    """Split by source, fit a grid of heads, calibrate the best, choose thresholds, and measure it.
+
+    Label issues are found by linear heads, whatever the head is: these are fitted in no time for every fold.
 
     Equal clips, options and library versions give equal heads.
 
     Raises:
-        TrainingError: a class has too few sources.
+        TrainingError: a class has too few sources, or an attentive head gets no tokens.
     """
     options = options or FitOptions()
     split = split_by_source(clips, options.shares, options.seed)
-    found = fit_linear(
+    found = _fit_grid(clips, split, options, progress)
+    decay = found.chosen.weight_decay if options.attentive is None else FOLD_WEIGHT_DECAY
+    apart = out_of_fold_logits(clips, decay, options.seed, is_balanced=options.is_balanced)
+    assessment = assess(clips, split, lambda rows: found.weights.logits(clips.features, rows), apart, options)
+    return FittedHead(
+        head=assessment.calibration.folded(found.weights),
+        chosen=found.chosen,
+        grid=found.grid,
+        split=split,
+        assessment=assessment,
+    )
+
+
+def _fit_grid(clips: LabelledClips, split: Split, options: FitOptions, progress: Progress) -> LinearFit | AttentiveFit:
+    if options.attentive is not None:
+        return fit_attentive(
+            clips,
+            split.fit,
+            split.select,
+            options.attentive,
+            seed=options.seed,
+            is_balanced=options.is_balanced,
+            progress=lambda done, total: progress("epochs", done, total),
+        )
+    return fit_linear(
         clips,
         split.fit,
         split.select,
         weight_decays=options.weight_decays,
         is_balanced=options.is_balanced,
         progress=lambda done, total: progress("heads", done, total),
-    )
-    apart = out_of_fold_logits(clips, found.weight_decay, options.seed, is_balanced=options.is_balanced)
-    assessment = assess(clips, split, lambda rows: found.weights.logits(clips.features[rows]), apart, options)
-    return FittedHead(
-        head=assessment.calibration.folded(found.weights),
-        weight_decay=found.weight_decay,
-        grid=found.grid,
-        split=split,
-        assessment=assessment,
     )
 
 

@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
-from inference.train.data import Floats, LabelledClips, Rows, class_weights
+from inference.train.data import FeatureRows, Floats, LabelledClips, Rows, class_weights
 from inference.train.split import source_folds
 
 WEIGHT_DECAYS = tuple(10.0**power for power in range(-6, 2))
 MOST_ITERATIONS = 1000
+POOLED_AT_ONCE = 64  # clips whose tokens are in memory together
 FOLDS = 5  # of the out-of-fold probabilities
 
 
@@ -27,9 +30,20 @@ class LinearWeights:
     weight: Floats  # (classes, width)
     bias: Floats  # (classes,)
 
-    def logits(self, features: Floats) -> Floats:
-        """Return ``(clips, classes)`` of features ``(clips, width)``, or ``(clips, tokens, width)`` by their mean."""
-        return pooled(features).astype(float) @ self.weight.T + self.bias
+    def logits(self, features: FeatureRows, rows: Rows) -> Floats:
+        """Return ``(rows, classes)``; of features ``(clips, tokens, width)`` by their mean."""
+        return pooled(features, rows).astype(float) @ self.weight.T + self.bias
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights by their names in the head's module, float32."""
+        return {
+            "linear.weight": torch.tensor(self.weight, dtype=torch.float32),
+            "linear.bias": torch.tensor(self.bias, dtype=torch.float32),
+        }
+
+    def fields(self) -> dict[str, str | int]:
+        """Return the fields of a manifest's head."""
+        return {"kind": "linear"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +53,8 @@ class GridPoint:
     weight_decay: float
     fit_loss: float
     select_loss: float
+    learning_rate: float | None = None  # of a head that is trained by epochs
+    curve: tuple[float, ...] = ()  # its loss on the clips apart after each epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +62,16 @@ class LinearFit:
     """The head with the lowest loss of a grid, fitted once more on both parts."""
 
     weights: LinearWeights
-    weight_decay: float
+    chosen: GridPoint
     grid: tuple[GridPoint, ...]
 
 
-def pooled(features: Floats) -> Floats:
-    """Return the mean over the tokens, as the linear head takes it; features ``(clips, width)`` stay."""
-    return features.mean(axis=1) if features.ndim == 3 else features
+def pooled(features: FeatureRows, rows: Rows) -> Floats:
+    """Return ``(rows, width)``: the features, or the mean over their tokens, as the linear head takes it."""
+    if len(features.shape) == 2:
+        return features[rows]
+    parts = [features[part].mean(axis=1) for part in np.array_split(rows, -(-len(rows) // POOLED_AT_ONCE))]
+    return np.concatenate(parts)
 
 
 def fit_linear(
@@ -69,21 +88,21 @@ def fit_linear(
     ``progress`` is told the number of heads that are fitted, and that of all.
     """
     both = np.sort(np.concatenate([fit, select]))
-    features = pooled(clips.features[both])
+    features = pooled(clips.features, both)
     fit_places, select_places = np.searchsorted(both, fit), np.searchsorted(both, select)
-    labels, weights = clips.labels[both], _weights(clips, both, is_balanced=is_balanced)
+    labels, weights = clips.labels[both], loss_weights(clips, both, is_balanced=is_balanced)
     grid = []
     for number, weight_decay in enumerate(weight_decays):
         head = fit_weights(
             features[fit_places], labels[fit_places], weights[fit_places], weight_decay, len(clips.classes)
         )
-        losses = [_loss(head, features[part], labels[part], weights[part]) for part in (fit_places, select_places)]
+        losses = [_loss(head, features, part, labels, weights) for part in (fit_places, select_places)]
         grid.append(GridPoint(weight_decay=weight_decay, fit_loss=losses[0], select_loss=losses[1]))
         if progress is not None:
             progress(number + 1, len(weight_decays))
-    best = min(grid, key=lambda point: point.select_loss).weight_decay
-    weights_of_all = fit_weights(features, labels, weights, best, len(clips.classes))
-    return LinearFit(weights=weights_of_all, weight_decay=best, grid=tuple(grid))
+    best = min(grid, key=lambda point: point.select_loss)
+    weights_of_all = fit_weights(features, labels, weights, best.weight_decay, len(clips.classes))
+    return LinearFit(weights=weights_of_all, chosen=best, grid=tuple(grid))
 
 
 def fit_weights(features: Floats, labels: Rows, weights: Floats, weight_decay: float, classes: int) -> LinearWeights:
@@ -105,11 +124,11 @@ def out_of_fold_logits(
 ) -> Floats:
     """Return logits ``(clips, classes)`` of each clip by a linear head that saw no clip of its source."""
     every = np.arange(len(clips))
-    features, weights = pooled(clips.features[every]), _weights(clips, every, is_balanced=is_balanced)
+    features, weights = pooled(clips.features, every), loss_weights(clips, every, is_balanced=is_balanced)
     logits = np.zeros((len(clips), len(clips.classes)))
     for fit, predict in source_folds(clips, folds, seed):
         head = fit_weights(features[fit], clips.labels[fit], weights[fit], weight_decay, len(clips.classes))
-        logits[predict] = head.logits(features[predict])
+        logits[predict] = head.logits(features, predict)
     return logits
 
 
@@ -120,11 +139,14 @@ def softmax(logits: Floats) -> Floats:
     return answer
 
 
-def _weights(clips: LabelledClips, rows: Rows, *, is_balanced: bool) -> Floats:
+def loss_weights(clips: LabelledClips, rows: Rows, *, is_balanced: bool) -> Floats:
+    """Return the weight of each of these clips in the loss."""
     own = clips.weights[rows]
     return class_weights(clips.labels[rows], own, len(clips.classes)) if is_balanced else own
 
 
-def _loss(head: LinearWeights, features: Floats, labels: Rows, weights: Floats) -> float:
-    probabilities = softmax(head.logits(features))
-    return float(log_loss(labels, probabilities, sample_weight=weights, labels=range(probabilities.shape[1])))
+def _loss(head: LinearWeights, features: Floats, rows: Rows, labels: Rows, weights: Floats) -> float:
+    probabilities = softmax(head.logits(features, rows))
+    return float(
+        log_loss(labels[rows], probabilities, sample_weight=weights[rows], labels=range(probabilities.shape[1]))
+    )

@@ -62,6 +62,7 @@ def manifest_entry(name: str, directory: Path, trained_on: TrainedOn, values: Ma
         f'backbone = "{trained_on.backbone}"',
         f"labels = [{labels}]",
         f'weights = "{directory}"',
+        *(f"{field} = {json.dumps(value)}" for field, value in values["head"].items() if value != "linear"),
         "[[filters]]",
         f'name = "{name}"',
         f'switch = "{name}_enable"',

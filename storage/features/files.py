@@ -130,6 +130,17 @@ def read_features(path: Path) -> tuple[FeatureRecord, Values]:
     return record, load_file(path)[FEATURES]
 
 
+def read_clip(path: Path, clip: int) -> Values:
+    """Read the features of one clip of a file, without the others."""
+    if path.suffix == f".{FileFormat.NPY}":
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[clip])
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        values: Values = file.get_slice(FEATURES)[clip : clip + 1][0]
+    return values
+
+
 def packed(record: FeatureRecord, values: Values) -> bytes:
     """Return the bytes of a safetensors file of features."""
     from safetensors.numpy import save

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from inference.features.plan import FeaturePlan
 from storage.errors import UsageError
-from storage.features.files import read_features
+from storage.features.files import read_clip, read_features
 from storage.features.index import INDEX_NAME, read_index
 from storage.tables.protocol import InputTable
 
@@ -31,10 +31,22 @@ class VideoLabel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClipFiles:
+    """Tokens of clips, read when they are asked for: those of all clips may be too large for the memory."""
+
+    places: tuple[tuple[Path, int], ...]  # of each clip: its file, and its number there
+    shape: tuple[int, ...]  # (clips, tokens, width)
+
+    def __getitem__(self, rows: npt.NDArray[np.int64], /) -> npt.NDArray[np.float32]:
+        """Return the tokens of these clips."""
+        return np.stack([read_clip(*self.places[row]).astype(np.float32) for row in rows])
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelledFeatures:
     """Rows to train on, one for each clip, and what was left out."""
 
-    features: npt.NDArray[np.float32]  # (clips, width) or (clips, tokens, width)
+    features: npt.NDArray[np.float32] | ClipFiles  # (clips, width) or (clips, tokens, width)
     labels: tuple[str, ...]
     sources: tuple[str, ...]
     names: tuple[str, ...]  # the video, and the clip's start
@@ -92,11 +104,10 @@ def labelled_features(root: Path, labels: Mapping[str, VideoLabel] | None) -> La
     labels = folder_labels([row["video"] for row in made]) if labels is None else labels
     chosen = [row for row in made if row["video"] in labels]
     _check(root, made, chosen)
-    values = [read_features(root / row["file"])[1].astype(np.float32) for row in chosen]
     clips = [(row, start) for row in chosen for start in row["start_seconds"]]
     first = chosen[0]
     return LabelledFeatures(
-        features=np.concatenate(values),
+        features=_features(root, chosen),
         labels=tuple(labels[row["video"]].label for row, _ in clips),
         sources=tuple(labels[row["video"]].source for row, _ in clips),
         videos=tuple(row["video"] for row, _ in clips),
@@ -107,6 +118,14 @@ def labelled_features(root: Path, labels: Mapping[str, VideoLabel] | None) -> La
         failed=tuple(f"{row['video']}: {row['message']}" for row in rows if row["code"] is not None),
         unlabelled=tuple(row["video"] for row in made if row["video"] not in labels),
     )
+
+
+def _features(root: Path, rows: list[dict[str, Any]]) -> npt.NDArray[np.float32] | ClipFiles:
+    shape = tuple(rows[0]["shape"][1:])
+    if len(shape) == 2:
+        places = tuple((root / row["file"], clip) for row in rows for clip in range(row["clips"]))
+        return ClipFiles(places=places, shape=(len(places), *shape))
+    return np.concatenate([read_features(root / row["file"])[1].astype(np.float32) for row in rows])
 
 
 def read_labels(table: InputTable, label: str, source: str) -> dict[str, VideoLabel]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from celery.bin.base import CeleryCommand
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasks.cli.decisions.starter_recipe import run_starter
 from tasks.cli.terminal.data_table import print_line
@@ -15,6 +19,9 @@ from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_progress_console, settings
 from tasks.resources.tables import open_input
 from tasks.training.labelled import LabelledFeatures, labelled_features, read_labels
+
+if TYPE_CHECKING:  # only a training loads torch
+    from inference.train.attentive import AttentiveOptions
 
 
 @click.command(cls=CeleryCommand)
@@ -25,6 +32,21 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
     help="Folder that `tamis features --scope whole` (or windows) wrote.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Checkpoint to write.")
+@click.option(
+    "--head",
+    "kind",
+    type=click.Choice(["linear", "attentive"]),
+    default="linear",
+    show_default=True,
+    help="Kind of the head; attentive needs every token: `tamis features --pool tokens`.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="With --head attentive: blocks of attention; V-JEPA 2's probes have 4, which wants a GPU.",
+)
 @click.option("--name", default="head", show_default=True, help="Name of the filter in the printed manifest entry.")
 @click.option(
     "--tables", metavar="URL", help="Table of labelled videos; without it, a video's first folder is its label."
@@ -116,9 +138,9 @@ def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, An
     clips = LabelledClips.of(
         found.features, found.labels, found.sources, names=found.names, videos=found.videos, good=options["good"]
     )
-    chosen = FitOptions(seed=options["seed"], max_loss=options["max_loss"])
-    console = open_progress_console()
-    fitted = fit_head(clips, chosen, lambda step, done, total: print_line(console, f"{step} {done}/{total}"))
+    chosen = FitOptions(seed=options["seed"], max_loss=options["max_loss"], attentive=_attentive(options))
+    with _bar(open_progress_console()) as progress:
+        fitted = fit_head(clips, chosen, progress)
     origin = Provenance(
         name=options["name"],
         data=data,
@@ -131,6 +153,24 @@ def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, An
     except OSError as error:
         raise OneLine(f"-o {output} cannot be written: {error.strerror or error}") from error
     return values, manifest_entry(options["name"], output.absolute(), trained_on, values)
+
+
+def _attentive(options: dict[str, Any]) -> AttentiveOptions | None:
+    if options["kind"] == "linear":
+        return None
+    from inference.models.device import choose_device
+    from inference.train.attentive import AttentiveOptions
+
+    return AttentiveOptions(depth=options["depth"], device=str(choose_device(settings().models.device)))
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for the steps of the training, where there is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("training", total=None)
+        yield lambda step, done, total: bars.update(bar, description=step, completed=done, total=total)
 
 
 def _report(values: dict[str, Any], output: Path, entry: str) -> list[str]:

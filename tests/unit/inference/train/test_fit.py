@@ -32,7 +32,7 @@ def test_the_head_ranks_as_scikit_learns_logistic_regression_does(fitted):
     expected = roc_auc_score(clips.is_bad[test], model.predict_proba(clips.features[test])[:, 0])
     assert head.assessment.figures["test"]["auroc"].value == pytest.approx(expected, abs=0.01)
     accuracy = (model.predict(clips.features[test]) == clips.labels[test]).mean()
-    found = head.probabilities(clips.features[test]).argmax(axis=1)
+    found = head.probabilities(clips.features, test).argmax(axis=1)
     assert (found == clips.labels[test]).mean() == pytest.approx(accuracy, abs=0.03)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from tasks.training.labelled import folder_labels, labelled_features, read_label
 from tests.unit.inference.train.toy import TRAINED_ON
 
 
-def write(root: Path, video: str, clips: int = 2, model: str = "m") -> None:
-    """Write a feature file of ``clips`` clips of width 3."""
-    record = FeatureRecord(
+def record_of(video: str, clips: int, model: str = "m") -> FeatureRecord:
+    """Return the record of ``clips`` clips of width 3."""
+    return FeatureRecord(
         video=video,
         content_sha256=video,
         plan=TRAINED_ON.plan.to_json(),
@@ -32,6 +33,11 @@ def write(root: Path, video: str, clips: int = 2, model: str = "m") -> None:
         decoder="pyav",
         decoded_fraction=1.0,
     )
+
+
+def write(root: Path, video: str, clips: int = 2, model: str = "m") -> None:
+    """Write a feature file of ``clips`` clips of width 3."""
+    record = record_of(video, clips, model)
     write_features(root, record, np.full((clips, 3), clips, np.float32), FileFormat.SAFETENSORS)
 
 
@@ -56,6 +62,17 @@ def test_the_first_folder_is_the_label_and_a_folder_below_it_the_source(root: Pa
     assert found.names[-1] == "shaky/film/1.mp4 at 1.0 s"
     assert found.failed == ("shaky/bad.mp4: no video in it",)
     assert found.unlabelled == ("stray.mp4",)
+
+
+@pytest.mark.parametrize("file_format", FileFormat)
+def test_tokens_stay_in_their_files_until_they_are_asked_for(tmp_path: Path, file_format: FileFormat) -> None:
+    for place, video in enumerate(("shaky/1.mp4", "normal/2.mp4")):
+        values = np.arange(12, dtype=np.float16).reshape(2, 2, 3) + 100 * place
+        write_features(tmp_path, replace(record_of(video, 2), shape=(2, 2, 3), dtype="float16"), values, file_format)
+    write_index(tmp_path)
+    features = labelled_features(tmp_path, None).features
+    assert features.shape == (4, 2, 3)
+    assert features[np.array([3, 0])].tolist() == [[[6, 7, 8], [9, 10, 11]], [[100, 101, 102], [103, 104, 105]]]
 
 
 def table(path: Path, *rows: dict[str, str]) -> Path:

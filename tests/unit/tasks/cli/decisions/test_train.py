@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from click.testing import CliRunner, Result
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from inference.errors import ManifestError
 from inference.features.families import EncoderChoice
 from inference.features.options import PlanOptions
+from inference.features.plan import Pooling
 from inference.judge import open_judge
+from inference.models.networks.heads import AttentiveHead, LinearHead
 from inference.types import Scope
 from storage.features.files import read_features
 from storage.features.index import read_index, write_index
@@ -51,6 +54,7 @@ FOLDERS = {  # of features
     "whole": ("base", PlanOptions(scope=Scope.WHOLE)),
     "windows": ("base", WINDOWS),
     "classy": ("classy", PlanOptions(scope=Scope.WHOLE)),
+    "tokens": ("base", PlanOptions(scope=Scope.WHOLE, pooling=Pooling.TOKENS)),
     "clips": ("base", PlanOptions()),
 }
 
@@ -122,14 +126,13 @@ def doubtful(world: Path) -> Path:
     other = {"bright": "normal", "normal": "bright"}
     rows = [
         {
-            **{
-                "video_id": f"{label}{seed}",
-                "oss_bucket": label,
-                "video_path": f"{seed}.mp4",
-                "video_tag": "",
-                "info": "",
-            },
-            **{"decision": label if seed % 3 else other[label], "film": f"{label}{seed}"},
+            "video_id": f"{label}{seed}",
+            "oss_bucket": label,
+            "video_path": f"{seed}.mp4",
+            "video_tag": "",
+            "info": "",
+            "decision": label if seed % 3 else other[label],
+            "film": f"{label}{seed}",
         }
         for label in other
         for seed in range(SOURCES)
@@ -146,18 +149,24 @@ def entry_of(answer: Result) -> str:
 
 def head_scores(checkpoint: Path, features: npt.NDArray[np.generic]) -> list[float]:
     """Return each clip's probability of the head's first label."""
-    tensors = load_file(checkpoint / "model.safetensors")
-    logits = features @ tensors["head.linear.weight"].T + tensors["head.linear.bias"]
-    return (1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).tolist()
+    tensors, width = load_file(checkpoint / "model.safetensors"), features.shape[-1]
+    is_linear = len(tensors) == 2
+    head = LinearHead(width, 2) if is_linear else AttentiveHead(width, 2, depth=1, num_attention_heads=1)
+    head.load_state_dict({name.removeprefix("head."): tensor for name, tensor in tensors.items()})
+    tokens = torch.from_numpy(features)
+    with torch.inference_mode():
+        logits = head.eval()(tokens[:, None] if is_linear else tokens)
+    return logits.softmax(dim=1)[:, 0].tolist()
 
 
-@pytest.mark.parametrize("folder", ["whole", "windows", "classy"])
+@pytest.mark.parametrize("folder", ["whole", "windows", "classy", "tokens"])
 def test_the_printed_entry_gives_a_video_the_scores_that_the_trained_head_gives_its_features(
     world: Path, doubtful: Path, folder: str
 ) -> None:
     checkpoint = world / f"{folder}_head"
     labels = ("--tables", str(doubtful), "--group", "film", "--seed", "2")
-    answer = run(world, "-o", str(checkpoint), "--name", "bright", *labels, folder=folder)
+    kind = "attentive" if folder == "tokens" else "linear"
+    answer = run(world, "-o", str(checkpoint), "--name", "bright", "--head", kind, *labels, folder=folder)
     assert answer.exit_code == 0, answer.output
     manifest = world / f"{folder}.toml"
     manifest.write_text(MANIFEST + entry_of(answer))
