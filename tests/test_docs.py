@@ -59,6 +59,10 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     assert set(named) <= targets
 
 
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
 def typed_words(page: Path) -> set[str]:
     """Return the commands, options, settings and make targets in a page's code: what a reader would type."""
     code = re.findall(r"^```.*?^```|`[^`\n]+`", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -71,6 +75,25 @@ def test_a_chinese_page_has_the_same_commands_options_and_settings_as_the_englis
     english = ROOT / "README.md" if page.parent == ROOT else ROOT / "docs" / page.name
     assert sorted(typed_words(english) - typed_words(page)) == [], "add these to the Chinese page"
     assert sorted(typed_words(page) - typed_words(english)) == [], "remove these from the Chinese page"
+
+
+def test_every_english_page_with_a_chinese_twin_links_to_it_and_back() -> None:
+    for page in CHINESE:
+        name = page.relative_to(ROOT).as_posix()
+        english = "README.md" if page.parent == ROOT else f"docs/{page.name}"
+        there, back = name.removeprefix("docs/"), english if page.parent == ROOT else f"../{page.name}"
+        assert f"[中文]({there})" in (ROOT / english).read_text(encoding="utf-8"), english
+        assert f"[English]({back})" in page.read_text(encoding="utf-8"), name
+
+
+def test_a_chinese_page_links_to_chinese_pages_where_there_are_any() -> None:
+    names = {page.name for page in CHINESE if page.parent != ROOT}
+    links = {
+        (page.name, target)
+        for page in CHINESE
+        for target in re.findall(r"(?<!\[English)\]\((?:\.\./|docs/)([\w-]+\.md)\)", page.read_text(encoding="utf-8"))
+    }
+    assert {(page, target) for page, target in links if target in names} == set()
 
 
 def test_the_runbook_has_an_entry_for_every_alert_and_no_other() -> None:
@@ -111,3 +134,12 @@ def test_the_index_of_the_docs_leads_to_every_page_and_names_every_command() -> 
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     commands = metadata["project"]["entry-points"]["celery.commands"]
     assert {command for command in commands if f"tamis {command}" not in index} == set()
+    chinese = (ROOT / "docs" / "zh-CN" / "README.md").read_text(encoding="utf-8")
+    assert {name for name in pages if not re.search(rf"\]\((\.\./)?{name}\)", chinese)} == set()
+
+
+def test_the_chinese_page_of_signals_names_every_signal() -> None:
+    row = r"^\| `(\w+)` \| .+ \| (?:overview|bursts|native|packets|数据包) \|"
+    signals = re.findall(row, read("docs/signals.md"), re.MULTILINE)
+    assert len(signals) >= 20
+    assert re.findall(row, read("docs/zh-CN/signals.md"), re.MULTILINE) == signals
