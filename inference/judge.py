@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from inference.decide import Thresholds, decide
 from inference.decode.options import DecodeLimits, default_processes
-from inference.manifest import Manifest, load_manifest
+from inference.manifest import Manifest, Output, load_manifest
 from inference.region import CropRule, NoCrop, decide_crop
 from inference.types import ClipRequest, Crop, CroppedVideo, DecodedVideo, DecodePlan, Detection, Scores, Verdict
 from inference.verdict import Regions, rounded, signals_info, verdict_info
@@ -23,9 +24,13 @@ from inference.verdict import Regions, rounded, signals_info, verdict_info
 if TYPE_CHECKING:  # importing this module loads neither torch nor PyAV
     from inference.decode import DecoderPool
     from inference.models.build import Models
-    from inference.signal_scores import SignalScores
+    from inference.reuse.needs import VectorScorer
+    from inference.reuse.pieces import Memory
+    from inference.signal_scores import SignalValues
 
 T = TypeVar("T")
+Measure = Callable[[DecodedVideo, Sequence[Output]], "SignalValues"]
+"""Measures the signals of a decoded video that outputs read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Judge:
     manifest: Manifest
     decoder: DecoderPool
     models: Models
+    memory: Memory | None = None  # of what is known of videos: those that it knows are not decoded
 
     def judge(self, path: str | Path, switches: Iterable[str] | None = None) -> Verdict:
         """Judge the video file at ``path`` with the filters of ``switches``, by default with all filters.
@@ -48,7 +54,9 @@ class Judge:
             Transient: no model became free in time, or (DeviceLost) the device failed.
         """
         enabled = frozenset(self.manifest.switches if switches is None else switches)
-        return judge_video(Path(path), enabled, self.manifest, self.decoder, self.models)
+        if self.memory is None:
+            return judge_video(Path(path), enabled, self.manifest, self.decoder, self.models)
+        return judge_with_memory(Path(path), enabled, self.manifest, self.decoder, self.models, self.memory)
 
     def close(self) -> None:
         """End the decoder processes and free the models."""
@@ -106,6 +114,9 @@ def open_judge(
     return Judge(loaded, pool, models)
 
 
+RECALL, REMEMBER = "recall", "remember"  # stages: of a video that is not decoded, and of one that is kept in mind
+
+
 class Decoder(Protocol):
     """Turns a file into frames; :class:`inference.decode.DecoderPool` is the implementation."""
 
@@ -140,10 +151,18 @@ class Scorer(Protocol):
         ...
 
 
-def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder: Decoder, scorer: Scorer) -> Verdict:
+def judge_video(
+    path: Path,
+    enabled: frozenset[str],
+    manifest: Manifest,
+    decoder: Decoder,
+    scorer: Scorer,
+    measure: Measure | None = None,
+) -> Verdict:
     """Decode the video, detect abnormal regions, and score the crop without them, or the whole picture without a crop.
 
-    A crop is encoded and scored in a second pass over the file. The caller closes the verdict's crop.
+    A crop is encoded and scored in a second pass over the file. The caller closes the verdict's crop. ``measure``
+    measures signals, by default :func:`inference.signal_scores.measure_signals`.
 
     Raises:
         ManifestError: a switch is unknown, or none is on.
@@ -162,11 +181,11 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
             cropped = decoder.crop(path, DecodePlan(tuple(one for one in plan.requests if one != request)), crop)
             decoded, encoded = cropped.decoded, undo.enter_context(closing(cropped.encoded))
             milliseconds |= decoded.milliseconds
-        signals = _measure_signals(decoded, manifest, enabled, milliseconds)
+        signals = _measure_signals(decoded, manifest, enabled, measure, milliseconds)
         scores = _timed("score", milliseconds, lambda: scorer.score(decoded, enabled))
         undo.pop_all()
     judged = manifest.enabled_filters(enabled)
-    scores = scores if signals is None else {**scores, **signals.scores}
+    scores = scores if signals is None else {**scores, **_score_signals(signals, decoded, manifest, enabled)}
     info = verdict_info(manifest.outputs(enabled), scores, regions)
     return Verdict(
         info=info if signals is None else info | signals_info(signals.whole, signals.windows),
@@ -178,6 +197,38 @@ def judge_video(path: Path, enabled: frozenset[str], manifest: Manifest, decoder
         decision=_decision(scores, manifest, enabled),
         crop=encoded,
     )
+
+
+def judge_with_memory(
+    path: Path, enabled: frozenset[str], manifest: Manifest, decoder: DecoderPool, scorer: VectorScorer, memory: Memory
+) -> Verdict:
+    """Judge as :func:`judge_video` does, from what is remembered of the file's content, or decode and remember it.
+
+    The stage ``recall`` stands in the place of all others of a video that was not decoded, but for ``score``.
+    """
+    from inference.reuse.needs import needs_of
+    from inference.reuse.observer import Observer
+    from inference.reuse.recollection import NeedsPixels, Recollection
+
+    spent: dict[str, float] = {}
+    needs = needs_of(manifest, enabled, scorer, decoder.identity)
+    content = _timed(RECALL, spent, lambda: _content_digest(path))
+    known = _timed(REMEMBER, spent, lambda: Recollection.of(memory, content, needs, scorer))
+    searched = spent[RECALL] + spent[REMEMBER]
+    if known is not None:
+        with suppress(NeedsPixels):
+            verdict = judge_video(path, enabled, manifest, known, known, known.measure)
+            return replace(verdict, milliseconds={RECALL: searched, "score": verdict.milliseconds["score"]})
+    observer, clock = Observer(decoder, scorer, needs), time.perf_counter()
+    verdict = judge_video(path, enabled, manifest, observer, observer, observer.measure)
+    seconds = time.perf_counter() - clock
+    _timed(REMEMBER, spent, lambda: observer.remember(memory, content, seconds))
+    return replace(verdict, milliseconds={**verdict.milliseconds, REMEMBER: searched + spent[REMEMBER]})
+
+
+def _content_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _decision(
@@ -192,15 +243,28 @@ def _decision(
 
 
 def _measure_signals(
-    decoded: DecodedVideo, manifest: Manifest, enabled: frozenset[str], milliseconds: dict[str, float]
-) -> SignalScores | None:
+    decoded: DecodedVideo,
+    manifest: Manifest,
+    enabled: frozenset[str],
+    measure: Measure | None,
+    milliseconds: dict[str, float],
+) -> SignalValues | None:
     """Measure the signals if an enabled filter needs them."""
     outputs = [output for output in manifest.outputs(enabled) if output.reads_signals]
     if not outputs:
         return None
+    from inference.signal_scores import measure_signals
+
+    return _timed("signals", milliseconds, lambda: (measure or measure_signals)(decoded, outputs))
+
+
+def _score_signals(
+    signals: SignalValues, decoded: DecodedVideo, manifest: Manifest, enabled: frozenset[str]
+) -> Mapping[str, Sequence[Scores]]:
     from inference.signal_scores import score_signals
 
-    return _timed("signals", milliseconds, lambda: score_signals(decoded, outputs, manifest.signal_rules))
+    outputs = [output for output in manifest.outputs(enabled) if output.reads_signals]
+    return score_signals(signals, decoded.probe.duration_seconds, outputs, manifest.signal_rules)
 
 
 def _timed(stage: str, milliseconds: dict[str, float], work: Callable[[], T]) -> T:

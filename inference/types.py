@@ -18,6 +18,7 @@ import numpy.typing as npt
 Frames = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]  # shape (clips, …)
 
 
 class Fit(StrEnum):
@@ -185,6 +186,15 @@ class CroppedVideo:
 
     decoded: DecodedVideo
     encoded: EncodedCrop
+
+
+@dataclass(frozen=True, slots=True)
+class VectorKey:
+    """The vectors of a video that some heads classify: of a request's clips, by equal weights in an equal way."""
+
+    made_by: str  # SHA-256 (hex) of backbone, device, dtype and the reduction to vectors
+    request: ClipRequest
+    is_reversed: bool
 
 
 @dataclass(frozen=True, slots=True)

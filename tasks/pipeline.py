@@ -24,7 +24,7 @@ from storage.tables.flat import with_flat_columns
 from storage.uri import ObjectUri, check_object
 from tasks.messages import Downloaded, RowMessage
 from tasks.telemetry.event_text import labels
-from tasks.telemetry.metrics.instruments import SHARDS, observe_row
+from tasks.telemetry.metrics.instruments import FEATURE_CACHE, SHARDS, observe_row
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
     from inference.types import Verdict
@@ -223,12 +223,16 @@ def release(row: RowMessage, rt: Runtime) -> None:
 
 def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
     """Judge the row's video and return its result row."""
+    from inference.judge import RECALL
     from inference.verdict import video_facts
 
     started, clock = datetime.now(UTC), time.perf_counter()
     row, judge = downloaded.row, rt.judge_for(downloaded.row.run_id)
     with spooled(downloaded, rt) as (path, tier, milliseconds):
-        verdict = upload(row, judge.judge(path, rt.run(row.run_id).spec.filters), rt)
+        verdict = judge.judge(path, rt.run(row.run_id).spec.filters)
+        if rt.feature_cache is not None:
+            FEATURE_CACHE.labels("hit" if RECALL in verdict.milliseconds else "miss").inc()
+        verdict = upload(row, verdict, rt)
     seconds = time.perf_counter() - clock
     execution = Execution(
         start_time=started,

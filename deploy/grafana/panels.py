@@ -120,9 +120,22 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         panel(
             "feature cache",
             (per_second("tamis_feature_cache_total", "outcome"), "{{outcome}}"),
+            (per_second("tamis_feature_cache_errors_total"), "failed calls"),
             unit="ops",
             width=12,
-            meaning="Videos whose features were looked for: found, or extracted anew",
+            meaning="Videos whose features were looked for: found, or decoded",
+        ),
+        panel(
+            "work saved by the feature cache",
+            (per_second("tamis_feature_cache_saved_seconds_total"), "seconds of work saved in a second"),
+            width=12,
+            meaning="Seconds that the features that were found took when they were made",
+        ),
+        panel(
+            "bytes read from the feature cache",
+            (per_second("tamis_feature_cache_hit_bytes_total"), "bytes"),
+            unit="Bps",
+            width=12,
         ),
     ),
     "Throughput": (

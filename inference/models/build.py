@@ -33,7 +33,7 @@ from inference.models.device import choose_device, choose_dtype, is_gpu
 from inference.models.lending import Pool
 from inference.models.networks.backbone import DROPPABLE, VJEPA2, Backbone, build_backbone
 from inference.models.networks.frame_encoder import FrameEncoder
-from inference.models.networks.heads import Head, build_head
+from inference.models.networks.heads import AttentiveHead, Head, build_head
 from inference.models.networks.rope import cache_rope
 from inference.models.networks.transforms import Normalise
 from inference.models.networks.video_model import ClipScorer, Features, VideoModel
@@ -219,7 +219,19 @@ def _engine(
     model = VideoModel(normalise, backbones[name].model.to(dtype), own).to(device).eval().requires_grad_(False)
     features = _accelerate(manifest.spec.compute, model, device, batching)
     batcher = Batcher(name, ClipScorer(model, device, features=features, max_batch=batching.max_batch), batching)
-    return Engine(model, batcher, tuple(own), preprocessing, " = ".join(instance.names), instance.filters)
+    setting = repr((backbones[name].identity, dtype, device.type, sorted(manifest.spec.dtypes)))
+    makers = {head: _vectors_digest(manifest, head, module, setting) for head, module in own.items()}
+    return Engine(model, batcher, tuple(own), preprocessing, " = ".join(instance.names), instance.filters, makers)
+
+
+def _vectors_digest(manifest: Manifest, name: str, head: Head, setting: str) -> str:
+    """SHA-256 (hex) of what makes the head's vectors; options of speed count, as they change last bits."""
+    spec, compute = manifest.spec.heads[name], manifest.spec.compute
+    reduction: tuple[object, ...] = (spec.kind,)
+    if isinstance(head, AttentiveHead):
+        reduction += (spec.num_attention_heads, tensors_digest(head.pooler.state_dict()))
+    made_by = (setting, compute.attention, compute.is_compiled, reduction)
+    return sha256(repr(made_by).encode()).hexdigest()
 
 
 def _accelerate(compute: ComputeSpec, model: VideoModel, device: torch.device, batching: Batching) -> Features:

@@ -9,20 +9,22 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from itertools import count
 from typing import Protocol
 
+import numpy as np
 import torch
 
-from inference.errors import Transient
+from inference.errors import BadVideo, Transient, VideoFault
 from inference.manifest import Manifest, Output
 from inference.manifest.preprocessing import Preprocessing
 from inference.models.batcher import Answer, BatchCounters, Batcher
 from inference.models.device import device_faults, device_info, device_name, give_back_memory, is_gpu
 from inference.models.lending import Pool, PoolCounters
 from inference.models.networks.transforms import gather_clip
-from inference.models.networks.video_model import VideoModel
-from inference.types import Clip, DecodedVideo, Detection, Scores
+from inference.models.networks.video_model import VECTORS, VideoModel
+from inference.types import Clip, DecodedVideo, Detection, Scores, VectorKey, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Engine:
     preprocessing: Preprocessing
     instance: str  # the backbone entries that share this instance
     filters: tuple[str, ...]  # that use it
+    makers: Mapping[str, str]  # head -> SHA-256 (hex) of what makes its vectors; heads of one maker share them
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,37 @@ class Models:
         self._spare_memory()
         return {output.key: self._scores(decoded, output, answers) for output in outputs}
 
+    def vector_key(self, output: Output) -> VectorKey:
+        """The key of the vectors that the output's head classifies."""
+        return VectorKey(self._maker(output.head), output.request, output.is_reversed)
+
+    def vectors(self, decoded: DecodedVideo, enabled: frozenset[str]) -> dict[VectorKey, Vectors]:
+        """Vectors of the clips, in time order, for every enabled filter with a head. Raises as :meth:`score` does."""
+        outputs = [output for output in self.manifest.outputs(enabled) if not output.reads_signals]
+        with _cancelling() as futures:
+            for one, heads in self._passes(decoded, outputs).items():
+                names = {self._maker(head): VECTORS + head for head in heads}
+                futures[one] = self._submit(decoded, one, list(names.values()))
+            answers = {one: self._wait(future) for one, future in futures.items()}
+        self._spare_memory()
+        return {self.vector_key(output): self._vectors(decoded, output, answers) for output in outputs}
+
+    def classify(
+        self, decoded: DecodedVideo, vectors: Mapping[VectorKey, Vectors], enabled: frozenset[str]
+    ) -> dict[str, tuple[Scores, ...]]:
+        """Return what :meth:`score` returns, from vectors; of ``decoded`` only the times of its clips are read."""
+        outputs = [output for output in self.manifest.outputs(enabled) if not output.reads_signals]
+        return {output.key: self._classified(decoded, output, vectors[self.vector_key(output)]) for output in outputs}
+
+    @cached_property
+    def boxes_made_by(self) -> str:
+        """SHA-256 (hex) of what makes the boxes: the detector's weights, device, dtype and limits."""
+        spec = self.manifest.detector
+        if spec is None:
+            return ""
+        made_by = spec.model_dump_json(include={"kind", "labels", "dtype", "confidence", "iou", "max_boxes"})
+        return sha256(repr((self.digests[spec.name], self.device.type, made_by)).encode()).hexdigest()
+
     def detect(self, decoded: DecodedVideo) -> list[Detection]:
         """Abnormal regions on the frames decoded for the detector; none when the manifest has no detector.
 
@@ -155,6 +189,9 @@ class Models:
     @cached_property
     def _engine_of(self) -> Mapping[str, int]:
         return {head: place for place, engine in enumerate(self.engines) for head in engine.heads}
+
+    def _maker(self, head: str) -> str:
+        return self.engines[self._engine_of[head]].makers[head]
 
     def _passes(self, decoded: DecodedVideo, outputs: Sequence[Output]) -> dict[_Pass, list[str]]:
         """Each distinct pass -> the heads that use its tokens."""
@@ -196,6 +233,24 @@ class Models:
             _label(decoded.clips[place], output, answers[_Pass(engine, place, output.is_reversed)])
             for place in _clips_of(decoded, output)
         )
+
+    def _vectors(self, decoded: DecodedVideo, output: Output, answers: Mapping[_Pass, Answer]) -> Vectors:
+        engine, maker = self._engine_of[output.head], self._maker(output.head)
+        found = [answers[_Pass(engine, place, output.is_reversed)] for place in _clips_of(decoded, output)]
+        named = next(name for name in found[0] if self._maker(name.removeprefix(VECTORS)) == maker)
+        return np.stack([answer[named] for answer in found])
+
+    def _classified(self, decoded: DecodedVideo, output: Output, vectors: Vectors) -> tuple[Scores, ...]:
+        model = self.engines[self._engine_of[output.head]].model
+        with device_faults(), torch.inference_mode():
+            on_device = torch.from_numpy(vectors).to(self.device)
+            probabilities = model.probabilities_of(output.head, on_device).cpu().numpy()
+        if not np.isfinite(probabilities).all():
+            message = f"the scores of {output.head} are not finite on this video"
+            raise BadVideo(VideoFault.SCORES_NOT_FINITE, message)
+        clips = [decoded.clips[place] for place in _clips_of(decoded, output)]
+        pairs = zip(clips, probabilities, strict=True)
+        return tuple(_label(clip, output, {output.head: one}) for clip, one in pairs)
 
 
 def _clips_of(decoded: DecodedVideo, output: Output) -> list[int]:

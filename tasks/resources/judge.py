@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.manifest import load_manifest
+from storage.features.cache import FeatureCache
+from tasks.resources.memory import CachedPieces
 from tasks.resources.weights import fetch_weights
 from tasks.settings import Settings, decoder_environ
 
@@ -17,10 +20,13 @@ if TYPE_CHECKING:  # only processes that judge load torch
 log = logging.getLogger(__name__)
 
 
-def open_judge(settings: Settings, *, scratch: Path | None = None, warms_up: bool = True) -> Judge:
+def open_judge(
+    settings: Settings, *, scratch: Path | None = None, warms_up: bool = True, cache: FeatureCache | None = None
+) -> Judge:
     """Download missing weights, then load the models, and run each once with every batch size if ``warms_up``.
 
-    Files of crops are made in ``scratch``, by default in the temporary directory.
+    Files of crops are made in ``scratch``, by default in the temporary directory. Videos whose features are in
+    ``cache`` are not decoded.
 
     Raises the errors of :func:`inference.judge.open_judge` and of :func:`tasks.resources.weights.fetch_weights`.
     """
@@ -41,4 +47,4 @@ def open_judge(settings: Settings, *, scratch: Path | None = None, warms_up: boo
     )
     seconds = time.monotonic() - started
     log.info("models of manifest %s opened in %.1f s on %s", manifest.name, seconds, judge.models.device_name)
-    return judge
+    return judge if cache is None else replace(judge, memory=CachedPieces(cache))

@@ -172,6 +172,7 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
     for fault in keep_kernels(settings.node.state_dir) if needs_models else []:
         log.warning("compiled kernels are not kept: %s; make it writable, or name another folder", fault)
     client = ledger_client(settings, patience_seconds=WORKER_PATIENCE_SECONDS)
+    cache = open_feature_cache(settings) if needs_models else None
     return Runtime(
         settings=settings,
         open_input=partial(open_input, settings=settings),
@@ -182,9 +183,9 @@ def open_runtime(settings: Settings, queues: Iterable[str]) -> Runtime:
         periods=Periods(client),
         spool=Spool(settings.spool_root, limit_bytes=settings.spool.limit_bytes),
         tiers=open_tiers(settings) if needs_models or Queue.IO in names else None,
-        judge=open_judge(settings, scratch=settings.spool_root) if needs_models else None,
+        judge=open_judge(settings, scratch=settings.spool_root, cache=cache) if needs_models else None,
         extractors=Extractors(settings) if needs_models else None,
-        feature_cache=open_feature_cache(settings) if needs_models else None,
+        feature_cache=cache,
     )
 
 

@@ -277,7 +277,7 @@ class FeatureSettings:
     """Features of clips."""
 
     cache_url: LedgerUrl | None = setting("FEATURE_CACHE_URL", None,
-        "Redis URL of the cache of features, never that of the broker or the ledger; unset: no cache")
+        "Redis URL of the cache of features, never that of the broker or the ledger; unset: no cache, also for sift")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,12 @@ from tests.fleet.processes import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NEEDS_A_GPU = {"tamis_device_busy_ratio", "tamis_device_memory_bytes"}
-NO_DATA = NEEDS_A_GPU | {"tamis_feature_cache_total"}  # this fleet has no GPU and extracts no features
+NO_DATA = NEEDS_A_GPU | {  # this fleet has no GPU and no cache of features
+    "tamis_feature_cache_errors_total",
+    "tamis_feature_cache_hit_bytes_total",
+    "tamis_feature_cache_saved_seconds_total",
+    "tamis_feature_cache_total",
+}
 # Events that did not happen in this run have no series: tests/unit/deploy/test_prometheus.py checks their names
 # and labels against the registry.
 DID_NOT_HAPPEN = {

@@ -84,6 +84,12 @@ class DecoderPool:
         # A child dies with the thread that started it, so one thread that lives as long as the pool starts them all.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder-starter")
 
+    @property
+    def identity(self) -> str:
+        """Name of the decoder, and the limits over which it refuses a video."""
+        limits = self.limits
+        return repr((self._decoder, limits.max_bytes, limits.max_pixels, limits.max_seconds, limits.max_frames_bytes))
+
     def __enter__(self) -> Self:
         """Return the pool."""
         return self

@@ -1,4 +1,7 @@
-"""Classifiers on a backbone's tokens: ``(B, tokens, hidden_size)`` -> logits ``(B, labels)``."""
+"""Classifiers on a backbone's tokens: ``(B, tokens, hidden_size)`` -> logits ``(B, labels)``.
+
+Each is a reduction of the tokens to vectors, which can be remembered, and a classifier of those.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,18 @@ class LinearHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(hidden_size, num_labels)
 
+    def reduce(self, tokens: Tensor) -> Tensor:
+        """Vectors ``(B, hidden_size)``."""
+        return tokens.mean(dim=1)
+
+    def classify(self, vectors: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.linear(vectors)
+        return logits
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits."""
-        logits: Tensor = self.linear(tokens.mean(dim=1))
-        return logits
+        return self.classify(self.reduce(tokens))
 
 
 class AttentiveHead(nn.Module):
@@ -46,10 +57,19 @@ class AttentiveHead(nn.Module):
         self.pooler = VJEPA2AttentivePooler(config)
         self.linear = nn.Linear(hidden_size, num_labels)
 
+    def reduce(self, tokens: Tensor) -> Tensor:
+        """Vectors ``(B, hidden_size)``, which depend on the blocks' weights."""
+        vectors: Tensor = self.pooler(tokens)
+        return vectors
+
+    def classify(self, vectors: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.linear(vectors)
+        return logits
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits."""
-        logits: Tensor = self.linear(self.pooler(tokens))
-        return logits
+        return self.classify(self.reduce(tokens))
 
 
 class UprightHead(nn.Module):
@@ -64,11 +84,19 @@ class UprightHead(nn.Module):
         self.linear = nn.Linear(hidden_size, 1, bias=False)
         self.prior = nn.Parameter(torch.zeros(VIEWS))
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def reduce(self, tokens: Tensor) -> Tensor:
+        """Return the tokens as they are: one for each view of each frame."""
+        return tokens
+
+    def classify(self, vectors: Tensor) -> Tensor:
         """Logits ``(B, 2)`` of tokens ``(B, 4 * T, hidden_size)``, view by view."""
-        by_view = self.linear(tokens).reshape(len(tokens), VIEWS, -1).mean(dim=-1) + self.prior
+        by_view = self.linear(vectors).reshape(len(vectors), VIEWS, -1).mean(dim=-1) + self.prior
         turned = by_view.float().log_softmax(dim=-1)
         return torch.stack([turned[:, 1:].logsumexp(dim=-1), turned[:, 0]], dim=-1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits."""
+        return self.classify(self.reduce(tokens))
 
 
 Head = LinearHead | AttentiveHead | UprightHead

@@ -9,9 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from inference.models.networks.heads import Head
 from inference.models.networks.transforms import BatchUpload, Normalise
 
-Probabilities = npt.NDArray[np.float32]
+VECTORS = "vectors:"  # before a head's name: the vectors that it classifies in place of probabilities
+
+Probabilities = npt.NDArray[np.float32]  # or vectors
 Features = Callable[[Tensor], Tensor]
 """uint8 clips ``(B, T, H, W, 3)`` on the device -> tokens ``(B, tokens, hidden_size)``."""
 
@@ -33,12 +36,36 @@ class VideoModel(nn.Module):
 
     def probabilities(self, head: str, tokens: Tensor) -> Tensor:
         """Class probabilities ``(B, labels)``, float32."""
-        logits: Tensor = self.heads[self._places[head]](tokens)
-        return logits.float().softmax(dim=-1)
+        return self.probabilities_of(head, self._head(head).reduce(tokens))
+
+    def vectors(self, head: str, tokens: Tensor) -> Tensor:
+        """Vectors ``(B, …)`` that the head classifies, float32."""
+        return self._head(head).reduce(tokens).float()
+
+    def probabilities_of(self, head: str, vectors: Tensor) -> Tensor:
+        """Class probabilities ``(B, labels)`` of the head's :meth:`vectors`, float32.
+
+        On a CPU one clip at a time: its last bits then do not depend on the clips beside it.
+        """
+        module = self._head(head)
+        own = vectors.to(next(self.heads.parameters()).dtype)
+        rows = [own[place : place + 1] for place in range(len(own))] if own.device.type == "cpu" else [own]
+        return torch.cat([module.classify(row).float().softmax(dim=-1) for row in rows])
+
+    def _head(self, name: str) -> Head:
+        module: Head = self.heads[self._places[name]]  # type: ignore[assignment]  # a list of modules has no types
+        return module
 
     def classify(self, tokens: Tensor, rows: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-        """Head -> probabilities ``(len(rows[head]), labels)`` of the batch's clips at ``rows[head]``."""
-        return {head: self.probabilities(head, _pick(tokens, wanted)) for head, wanted in rows.items()}
+        """Head -> probabilities ``(len(rows[head]), labels)`` of the batch's clips at ``rows[head]``.
+
+        Of a name that begins with :data:`VECTORS`, the vectors.
+        """
+        return {name: self._answer(name, _pick(tokens, wanted)) for name, wanted in rows.items()}
+
+    def _answer(self, name: str, tokens: Tensor) -> Tensor:
+        head = name.removeprefix(VECTORS)
+        return self.probabilities(head, tokens) if head == name else self.vectors(head, tokens)
 
     def forward(self, clips: Tensor, rows: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
         """Run :meth:`features`, then :meth:`classify`."""

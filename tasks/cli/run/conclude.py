@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -12,7 +12,7 @@ from inference.manifest import load_manifest
 from storage.ledger import Counts, Ledger, Run, RunOrder
 from storage.records import ResultRow
 from tasks.cli.run.progress import clock
-from tasks.cli.run.summary import MOST_ROWS, OF_A_RUN, RunSummary, print_summary, verdict_texts
+from tasks.cli.run.summary import MOST_ROWS, OF_A_RUN, RunSummary, is_recalled, print_summary, verdict_texts
 from tasks.cli.run.watch import watch
 from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.report import print_json
@@ -87,7 +87,7 @@ def written_counts(run: Run) -> Counts:
 def run_document(run: Run, counts: Counts) -> dict[str, Any]:
     """Return the run as JSON: identity, counts, and each row's verdict or failure."""
     with closing(open_output(run.spec.outputs)) as table:
-        results = list(_documents(table.results(run.run_id)))
+        rows = list(table.results(run.run_id))
     return {
         "run": run.run_id,
         "input": run.spec.tables,
@@ -96,12 +96,13 @@ def run_document(run: Run, counts: Counts) -> dict[str, Any]:
         "ok": counts.ok,
         "failed": counts.failed,
         "in_flight": counts.in_flight,
+        "recalled": sum(map(is_recalled, rows)),
         "failures": dict(counts.failures),
-        "results": results,
+        "results": list(_documents(rows)),
     }
 
 
-def _documents(rows: Iterator[ResultRow]) -> Iterator[dict[str, Any]]:
+def _documents(rows: Iterable[ResultRow]) -> Iterator[dict[str, Any]]:
     for row in rows:
         about = row.result_info
         judged = {"verdicts": verdict_texts(row.info), "decision": about.get("decision")}

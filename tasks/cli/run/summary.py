@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from inference.judge import RECALL
 from inference.manifest import Manifest
 from storage.ledger import Counts
 from storage.records import ResultRow
@@ -37,6 +38,7 @@ class RunSummary:
     failures: dict[str, ResultRow] = field(default_factory=dict)
     most_rows: int = MOST_ROWS
     has_untrained: bool = False
+    recalled: int = 0  # rows judged from remembered features
     begun_at: str = ""  # ISO 8601 in UTC, as result_info has it: of the first row
     ended_at: str = ""  # of the last row
 
@@ -49,6 +51,7 @@ class RunSummary:
                 summary.rows.append(result)
             summary.verdicts.update(verdict_texts(result.info).items())
             summary.has_untrained = summary.has_untrained or result.result_info.get("untrained") is True
+            summary.recalled += is_recalled(result)
             summary._note_times(result.result_info)
             if not result.is_ok:
                 summary.failures.setdefault(result.outcome, result)
@@ -91,8 +94,16 @@ def print_summary(
     if summary.verdicts and summary.has_untrained:
         print_line(console, UNTRAINED, style="yellow")
     print_line(console, reconcile_line(counts), style="bold")
+    if summary.recalled:
+        judged = f"{summary.recalled} of {counts.ok} videos judged from remembered features, nothing decoded"
+        print_line(console, judged)
     if summary.total_time:
         print_line(console, f"time: {summary.total_time}")
+
+
+def is_recalled(result: ResultRow) -> bool:
+    """Say whether the row's video was judged from the cache of features."""
+    return result.is_ok and RECALL in (result.result_info.get("stages") or {})
 
 
 def print_failures(results: Iterable[ResultRow], console: Console) -> None:

@@ -51,7 +51,7 @@ for _outcome in ("ok", "internal_error", "attempts_exhausted", "decode_crashed",
 
 FEATURE_CACHE = Counter(
     "tamis_feature_cache",
-    "Videos whose features were looked for in the cache, by outcome: hit or miss",
+    "Videos extracted or judged whose features were looked for in the cache, by outcome: hit or miss",
     ["outcome"],
     registry=REGISTRY,
 )

@@ -47,6 +47,9 @@ FAMILIES = (
     MetricFamily("tamis_batch_memory_full", "Batches that did not fit into memory", ("backbone",), is_counter=True),
     MetricFamily("tamis_pool_instances", "Exclusive model instances: all, in_use", ("pool", "state")),
     MetricFamily("tamis_pool_waiting", "Threads waiting for an instance", ("pool",)),
+    MetricFamily("tamis_feature_cache_hit_bytes", "Bytes read from the cache of features", is_counter=True),
+    MetricFamily("tamis_feature_cache_saved_seconds", "Seconds that they took when they were made", is_counter=True),
+    MetricFamily("tamis_feature_cache_errors", "Calls to the cache that failed, or were not tried", is_counter=True),
     MetricFamily("tamis_decoder_children", "Live decoder processes"),
     MetricFamily("tamis_device_memory_bytes", "Memory of the device: used (by any process), total", ("state",)),
     MetricFamily("tamis_device_busy_ratio", "Share of the last sample period in which a kernel ran on the device"),
@@ -82,6 +85,11 @@ def _read_runtime(runtime: Runtime, found: Found) -> None:
     if runtime.tiers is not None:
         _read_tiers(runtime.tiers, found)
         _read_spool(runtime, found)
+    if runtime.feature_cache is not None:
+        counters = runtime.feature_cache.counters
+        found["tamis_feature_cache_hit_bytes"] = [((), counters.hit_bytes)]
+        found["tamis_feature_cache_saved_seconds"] = [((), counters.saved_seconds)]
+        found["tamis_feature_cache_errors"] = [((), counters.errors)]
     if runtime.judge is not None:
         _read_models(runtime.judge, found)
 
