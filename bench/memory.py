@@ -48,7 +48,7 @@ def _in_the_ledger(client: redis.Redis) -> tuple[float, float]:
     while (shard := ledger.claim_shard(run.run_id, max_open=ROWS)) is not None:
         shards.append(shard)
         for ordinal in shard.ordinals:
-            ledger.begin_attempt(run.run_id, shard.shard_id, ordinal, "infer", f"{WORKER}.{ordinal:06}")
+            ledger.attempts.begin(run.run_id, shard.shard_id, ordinal, "infer", f"{WORKER}.{ordinal:06}")
     opened = _ledger_bytes(client)
     for row in messages_of(ROWS):
         shard_id = shards[row.ordinal // SHARD_ROWS].shard_id

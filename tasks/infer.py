@@ -6,14 +6,14 @@ from typing import Any
 
 from celery import Task
 
+from storage.records import ResultRow
 from tasks import features, pipeline
 from tasks.celery import app
-from tasks.delivery.attempt import Step, record, run_step
+from tasks.delivery.attempt import Step, run_step
 from tasks.delivery.deferral import read
 from tasks.messages import load_downloaded
 from tasks.queues import TaskName
 from tasks.resources import runtime
-from tasks.telemetry.event_text import Ended, verdict
 
 
 @app.task(name=TaskName.INFER.value, bind=True)
@@ -27,11 +27,8 @@ def infer(self: Task[..., Any], message: dict[str, Any]) -> str | None:
         return None
     rt = runtime.current()
 
-    def judge_and_record(attempt: int) -> str:
+    def judge(attempt: int) -> ResultRow:
         is_judged = not rt.run(downloaded.row.run_id).spec.features
-        result = pipeline.infer(downloaded, attempt, rt) if is_judged else features.extract(downloaded, attempt, rt)
-        record(downloaded.row, result, rt, app)
-        return verdict(result)
+        return pipeline.infer(downloaded, attempt, rt) if is_judged else features.extract(downloaded, attempt, rt)
 
-    answer = run_step(self, Step(TaskName.INFER, message, downloaded.row), judge_and_record)
-    return answer.how if isinstance(answer, Ended) else answer
+    return run_step(self, Step(TaskName.INFER, message, downloaded.row), judge).how

@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import Unavailable, UsageError
-from storage.ledger import Run, RunOrder, Shard, is_retry
+from storage.ledger import Run, RunOrder, Shard, increments, is_retry
 from storage.records import FLAT_COLUMNS, Execution, Failure, Record, ResultRow, VideoRow
 from storage.tables.flat import with_flat_columns
 from storage.uri import ObjectUri, check_object
@@ -67,9 +67,9 @@ def _feed_dropped(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessa
 
 def shards_to_cut(run_id: str, rt: Runtime) -> list[str]:
     """Return the open shards of a cancelled run of which no living worker has a row in hand."""
-    living = rt.ledger.living_workers(rt.settings.delivery.node_silence_seconds)
+    living = rt.ledger.presence.living_workers(rt.settings.delivery.node_silence_seconds)
     open_shards = (shard.shard_id for shard in rt.ledger.open_shards(run_id))
-    return [shard_id for shard_id in open_shards if not rt.ledger.in_progress(run_id, shard_id, living)]
+    return [shard_id for shard_id in open_shards if not rt.ledger.attempts.in_progress(run_id, shard_id, living)]
 
 
 def feed_again(
@@ -302,14 +302,24 @@ def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:
 # ── record: one result per row, in the ledger ────────────────────────────────────────────────────────────────────────
 
 
-def record(row: RowMessage, result: ResultRow, rt: Runtime) -> bool:
-    """Store the row's first result; return whether its shard is now full and must be written."""
-    recorded = rt.ledger.record(row.run_id, row.shard_id, row.ordinal, result.to_bytes(), result.outcome)
+def record(row: RowMessage, result: ResultRow, rt: Runtime, *, step: str = "", token: str = "") -> bool:
+    """Store the row's first result; return whether its shard is now full and must be written.
+
+    The attempt at the step with this token ends with it.
+    """
+    recorded = rt.ledger.record(
+        row.run_id,
+        row.shard_id,
+        row.ordinal,
+        result.to_bytes(),
+        result.outcome,
+        step=step,
+        token=token,
+        figures=increments(result),
+    )
     if recorded.is_first:
         log.info("row %s of run %s: %s", row.ordinal, row.run_id, result.outcome)
         observe_row(result.outcome, result.result_info.get("stages", {}), labels(result.info) if result.is_ok else {})
-        with suppress(Unavailable):  # the result is recorded; its figures only serve people
-            rt.ledger.figures.add(result)
     return recorded.is_full
 
 

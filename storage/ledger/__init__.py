@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from storage.ledger.batch_journal import RedisJournal
 from storage.ledger.deferred import Deferred, Periods
-from storage.ledger.figures import Figures, Point, StageTime
+from storage.ledger.figures import Figures, Point, StageTime, increments
 from storage.ledger.host_reports import HostReports, HostWarning
-from storage.ledger.ledger import KNOWN_NODE_SECONDS, Ledger
+from storage.ledger.ledger import Ledger
 from storage.ledger.model import (
     Attempt,
     Counts,
     Node,
     OpenShard,
     Recorded,
+    Refusal,
     Run,
     RunOrder,
     RunSpec,
@@ -22,6 +23,7 @@ from storage.ledger.model import (
     is_retry,
 )
 from storage.ledger.orders import RunOrders
+from storage.ledger.presence import KNOWN_NODE_SECONDS
 from storage.ledger.worker_reports import WorkerReport, WorkerReports
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Point",
     "Recorded",
     "RedisJournal",
+    "Refusal",
     "Run",
     "RunOrder",
     "RunOrders",
@@ -49,5 +52,6 @@ __all__ = [
     "Trouble",
     "WorkerReport",
     "WorkerReports",
+    "increments",
     "is_retry",
 ]

@@ -1,7 +1,6 @@
 """Figures of a run, summed over its rows as they are recorded: times, stages, models, decisions, and its progress.
 
-They serve people (time left, reports) and no decision: a row whose worker dies between the record of its result and
-that of its figures is missing in them.
+They serve people (time left, reports) and no decision.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 
 import redis
 
-from storage.ledger.scripts import Scripts, answering, read_at_once
+from storage.ledger.scripts import read_at_once
 from storage.records import ResultRow
 
 POINTS = 64  # times of progress that are kept, whatever the number of rows
@@ -59,26 +58,15 @@ class RunFigures:
     def __init__(self, client: redis.Redis, *, prefix: str = "tamis:") -> None:
         self._client = client
         self._prefix = prefix
-        self._scripts = Scripts.registered_with(client)
-
-    def add(self, row: ResultRow) -> None:
-        """Add a recorded row of its run; a second call counts it twice."""
-        arguments: list[str | int] = [POINTS]
-        for name, value in _increments(row):
-            arguments += [name, value]
-        with answering(self._client):
-            self._scripts.note_figures(keys=[self._key(row.run_id)], args=arguments)
 
     def of(self, run_id: str) -> Figures:
         """Return the run's figures; those of an unknown run are empty."""
-        (stored,) = read_at_once(self._client, ("HGETALL", f"{self._key(run_id)}:figures"))
+        (stored,) = read_at_once(self._client, ("HGETALL", f"{self._prefix}run:{{{run_id}}}:figures"))
         return _figures({name.decode(): value.decode() for name, value in stored.items()})
 
-    def _key(self, run_id: str) -> str:
-        return f"{self._prefix}run:{{{run_id}}}"
 
-
-def _increments(row: ResultRow) -> Iterator[tuple[str, int]]:
+def increments(row: ResultRow) -> Iterator[tuple[str, int]]:
+    """Yield what a recorded row adds to its run's figures."""
     about = row.result_info
     stages: Mapping[str, float] = about.get("stages") or {}
     for stage, milliseconds in stages.items():

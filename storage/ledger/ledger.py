@@ -18,7 +18,7 @@ One run's keys, after ``<prefix>run:{<run_id>}`` (the braces keep a run in one c
     :shard:<id>:attempts        hash    <ordinal>:<step> -> attempts; …:unended -> attempts that never ended;
                                         …:<worker>.<token> -> 1 for each of those whose worker is known
 
-A shard's keys are deleted when it closes. A run takes 1 KB, and a closed row one bit per failure code of the run;
+A shard's keys are deleted when it closes. A run takes 3 KB, and a closed row one bit per failure code of the run;
 ``python -m bench.memory`` measures the memory of a row in flight (docs/operations.md).
 
 Any method may run twice: a client that lost a reply sends the request again. A second ``claim_shard`` then leaves the
@@ -28,19 +28,19 @@ first shard without progress, which the sweep finds; a second ``close_shard`` re
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import redis
 from redis.commands.core import Script
 
 from storage.errors import UsageError
-from storage.ledger.figures import RunFigures
+from storage.ledger.attempts import Attempts
+from storage.ledger.figures import POINTS, RunFigures
 from storage.ledger.model import (
     MAX_ROWS,
-    Attempt,
     Counts,
-    Node,
     OpenShard,
     Recorded,
     Run,
@@ -52,11 +52,10 @@ from storage.ledger.model import (
     retry_shard_id,
 )
 from storage.ledger.orders import RunOrders
-from storage.ledger.replies import check_outcomes, flat, foreign, in_progress, latest_trouble, ordinals, pairs, run_of
+from storage.ledger.presence import Presence
+from storage.ledger.replies import check_outcomes, flat, foreign, latest_trouble, ordinals, pairs, run_of
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
-KNOWN_NODE_SECONDS = 7 * 24 * 3600.0  # a node without a heartbeat for longer is forgotten
-KNOWN_WORKER_SECONDS = 3600.0
 TROUBLE_CHARACTERS = 500
 
 
@@ -73,11 +72,11 @@ class Ledger:
         self._client = client
         self._prefix = prefix
         self._runs = f"{prefix}runs"
-        self._nodes = f"{prefix}nodes"
-        self._workers = f"{prefix}workers"
         self._scripts = Scripts.registered_with(client)
         self.orders = RunOrders(client, prefix=prefix)
+        self.attempts = Attempts(client, prefix=prefix)
         self.figures = RunFigures(client, prefix=prefix)
+        self.presence = Presence(client, prefix=prefix)
 
     def _run_key(self, run_id: str) -> str:
         return f"{self._prefix}run:{{{run_id}}}"
@@ -265,10 +264,26 @@ class Ledger:
 
     # -- rows --
 
-    def record(self, run_id: str, shard_id: str, ordinal: int, payload: bytes, outcome: str) -> Recorded:
-        """Store a row's result. Only the first result counts; ``is_full`` stays true until the shard is closed."""
+    def record(
+        self,
+        run_id: str,
+        shard_id: str,
+        ordinal: int,
+        payload: bytes,
+        outcome: str,
+        *,
+        step: str = "",
+        token: str = "",
+        figures: Iterable[tuple[str, int]] = (),
+    ) -> Recorded:
+        """Store a row's result. Only the first result counts; ``is_full`` stays true until the shard is closed.
+
+        The attempt at ``step`` with this token ends with it. The ``figures`` of a first result are added to the run's.
+        """
         check_outcomes([outcome])
-        reply = self._call(self._scripts.record, self._run_key(run_id), shard_id, ordinal, payload, outcome)
+        numbers: Iterable[str | int] = chain.from_iterable(figures)
+        told = (shard_id, ordinal, payload, outcome, step, token, POINTS, *numbers)
+        reply = self._call(self._scripts.record, self._run_key(run_id), *told)
         if reply is None:
             raise foreign(run_id, shard_id, ordinal)
         return Recorded(bool(reply[0]), bool(reply[1]))
@@ -320,62 +335,3 @@ class Ledger:
             self._client, ("HGET", f"{self._run_key(run_id)}:shard:{shard_id}:state", "generation")
         )
         return int(stored or 0)
-
-    def begin_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> Attempt:
-        """Count an attempt at one step of a row; number 0 if the shard is not open.
-
-        ``token`` is ``<worker>.<unique text>``, new for each attempt. It names the attempt's worker, and a call that is
-        repeated because its reply was lost counts once.
-        """
-        reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), shard_id, ordinal, step, token)
-        if reply is None:
-            raise foreign(run_id, shard_id, ordinal)
-        number, unended = map(int, reply)
-        return Attempt(number, unended)
-
-    def end_attempt(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> None:
-        """Note that an attempt ended, in success or failure: its process did not die during it."""
-        self._call(self._scripts.end_attempt, self._run_key(run_id), shard_id, ordinal, step, token)
-
-    def unended_attempts(self, run_id: str, shard_id: str, ordinal: int, step: str) -> int:
-        """Return the number of attempts at the step that have not ended: still running, or their process died."""
-        attempts = f"{self._run_key(run_id)}:shard:{shard_id}:attempts"
-        (count,) = read_at_once(self._client, ("HGET", attempts, f"{ordinal}:{step}:unended"))
-        return int(count or 0)
-
-    def in_progress(self, run_id: str, shard_id: str, living: Container[str]) -> frozenset[int]:
-        """Return the ordinals with an unended attempt at any step, except attempts of workers known to be dead."""
-        attempts = f"{self._run_key(run_id)}:shard:{shard_id}:attempts"
-        (counts,) = read_at_once(self._client, ("HGETALL", attempts))
-        return in_progress({field.decode(): int(count) for field, count in counts.items()}, living)
-
-    def forget_attempts(self, run_id: str, shard_id: str, ordinal: int) -> None:
-        """Reset the attempts of every step of the row."""
-        self._call(self._scripts.forget_attempts, self._run_key(run_id), shard_id, ordinal)
-
-    # -- nodes and their workers --
-
-    def beat_worker(self, worker: str) -> None:
-        """Store a heartbeat of this worker process; its name is never reused."""
-        self._call(self._scripts.beat_node, self._workers, round(KNOWN_WORKER_SECONDS * 1000), worker, "worker")
-
-    def living_workers(self, max_age_seconds: float) -> frozenset[str]:
-        """Return the workers with a heartbeat within ``max_age_seconds``."""
-        reply = self._call(self._scripts.nodes, self._workers, round(max_age_seconds * 1000))
-        return frozenset(member.decode().partition(" ")[2] for member in reply[::2])
-
-    def beat_node(self, node: str, roles: Iterable[str]) -> None:
-        """Store a heartbeat of a worker of the node, for each of its roles."""
-        roles = tuple(roles)
-        if any(" " in role for role in roles):
-            raise ValueError(f"a role is one word, not one of {roles!r}")
-        self._call(self._scripts.beat_node, self._nodes, round(KNOWN_NODE_SECONDS * 1000), node, *roles)
-
-    def nodes(self, max_age_seconds: float) -> list[Node]:
-        """Return the nodes with a heartbeat within ``max_age_seconds`` and its roles, sorted by name."""
-        reply = iter(self._call(self._scripts.nodes, self._nodes, round(max_age_seconds * 1000)))
-        beats: dict[str, dict[str, float]] = {}
-        for member, age_milliseconds in zip(reply, reply, strict=True):
-            role, _, node = member.decode().partition(" ")
-            beats.setdefault(node, {})[role] = age_milliseconds / 1000
-        return [Node(name, ages) for name, ages in sorted(beats.items())]

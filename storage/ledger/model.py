@@ -107,12 +107,23 @@ class Shard:
         return is_retry(self.shard_id)
 
 
+class Refusal(StrEnum):
+    """The reason that an attempt was not begun."""
+
+    NONE = ""
+    RECORDED = "recorded"  # the row has its result, or its shard is closed or unknown
+    SUSPECTED = "suspected"  # more attempts than allowed never ended
+    PAUSED = RunOrder.PAUSED.value
+    CANCELLED = RunOrder.CANCELLED.value
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt at a step: its number from 1 (0: the shard is not open), and the earlier attempts that never ended."""
+    """An attempt at a step: its number from 1, or 0 and why it was not begun; and earlier attempts that never ended."""
 
     number: int
     unended_before: int
+    refusal: Refusal = Refusal.NONE
 
 
 @dataclass(frozen=True, slots=True)

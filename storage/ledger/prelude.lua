@@ -36,6 +36,14 @@ local function mark(shard, ordinal, outcome)
   count(outcome, 1)
 end
 
+-- The attempt ended: its process did not die during it. An unknown token ended already, or was forgotten.
+local function end_attempt(shard, ordinal, step, token)
+  local attempts, field = part(shard, "attempts"), ordinal .. ":" .. step
+  if token ~= "" and redis.call("HDEL", attempts, field .. ":" .. token) == 0 then return end
+  local unended = field .. ":unended"
+  if tonumber(redis.call("HGET", attempts, unended) or 0) > 0 then redis.call("HINCRBY", attempts, unended, -1) end
+end
+
 local function drop(shard)
   redis.call("UNLINK", part(shard, "rows"), part(shard, "results"), part(shard, "state"), part(shard, "attempts"))
 end

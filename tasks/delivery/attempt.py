@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from celery.exceptions import Reject
 
 from storage.backoff import Backoff
 from storage.errors import TierOpen, Unavailable
+from storage.ledger import Refusal
 from storage.records import ResultRow
 from tasks import pipeline
 from tasks.delivery.decisions import AttemptsExhausted, Record, decide, is_bug
@@ -104,16 +105,16 @@ class Step:
         return f"{self.name} of row {self.row.ordinal} of run {self.row.run_id}"
 
 
-def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | Ended:
-    """Run ``work(attempt)`` for the row, unless the row already has its result.
+def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T | ResultRow]) -> T | Ended:
+    """Run ``work(attempt)`` for the row, unless the row already has its result; record a result that it returns.
 
-    Return the value of ``work``, or an :class:`Ended` when this message is finished: the row has its result, or another
-    message will try the step again. In that case the chain stops here.
+    Return another value of ``work``, or an :class:`Ended` when this message is finished: the row has its result, or
+    another message will try the step again. In that case the chain stops here.
     """
     try:
         tracing.describe(run=step.row.run_id, ordinal=step.row.ordinal)
         with about(run=step.row.run_id, ordinal=step.row.ordinal, step=step.name, video=step.video):
-            answer = _attempt_unless_recorded(task.app, step, runtime.current(), work)
+            answer = _attempt_in_turn(task.app, step, runtime.current(), work)
     except Unavailable as error:  # of the ledger: every other error has been decided
         msg = f"{step} goes back to its queue: {error}"
         raise Reject(msg, requeue=True) from error
@@ -122,59 +123,71 @@ def run_step(task: Task[..., Any], step: Step, work: Callable[[int], T]) -> T | 
     return answer
 
 
-def _attempt_unless_recorded(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
-    row = step.row
-    if not rt.ledger.is_recorded(row.run_id, row.shard_id, row.ordinal):
-        if order := rt.ledger.orders.of(row.run_id):
-            pipeline.release(row, rt)
-            return Ended(f"not begun: its run is {order}")
-        with _steps_lock(step, rt):
-            return _attempt(app, step, rt, work)
-    # The worker that recorded it may have died before releasing the lease or queueing the shard.
-    pipeline.release(row, rt)
-    if rt.ledger.is_full(row.run_id, row.shard_id):
-        app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
-    return Ended("had its result already")
+def _attempt_in_turn(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T | ResultRow]) -> T | Ended:
+    """Run the step beside other rows' steps; alone if the row's processes died."""
+    with STEPS_LOCK.shared():
+        answer = _attempt(app, step, rt, work, most_unended=SUSPECT_AFTER - 1)
+    if not isinstance(answer, _Suspected):
+        return answer
+    log.warning("%s: %d attempts began and never ended; running it alone", step, answer.unended)
+    with STEPS_LOCK.exclusive():
+        answer = _attempt(app, step, rt, work)
+    assert not isinstance(answer, _Suspected)  # noqa: S101 -- any number may be without an end
+    return answer
 
 
-def record(row: RowMessage, result: ResultRow, rt: Runtime, app: Celery) -> None:
-    """Record the row's result; when that fills its shard, queue the shard for writing."""
-    tracing.describe(outcome=result.outcome, **result.result_info.get("stages", {}))
-    if pipeline.record(row, result, rt):
-        app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
+@dataclass(frozen=True, slots=True)
+class _Suspected:
+    unended: int
 
 
-def _steps_lock(step: Step, rt: Runtime) -> AbstractContextManager[None]:
-    """Return the lock for the step: shared, or exclusive for a row whose processes died."""
-    row = step.row
-    unended = rt.ledger.unended_attempts(row.run_id, row.shard_id, row.ordinal, step.name)
-    if unended < SUSPECT_AFTER:
-        return STEPS_LOCK.shared()
-    log.warning("%s: %d attempts began and never ended; running it alone", step, unended)
-    return STEPS_LOCK.exclusive()
-
-
-def _attempt(app: Celery, step: Step, rt: Runtime, work: Callable[[int], T]) -> T | Ended:
-    row = step.row
-    token = f"{rt.worker}.{secrets.token_hex(4)}"
-    attempt = rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
-    answer: T | Ended
+def _attempt(
+    app: Celery, step: Step, rt: Runtime, work: Callable[[int], T | ResultRow], *, most_unended: int = -1
+) -> T | Ended | _Suspected:
+    row, token = step.row, f"{rt.worker}.{secrets.token_hex(4)}"
+    attempt = rt.ledger.attempts.begin(
+        row.run_id, row.shard_id, row.ordinal, step.name, token, most_unended=most_unended
+    )
+    if attempt.refusal is Refusal.SUSPECTED:
+        return _Suspected(attempt.unended_before)
+    if attempt.refusal:
+        return _not_begun(app, row, rt, attempt.refusal)
     try:
         if attempt.unended_before >= rt.settings.delivery.max_attempts:
             msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
             raise AttemptsExhausted(msg)
         tracing.describe(attempt=attempt.number, video=step.video)
         with about(attempt=attempt.number):
-            answer = work(attempt.number)
+            answer = _concluded(app, step, token, work(attempt.number), rt)
         ATTEMPTS.labels(step.name, "done").inc()
     except Exception as error:  # noqa: BLE001 -- the task's edge: decide() handles every error
-        answer = _end_failed(app, step, attempt.number, error, rt)
-    rt.ledger.end_attempt(row.run_id, row.shard_id, row.ordinal, step.name, token)
+        return _concluded(app, step, token, _decided(step, attempt.number, error, rt), rt)
     return answer
 
 
-def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Runtime) -> Ended:
-    """Record the row as failed, or defer the step."""
+def _not_begun(app: Celery, row: RowMessage, rt: Runtime, why: Refusal) -> Ended:
+    pipeline.release(row, rt)  # the worker that recorded it may have died before that, or before queueing the shard
+    if why is not Refusal.RECORDED:
+        return Ended(f"not begun: its run is {why}")
+    if rt.ledger.is_full(row.run_id, row.shard_id):
+        app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
+    return Ended("had its result already")
+
+
+def _concluded(app: Celery, step: Step, token: str, answer: T | ResultRow, rt: Runtime) -> T | Ended:
+    """End the attempt. A result is recorded by the same call; when it fills its shard, queue the shard for writing."""
+    row = step.row
+    if not isinstance(answer, ResultRow):
+        rt.ledger.attempts.end(row.run_id, row.shard_id, row.ordinal, step.name, token)
+        return answer
+    tracing.describe(outcome=answer.outcome, **answer.result_info.get("stages", {}))
+    if pipeline.record(row, answer, rt, step=step.name, token=token):
+        app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))
+    return Ended(verdict(answer))
+
+
+def _decided(step: Step, attempt: int, error: Exception, rt: Runtime) -> ResultRow | Ended:
+    """Return the row's result as a failure, or defer the step."""
     settings, row = rt.settings, step.row
     backoff = Backoff(settings.delivery.retry_first_seconds, settings.delivery.retry_longest_seconds)
     if is_bug(error):
@@ -185,11 +198,9 @@ def _end_failed(app: Celery, step: Step, attempt: int, error: Exception, rt: Run
     pipeline.release(row, rt)
     ATTEMPTS.labels(step.name, "failed" if isinstance(decision, Record) else "again").inc()
     if isinstance(decision, Record):
-        result = pipeline.failed(row, decision.failure, rt)
-        record(row, result, rt, app)
-        return Ended(verdict(result))
+        return pipeline.failed(row, decision.failure, rt)
     if not decision.counts_as_attempt:
-        rt.ledger.forget_attempts(row.run_id, row.shard_id, row.ordinal)
+        rt.ledger.attempts.forget(row.run_id, row.shard_id, row.ordinal)
     if not is_bug(error):
         rt.report_failure(f"{step.name}: {error}", is_pause=isinstance(error, TierOpen))
     # For any node: this one may be gone by then, its device broken, or its manifest another one.

@@ -9,4 +9,7 @@ def printable(text: object) -> str:
     Unprintable are control, format (such as text direction) and unassigned characters, lone surrogates, and all white
     space but the plain space.
     """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
+    text = str(text)
+    if text.isprintable():  # most texts, and a line is written for every message
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

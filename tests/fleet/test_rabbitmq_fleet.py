@@ -151,7 +151,7 @@ def test_a_message_returned_too_often_becomes_a_dead_letter_and_its_row_a_failur
     (run,) = world.ledger.runs()
     (shard,) = world.ledger.open_shards(run.run_id)
     for _ in range(ATTEMPTS):  # as processes that die in the download leave it
-        world.ledger.begin_attempt(run.run_id, shard.shard_id, 0, "download")
+        world.ledger.attempts.begin(run.run_id, shard.shard_id, 0, "download")
     world.start_worker("io", "io")
 
     with closing(open_output(world.outputs)) as output:

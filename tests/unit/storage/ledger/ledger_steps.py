@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import redis
+
 from storage.ledger import Counts, Ledger, RunSpec, Shard
 
 SPEC = RunSpec("sqlite:////in.db#videos", "sqlite:////out.db#results", ("com", "vfx"), "starter", "d1")
@@ -38,3 +40,7 @@ def is_complete(ledger: Ledger) -> bool:
     run = ledger.run(RUN)
     assert run is not None
     return run.is_complete
+
+
+def unended(client: redis.Redis, shard_id: str, ordinal: int, step: str) -> int:
+    return int(client.hget(f"tamis:run:{{{RUN}}}:shard:{shard_id}:attempts", f"{ordinal}:{step}:unended") or 0)

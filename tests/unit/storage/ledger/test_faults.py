@@ -51,11 +51,11 @@ def assert_reads_as_empty(ledger: Ledger, run_id: str, shard_id: str) -> None:
     assert not ledger.close_shard(run_id, shard_id)
     assert ledger.open_shards(run_id) == []
     assert ledger.note_refeed(run_id, shard_id) == 0
-    assert ledger.begin_attempt(run_id, shard_id, 0, "infer").number == 0
-    ledger.forget_attempts(run_id, shard_id, 0)
+    assert ledger.attempts.begin(run_id, shard_id, 0, "infer").number == 0
+    ledger.attempts.forget(run_id, shard_id, 0)
     assert ledger.open_retry(run_id, "t", {0: "bad_row"}) == 0
     ledger.forget(run_id)
-    assert ledger.nodes(60) == []
+    assert ledger.presence.nodes(60) == []
 
 
 @pytest.mark.parametrize("run_id", [RUN, "", "no such run", "}{"])
@@ -70,7 +70,7 @@ def test_a_wipe_in_the_middle_reads_as_empty_and_the_run_can_start_again(ledger:
     shard = ledger.claim_shard(RUN, max_open=1)
     assert shard is not None
     ledger.record(RUN, shard.shard_id, 0, b"x", "ok")
-    ledger.begin_attempt(RUN, shard.shard_id, 1, "infer")
+    ledger.attempts.begin(RUN, shard.shard_id, 1, "infer")
     client.flushall()
     assert_reads_as_empty(ledger, RUN, shard.shard_id)
     assert client.dbsize() == 0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 import redis
 
-from storage.ledger import Figures, Ledger, StageTime
+from storage.ledger import Figures, Ledger, StageTime, increments
 from storage.ledger.figures import POINTS
 from storage.records import Execution, Failure, ResultRow
 from tests.unit.storage.ledger.ledger_steps import RUN, claim, submit
@@ -37,8 +37,7 @@ def failed(ordinal: int) -> ResultRow:
 
 
 def record(ledger: Ledger, row: ResultRow, shard_id: str) -> None:
-    ledger.record(RUN, shard_id, row.ordinal, b"payload", row.outcome)
-    ledger.figures.add(row)
+    ledger.record(RUN, shard_id, row.ordinal, b"payload", row.outcome, figures=increments(row))
 
 
 def test_rows_are_summed_by_stage_model_and_decision_and_failures_have_no_time(ledger: Ledger) -> None:
@@ -65,7 +64,7 @@ def test_the_points_of_progress_are_few_however_many_rows_there_are(ledger: Ledg
 
 
 def test_figures_of_an_unknown_run_are_empty_and_nothing_is_kept_of_it(ledger: Ledger, client: redis.Redis) -> None:
-    ledger.figures.add(judged(0))
+    record(ledger, judged(0), "0-4")
     assert ledger.figures.of(RUN) == Figures()
     assert not client.keys("*")
 
@@ -75,3 +74,11 @@ def test_a_forgotten_run_leaves_no_figures(ledger: Ledger, client: redis.Redis) 
     record(ledger, judged(0), claim(ledger).shard_id)
     ledger.forget(RUN)
     assert not client.keys("tamis:run:*")
+
+
+def test_a_row_that_is_recorded_twice_counts_once(ledger: Ledger) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger)
+    for _ in range(2):
+        record(ledger, judged(0), shard.shard_id)
+    assert ledger.figures.of(RUN).stages["decode"].rows == 1

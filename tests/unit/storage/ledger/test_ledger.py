@@ -100,7 +100,7 @@ def test_a_forgotten_run_leaves_no_key_behind(ledger: Ledger, client: redis.Redi
     claim(ledger)
     record_all(ledger, claim(ledger))
     shard = claim(ledger)
-    ledger.begin_attempt(RUN, shard.shard_id, shard.ordinals[0], "infer")
+    ledger.attempts.begin(RUN, shard.shard_id, shard.ordinals[0], "infer")
     assert ledger.open_retry(RUN, "still queued", {2: "corrupt_video"}) == 1
     ledger.forget(RUN)
     assert client.keys("*") == []
@@ -159,19 +159,19 @@ def test_a_shard_larger_than_any_compact_encoding_is_claimed_whole(ledger: Ledge
 
 
 def test_nodes_are_alive_by_role(ledger: Ledger, client: redis.Redis) -> None:
-    ledger.beat_node("n1", ["io", "gpu"])
-    ledger.beat_node("n2", ["gpu"])
+    ledger.presence.beat_node("n1", ["io", "gpu"])
+    ledger.presence.beat_node("n2", ["gpu"])
     client.zincrby("tamis:nodes", -3_600_000, "gpu n1")
-    by_name = {node.name: node.roles for node in ledger.nodes(max_age_seconds=1800)}
+    by_name = {node.name: node.roles for node in ledger.presence.nodes(max_age_seconds=1800)}
     assert by_name == {"n1": {"io"}, "n2": {"gpu"}}
-    assert {node.name: node.roles for node in ledger.nodes(7200)}["n1"] == {"io", "gpu"}
-    assert all(node.age_seconds < 1800 for node in ledger.nodes(7200))
+    assert {node.name: node.roles for node in ledger.presence.nodes(7200)}["n1"] == {"io", "gpu"}
+    assert all(node.age_seconds < 1800 for node in ledger.presence.nodes(7200))
 
 
 def test_a_node_without_heartbeats_for_long_is_dropped(ledger: Ledger, client: redis.Redis) -> None:
-    ledger.beat_node("gone", ["io"])
+    ledger.presence.beat_node("gone", ["io"])
     client.zincrby("tamis:nodes", -30 * 24 * 3_600_000, "io gone")
-    ledger.beat_node("here", ["io"])
+    ledger.presence.beat_node("here", ["io"])
     assert client.zrange("tamis:nodes", 0, -1) == [b"io here"]
     with pytest.raises(ValueError, match="one word"):
-        ledger.beat_node("here", ["gpu io"])
+        ledger.presence.beat_node("here", ["gpu io"])

@@ -29,11 +29,11 @@ def test_memory_is_bounded_by_the_rows_in_flight() -> None:
             assert shard is not None
             assert memory_bytes(client) < 2_000 + 12 * ROWS
             for ordinal in shard.ordinals:
-                ledger.begin_attempt(RUN, shard.shard_id, ordinal, "infer")
+                ledger.attempts.begin(RUN, shard.shard_id, ordinal, "infer")
                 payload = random.Random(ordinal).randbytes(PAYLOAD_BYTES)
                 ledger.record(RUN, shard.shard_id, ordinal, payload, "ok" if ordinal % 10 else "bad_row")
             peaks.append(memory_bytes(client))
             ledger.close_shard(RUN, shard.shard_id)
         assert max(peaks) < 2_000 + (PAYLOAD_BYTES + 200) * ROWS
         assert peaks[-1] < peaks[0] * 1.2
-        assert memory_bytes(client) < 3_000
+        assert memory_bytes(client) < 4_000  # of it 2,000 for the points of its progress

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from storage.ledger import Counts, Ledger, Recorded, ShardState
-from tests.unit.storage.ledger.ledger_steps import RUN, claim, counts, finish, is_complete, record_all, submit
+from storage.ledger import Attempt, Counts, Ledger, Recorded, Refusal, ShardState
+from tests.unit.storage.ledger.ledger_steps import RUN, claim, counts, finish, is_complete, record_all, submit, unended
 
 # -- settling --
 
@@ -109,7 +109,7 @@ def test_a_foreign_row_is_refused(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="row 4 does not belong"):
         ledger.is_recorded(RUN, shard.shard_id, 4)
     with pytest.raises(ValueError, match="row 4 does not belong"):
-        ledger.begin_attempt(RUN, shard.shard_id, 4, "infer")
+        ledger.attempts.begin(RUN, shard.shard_id, 4, "infer")
     with pytest.raises(ValueError, match="empty"):
         ledger.record(RUN, shard.shard_id, 0, b"x", "")
 
@@ -144,7 +144,7 @@ def test_refused_writes_are_counted_while_the_shard_is_open(ledger: Ledger) -> N
 def test_closing_drops_what_the_shard_held_and_happens_once(ledger: Ledger, client: redis.Redis) -> None:
     submit(ledger, 8)
     shard = claim(ledger)
-    ledger.begin_attempt(RUN, shard.shard_id, 0, "infer")
+    ledger.attempts.begin(RUN, shard.shard_id, 0, "infer")
     record_all(ledger, shard)
     assert [ledger.close_shard(RUN, shard.shard_id) for _ in range(2)] == [True, False]
     assert client.keys("*:shard:*") == []
@@ -192,59 +192,89 @@ def test_a_shard_is_idle_since_its_last_progress(ledger: Ledger, client: redis.R
 def test_attempts_are_counted_per_row_and_step_until_forgotten(ledger: Ledger) -> None:
     submit(ledger, 20, shard_rows=20)
     shard = claim(ledger).shard_id
-    assert [ledger.begin_attempt(RUN, shard, 1, "infer").number for _ in range(3)] == [1, 2, 3]
-    assert ledger.begin_attempt(RUN, shard, 1, "download").number == 1
-    assert ledger.begin_attempt(RUN, shard, 11, "infer").number == 1
-    ledger.forget_attempts(RUN, shard, 1)
-    assert ledger.begin_attempt(RUN, shard, 1, "infer").number == 1
-    assert ledger.begin_attempt(RUN, shard, 1, "download").number == 1
-    assert ledger.begin_attempt(RUN, shard, 11, "infer").number == 2
+    assert [ledger.attempts.begin(RUN, shard, 1, "infer").number for _ in range(3)] == [1, 2, 3]
+    assert ledger.attempts.begin(RUN, shard, 1, "download").number == 1
+    assert ledger.attempts.begin(RUN, shard, 11, "infer").number == 1
+    ledger.attempts.forget(RUN, shard, 1)
+    assert ledger.attempts.begin(RUN, shard, 1, "infer").number == 1
+    assert ledger.attempts.begin(RUN, shard, 1, "download").number == 1
+    assert ledger.attempts.begin(RUN, shard, 11, "infer").number == 2
 
 
-def test_an_attempt_that_never_ended_is_told_from_one_that_failed_in_order(ledger: Ledger) -> None:
+def test_an_attempt_that_never_ended_is_told_from_one_that_failed_in_order(ledger: Ledger, client: redis.Redis) -> None:
     submit(ledger, 4)
     shard = claim(ledger).shard_id
-    assert ledger.begin_attempt(RUN, shard, 1, "infer").unended_before == 0
-    ledger.end_attempt(RUN, shard, 1, "infer")
-    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 0
-    assert ledger.begin_attempt(RUN, shard, 1, "infer").unended_before == 0  # the process dies under this one
-    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 1
-    assert ledger.begin_attempt(RUN, shard, 1, "infer").unended_before == 1
-    assert ledger.unended_attempts(RUN, shard, 1, "download") == 0
-    assert ledger.unended_attempts(RUN, shard, 2, "infer") == 0
+    assert ledger.attempts.begin(RUN, shard, 1, "infer").unended_before == 0
+    ledger.attempts.end(RUN, shard, 1, "infer")
+    assert unended(client, shard, 1, "infer") == 0
+    assert ledger.attempts.begin(RUN, shard, 1, "infer").unended_before == 0  # the process dies under this one
+    assert unended(client, shard, 1, "infer") == 1
+    assert ledger.attempts.begin(RUN, shard, 1, "infer").unended_before == 1
+    assert unended(client, shard, 1, "download") == 0
+    assert unended(client, shard, 2, "infer") == 0
     for _ in range(5):
-        ledger.end_attempt(RUN, shard, 1, "infer")  # a duplicate's end counts no attempt away that never was
-    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 0
-    ledger.forget_attempts(RUN, shard, 1)
-    assert ledger.begin_attempt(RUN, shard, 1, "infer").number == 1
+        ledger.attempts.end(RUN, shard, 1, "infer")  # a duplicate's end counts no attempt away that never was
+    assert unended(client, shard, 1, "infer") == 0
+    ledger.attempts.forget(RUN, shard, 1)
+    assert ledger.attempts.begin(RUN, shard, 1, "infer").number == 1
 
 
-def test_an_attempt_whose_reply_was_lost_and_which_is_sent_again_counts_once(ledger: Ledger) -> None:
+def test_an_attempt_whose_reply_was_lost_and_which_is_sent_again_counts_once(
+    ledger: Ledger, client: redis.Redis
+) -> None:
     submit(ledger, 4)
     shard = claim(ledger).shard_id
-    ledger.begin_attempt(RUN, shard, 1, "infer", "worker.1")
+    ledger.attempts.begin(RUN, shard, 1, "infer", "worker.1")
     for _ in range(2):
-        attempt = ledger.begin_attempt(RUN, shard, 1, "infer", "worker.2")
+        attempt = ledger.attempts.begin(RUN, shard, 1, "infer", "worker.2")
         assert (attempt.number, attempt.unended_before) == (2, 1)
     for _ in range(2):
-        ledger.end_attempt(RUN, shard, 1, "infer", "worker.2")
-        assert ledger.unended_attempts(RUN, shard, 1, "infer") == 1
+        ledger.attempts.end(RUN, shard, 1, "infer", "worker.2")
+        assert unended(client, shard, 1, "infer") == 1
 
 
-def test_an_attempt_that_was_forgotten_while_it_ran_ends_no_other(ledger: Ledger) -> None:
+def test_an_attempt_that_was_forgotten_while_it_ran_ends_no_other(ledger: Ledger, client: redis.Redis) -> None:
     submit(ledger, 4)
     shard = claim(ledger).shard_id
-    ledger.begin_attempt(RUN, shard, 1, "infer", "worker.1")
-    ledger.forget_attempts(RUN, shard, 1)
-    ledger.begin_attempt(RUN, shard, 1, "infer", "other.1")
-    ledger.end_attempt(RUN, shard, 1, "infer", "worker.1")
-    assert ledger.unended_attempts(RUN, shard, 1, "infer") == 1
+    ledger.attempts.begin(RUN, shard, 1, "infer", "worker.1")
+    ledger.attempts.forget(RUN, shard, 1)
+    ledger.attempts.begin(RUN, shard, 1, "infer", "other.1")
+    ledger.attempts.end(RUN, shard, 1, "infer", "worker.1")
+    assert unended(client, shard, 1, "infer") == 1
 
 
 def test_attempts_at_a_closed_shard_are_number_zero(ledger: Ledger) -> None:
     submit(ledger, 4)
     shard = claim(ledger)
     finish(ledger, shard)
-    attempt = ledger.begin_attempt(RUN, shard.shard_id, 1, "infer")
+    attempt = ledger.attempts.begin(RUN, shard.shard_id, 1, "infer")
     assert (attempt.number, attempt.unended_before) == (0, 0)
-    assert ledger.unended_attempts("unknown", "0-4", 1, "infer") == 0
+    assert attempt.refusal is Refusal.RECORDED
+
+
+def test_an_attempt_is_not_begun_when_result_order_or_unended_attempts_forbid_it(
+    ledger: Ledger, client: redis.Redis
+) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger).shard_id
+    ledger.attempts.begin(RUN, shard, 1, "infer", "worker.1")
+    assert ledger.attempts.begin(RUN, shard, 1, "infer", most_unended=1) == Attempt(2, 1)
+    assert ledger.attempts.begin(RUN, shard, 1, "infer", most_unended=1) == Attempt(0, 2, Refusal.SUSPECTED)
+    ledger.orders.pause(RUN)
+    assert ledger.attempts.begin(RUN, shard, 2, "infer") == Attempt(0, 0, Refusal.PAUSED)
+    assert ledger.attempts.begin(RUN, shard, 1, "infer", "worker.1") == Attempt(2, 1), "its first reply was lost"
+    ledger.record(RUN, shard, 3, b"payload", "ok")
+    assert ledger.attempts.begin(RUN, shard, 3, "infer") == Attempt(0, 0, Refusal.RECORDED)
+    assert unended(client, shard, 2, "infer") == unended(client, shard, 3, "infer") == 0
+
+
+def test_a_result_ends_the_attempt_that_gave_it_and_no_other(ledger: Ledger, client: redis.Redis) -> None:
+    submit(ledger, 4)
+    shard = claim(ledger).shard_id
+    for token in ("worker.1", "worker.2"):
+        ledger.attempts.begin(RUN, shard, 1, "infer", token)
+    for _ in range(2):
+        ledger.record(RUN, shard, 1, b"payload", "ok", step="infer", token="worker.1")
+        assert unended(client, shard, 1, "infer") == 1
+    assert not ledger.record(RUN, shard, 1, b"payload", "ok", step="infer", token="worker.2").is_first
+    assert unended(client, shard, 1, "infer") == 0

@@ -202,13 +202,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def attempt(self, draw: st.DataObject, step: str, is_forgotten: bool) -> None:
         shard_id, shard, ordinal = self.draw_row(draw)
         if is_forgotten:
-            self.ledger.forget_attempts(RUN, shard_id, ordinal)
-        number = self.ledger.begin_attempt(RUN, shard_id, ordinal, step).number
+            self.ledger.attempts.forget(RUN, shard_id, ordinal)
+        number = self.ledger.attempts.begin(RUN, shard_id, ordinal, step).number
         if shard is None:
             assert number == 0
             return
         if is_forgotten:
             shard.attempts = Counter({key: count for key, count in shard.attempts.items() if key[0] != ordinal})
+        if shard.outcomes[ordinal] is not None:
+            assert number == 0
+            return
         shard.attempts[ordinal, step] += 1
         assert number == shard.attempts[ordinal, step]
 

@@ -58,12 +58,12 @@ def test_a_shard_with_results_or_one_that_is_not_open_is_not_given_back(ledger: 
 
 def test_rows_in_progress_are_those_with_an_attempt_that_has_not_ended(ledger: Ledger) -> None:
     shard = claim(ledger).shard_id
-    assert ledger.in_progress(RUN, shard, ()) == frozenset()
+    assert ledger.attempts.in_progress(RUN, shard, ()) == frozenset()
     for ordinal, step in ((0, "download"), (1, "download"), (1, "infer"), (3, "infer")):
-        ledger.begin_attempt(RUN, shard, ordinal, step)
-    ledger.end_attempt(RUN, shard, 0, "download")
-    ledger.end_attempt(RUN, shard, 1, "download")
-    assert ledger.in_progress(RUN, shard, ()) == {1, 3}
+        ledger.attempts.begin(RUN, shard, ordinal, step)
+    ledger.attempts.end(RUN, shard, 0, "download")
+    ledger.attempts.end(RUN, shard, 1, "download")
+    assert ledger.attempts.in_progress(RUN, shard, ()) == {1, 3}
 
 
 def test_a_row_that_only_dead_workers_began_is_not_in_progress(ledger: Ledger) -> None:
@@ -76,19 +76,19 @@ def test_a_row_that_only_dead_workers_began_is_not_in_progress(ledger: Ledger) -
         (2, "infer", ""),  # of an older tamis, without a worker's name
         (3, "infer", "living.2"),
     ):
-        ledger.begin_attempt(RUN, shard, ordinal, step, token)
-    ledger.end_attempt(RUN, shard, 3, "infer", "living.2")
-    assert ledger.in_progress(RUN, shard, {"living"}) == {1, 2}
-    assert ledger.in_progress(RUN, shard, {"living", "dead"}) == {0, 1, 2}
+        ledger.attempts.begin(RUN, shard, ordinal, step, token)
+    ledger.attempts.end(RUN, shard, 3, "infer", "living.2")
+    assert ledger.attempts.in_progress(RUN, shard, {"living"}) == {1, 2}
+    assert ledger.attempts.in_progress(RUN, shard, {"living", "dead"}) == {0, 1, 2}
 
 
 def test_a_worker_is_alive_while_its_heartbeat_is_recent(ledger: Ledger) -> None:
-    assert ledger.living_workers(30.0) == frozenset()
+    assert ledger.presence.living_workers(30.0) == frozenset()
     for worker in ("one", "other"):
-        ledger.beat_worker(worker)
-    assert ledger.living_workers(30.0) == {"one", "other"}
-    assert ledger.living_workers(0.0) <= {"one", "other"}
-    assert ledger.nodes(30.0) == []
+        ledger.presence.beat_worker(worker)
+    assert ledger.presence.living_workers(30.0) == {"one", "other"}
+    assert ledger.presence.living_workers(0.0) <= {"one", "other"}
+    assert ledger.presence.nodes(30.0) == []
 
 
 def test_the_newest_trouble_is_shown_until_its_step_succeeds(ledger: Ledger) -> None:

@@ -137,7 +137,7 @@ def test_a_full_spool_defers_the_step_without_limit(row: RowMessage, rt: Runtime
 def begin_without_end(row: RowMessage, rt: Runtime, times: int) -> None:
     """Begin attempts that never end, as when the process is killed."""
     for _ in range(times):
-        rt.ledger.begin_attempt(row.run_id, row.shard_id, row.ordinal, "download")
+        rt.ledger.attempts.begin(row.run_id, row.shard_id, row.ordinal, "download")
 
 
 def test_a_row_whose_processes_died_runs_alone_and_may_still_succeed(row: RowMessage, rt: Runtime) -> None:

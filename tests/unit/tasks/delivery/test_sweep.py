@@ -77,7 +77,7 @@ def test_a_row_under_way_is_not_fed_again_but_the_others_of_its_shard_are(
     run: Run, fed: Published, again: Resends
 ) -> None:
     shard_id = fed[0].shard_id
-    again.rt.ledger.begin_attempt(run.run_id, shard_id, 2, "infer")
+    again.rt.ledger.attempts.begin(run.run_id, shard_id, 2, "infer")
     again.idle(run, shard_id, STALE_SECONDS + 1)
     assert again.sweep(is_quiet=True) == [0, 1, 3]
 
@@ -87,11 +87,11 @@ def test_a_lost_row_that_a_dead_worker_began_is_fed_again_as_soon_as_one_never_b
 ) -> None:
     """Its message was delivered again, another worker downloaded it, and the next message was lost."""
     shard_id, ledger = fed[0].shard_id, again.rt.ledger
-    ledger.beat_worker("living")
-    ledger.begin_attempt(run.run_id, shard_id, 1, "download", "dead.1")
-    ledger.begin_attempt(run.run_id, shard_id, 1, "download", "living.1")
-    ledger.end_attempt(run.run_id, shard_id, 1, "download", "living.1")
-    ledger.begin_attempt(run.run_id, shard_id, 2, "download", "living.2")
+    ledger.presence.beat_worker("living")
+    ledger.attempts.begin(run.run_id, shard_id, 1, "download", "dead.1")
+    ledger.attempts.begin(run.run_id, shard_id, 1, "download", "living.1")
+    ledger.attempts.end(run.run_id, shard_id, 1, "download", "living.1")
+    ledger.attempts.begin(run.run_id, shard_id, 2, "download", "living.2")
     again.idle(run, shard_id, STALE_SECONDS + 1)
     assert again.sweep(is_quiet=True) == [0, 1, 3]
 
@@ -99,7 +99,7 @@ def test_a_lost_row_that_a_dead_worker_began_is_fed_again_as_soon_as_one_never_b
 def test_a_shard_whose_rows_are_all_under_way_keeps_its_limit(run: Run, fed: Published, again: Resends) -> None:
     shard_id = fed[0].shard_id
     for ordinal in range(SHARD_ROWS):
-        again.rt.ledger.begin_attempt(run.run_id, shard_id, ordinal, "download")
+        again.rt.ledger.attempts.begin(run.run_id, shard_id, ordinal, "download")
     again.idle(run, shard_id, STALE_SECONDS * 2)
     assert again.sweep(is_quiet=True) == []
     assert {shard.refeeds for shard in again.rt.ledger.open_shards(run.run_id)} == {0}
