@@ -67,7 +67,7 @@ def _feed_dropped(run_id: str, rt: Runtime, publish: Callable[[Sequence[RowMessa
 
 def shards_to_cut(run_id: str, rt: Runtime) -> list[str]:
     """Return the open shards of a cancelled run of which no living worker has a row in hand."""
-    living = rt.ledger.presence.living_workers(rt.settings.delivery.node_silence_seconds)
+    living = rt.ledger.heartbeats.living_workers(rt.settings.delivery.node_silence_seconds)
     open_shards = (shard.shard_id for shard in rt.ledger.open_shards(run_id))
     return [shard_id for shard_id in open_shards if not rt.ledger.attempts.in_progress(run_id, shard_id, living)]
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from storage.ledger.batch_journal import RedisJournal
 from storage.ledger.deferred import Deferred, Periods
 from storage.ledger.figures import Figures, Point, StageTime, increments
+from storage.ledger.heartbeats import KNOWN_NODE_SECONDS
 from storage.ledger.host_reports import HostReports, HostWarning
 from storage.ledger.ledger import Ledger
 from storage.ledger.model import (
     Attempt,
     Counts,
     Node,
+    NotBegun,
     OpenShard,
     Recorded,
-    Refusal,
     Run,
     RunOrder,
     RunSpec,
@@ -23,7 +24,6 @@ from storage.ledger.model import (
     is_retry,
 )
 from storage.ledger.orders import RunOrders
-from storage.ledger.presence import KNOWN_NODE_SECONDS
 from storage.ledger.worker_reports import WorkerReport, WorkerReports
 
 __all__ = [
@@ -36,12 +36,12 @@ __all__ = [
     "HostWarning",
     "Ledger",
     "Node",
+    "NotBegun",
     "OpenShard",
     "Periods",
     "Point",
     "Recorded",
     "RedisJournal",
-    "Refusal",
     "Run",
     "RunOrder",
     "RunOrders",

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
-from storage.ledger.model import Attempt, Refusal
+from storage.ledger.model import Attempt, NotBegun
 from storage.ledger.replies import foreign, in_progress
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
@@ -34,8 +34,8 @@ class Attempts:
         reply = self._call(self._scripts.begin_attempt, self._run_key(run_id), *told)
         if reply is None:
             raise foreign(run_id, shard_id, ordinal)
-        refusal, number, unended = reply
-        return Attempt(number, unended, Refusal(refusal.decode()))
+        not_begun, number, unended = reply
+        return Attempt(number, unended, NotBegun(not_begun.decode()))
 
     def end(self, run_id: str, shard_id: str, ordinal: int, step: str, token: str = "") -> None:
         """Note that an attempt ended, in success or failure: its process did not die during it."""

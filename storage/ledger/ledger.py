@@ -38,6 +38,7 @@ from redis.commands.core import Script
 from storage.errors import UsageError
 from storage.ledger.attempts import Attempts
 from storage.ledger.figures import POINTS, RunFigures
+from storage.ledger.heartbeats import Heartbeats
 from storage.ledger.model import (
     MAX_ROWS,
     Counts,
@@ -52,7 +53,6 @@ from storage.ledger.model import (
     retry_shard_id,
 )
 from storage.ledger.orders import RunOrders
-from storage.ledger.presence import Presence
 from storage.ledger.replies import check_outcomes, flat, foreign, latest_trouble, ordinals, pairs, run_of
 from storage.ledger.scripts import Scripts, answering, read_at_once
 
@@ -76,7 +76,7 @@ class Ledger:
         self.orders = RunOrders(client, prefix=prefix)
         self.attempts = Attempts(client, prefix=prefix)
         self.figures = RunFigures(client, prefix=prefix)
-        self.presence = Presence(client, prefix=prefix)
+        self.heartbeats = Heartbeats(client, prefix=prefix)
 
     def _run_key(self, run_id: str) -> str:
         return f"{self._prefix}run:{{{run_id}}}"

@@ -107,7 +107,7 @@ class Shard:
         return is_retry(self.shard_id)
 
 
-class Refusal(StrEnum):
+class NotBegun(StrEnum):
     """The reason that an attempt was not begun."""
 
     NONE = ""
@@ -123,7 +123,7 @@ class Attempt:
 
     number: int
     unended_before: int
-    refusal: Refusal = Refusal.NONE
+    not_begun: NotBegun = NotBegun.NONE
 
 
 @dataclass(frozen=True, slots=True)

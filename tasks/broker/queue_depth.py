@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def gpu_queues(ledger: Ledger) -> list[str]:
     """Return the names of the GPU queues: the shared one, and one for each node that the ledger knows."""
-    return [Queue.GPU.value, *(gpu_queue(node.name) for node in ledger.presence.nodes(KNOWN_NODE_SECONDS))]
+    return [Queue.GPU.value, *(gpu_queue(node.name) for node in ledger.heartbeats.nodes(KNOWN_NODE_SECONDS))]
 
 
 def is_quiet(ledger: Ledger, deferred: Deferred, app: Celery) -> bool:

@@ -196,7 +196,7 @@ def check_hosts(hosts: HostReports) -> Iterator[Finding]:
 
 def check_workers(ledger: Ledger, reports: WorkerReports, chosen: Settings) -> Iterator[Finding]:
     """Check that a worker serves each queue, that none fails again and again, and that none is drained."""
-    nodes = ledger.presence.nodes(chosen.delivery.node_silence_seconds)
+    nodes = ledger.heartbeats.nodes(chosen.delivery.node_silence_seconds)
     names = ", ".join(node.name for node in nodes)
     reasons = list(worker_reasons(ledger, reports, chosen))
     shown = {reason.key for reason in reasons}

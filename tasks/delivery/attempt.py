@@ -15,7 +15,7 @@ from celery.exceptions import Reject
 
 from storage.backoff import Backoff
 from storage.errors import TierOpen, Unavailable
-from storage.ledger import Refusal
+from storage.ledger import NotBegun
 from storage.records import ResultRow
 from tasks import pipeline
 from tasks.delivery.decisions import AttemptsExhausted, Record, decide, is_bug
@@ -148,10 +148,10 @@ def _attempt(
     attempt = rt.ledger.attempts.begin(
         row.run_id, row.shard_id, row.ordinal, step.name, token, most_unended=most_unended
     )
-    if attempt.refusal is Refusal.SUSPECTED:
+    if attempt.not_begun is NotBegun.SUSPECTED:
         return _Suspected(attempt.unended_before)
-    if attempt.refusal:
-        return _not_begun(app, row, rt, attempt.refusal)
+    if attempt.not_begun:
+        return _not_begun(app, row, rt, attempt.not_begun)
     try:
         if attempt.unended_before >= rt.settings.delivery.max_attempts:
             msg = f"{step.name} was begun {attempt.unended_before} times and never ended: its process died each time"
@@ -165,9 +165,9 @@ def _attempt(
     return answer
 
 
-def _not_begun(app: Celery, row: RowMessage, rt: Runtime, why: Refusal) -> Ended:
+def _not_begun(app: Celery, row: RowMessage, rt: Runtime, why: NotBegun) -> Ended:
     pipeline.release(row, rt)  # the worker that recorded it may have died before that, or before queueing the shard
-    if why is not Refusal.RECORDED:
+    if why is not NotBegun.RECORDED:
         return Ended(f"not begun: its run is {why}")
     if rt.ledger.is_full(row.run_id, row.shard_id):
         app.send_task(TaskName.WRITE_SHARD, (row.run_id, row.shard_id))

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def unserved_queues(ledger: Ledger, silence_seconds: float) -> list[str]:
     """Return the nodes' GPU queues without a living worker; none while the shared queue has no living worker either."""
-    served = {role for node in ledger.presence.nodes(silence_seconds) for role in node.roles}
+    served = {role for node in ledger.heartbeats.nodes(silence_seconds) for role in node.roles}
     if Queue.GPU.value not in served:
         return []  # downloads pause while a node's own queue is full; the shared queue has no such limit
     return [queue for queue in gpu_queues(ledger) if queue not in served]

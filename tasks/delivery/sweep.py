@@ -90,5 +90,5 @@ def _send_again(run_id: str, shard: OpenShard, age: Staleness, rt: Runtime, send
 
 def _in_hand(run_id: str, shard: OpenShard, rt: Runtime) -> frozenset[int]:
     """Return the rows of the shard that a living worker, or a worker unknown to the ledger, is working on."""
-    living = rt.ledger.presence.living_workers(rt.settings.delivery.node_silence_seconds)
+    living = rt.ledger.heartbeats.living_workers(rt.settings.delivery.node_silence_seconds)
     return rt.ledger.attempts.in_progress(run_id, shard.shard_id, living)

@@ -63,7 +63,7 @@ def trouble_reason(trouble: Trouble) -> WaitReason:
 def worker_reasons(ledger: Ledger, reports: WorkerReports, settings: Settings) -> Iterator[WaitReason]:
     """Yield the workers that fail, and for every queue without a worker: none is up, it warms up, or it was drained."""
     fresh_seconds = settings.delivery.node_silence_seconds / 2  # a serving worker reports more often
-    served = {role for node in ledger.presence.nodes(fresh_seconds) for role in node.roles}
+    served = {role for node in ledger.heartbeats.nodes(fresh_seconds) for role in node.roles}
     unserved = {queue.value for queue in Queue} - served
     known = reports.all()
     for worker in known:

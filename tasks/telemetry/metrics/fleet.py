@@ -65,7 +65,7 @@ class FleetCollector:
         try:
             for run in self._ledger.runs()[:MOST_RUNS]:
                 self._read_run(run, found)
-            nodes = self._ledger.presence.nodes(SHOWN_NODE_SECONDS)
+            nodes = self._ledger.heartbeats.nodes(SHOWN_NODE_SECONDS)
         except Unavailable:
             return metrics(FAMILIES, found)
         found["tamis_node_silence_seconds"] = [

@@ -147,9 +147,9 @@ def start_presence_reports(
 
     def report() -> None:
         try:
-            ledger.presence.beat_worker(worker)
+            ledger.heartbeats.beat_worker(worker)
             if is_serving():
-                ledger.presence.beat_node(settings.node.name, roles)
+                ledger.heartbeats.beat_node(settings.node.name, roles)
         except Unavailable as error:
             logger.warning("node %s could not report to the ledger: %s", settings.node.name, error)
 

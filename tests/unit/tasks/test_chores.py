@@ -144,7 +144,7 @@ def test_a_worker_with_tiers_cleans_its_nodes_spool_and_reports_its_queues(
     stray = rt.spool.root / f"{'0' * 64}-1"
     try:
         celery.open_for_queues(frozenset({"io"}))
-        (node,) = rt.ledger.presence.nodes(60)
+        (node,) = rt.ledger.heartbeats.nodes(60)
         assert (node.name, node.roles) == ("n1", {"io"})
         stray.write_bytes(b"left by a crash")
         wait_until(lambda: not stray.exists(), "the stray file is removed")
@@ -159,7 +159,7 @@ def test_a_worker_without_tiers_cleans_no_spool(rt: Runtime, monkeypatch: pytest
     celery.open_for_queues(frozenset({"results", "control", gpu_queue("n1")}))
     try:
         assert "tamis-reclaim" not in {thread.name for thread in threading.enumerate()}
-        (node,) = rt.ledger.presence.nodes(60)
+        (node,) = rt.ledger.heartbeats.nodes(60)
         assert node.roles == {"results", "control", gpu_queue("n1")}
     finally:
         celery.close()

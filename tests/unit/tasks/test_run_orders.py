@@ -116,7 +116,7 @@ def test_a_cancelled_run_writes_what_was_judged_and_a_new_submission_judges_the_
 
 def test_a_shard_of_a_cancelled_run_waits_for_the_row_that_a_living_worker_has_in_hand(run: Run, rt: Runtime) -> None:
     row = feed(run, rt)[0]
-    rt.ledger.presence.beat_worker("w1")
+    rt.ledger.heartbeats.beat_worker("w1")
     rt.ledger.attempts.begin(run.run_id, row.shard_id, row.ordinal, "infer", "w1.a")
     rt.ledger.orders.cancel(run.run_id)
     assert row.shard_id not in pipeline.shards_to_cut(run.run_id, rt)

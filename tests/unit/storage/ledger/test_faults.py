@@ -55,7 +55,7 @@ def assert_reads_as_empty(ledger: Ledger, run_id: str, shard_id: str) -> None:
     ledger.attempts.forget(run_id, shard_id, 0)
     assert ledger.open_retry(run_id, "t", {0: "bad_row"}) == 0
     ledger.forget(run_id)
-    assert ledger.presence.nodes(60) == []
+    assert ledger.heartbeats.nodes(60) == []
 
 
 @pytest.mark.parametrize("run_id", [RUN, "", "no such run", "}{"])

@@ -159,19 +159,19 @@ def test_a_shard_larger_than_any_compact_encoding_is_claimed_whole(ledger: Ledge
 
 
 def test_nodes_are_alive_by_role(ledger: Ledger, client: redis.Redis) -> None:
-    ledger.presence.beat_node("n1", ["io", "gpu"])
-    ledger.presence.beat_node("n2", ["gpu"])
+    ledger.heartbeats.beat_node("n1", ["io", "gpu"])
+    ledger.heartbeats.beat_node("n2", ["gpu"])
     client.zincrby("tamis:nodes", -3_600_000, "gpu n1")
-    by_name = {node.name: node.roles for node in ledger.presence.nodes(max_age_seconds=1800)}
+    by_name = {node.name: node.roles for node in ledger.heartbeats.nodes(max_age_seconds=1800)}
     assert by_name == {"n1": {"io"}, "n2": {"gpu"}}
-    assert {node.name: node.roles for node in ledger.presence.nodes(7200)}["n1"] == {"io", "gpu"}
-    assert all(node.age_seconds < 1800 for node in ledger.presence.nodes(7200))
+    assert {node.name: node.roles for node in ledger.heartbeats.nodes(7200)}["n1"] == {"io", "gpu"}
+    assert all(node.age_seconds < 1800 for node in ledger.heartbeats.nodes(7200))
 
 
 def test_a_node_without_heartbeats_for_long_is_dropped(ledger: Ledger, client: redis.Redis) -> None:
-    ledger.presence.beat_node("gone", ["io"])
+    ledger.heartbeats.beat_node("gone", ["io"])
     client.zincrby("tamis:nodes", -30 * 24 * 3_600_000, "io gone")
-    ledger.presence.beat_node("here", ["io"])
+    ledger.heartbeats.beat_node("here", ["io"])
     assert client.zrange("tamis:nodes", 0, -1) == [b"io here"]
     with pytest.raises(ValueError, match="one word"):
-        ledger.presence.beat_node("here", ["gpu io"])
+        ledger.heartbeats.beat_node("here", ["gpu io"])

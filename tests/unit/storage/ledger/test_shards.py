@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from storage.ledger import Attempt, Counts, Ledger, Recorded, Refusal, ShardState
+from storage.ledger import Attempt, Counts, Ledger, NotBegun, Recorded, ShardState
 from tests.unit.storage.ledger.ledger_steps import RUN, claim, counts, finish, is_complete, record_all, submit, unended
 
 # -- settling --
@@ -249,7 +249,7 @@ def test_attempts_at_a_closed_shard_are_number_zero(ledger: Ledger) -> None:
     finish(ledger, shard)
     attempt = ledger.attempts.begin(RUN, shard.shard_id, 1, "infer")
     assert (attempt.number, attempt.unended_before) == (0, 0)
-    assert attempt.refusal is Refusal.RECORDED
+    assert attempt.not_begun is NotBegun.RECORDED
 
 
 def test_an_attempt_is_not_begun_when_result_order_or_unended_attempts_forbid_it(
@@ -259,12 +259,12 @@ def test_an_attempt_is_not_begun_when_result_order_or_unended_attempts_forbid_it
     shard = claim(ledger).shard_id
     ledger.attempts.begin(RUN, shard, 1, "infer", "worker.1")
     assert ledger.attempts.begin(RUN, shard, 1, "infer", most_unended=1) == Attempt(2, 1)
-    assert ledger.attempts.begin(RUN, shard, 1, "infer", most_unended=1) == Attempt(0, 2, Refusal.SUSPECTED)
+    assert ledger.attempts.begin(RUN, shard, 1, "infer", most_unended=1) == Attempt(0, 2, NotBegun.SUSPECTED)
     ledger.orders.pause(RUN)
-    assert ledger.attempts.begin(RUN, shard, 2, "infer") == Attempt(0, 0, Refusal.PAUSED)
+    assert ledger.attempts.begin(RUN, shard, 2, "infer") == Attempt(0, 0, NotBegun.PAUSED)
     assert ledger.attempts.begin(RUN, shard, 1, "infer", "worker.1") == Attempt(2, 1), "its first reply was lost"
     ledger.record(RUN, shard, 3, b"payload", "ok")
-    assert ledger.attempts.begin(RUN, shard, 3, "infer") == Attempt(0, 0, Refusal.RECORDED)
+    assert ledger.attempts.begin(RUN, shard, 3, "infer") == Attempt(0, 0, NotBegun.RECORDED)
     assert unended(client, shard, 2, "infer") == unended(client, shard, 3, "infer") == 0
 
 

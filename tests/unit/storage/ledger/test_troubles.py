@@ -83,12 +83,12 @@ def test_a_row_that_only_dead_workers_began_is_not_in_progress(ledger: Ledger) -
 
 
 def test_a_worker_is_alive_while_its_heartbeat_is_recent(ledger: Ledger) -> None:
-    assert ledger.presence.living_workers(30.0) == frozenset()
+    assert ledger.heartbeats.living_workers(30.0) == frozenset()
     for worker in ("one", "other"):
-        ledger.presence.beat_worker(worker)
-    assert ledger.presence.living_workers(30.0) == {"one", "other"}
-    assert ledger.presence.living_workers(0.0) <= {"one", "other"}
-    assert ledger.presence.nodes(30.0) == []
+        ledger.heartbeats.beat_worker(worker)
+    assert ledger.heartbeats.living_workers(30.0) == {"one", "other"}
+    assert ledger.heartbeats.living_workers(0.0) <= {"one", "other"}
+    assert ledger.heartbeats.nodes(30.0) == []
 
 
 def test_the_newest_trouble_is_shown_until_its_step_succeeds(ledger: Ledger) -> None:

@@ -48,14 +48,14 @@ def test_a_check_that_hangs_is_a_finding_at_its_deadline() -> None:
 
 
 def test_a_fleet_that_serves_every_queue_is_well(rt: Runtime, client: redis.Redis) -> None:
-    rt.ledger.presence.beat_node("n1", QUEUES)
+    rt.ledger.heartbeats.beat_node("n1", QUEUES)
     (finding,) = check_workers(rt.ledger, WorkerReports(client), Settings.of(node="n1"))
     assert finding.is_well
     assert finding.found.endswith("by the nodes n1")
 
 
 def test_models_that_warm_up_are_a_warning_and_a_missing_queue_is_to_fix(rt: Runtime, client: redis.Redis) -> None:
-    rt.ledger.presence.beat_node("n1", ["results", "control"])
+    rt.ledger.heartbeats.beat_node("n1", ["results", "control"])
     WorkerReports(client).put(WorkerReport("gpu0@n1", "warming", frozenset({"gpu", "gpu.n1"}), 12.0))
     warming, missing = check_workers(rt.ledger, WorkerReports(client), Settings.of(node="n1"))
     assert (warming.is_well, warming.is_warning) == (True, True)
@@ -86,7 +86,7 @@ def test_a_finding_is_data_and_its_remedy_stands_below_it() -> None:
 
 
 def test_a_drained_worker_is_a_warning_while_others_serve_its_queues(rt: Runtime, client: redis.Redis) -> None:
-    rt.ledger.presence.beat_node("n2", QUEUES)
+    rt.ledger.heartbeats.beat_node("n2", QUEUES)
     WorkerReports(client).put(WorkerReport("io@n1", "drained", frozenset({"io"}), 1.0))
     drained, served = check_workers(rt.ledger, WorkerReports(client), Settings.of(node="n1"))
     assert (drained.is_well, drained.is_warning, served.is_well) == (True, True, True)

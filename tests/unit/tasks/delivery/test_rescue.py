@@ -82,22 +82,22 @@ def silence(client: redis.Redis, node: str, seconds: float) -> None:
 def test_a_nodes_queue_is_unserved_once_its_gpu_workers_were_silent_for_too_long(
     ledger: Ledger, client: redis.Redis
 ) -> None:
-    ledger.presence.beat_node("dead", ["io", "gpu", DEAD])
-    ledger.presence.beat_node("living", ["gpu", gpu_queue("living")])
+    ledger.heartbeats.beat_node("dead", ["io", "gpu", DEAD])
+    ledger.heartbeats.beat_node("living", ["gpu", gpu_queue("living")])
     assert unserved_queues(ledger, SILENCE_SECONDS) == []
     silence(client, "dead", SILENCE_SECONDS + 1)
     assert unserved_queues(ledger, SILENCE_SECONDS) == [DEAD]
-    ledger.presence.beat_node("dead", ["io"])  # its io worker lives, its GPU workers do not
+    ledger.heartbeats.beat_node("dead", ["io"])  # its io worker lives, its GPU workers do not
     assert unserved_queues(ledger, SILENCE_SECONDS) == [DEAD]
-    ledger.presence.beat_node("dead", ["gpu", DEAD])
+    ledger.heartbeats.beat_node("dead", ["gpu", DEAD])
     assert unserved_queues(ledger, SILENCE_SECONDS) == []
 
 
 def test_no_queue_is_unserved_while_no_other_node_has_gpu_workers(ledger: Ledger, client: redis.Redis) -> None:
     """A single node that restarts keeps its queue, so its downloads pause while the queue is full."""
-    ledger.presence.beat_node("dead", ["io", "gpu", DEAD])
+    ledger.heartbeats.beat_node("dead", ["io", "gpu", DEAD])
     silence(client, "dead", SILENCE_SECONDS + 1)
-    ledger.presence.beat_node("other", ["io", "results", "control"])
+    ledger.heartbeats.beat_node("other", ["io", "results", "control"])
     assert unserved_queues(ledger, SILENCE_SECONDS) == []
 
 
@@ -160,7 +160,7 @@ def test_the_fleet_is_quiet_only_when_no_row_and_no_shard_waits_anywhere(
     app: Celery, ledger: Ledger, client: redis.Redis
 ) -> None:
     deferred = Deferred(client)
-    ledger.presence.beat_node("dead", [DEAD])
+    ledger.heartbeats.beat_node("dead", [DEAD])
     silence(client, "dead", 24 * 3600)
     assert gpu_queues(ledger) == ["gpu", DEAD]
     app.send_task(TaskName.FEED, ("r",))  # wakes the feeder: no row, no shard

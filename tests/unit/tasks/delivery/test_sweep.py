@@ -87,7 +87,7 @@ def test_a_lost_row_that_a_dead_worker_began_is_fed_again_as_soon_as_one_never_b
 ) -> None:
     """Its message was delivered again, another worker downloaded it, and the next message was lost."""
     shard_id, ledger = fed[0].shard_id, again.rt.ledger
-    ledger.presence.beat_worker("living")
+    ledger.heartbeats.beat_worker("living")
     ledger.attempts.begin(run.run_id, shard_id, 1, "download", "dead.1")
     ledger.attempts.begin(run.run_id, shard_id, 1, "download", "living.1")
     ledger.attempts.end(run.run_id, shard_id, 1, "download", "living.1")

@@ -78,19 +78,19 @@ def test_a_silent_run_without_workers_names_the_command_that_starts_them(watchin
 
 
 def test_a_busy_fleet_that_makes_no_progress_is_not_called_absent(watching: Watching, rt: Runtime) -> None:
-    rt.ledger.presence.beat_node("n1", ["io", "gpu", "gpu.n1", "results", "control"])
+    rt.ledger.heartbeats.beat_node("n1", ["io", "gpu", "gpu.n1", "results", "control"])
     watching.pass_silence()
     assert watching.printed() == ""
 
 
 def test_a_queue_without_worker_is_named(watching: Watching, rt: Runtime) -> None:
-    rt.ledger.presence.beat_node("n1", ["gpu", "gpu.n1", "results", "control"])
+    rt.ledger.heartbeats.beat_node("n1", ["gpu", "gpu.n1", "results", "control"])
     watching.pass_silence()
     assert "no worker serves the queues io: start the fleet" in watching.printed()
 
 
 def test_models_that_warm_up_are_named_with_their_seconds(watching: Watching, rt: Runtime, client: redis.Redis) -> None:
-    rt.ledger.presence.beat_node("n1", ["io", "results", "control"])
+    rt.ledger.heartbeats.beat_node("n1", ["io", "results", "control"])
     WorkerReports(client).put(WorkerReport("gpu0@n1", "warming", frozenset({"gpu", "gpu.n1"}), 65.0))
     watching.pass_silence()
     assert watching.printed().startswith("gpu0@n1 warms its models up (1:05 so far): ")
@@ -99,7 +99,7 @@ def test_models_that_warm_up_are_named_with_their_seconds(watching: Watching, rt
 def test_a_drained_worker_is_named_with_the_command_that_resumes_it(
     watching: Watching, rt: Runtime, client: redis.Redis
 ) -> None:
-    rt.ledger.presence.beat_node("n1", ["gpu", "gpu.n1", "results", "control"])
+    rt.ledger.heartbeats.beat_node("n1", ["gpu", "gpu.n1", "results", "control"])
     WorkerReports(client).put(WorkerReport("io@n1", "drained", frozenset({"io"}), 3.0))
     watching.pass_silence()
     assert watching.printed().strip() == (
@@ -108,7 +108,7 @@ def test_a_drained_worker_is_named_with_the_command_that_resumes_it(
 
 
 def test_a_worker_that_fails_is_named_with_its_error(watching: Watching, rt: Runtime, client: redis.Redis) -> None:
-    rt.ledger.presence.beat_node("n1", ["io", "gpu", "gpu.n1", "results", "control"])
+    rt.ledger.heartbeats.beat_node("n1", ["io", "gpu", "gpu.n1", "results", "control"])
     WorkerReports(client).put(WorkerReport("io@n1", "failing", frozenset(), 0.0, "download: oss: /nope is not there"))
     watching.pass_silence()
     assert watching.printed().startswith("io@n1 fails: download: oss: /nope is not there")

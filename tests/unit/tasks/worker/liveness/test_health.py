@@ -50,16 +50,16 @@ def test_a_worker_reports_its_queues_repeatedly(tmp_path: Path, client: redis.Re
         wait_until(lambda: all(reports(client)[role] > first[role] for role in first), "another report of each role")
     finally:
         end(stopped)
-    (node,) = ledger.presence.nodes(60)
+    (node,) = ledger.heartbeats.nodes(60)
     assert (node.name, node.roles) == ("n1", {"gpu", "gpu.n1"})
-    assert ledger.presence.living_workers(60) == {"w"}
+    assert ledger.heartbeats.living_workers(60) == {"w"}
 
 
 def test_a_worker_that_serves_no_queue_still_reports_itself(tmp_path: Path, client: redis.Redis) -> None:
     ledger = Ledger(client)
     end(start_presence_reports(ledger, settings(tmp_path), ["io"], worker="w", is_serving=lambda: False))
-    assert ledger.presence.nodes(60) == []
-    assert ledger.presence.living_workers(60) == {"w"}
+    assert ledger.heartbeats.nodes(60) == []
+    assert ledger.heartbeats.living_workers(60) == {"w"}
 
 
 def test_an_unreachable_ledger_is_logged_and_reports_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

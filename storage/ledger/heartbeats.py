@@ -15,7 +15,7 @@ KNOWN_NODE_SECONDS = 7 * 24 * 3600.0  # a node without a heartbeat for longer is
 KNOWN_WORKER_SECONDS = 3600.0
 
 
-class Presence:
+class Heartbeats:
     """The heartbeats of all nodes. Thread-safe; raises ``Unavailable`` when the server does not answer."""
 
     def __init__(self, client: redis.Redis, *, prefix: str = "tamis:") -> None:
