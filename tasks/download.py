@@ -15,8 +15,10 @@ from tasks.queues import TaskName
 from tasks.resources import runtime
 from tasks.telemetry.event_text import Ended
 
+SHOWN_CHARACTERS = 60  # of the next message, in log and events: to print it whole costs more than to send it
 
-@app.task(name=TaskName.DOWNLOAD.value, bind=True)
+
+@app.task(name=TaskName.DOWNLOAD.value, bind=True, resultrepr_maxsize=SHOWN_CHARACTERS)
 def download(self: Task[..., Any], message: dict[str, Any]) -> dict[str, Any] | str | None:
     """Return the message of ``infer``, whose ``node`` chooses the queue, or a text when the row's chain ends here."""
     row = read(self, TaskName.DOWNLOAD, message, load_row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -50,11 +50,13 @@ class Downloaded:
 
 
 _ROW, _DOWNLOADED = TypeAdapter(RowMessage), TypeAdapter(Downloaded)  # unknown keys are ignored
+# Not asdict, which copies the record: two messages of each row pass here.
+_ROW_FIELDS, _DOWNLOADED_FIELDS = (tuple(field.name for field in fields(kind)) for kind in (RowMessage, Downloaded))
 
 
 def dump_row(row: RowMessage) -> dict[str, Any]:
     """Return the message of ``feed``: JSON types only."""
-    return {"schema": SCHEMA, **asdict(row)}
+    return {"schema": SCHEMA, **{name: getattr(row, name) for name in _ROW_FIELDS}}
 
 
 def load_row(message: Mapping[str, Any]) -> RowMessage:
@@ -65,7 +67,8 @@ def load_row(message: Mapping[str, Any]) -> RowMessage:
 
 def dump_downloaded(downloaded: Downloaded) -> dict[str, Any]:
     """Return the message of ``download``; ``node`` in it chooses the next queue."""
-    return {"schema": SCHEMA, **asdict(downloaded), "row": dump_row(downloaded.row)}
+    told = {name: getattr(downloaded, name) for name in _DOWNLOADED_FIELDS}
+    return {"schema": SCHEMA, **told, "row": dump_row(downloaded.row)}
 
 
 def load_downloaded(message: Mapping[str, Any]) -> Downloaded:

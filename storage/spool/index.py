@@ -22,7 +22,9 @@ WHOLE: Final = "whole"
 DOOMED: Final = "doomed"  # found corrupt: no new leases, present holders may finish
 
 # A file's id is part of its name: a new download of a key does not disturb the readers of the old file.
+# A spool holds tens of thousands of files, so no step of a row may read them all: their sums are kept by triggers.
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS files (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   key TEXT NOT NULL,
@@ -39,6 +41,23 @@ CREATE TABLE IF NOT EXISTS leases (
   PRIMARY KEY (file_id, holder)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS leases_by_holder ON leases (holder);
+CREATE INDEX IF NOT EXISTS files_by_state ON files (state) WHERE state <> 'whole';
+CREATE TABLE IF NOT EXISTS sums (state TEXT PRIMARY KEY, files INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO sums
+  SELECT state, count(id), coalesce(sum(size_bytes), 0)
+  FROM (SELECT 'writing' AS state UNION SELECT 'whole' UNION SELECT 'doomed') LEFT JOIN files USING (state)
+  GROUP BY state;
+CREATE TRIGGER IF NOT EXISTS sum_inserted AFTER INSERT ON files BEGIN
+  UPDATE sums SET files = files + 1, bytes = bytes + NEW.size_bytes WHERE state = NEW.state;
+END;
+CREATE TRIGGER IF NOT EXISTS sum_deleted AFTER DELETE ON files BEGIN
+  UPDATE sums SET files = files - 1, bytes = bytes - OLD.size_bytes WHERE state = OLD.state;
+END;
+CREATE TRIGGER IF NOT EXISTS sum_changed AFTER UPDATE OF state, size_bytes ON files BEGIN
+  UPDATE sums SET files = files - 1, bytes = bytes - OLD.size_bytes WHERE state = OLD.state;
+  UPDATE sums SET files = files + 1, bytes = bytes + NEW.size_bytes WHERE state = NEW.state;
+END;
+COMMIT;
 """
 _IS_LEASED = "EXISTS (SELECT 1 FROM leases WHERE file_id = files.id AND expires_at > :now)"
 _COLUMNS = "id, key, size_bytes, state"
@@ -136,7 +155,7 @@ def oldest_unleased(connection: sqlite3.Connection, now: float) -> SpoolEntry | 
 
 def doomed_unleased(connection: sqlite3.Connection, now: float) -> list[SpoolEntry]:
     """Return the doomed files without a lease."""
-    where = f"WHERE state = 'doomed' AND NOT {_IS_LEASED}"
+    where = f"WHERE state <> 'whole' AND state = 'doomed' AND NOT {_IS_LEASED}"  # the first term names the index
     return _select(connection, where, {"now": now})
 
 
@@ -148,12 +167,15 @@ def entries(connection: sqlite3.Connection, state: str) -> list[SpoolEntry]:
 def totals(connection: sqlite3.Connection, now: float) -> Totals:
     """Sum sizes, files and unexpired leases."""
     row = connection.execute(
-        f"""SELECT coalesce(sum(size_bytes) FILTER (WHERE state <> 'writing'), 0),
-                   coalesce(sum(size_bytes) FILTER (WHERE state = 'writing'), 0),
-                   coalesce(sum(size_bytes) FILTER (WHERE state <> 'writing' AND NOT {_IS_LEASED}), 0),
-                   count(*) FILTER (WHERE state <> 'writing'),
-                   (SELECT count(*) FROM leases WHERE expires_at > :now)
-            FROM files""",  # noqa: S608 - the only thing interpolated is the constant above
+        """WITH leased AS (SELECT DISTINCT file_id FROM leases WHERE expires_at > :now)
+           SELECT sum(bytes) FILTER (WHERE state <> 'writing'),
+                  sum(bytes) FILTER (WHERE state = 'writing'),
+                  sum(bytes) FILTER (WHERE state <> 'writing') -
+                    (SELECT coalesce(sum(size_bytes), 0) FROM leased CROSS JOIN files ON id = file_id
+                     WHERE state <> 'writing'),
+                  sum(files) FILTER (WHERE state <> 'writing'),
+                  (SELECT count(*) FROM leases WHERE expires_at > :now)
+           FROM sums""",
         {"now": now},
     ).fetchone()
     return Totals(*row)

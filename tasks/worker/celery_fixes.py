@@ -6,7 +6,7 @@ The last is measured by ``make bench CASE=rows``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,11 @@ EVENTS_SECONDS = 0.25  # that an event waits for others
 
 
 class BatchedEvents(bootsteps.StartStopStep):
-    """Publishes the task events of a quarter of a second together; Celery publishes each by itself as it comes."""
+    """Publishes the task events of a quarter of a second together; Celery publishes each by itself as it comes.
+
+    Those about the messages that the worker sends are among them. Their dispatcher, ``AMQP._event_dispatcher``, is
+    private to Celery (covered by tests).
+    """
 
     requires = ("celery.worker.consumer.events:Events",)
 
@@ -51,6 +55,7 @@ class BatchedEvents(bootsteps.StartStopStep):
         if parent.hub is None or dispatcher is None:
             return
         dispatcher.on_send_buffered = None
+        parent.app.amqp._event_dispatcher.publish = partial(_with_others, dispatcher)  # noqa: SLF001 -- see the class
         self.timer_entry = parent.timer.call_repeatedly(EVENTS_SECONDS, dispatcher.flush)
 
     def stop(self, parent: Any) -> None:
@@ -58,9 +63,14 @@ class BatchedEvents(bootsteps.StartStopStep):
         if self.timer_entry is None:
             return
         self.timer_entry.cancel()
+        vars(parent.app.amqp._event_dispatcher).pop("publish", None)  # noqa: SLF001 -- likewise
         if parent.event_dispatcher is not None:
             parent.event_dispatcher.on_send_buffered = parent.on_send_event_buffered
             parent.on_send_event_buffered()
+
+
+def _with_others(dispatcher: Any, kind: str, fields: Mapping[str, Any], _producer: Any, **_: Any) -> None:
+    dispatcher.send(kind, **fields)
 
 
 def keep_redis_clients() -> None:

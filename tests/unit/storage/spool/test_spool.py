@@ -8,14 +8,16 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from storage.errors import ObjectTooLarge, SpoolFull, UsageError
-from storage.spool import Spool, SpoolUsage
+from storage.spool import Spool, SpoolUsage, index
 from storage.spool.files import SpoolUnavailable, part_of
+from storage.spool.spool import INDEX_NAME
 from tests.unit.storage.spool.spool_children import LIMIT_BYTES, add, content_of, key_of, writer_of, writing
 
 
@@ -348,3 +350,42 @@ def test_a_call_on_a_closed_spool_raises_a_programming_error(spool: Spool) -> No
     spool.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         spool.usage()
+
+
+# ── cost ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def steps_of_a_row(directory: Path, files: int) -> int:
+    """Return the steps of SQLite's machine for what a row's lease asks of an index of so many files."""
+    spool_index, steps = index.SpoolIndex(directory / f"{files}.sqlite3"), [0]
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    rows = [(f"{number:064x}", 10, number) for number in range(files)]
+    with spool_index.transaction() as connection:
+        connection.executemany("INSERT INTO files (key, size_bytes, state, used_at) VALUES (?, ?, 'whole', ?)", rows)
+        connection.set_progress_handler(count, 1)
+        assert index.totals(connection, 0).used_bytes == 10 * files
+        index.oldest_unleased(connection, 0)
+        index.doomed_unleased(connection, 0)
+        connection.set_progress_handler(None, 0)
+    spool_index.close()
+    return steps[0]
+
+
+def test_a_row_costs_as_much_in_a_spool_of_many_files_as_in_one_of_few(tmp_path: Path) -> None:
+    assert steps_of_a_row(tmp_path, 2000) == steps_of_a_row(tmp_path, 20)
+
+
+def test_an_index_of_an_earlier_release_gets_its_sums(tmp_path: Path) -> None:
+    with Spool(tmp_path, limit_bytes=LIMIT_BYTES) as spool:
+        add(spool, "a", "row")
+    with closing(sqlite3.connect(tmp_path / INDEX_NAME)) as connection, connection:
+        for name in ("sum_inserted", "sum_deleted", "sum_changed"):
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("DROP TABLE sums")
+    with Spool(tmp_path, limit_bytes=LIMIT_BYTES) as spool:
+        usage = spool.usage()
+    assert (usage.used_bytes, usage.files, usage.evictable_bytes) == (len(content_of("a")), 1, 0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from celery import Celery
 from celery.worker.heartbeat import Heart
 from kombu import Connection
 from kombu.asynchronous.timer import Timer
@@ -43,6 +44,7 @@ def test_events_are_published_by_the_timer_and_after_the_stop_as_celery_does() -
     flushes: list[str] = []
     dispatcher = SimpleNamespace(on_send_buffered=None, flush=lambda: flushes.append("timer"))
     consumer = SimpleNamespace(
+        app=Celery(),
         hub=object(),
         timer=Timer(),
         event_dispatcher=dispatcher,
@@ -58,6 +60,26 @@ def test_events_are_published_by_the_timer_and_after_the_stop_as_celery_does() -
     dispatcher.on_send_buffered()
     assert flushes == ["timer", "celery", "celery"]  # the second publishes what waits at the stop
     assert entry.entry.canceled
+
+
+def test_an_event_about_a_sent_message_waits_with_the_others_until_the_stop(server: ValkeyServer) -> None:
+    app = Celery(broker=server.url)
+    app.conf.task_send_sent_event = True
+    waiting: list[tuple[str, str]] = []
+    dispatcher = SimpleNamespace(
+        on_send_buffered=None, flush=None, send=lambda kind, **fields: waiting.append((kind, fields["queue"]))
+    )
+    consumer = SimpleNamespace(
+        app=app, hub=object(), timer=Timer(), event_dispatcher=dispatcher, on_send_event_buffered=lambda: None
+    )
+    step = BatchedEvents(consumer)
+    app.send_task("before")  # Celery keeps its sender from now on
+    step.start(consumer)
+    app.send_task("during")
+    assert waiting == [("task-sent", "celery")]
+    step.stop(consumer)
+    app.send_task("after")
+    assert len(waiting) == 1
 
 
 def test_a_channel_keeps_its_client_until_it_has_another_pool(server: ValkeyServer) -> None:
