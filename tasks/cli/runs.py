@@ -15,7 +15,6 @@ from storage.ledger import Ledger, Run, RunOrder, Trouble, WorkerReports
 from storage.tables.export import export_results
 from storage.tables.selection.selection import RowSelection
 from tasks.cli.run.documents import failure_documents, runs_documents, status_document
-from tasks.cli.run.history_texts import history_texts
 from tasks.cli.run.progress import failures_text, interval_text, reconcile_line
 from tasks.cli.run.summary import print_failures
 from tasks.cli.run.waiting import trouble_reason, wait_reasons
@@ -23,9 +22,13 @@ from tasks.cli.terminal.data_table import DataTable, print_line
 from tasks.cli.terminal.report import json_option, print_json
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, open_ledger, settings
 from tasks.estimate.running import time_left
+from tasks.history.record import RunLine
 from tasks.history.table import read_lines
 from tasks.resources.redis import ledger_client
 from tasks.resources.tables import open_output
+from tasks.telemetry.printable import printable
+
+HISTORY_HEADINGS = ("run", "submitted (UTC)", "state", "rows", "ok", "failed", "kept", "input", "output")
 
 
 @click.command(cls=CeleryCommand)
@@ -83,8 +86,16 @@ def _print_history(outputs: str | None, *, is_history: bool, is_json: bool) -> N
     if is_json:
         print_json(lines)
         return
-    for text in history_texts(lines):
-        click.echo(text)
+    cells = [HISTORY_HEADINGS, *map(_history_cells, lines)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:  # rich would take minutes for years of runs
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _history_cells(line: RunLine) -> tuple[str, ...]:
+    numbers = map(str, (line.total_rows, line.ok_rows, line.failed_rows, line.kept_rows))
+    submitted = line.submitted_at[:19].replace("T", " ")
+    return (line.run, submitted, line.state, *numbers, printable(line.input), printable(line.output))
 
 
 def _document_of(run: Run, ledger: Ledger, export_path: Path | None, *, has_failures: bool) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from inference.manifest import load_manifest
 from storage.ledger import Run
 from storage.tables.selection.selection import RowSelection
 from tasks.cli.run.conclude import conclude
-from tasks.cli.run.selecting import selection_options
 from tasks.cli.run.summary import UNTRAINED
 from tasks.cli.terminal.config_file import config_option
 from tasks.cli.terminal.data_table import print_line
@@ -47,7 +46,13 @@ from tasks.submit import prepare, submit
     "--gallery/--no-gallery", "has_gallery", default=True, show_default=True, help="Of VIDEOS: write the page, too."
 )
 @click.option("--retry-failed", "is_retrying", is_flag=True, help="Of VIDEOS: try those again that failed before.")
-@selection_options
+@click.option(
+    "--where",
+    metavar="CONDITION",
+    help="Only rows that meet it: \"tag = 'street' AND NOT path LIKE 'old/%'\" (docs/commands.md).",
+)
+@click.option("--sample", metavar="SHARE", help="Only a share of them, such as 1%; the same rows each time.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of those.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Show rows, size and what would run; create and start nothing.")
 @click.option(
     "--estimate/--no-estimate",

@@ -9,10 +9,15 @@ import pytest
 import torch
 
 from inference.errors import DeviceLost
-from inference.models.accelerators import accelerator_of
-from inference.models.accelerators.amd import AMD, pci_address, read_busy_ratio
-from inference.models.accelerators.ascend import ASCEND
-from inference.models.accelerators.nvidia import NVIDIA, kernel_order
+from inference.models.accelerators import (
+    AMD,
+    ASCEND,
+    NVIDIA,
+    accelerator_of,
+    kernel_order,
+    pci_address,
+    read_busy_ratio,
+)
 from inference.models.device import choose_device, choose_dtype, device_fault, device_info, device_load, is_gpu
 
 CUDA, NPU, CPU = torch.device("cuda"), torch.device("privateuseone"), torch.device("cpu")
