@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, VJEPA2Config, VJEPA2Model
 
 from inference.errors import ManifestError
 from inference.models.networks.frame_encoder import MOBILENET_V2, FrameEncoder
@@ -47,6 +46,8 @@ def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) 
             return _vjepa2(spec.config, preprocessing).eval()
         if spec.family == MOBILENET_V2:  # torchvision's: that of Transformers takes no clips
             return FrameEncoder(**spec.config).eval()
+        from transformers import AutoConfig, AutoModel
+
         config = AutoConfig.for_model(spec.family, **spec.config)
         return Backbone(AutoModel.from_config(config)).eval()
     except (AttributeError, ImportError, KeyError, StrictDataclassError, TypeError, ValueError) as error:
@@ -57,6 +58,8 @@ def build_backbone(name: str, spec: BackboneSpec, preprocessing: Preprocessing) 
 
 
 def _vjepa2(stated: dict[str, Any], preprocessing: Preprocessing) -> Backbone:
+    from transformers import VJEPA2Config, VJEPA2Model  # its import takes twice as long as PyTorch's
+
     # The position encoding follows crop_size, so crop_size must be the size of the input.
     fed = {"crop_size": preprocessing.picture.height, "frames_per_clip": preprocessing.num_frames}
     for key, value in fed.items():

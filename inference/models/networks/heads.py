@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import VJEPA2Config
-from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
 from inference.errors import ManifestError
 from inference.models.networks.frame_encoder import VIEWS
@@ -47,6 +45,9 @@ class AttentiveHead(nn.Module):
     """
 
     def __init__(self, hidden_size: int, num_labels: int, *, depth: int, num_attention_heads: int) -> None:
+        from transformers import VJEPA2Config
+        from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
+
         super().__init__()
         config = VJEPA2Config(
             hidden_size=hidden_size,
