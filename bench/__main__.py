@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.comparison import load_case, load_report
-from bench.harness import ROOT, Absent, Unequal, run
+from bench.harness import ROOT, Absent, Unequal, measuring, run
 from bench.report import describe, stages_table, store, table
 from bench.summary import Measured
 
@@ -62,14 +62,15 @@ def _run_case(module: str, chosen: argparse.Namespace, console: Console) -> None
     case = load_case(module)
     rounds = chosen.rounds or (SHORT_ROUNDS if chosen.short else case.rounds or ROUNDS)
     described, by_name = [], dict[str, list[Measured]]()
-    for comparison in case.short if chosen.short else case.comparisons:
-        with console.status(comparison.name) as status:
-            measured = run(comparison, module, rounds, is_short=chosen.short, report=status.update)
-        console.print(table(comparison, measured, is_short=chosen.short), "")
-        if stages := stages_table(comparison, measured, is_short=chosen.short):
-            console.print(stages, "")
-        by_name[comparison.name] = measured
-        described.append(describe(comparison, measured, is_short=chosen.short))
+    with measuring(module) as measure:
+        for comparison in case.short if chosen.short else case.comparisons:
+            with console.status(comparison.name) as status:
+                measured = run(comparison, measure, rounds, is_short=chosen.short, report=status.update)
+            console.print(table(comparison, measured, is_short=chosen.short), "")
+            if stages := stages_table(comparison, measured, is_short=chosen.short):
+                console.print(stages, "")
+            by_name[comparison.name] = measured
+            described.append(describe(comparison, measured, is_short=chosen.short))
     console.print(f"stored: {store(chosen.results, case.name, described)}", soft_wrap=True, highlight=False)
     if case.closing:
         console.print(case.closing(by_name), soft_wrap=True, highlight=False, markup=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import transformers.models.vjepa2.modeling_vjepa2  # noqa: F401 - by the process that rounds are forks of
 
 from bench.clips import FPS, joined
 from bench.comparison import Case, Comparison, Work

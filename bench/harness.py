@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from bench.comparison import Comparison
@@ -16,7 +18,8 @@ from bench.equality import difference
 from bench.summary import Measured
 
 ROOT = Path(__file__).resolve().parent.parent
-ROUND_SECONDS = 600.0  # per round; enough also when ten other processes use the same cores
+Measure = Callable[..., dict[str, Any]]
+"""Takes a comparison's name, a variant's and "short" or "full"; returns the measurement and the answer."""
 
 
 class Unequal(Exception):
@@ -39,7 +42,7 @@ def turns(variants: list[str], rounds: int) -> Iterator[tuple[int, str]]:
 
 
 def run(
-    comparison: Comparison, module: str, rounds: int, *, is_short: bool, report: Callable[[str], object] = str
+    comparison: Comparison, measure: Measure, rounds: int, *, is_short: bool, report: Callable[[str], object] = str
 ) -> list[Measured]:
     """Measure every variant ``rounds`` times, the baseline's first.
 
@@ -52,7 +55,7 @@ def run(
     expected: Any = None
     for number, variant in turns(list(comparison.variants), rounds):
         report(f"{comparison.name}: round {number + 1} of {rounds}, {variant}")
-        reply = _round(module, comparison.name, variant, is_short=is_short)
+        reply = measure(comparison.name, variant, "short" if is_short else "full")
         if not measured:
             expected = reply["answer"]
         if differs := difference(expected, reply["answer"], comparison.tolerance):
@@ -61,14 +64,25 @@ def run(
     return measured
 
 
-def _round(module: str, comparison: str, variant: str, *, is_short: bool) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="tamis-bench-") as directory:
+@contextmanager
+def measuring(module: str) -> Iterator[Measure]:
+    """Yield a function that measures a round of the module's case in a process of its own."""
+    command = [sys.executable, "-m", "bench.round", module]
+    with (
+        tempfile.TemporaryDirectory(prefix="tamis-bench-") as directory,
+        subprocess.Popen(command, cwd=ROOT, env=_environ(), stdin=PIPE, stdout=PIPE, text=True) as process,
+    ):
         path = Path(directory) / "round.json"
-        words = [module, comparison, variant, "short" if is_short else "full", str(path)]
-        command = [sys.executable, "-m", "bench.round", *words]
-        subprocess.run(command, cwd=ROOT, env=_environ(), check=True, timeout=ROUND_SECONDS)
-        reply: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return reply
+
+        def measure(*words: str) -> dict[str, Any]:
+            print(json.dumps([*words, str(path)]), file=process.stdin, flush=True)
+            status = next(iter(process.stdout or ()), "nothing").strip()
+            if status != "0":
+                raise ChildProcessError(f"{module}: {' '.join(words)} ended with status {status}")
+            reply: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return reply
+
+        yield measure
 
 
 def _environ() -> dict[str, str]:

@@ -1,19 +1,40 @@
-"""Measure a round of a variant in this process: ``python -m bench.round MODULE COMPARISON VARIANT LENGTH PATH``.
+"""Measure rounds, each in a process of its own: ``python -m bench.round MODULE`` reads them from standard input.
 
-Opening, warming and closing are not measured. The measurement and the answer go to PATH as JSON.
+A line is a JSON list of comparison, variant, ``"short"`` or ``"full"``, and a path; the answer to it is the exit status
+of the round's process. That process is a fork of this one, which has imported the module of the case: the imports take
+longer than many rounds. Opening, warming and closing are not measured. The measurement and the answer go to the path as
+JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
-from bench.comparison import Staged, find
+from bench.comparison import Staged, find, load_case
 from bench.meter import ClockReading, canary, tree_peak_bytes
 
+ROUND_SECONDS = 600  # per round; enough also when ten other processes use the same cores
 
-def main(module: str, comparison: str, variant: str, length: str, path: str) -> None:
+
+def main(module: str) -> None:
+    """Measure until standard input ends."""
+    load_case(module)
+    for line in sys.stdin:
+        if pid := os.fork():
+            _, status = os.waitpid(pid, 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+        else:
+            signal.alarm(ROUND_SECONDS)
+            os.dup2(2, 1)  # standard output belongs to the exit statuses
+            return measure(module, *json.loads(line))
+    return None
+
+
+def measure(module: str, comparison: str, variant: str, length: str, path: str) -> None:
     """Measure once."""
     with find(module, comparison).variants[variant](length == "short") as work:
         before = canary()
@@ -37,4 +58,4 @@ def main(module: str, comparison: str, variant: str, length: str, path: str) -> 
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

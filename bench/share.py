@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import transformers.models.vjepa2.modeling_vjepa2  # noqa: F401 - by the process that rounds are forks of
 
 from bench.comparison import Case, Comparison, Work
 from inference.decode.frames.selection import select

@@ -15,8 +15,7 @@ from inference.profiling.report.advice import Tried
 from inference.profiling.report.report import write_report
 from inference.profiling.report.stored import compare, load, store
 from inference.profiling.run import ProfileResult, run_profile
-from tests.browser.test_flower import CHROMIUM
-from tests.browser.watched import program
+from tests.browser.watched import CHROMIUM, program
 from tests.media import real_clip
 
 

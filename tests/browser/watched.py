@@ -30,6 +30,11 @@ HOSTILE = "<b>missing</b>[/red]"  # the id of the row "missing": a page or a tab
 NODE = "watched"
 WORKERS = ("io", "results", "gpu0")  # in the order of their metrics ports
 SCRAPE = "1s"
+# Headless, able to run in a container, and without requests to other hosts.
+CHROMIUM = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1500,900"
+)
 
 
 def program(*names: str) -> str:
