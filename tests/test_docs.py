@@ -100,8 +100,9 @@ def test_the_runbook_has_an_entry_for_every_alert_and_no_other() -> None:
     groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
     alerts = {rule["alert"]: rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]}
     assert alerts == {name: f"docs/operations.md#{name.lower()}" for name in alerts}
-    entries = re.findall(r"^### (Tamis\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    entries = re.findall(r"^### (Tamis\w+)$", read("docs/operations.md"), re.MULTILINE)
     assert sorted(entries) == sorted(alerts)
+    assert re.findall(r"^### (Tamis\w+)$", read("docs/zh-CN/operations.md"), re.MULTILINE) == entries
 
 
 def where_it_goes() -> dict[str, list[str]]:
