@@ -5,6 +5,7 @@ Everything else happens: a row is read, sent, downloaded into the spool from a d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,7 +27,9 @@ FILE_BYTES = 1_000
 def null_fleet(is_short: bool) -> Iterator[Work]:
     """A run of small files, all different, after a first run that opened tables and imported modules."""
     with tamis_fleet(is_null=True) as fleet:
+        started = time.perf_counter()
         fleet.judge_all(small_files(fleet.directory / "warm", WARM_ROWS))
+        first = {"start_seconds": fleet.startup_seconds, "first_rows_seconds": time.perf_counter() - started}
         paths = small_files(fleet.directory / "videos", _rows(is_short))
 
         def work() -> Callable[[], Any]:
@@ -37,7 +40,7 @@ def null_fleet(is_short: bool) -> Iterator[Work]:
             facts |= _facts(server_before, server_after, "redis", 1 / len(paths))
             memory = {f"resident_mb_{role}": size / 1e6 for role, size in roles.resident_bytes().items()}
             names = sorted(str(row["name"]) for row in rows if "info" in row)
-            return lambda: Staged(len(set(names)), {}, facts | memory)
+            return lambda: Staged(len(set(names)), {}, facts | memory | first)
 
         yield work
 
@@ -86,7 +89,8 @@ def closing_line(rounds: Mapping[str, Sequence[Measured]]) -> str:
         f"bench rows: cpu_ms_per_row={found.cpu_seconds.median * 1000 / count:.2f} {by_role} "
         f"rows_per_s={found.units_per_second:.0f} messages_per_s={MESSAGES * found.units_per_second:.0f} "
         f"redis_bytes_per_row={middle['redis_bytes_in'] + middle['redis_bytes_out']:.0f} "
-        f"redis_commands_per_row={middle['redis_commands']:.1f} equal=yes"
+        f"redis_commands_per_row={middle['redis_commands']:.1f} "
+        f"first_verdict_s={middle['start_seconds'] + middle['first_rows_seconds']:.1f} equal=yes"
     )
 
 

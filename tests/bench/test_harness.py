@@ -33,6 +33,7 @@ def stored(directory):
         ("decide", 1),
         ("features", 1),
         ("fleet", 1),
+        ("rows", 1),
     ],
 )
 def test_every_case_runs_and_finds_its_variants_equal(case, rounds, tmp_path, capsys):

@@ -49,10 +49,11 @@ def test_the_extrapolation_names_the_limit() -> None:
 
 def test_the_line_of_rows_has_the_medians_by_role() -> None:
     facts = {"cpu_ms_io": 4.0, "cpu_ms_broker": 1.0, "redis_bytes_in": 900.0, "redis_bytes_out": 100.0}
+    facts |= {"start_seconds": 3.0, "first_rows_seconds": 0.5}
     rounds = [Measured(0, "null_fleet", 16.384, 20.48, 1, 0.1, 0.1, {}, facts | {"redis_commands": 70.0})]
     assert rows_line({"rows": rounds}) == (
         "bench rows: cpu_ms_per_row=8.00 ms_io=4.00 ms_broker=1.00 rows_per_s=100 messages_per_s=200 "
-        "redis_bytes_per_row=1000 redis_commands_per_row=70.0 equal=yes"
+        "redis_bytes_per_row=1000 redis_commands_per_row=70.0 first_verdict_s=3.5 equal=yes"
     )
 
 

@@ -20,8 +20,9 @@ from redis.retry import Retry
 from inference.errors import BadVideo, DeviceLost, VideoFault
 from storage.errors import ObjectMissing, SpoolFull, TierOpen, Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec, WorkerReports
-from storage.records import ResultRow
+from storage.records import Failure, ResultRow
 from storage.spool import Spool
+from tasks import pipeline
 from tasks.celery import app
 from tasks.delivery.attempt import SUSPECT_AFTER, Step, run_step
 from tasks.messages import RowMessage, dump_row
@@ -85,6 +86,30 @@ def test_successful_work_returns_its_value_and_its_chain_goes_on(row: RowMessage
     assert attempt(row, task=task) == 1
     assert task.request.chain == ["the next step"]
     assert outcome(row, rt) is None
+
+
+def result_of(row: RowMessage, rt: Runtime) -> ResultRow:
+    return pipeline.failed(row, Failure(code="made_up", stage="infer", message="", attempts=1), rt)
+
+
+def test_a_result_that_work_returns_is_recorded_and_ends_the_attempt(row: RowMessage, rt: Runtime) -> None:
+    answer = run_step(task_of_a_chain(), Step(TaskName.INFER, dump_row(row), row), lambda _: result_of(row, rt))
+    assert answer == Ended("failed: made_up")
+    assert outcome(row, rt) == "made_up"
+    assert not rt.ledger.attempts.in_progress(row.run_id, row.shard_id, {rt.worker})
+
+
+def test_a_row_costs_two_calls_of_the_ledger_a_step_and_no_transaction(
+    row: RowMessage, rt: Runtime, client: redis.Redis
+) -> None:
+    attempt(row)  # loads the scripts
+    rt.ledger.record(row.run_id, "unknown", 0, b"", "ok")
+    client.config_resetstat()
+    attempt(row)
+    run_step(task_of_a_chain(), Step(TaskName.INFER, dump_row(row), row), lambda _: result_of(row, rt))
+    told = client.info("commandstats")
+    assert told["cmdstat_evalsha"]["calls"] == 4
+    assert "cmdstat_exec" not in told
 
 
 @pytest.mark.parametrize("error", [ObjectMissing("gone"), BadVideo(VideoFault.NOT_A_VIDEO, "text")])
