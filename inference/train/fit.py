@@ -77,11 +77,18 @@ class FittedHead:
         return softmax(self.head.logits(features, rows))
 
 
-def fit_head(clips: LabelledClips, options: FitOptions | None = None, progress: Progress = no_progress) -> FittedHead:
+def fit_head(
+    clips: LabelledClips,
+    options: FitOptions | None = None,
+    progress: Progress = no_progress,
+    *,
+    frozen: LabelledClips | None = None,
+) -> FittedHead:
     """Split by source, fit a grid of heads, calibrate the best, choose thresholds, and measure it.
 
     Label issues are found by linear heads, whatever the head is: these are fitted in no time for every fold.
 
+    ``frozen`` are the same clips with features of a backbone that did not learn their labels, for the label issues.
     Equal clips, options and library versions give equal heads.
 
     Raises:
@@ -91,7 +98,7 @@ def fit_head(clips: LabelledClips, options: FitOptions | None = None, progress: 
     split = split_by_source(clips, options.shares, options.seed)
     found = _fit_grid(clips, split, options, progress)
     decay = found.chosen.weight_decay if options.attentive is None else FOLD_WEIGHT_DECAY
-    apart = out_of_fold_logits(clips, decay, options.seed, is_balanced=options.is_balanced)
+    apart = out_of_fold_logits(frozen or clips, decay, options.seed, is_balanced=options.is_balanced)
     assessment = assess(clips, split, lambda rows: found.weights.logits(clips.features, rows), apart, options)
     return FittedHead(
         head=assessment.calibration.folded(found.weights),

@@ -12,6 +12,8 @@ from inference.decide import NORMAL
 from inference.errors import TrainingError
 from inference.features.families import MANIFEST
 from inference.features.plan import FeaturePlan, Pooling
+from inference.manifest.preprocessing import Preprocessing
+from inference.manifest.schema import BackboneSpec
 from inference.types import Scope
 
 HEAD_POOLINGS = (Pooling.ALL, Pooling.TOKENS)  # of which a manifest's head gets the same numbers
@@ -72,6 +74,37 @@ def manifest_entry(name: str, directory: Path, trained_on: TrainedOn, values: Ma
     if "max" in values["chosen"]:
         lines += [f"[thresholds.{name}_filter]", *_threshold(values["data"], values["chosen"]["max"])]
     return "\n".join(lines)
+
+
+def backbone_entry(name: str, weights: Path, spec: BackboneSpec, clip: Preprocessing) -> str:
+    """Return the lines of a manifest for a backbone of ``spec``'s architecture with weights of its own."""
+    picture = clip.picture
+    edge = [f"shortest_edge = {picture.shortest_edge}"] if picture.shortest_edge is not None else []
+    return "\n".join(
+        [
+            f"[backbones.{name}]",
+            f'family = "{spec.family}"',
+            f'weights = "{weights}"',
+            f'dtype = "{spec.dtype}"',
+            f"config = {_toml(spec.config)}",
+            f"[backbones.{name}.preprocessing]",
+            f"num_frames = {clip.num_frames}",
+            f"size = {picture.height}",
+            f'fit = "{picture.fit}"',
+            *edge,
+            f"mean = {list(clip.mean)}",
+            f"std = {list(clip.std)}",
+        ]
+    )
+
+
+def _toml(value: Any) -> str:
+    """Return a value of a manifest as TOML; of a table the inline form."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return json.dumps(value)
 
 
 def _scope(plan: FeaturePlan) -> str:

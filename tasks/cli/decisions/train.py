@@ -22,6 +22,10 @@ from tasks.training.labelled import LabelledFeatures, labelled_features, read_la
 
 if TYPE_CHECKING:  # only a training loads torch
     from inference.train.attentive import AttentiveOptions
+    from inference.train.data import LabelledClips
+    from inference.train.fit import FitOptions
+    from inference.train.manifest_entry import TrainedOn
+    from tasks.training.unfreezing import TunedClips
 
 
 @click.command(cls=CeleryCommand)
@@ -47,6 +51,14 @@ if TYPE_CHECKING:  # only a training loads torch
     show_default=True,
     help="With --head attentive: blocks of attention; V-JEPA 2's probes have 4, which wants a GPU.",
 )
+@click.option(
+    "--unfreeze",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Also train so many of the backbone's last blocks, on the videos of --videos.",
+)
+@click.option("--videos", type=click.Path(path_type=Path, file_okay=False), help="With --unfreeze: folder of videos.")
 @click.option("--name", default="head", show_default=True, help="Name of the filter in the printed manifest entry.")
 @click.option(
     "--tables", metavar="URL", help="Table of labelled videos; without it, a video's first folder is its label."
@@ -139,8 +151,12 @@ def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, An
         found.features, found.labels, found.sources, names=found.names, videos=found.videos, good=options["good"]
     )
     chosen = FitOptions(seed=options["seed"], max_loss=options["max_loss"], attentive=_attentive(options))
+    entry, frozen = "", None
     with _bar(open_progress_console()) as progress:
-        fitted = fit_head(clips, chosen, progress)
+        if options["unfreeze"]:
+            tuned = _tuned(clips, trained_on, output, chosen, options, progress)
+            frozen, clips, trained_on, entry = clips, tuned.clips, tuned.trained_on, f"{tuned.entry}\n"
+        fitted = fit_head(clips, chosen, progress, frozen=frozen)
     origin = Provenance(
         name=options["name"],
         data=data,
@@ -152,7 +168,32 @@ def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, An
         values = write_head(output, clips, fitted, chosen, origin)
     except OSError as error:
         raise OneLine(f"-o {output} cannot be written: {error.strerror or error}") from error
-    return values, manifest_entry(options["name"], output.absolute(), trained_on, values)
+    return values, entry + manifest_entry(options["name"], output.absolute(), trained_on, values)
+
+
+def _tuned(
+    clips: LabelledClips,
+    trained_on: TrainedOn,
+    output: Path,
+    chosen: FitOptions,
+    options: dict[str, Any],
+    progress: Callable[[str, int, int], None],
+) -> TunedClips:
+    from tasks.training.unfreezing import tune
+
+    if options["videos"] is None or chosen.attentive is not None:
+        raise OneLine("--unfreeze needs --videos FOLDER and a linear head")
+    return tune(
+        clips,
+        trained_on,
+        videos=options["videos"],
+        directory=output,
+        name=options["name"],
+        options=chosen,
+        blocks=options["unfreeze"],
+        settings=settings(),
+        progress=progress,
+    )
 
 
 def _attentive(options: dict[str, Any]) -> AttentiveOptions | None:

@@ -18,6 +18,8 @@ from inference.features.families import EncoderChoice
 from inference.features.options import PlanOptions
 from inference.features.plan import Pooling
 from inference.judge import open_judge
+from inference.manifest import load_manifest
+from inference.models.build import load_backbone
 from inference.models.networks.heads import AttentiveHead, LinearHead
 from inference.types import Scope
 from storage.features.files import read_features
@@ -80,7 +82,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def extract(root: Path, folder: str, encoder: EncoderChoice, options: PlanOptions) -> None:
+def extract(
+    root: Path, folder: str, encoder: EncoderChoice, options: PlanOptions, manifest: str = "small.toml"
+) -> None:
     """Write the features of the world's videos into a folder of it."""
     order = ExtractionOrder(
         videos=tuple(find_videos(root / "videos")[0]),
@@ -90,7 +94,7 @@ def extract(root: Path, folder: str, encoder: EncoderChoice, options: PlanOption
         decoder_threads=2,
     )
     (root / folder).mkdir()
-    chosen = Settings.of(manifest=str(root / "small.toml"), state_dir=root / "state")
+    chosen = Settings.of(manifest=str(root / manifest), state_dir=root / "state")
     do_share(order, (0, 1), "cpu", chosen, lambda _progress: None)
     write_index(root / folder)
 
@@ -179,6 +183,31 @@ def test_the_printed_entry_gives_a_video_the_scores_that_the_trained_head_gives_
             expected = head_scores(checkpoint, read_features(world / folder / row["file"])[1])
             assert 1e-5 < min(scores) <= max(scores) < 1 - 1e-5  # where they would differ for other frames
             assert scores == pytest.approx(expected, abs=2e-6)
+
+
+def test_unfrozen_blocks_are_a_backbone_of_the_entry_whose_features_give_the_filters_scores(
+    world: Path, doubtful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAMIS_MANIFEST", str(world / "small.toml"))
+    monkeypatch.setenv("TAMIS_STATE_DIR", str(world / "state"))
+    labels = ("--tables", str(doubtful), "--group", "film", "--seed", "2")
+    tuning = ("--unfreeze", "1", "--videos", str(world / "videos"))
+    answer = run(world, "-o", str(world / "tuned_head"), "--name", "bright", *labels, *tuning)
+    assert answer.exit_code == 0, answer.output
+    before = load_manifest(world / "small.toml")
+    frozen = load_backbone(before, "base", before.spec.backbones["base"]).model.model.state_dict()
+    tuned = load_file(world / "tuned_head/backbone/model.safetensors")
+    changed = {name for name, tensor in tuned.items() if not torch.equal(tensor, frozen[name])}
+    assert changed
+    assert {name for name in changed if ".layer.1." not in name} == set()
+
+    (world / "tuned.toml").write_text(MANIFEST + entry_of(answer))
+    extract(world, "tuned", EncoderChoice(model_type="manifest:bright"), PlanOptions(scope=Scope.WHOLE), "tuned.toml")
+    with open_judge(str(world / "tuned.toml"), device="cpu") as judge:
+        for row in read_index(world / "tuned")[::3]:
+            found = judge.judge(world / "videos" / row["video"], ["bright_enable"]).info["bright_filter"]
+            expected = head_scores(world / "tuned_head", read_features(world / "tuned" / row["file"])[1])
+            assert [found["result"]["bright"]] == pytest.approx(expected, abs=2e-6)
 
 
 def test_features_of_clips_that_no_filter_sees_are_refused_with_the_remedy(world: Path) -> None:
