@@ -24,6 +24,19 @@ ISSUES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unfrozen:
+    """The training of a backbone's last blocks."""
+
+    blocks: int
+    curve: tuple[float, ...]  # loss on the part ``select`` before it, and after each epoch
+
+    def __str__(self) -> str:
+        best = min(range(len(self.curve)), key=lambda epoch: self.curve[epoch])
+        text = f"the last {self.blocks} blocks: loss on clips apart {self.curve[0]:.4f} before, {self.curve[best]:.4f}"
+        return f"{text} after epoch {best}" if best else f"{text} at best: no epoch was better, they are as they were"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """The data and the encoder that a head was trained on."""
 
@@ -33,6 +46,7 @@ class Provenance:
     head_digest: str = ""
     failed: tuple[str, ...] = ()  # videos without features
     unlabelled: tuple[str, ...] = ()
+    unfrozen: Unfrozen | None = None
 
 
 def card_values(clips: LabelledClips, fitted: FittedHead, options: FitOptions, origin: Provenance) -> dict[str, Any]:
@@ -60,6 +74,7 @@ def card_values(clips: LabelledClips, fitted: FittedHead, options: FitOptions, o
             "plan": json.loads(origin.trained_on.plan.to_json()),
             "plan_digest": origin.trained_on.plan.digest,
         },
+        "unfrozen": asdict(origin.unfrozen) | {"text": str(origin.unfrozen)} if origin.unfrozen else None,
         "head_digest": origin.head_digest,
         "seed": options.seed,
         "head": fitted.head.fields(),
@@ -85,6 +100,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         f"# {values['name']}",
         "",
         f"{kind}, for {_frames(encoder['plan']['preprocessing'])} {encoder['clips']}.",
+        *(["", f"Trained too: {values['unfrozen']['text']}."] if values["unfrozen"] else []),
         "",
         "## Data",
         "",

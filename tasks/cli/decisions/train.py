@@ -139,7 +139,7 @@ def _left_out(found: LabelledFeatures) -> list[str]:
 
 
 def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    from inference.train.card import Provenance
+    from inference.train.card import Provenance, Unfrozen
     from inference.train.checkpoint import write_head
     from inference.train.data import LabelledClips
     from inference.train.fit import FitOptions, fit_head
@@ -151,11 +151,12 @@ def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, An
         found.features, found.labels, found.sources, names=found.names, videos=found.videos, good=options["good"]
     )
     chosen = FitOptions(seed=options["seed"], max_loss=options["max_loss"], attentive=_attentive(options))
-    entry, frozen = "", None
+    entry, frozen, unfrozen = "", None, None
     with _bar(open_progress_console()) as progress:
         if options["unfreeze"]:
             tuned = _tuned(clips, trained_on, output, chosen, options, progress)
             frozen, clips, trained_on, entry = clips, tuned.clips, tuned.trained_on, f"{tuned.entry}\n"
+            unfrozen = Unfrozen(blocks=options["unfreeze"], curve=tuned.curve)
         fitted = fit_head(clips, chosen, progress, frozen=frozen)
     origin = Provenance(
         name=options["name"],
@@ -163,6 +164,7 @@ def _fit(found: LabelledFeatures, output: Path, data: str, options: dict[str, An
         trained_on=trained_on,
         failed=found.failed,
         unlabelled=found.unlabelled,
+        unfrozen=unfrozen,
     )
     try:
         values = write_head(output, clips, fitted, chosen, origin)
@@ -225,7 +227,9 @@ def _report(values: dict[str, Any], output: Path, entry: str) -> list[str]:
         f"and catches {chosen['caught']:.1%} of the others"
     )
     issues = len(values["label_issues"])
+    tuned = [f"trained too: {values['unfrozen']['text']}"] if values["unfrozen"] else []
     return [
+        *tuned,
         f"threshold: {threshold}",
         f"labels to look at: {issues}{', listed in card.md' if issues else ''}",
         f"written: {output / 'card.md'} and the checkpoint beside it; in a manifest:",
