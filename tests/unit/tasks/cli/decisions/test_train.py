@@ -24,6 +24,7 @@ from inference.models.networks.heads import AttentiveHead, LinearHead
 from inference.types import Scope
 from storage.features.files import read_features
 from storage.features.index import read_index, write_index
+from tasks.cli.decisions import train as command
 from tasks.cli.decisions.train import train
 from tasks.extraction.order import ExtractionOrder, find_videos
 from tasks.extraction.share import do_share
@@ -184,8 +185,8 @@ def test_the_printed_entry_gives_a_video_the_scores_that_the_trained_head_gives_
 
 
 def test_unfrozen_blocks_are_a_backbone_of_the_printed_entry(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAMIS_MANIFEST", str(world / "small.toml"))
-    monkeypatch.setenv("TAMIS_STATE_DIR", str(world / "state"))
+    chosen = Settings.of(manifest=str(world / "small.toml"), state_dir=world / "state", device="cpu")
+    monkeypatch.setattr(command, "settings", lambda: chosen)
     tuning = ("--unfreeze", "1", "--videos", str(world / "videos"), "--seed", "2")
     answer = run(world, "-o", str(world / "tuned"), "--name", "bright", *tuning)
     assert answer.exit_code == 0, answer.output
