@@ -6,6 +6,7 @@ per second, because windows follow the duration.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 
 LEAST_OF_CODEC = 3  # judged videos of a codec before it has costs of its own
 LEAST_ERROR = 0.03  # standard error of a fitted cost that fits its few videos by chance
+FIT_ROUNDS = 5  # the weights stand still after two or three
 ERROR_OF_FEW = 0.3  # with one or two videos the fit has no error to go by
 
 
@@ -78,8 +80,11 @@ def fit_costs(judged: Sequence[JudgedVideo]) -> CostModel:
     by_codec: dict[str, list[JudgedVideo]] = {}
     for one in judged:
         by_codec.setdefault(one.size.codec, []).append(one)
-    own = {codec: videos for codec, videos in by_codec.items() if len(videos) >= LEAST_OF_CODEC}
-    decoding = {codec: _fit_decoding(videos) for codec, videos in ({"": list(judged)} | own).items()}
+    common = _fit_decoding(judged)
+    decoding = {"": common} | {
+        codec: _fit_decoding(videos) if len(videos) >= LEAST_OF_CODEC else _scaled(common, videos)
+        for codec, videos in by_codec.items()
+    }
     device = _fit([one.size.duration_seconds for one in judged], [one.device_seconds for one in judged])
     return CostModel(decoding, device)
 
@@ -88,19 +93,33 @@ def _fit_decoding(videos: Sequence[JudgedVideo]) -> LinearCost:
     return _fit([one.size.megapixels for one in videos], [one.decode_seconds for one in videos])
 
 
+def _scaled(common: LinearCost, videos: Sequence[JudgedVideo]) -> LinearCost:
+    """Return the costs of a codec of few videos: those of all codecs together, times how far these differ from them."""
+    predicted = sum(common.seconds(one.size.megapixels) for one in videos)
+    factor = sum(one.decode_seconds for one in videos) / max(predicted, 1e-9)
+    return LinearCost(common.fixed * factor, common.per_unit * factor, ERROR_OF_FEW / math.sqrt(len(videos)))
+
+
 def _fit(units: Sequence[float], seconds: Sequence[float]) -> LinearCost:
-    """Fit a line of which neither part is negative, by least squares of the relative errors."""
-    measured = np.maximum(np.asarray(seconds), 1e-6)
-    scaled = np.stack((1 / measured, np.asarray(units) / measured), axis=1)
-    fixed, per_unit = np.linalg.lstsq(scaled, np.ones(len(measured)), rcond=None)[0]
-    if fixed < 0 or len(measured) < LEAST_OF_CODEC:
-        fixed, per_unit = 0.0, float(measured.sum() / max(sum(units), 1e-9))
-    elif per_unit < 0:
-        fixed, per_unit = float(measured.mean()), 0.0
-    error = ERROR_OF_FEW
-    if len(measured) >= LEAST_OF_CODEC:
-        relative = measured / np.maximum(fixed + per_unit * np.asarray(units), 1e-9) - 1
-        error = max(LEAST_ERROR, float(np.sqrt((relative**2).sum() / (len(measured) - 1) / len(measured))))
+    """Fit a line of which neither part is negative, so that the relative errors add up to nothing.
+
+    The errors are relative to the prediction, in a few rounds. Relative to the measured seconds, the videos that were
+    slow by chance would weigh less, and the line would be too low by twice the variance of the errors.
+    """
+    measured, known = np.asarray(seconds), np.asarray(units)
+    fixed, per_unit = 0.0, float(measured.sum() / max(known.sum(), 1e-9))
+    if len(measured) < LEAST_OF_CODEC:
+        return LinearCost(fixed, per_unit, ERROR_OF_FEW)
+    for _ in range(FIT_ROUNDS):
+        predicted = np.maximum(fixed + per_unit * known, 1e-9)
+        scaled = np.stack((1 / predicted, known / predicted), axis=1)
+        fixed, per_unit = np.linalg.lstsq(scaled, measured / predicted, rcond=None)[0]
+        if fixed < 0:
+            fixed, per_unit = 0.0, float(np.mean(measured / np.maximum(known, 1e-9)))
+        elif per_unit < 0:
+            fixed, per_unit = float(measured.mean()), 0.0
+    relative = measured / np.maximum(fixed + per_unit * known, 1e-9) - 1
+    error = max(LEAST_ERROR, float(np.sqrt((relative**2).sum() / (len(measured) - 1) / len(measured))))
     return LinearCost(float(fixed), float(per_unit), error)
 
 

@@ -24,6 +24,6 @@ def test_the_command_prints_a_line_for_each_corpus_and_for_the_list_of_runs(
     assert main(["--case", "estimate", "--short"]) == 0
     corpus, history = capsys.readouterr().out.splitlines()[-2:]
     assert re.fullmatch(
-        r"bench estimate: corpus=tiny decode_s=\S+ device_s=\S+ error=\d+% interval_s=\S+ holds_truth=(yes|no)", corpus
+        r"bench estimate: corpus=tiny decode_cpu_s=\S+ device_cpu_s=\S+ error=\d+% interval=\S+ held=\d+/100", corpus
     )
     assert re.fullmatch(r"bench estimate: history_runs=100 list_cpu_ms=\d+", history)

@@ -36,6 +36,23 @@ def test_a_codec_of_which_no_video_was_judged_costs_what_all_cost_together() -> 
     assert costs.decode_seconds(video(10, "vp9")) == costs.decode_seconds(video(10))
 
 
+def test_a_codec_of_which_one_video_was_judged_costs_as_much_more_as_that_one() -> None:
+    costs = fit_costs([*(truth(video(seconds)) for seconds in (2, 5, 20, 60)), truth(video(10, "av1"))])
+    dear, cheap = costs.decode_seconds(video(30, "av1")), costs.decode_seconds(video(30))
+    assert dear == pytest.approx(0.1 + 0.004 * 1500, rel=0.25)
+    assert dear > 2.5 * cheap
+
+
+def test_costs_measured_on_a_noisy_machine_are_right_on_average() -> None:
+    random = np.random.default_rng(1)
+    sizes = [video(float(seconds)) for seconds in (2, 3, 5, 8, 12, 20, 30, 60)]
+    noise = random.lognormal(-0.08, 0.4, (300, len(sizes)))  # of mean 1
+    fits = [fit_costs([truth(*pair) for pair in zip(sizes, one, strict=True)]) for one in noise]
+    work = sum(truth(size).decode_seconds for size in sizes)
+    predicted = [sum(costs.decode_seconds(size) for size in sizes) for costs in fits]
+    assert np.mean(predicted) == pytest.approx(work, rel=0.05)
+
+
 def test_videos_to_judge_are_of_every_codec_and_of_the_smallest_to_the_largest() -> None:
     sizes = [video(seconds) for seconds in range(1, 30)] + [video(3, "av1")]
     chosen = [sizes[index] for index in spread(sizes, 4)]
