@@ -23,6 +23,8 @@ from inference.decode.decoders.pyav import PyAv
 from inference.decode.frames.shared_frames import map_pictures
 from inference.decode.one_pass import decode_once
 from inference.decode.options import DecodeLimits
+from inference.stills.pictures import encode_picture
+from inference.stills.strip import REQUEST, SMALL_JPEG
 from inference.types import Clip, ClipRequest, DecodePlan, Fit, Frames, Indices, PictureSpec, Scope, VideoProbe
 
 SECONDS = 8  # three windows: the slowest variant then takes 15 CPU-seconds
@@ -65,6 +67,14 @@ def decode_plan(path: Path, requests: Sequence[ClipRequest]) -> tuple[VideoProbe
 
 def _span(clip: Clip, absolute: Indices, frames: Frames) -> DecodedSpan:
     return DecodedSpan(clip.start_seconds, absolute[clip.indices], frames[clip.indices])
+
+
+def with_strip(path: Path) -> Decoded:
+    """Do the same, and encode a strip of thumbnails from frames of that pass (``TAMIS_THUMBNAILS``)."""
+    _, spans = decode_plan(path, (*DISTINCT, REQUEST))
+    (strip,) = spans[REQUEST]
+    encode_picture(np.concatenate(list(strip.frames), axis=1), SMALL_JPEG)
+    return {reader: spans[request] for reader, request in READERS.items()}
 
 
 def once_per_window(path: Path) -> Decoded:
@@ -127,6 +137,10 @@ CASE = Case(
     (
         _comparison("decode-720p", 1280, 720, SECONDS, *EVERY_DECODER),
         _comparison("decode-1080p", 1920, 1080, SECONDS, per_filter_and_window, one_pass),
+        _comparison("thumbnails-720p", 1280, 720, SECONDS, one_pass, with_strip),
     ),
-    short=(_comparison("decode-180p", 320, 180, 5, *EVERY_DECODER),),
+    short=(
+        _comparison("decode-180p", 320, 180, 5, *EVERY_DECODER),
+        _comparison("thumbnails-180p", 320, 180, 5, one_pass, with_strip),
+    ),
 )

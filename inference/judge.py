@@ -42,10 +42,13 @@ class Judge:
     models: Models
     memory: Memory | None = None  # of what is known of videos: those that it knows are not decoded
 
-    def judge(self, path: str | Path, switches: Iterable[str] | None = None) -> Verdict:
+    def judge(
+        self, path: str | Path, switches: Iterable[str] | None = None, *, has_thumbnails: bool = False
+    ) -> Verdict:
         """Judge the video file at ``path`` with the filters of ``switches``, by default with all filters.
 
-        The caller closes the verdict's ``crop`` if there is one.
+        The caller closes the verdict's ``crop`` if there is one. With ``has_thumbnails`` the pass that decodes the
+        video makes a strip of frames, too.
 
         Raises:
             ManifestError: a switch is unknown, or ``switches`` is empty.
@@ -54,9 +57,17 @@ class Judge:
             Transient: no model became free in time, or (DeviceLost) the device failed.
         """
         enabled = frozenset(self.manifest.switches if switches is None else switches)
+        if not has_thumbnails:
+            return self._judge(Path(path), enabled, self.decoder)
+        from inference.stills.strip import ThumbnailDecoder
+
+        decoder = ThumbnailDecoder(self.decoder)
+        return replace(self._judge(Path(path), enabled, decoder), thumbnails=decoder.thumbnails)
+
+    def _judge(self, path: Path, enabled: frozenset[str], decoder: IdentifiedDecoder) -> Verdict:
         if self.memory is None:
-            return judge_video(Path(path), enabled, self.manifest, self.decoder, self.models)
-        return judge_with_memory(Path(path), enabled, self.manifest, self.decoder, self.models, self.memory)
+            return judge_video(path, enabled, self.manifest, decoder, self.models)
+        return judge_with_memory(path, enabled, self.manifest, decoder, self.models, self.memory)
 
     def close(self) -> None:
         """End the decoder processes and free the models."""
@@ -126,6 +137,15 @@ class Decoder(Protocol):
 
     def crop(self, path: Path, plan: DecodePlan, crop: Crop) -> CroppedVideo:
         """Decode a part of the picture as the plan requests, and encode that part as a video."""
+        ...
+
+
+class IdentifiedDecoder(Decoder, Protocol):
+    """A decoder that says what determines the pixels of its frames."""
+
+    @property
+    def identity(self) -> str:
+        """Name of the decoder and its limits."""
         ...
 
 
@@ -200,7 +220,12 @@ def judge_video(
 
 
 def judge_with_memory(
-    path: Path, enabled: frozenset[str], manifest: Manifest, decoder: DecoderPool, scorer: VectorScorer, memory: Memory
+    path: Path,
+    enabled: frozenset[str],
+    manifest: Manifest,
+    decoder: IdentifiedDecoder,
+    scorer: VectorScorer,
+    memory: Memory,
 ) -> Verdict:
     """Judge as :func:`judge_video` does, from what is remembered of the file's content, or decode and remember it.
 

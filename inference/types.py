@@ -211,6 +211,14 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """A few frames of a video, side by side in one JPEG file, and their times."""
+
+    jpeg: bytes
+    frame_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Judgement of one video, ready to be written."""
 
@@ -222,3 +230,4 @@ class Verdict:
     video: VideoProbe | None = None  # facts about the judged file
     decision: Mapping[str, Any] | None = None  # keep, reasons and digest, if the manifest has thresholds
     crop: EncodedCrop | None = None  # the receiver stores it, then closes it
+    thumbnails: Thumbnails | None = None  # if they were asked for

@@ -114,6 +114,7 @@ class Execution:
     decoded_fraction: float | None = None
     video: Mapping[str, Any] = field(default_factory=dict)  # facts about the file; empty without a verdict
     decision: Mapping[str, Any] | None = None  # keep, reasons and the digest of the thresholds
+    thumbnails: Mapping[str, Any] | None = None  # address of the strip of frames, and their times
 
     def to_result_info(self) -> dict[str, Any]:
         """Return the execution's keys of ``result_info``."""
@@ -131,6 +132,7 @@ class Execution:
             "decoded_fraction": self.decoded_fraction,
             **({"video": dict(self.video)} if self.video else {}),
             **({"decision": dict(self.decision)} if self.decision else {}),
+            **({"thumbnails": dict(self.thumbnails)} if self.thumbnails else {}),
         }
 
 

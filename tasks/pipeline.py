@@ -1,6 +1,6 @@
 """The steps of one video, as plain functions without Celery.
 
-    feed ──► download ──► infer (──► upload the crop) ──► record ──► (the shard is full) ──► write
+    feed ──► download ──► infer (──► upload crop and thumbnails) ──► record ──► (the shard is full) ──► write
 
 Each function has the same effect when it runs twice, because deliveries are at least once. The functions raise errors
 as they are; :mod:`tasks.delivery.decisions` decides which are retried and which are recorded.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -21,17 +21,16 @@ from storage.errors import Unavailable, UsageError
 from storage.ledger import Run, RunOrder, Shard, increments, is_retry
 from storage.records import FLAT_COLUMNS, Execution, Failure, Record, ResultRow, VideoRow
 from storage.tables.flat import with_flat_columns
-from storage.uri import ObjectUri, check_object
+from storage.uri import check_object
 from tasks.messages import Downloaded, RowMessage
 from tasks.telemetry.event_text import labels
 from tasks.telemetry.metrics.instruments import FEATURE_CACHE, SHARDS, observe_row
+from tasks.uploads.upload import upload
 
 if TYPE_CHECKING:  # torch stays out of io, results and beat processes
-    from inference.types import Verdict
     from storage.tables.protocol import InputTable
     from storage.tiers import SpooledVideo, Tiers
     from tasks.resources.runtime import Runtime
-    from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +217,7 @@ def release(row: RowMessage, rt: Runtime) -> None:
         log.warning("row %s of run %s keeps its lease for now: %s", row.ordinal, row.run_id, error)
 
 
-# ── infer: decode once, judge, upload the crop ───────────────────────────────────────────────────────────────────────
+# ── infer: decode once, judge, upload the crop and the thumbnails ────────────────────────────────────────────────────
 
 
 def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
@@ -228,11 +227,12 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
 
     started, clock = datetime.now(UTC), time.perf_counter()
     row, judge = downloaded.row, rt.judge_for(downloaded.row.run_id)
+    has_thumbnails = rt.settings.thumbnails.place is not None
     with spooled(downloaded, rt) as (path, tier, milliseconds):
-        verdict = judge.judge(path, rt.run(row.run_id).spec.filters)
+        verdict = judge.judge(path, rt.run(row.run_id).spec.filters, has_thumbnails=has_thumbnails)
         if rt.feature_cache is not None:
             FEATURE_CACHE.labels("hit" if RECALL in verdict.milliseconds else "miss").inc()
-        verdict = upload(row, verdict, rt)
+        verdict, thumbnails = upload(row, verdict, _tiers(rt).origin, rt.settings)
     seconds = time.perf_counter() - clock
     execution = Execution(
         start_time=started,
@@ -248,35 +248,11 @@ def infer(downloaded: Downloaded, attempt: int, rt: Runtime) -> ResultRow:
         decoded_fraction=verdict.decoded_fraction,
         video=video_facts(verdict.video),
         decision=verdict.decision,
+        thumbnails=thumbnails,
     )
     return ResultRow.succeeded(
         row.record, run_id=row.run_id, ordinal=row.ordinal, verdict_info=verdict.info, execution=execution
     )
-
-
-def upload(row: RowMessage, verdict: Verdict, rt: Runtime) -> Verdict:
-    """Upload the verdict's crop, if it has one, and return the verdict with the crop's address.
-
-    The key is made of source, crop and encoder, so a repeated crop is the same object. The crop is uploaded before the
-    result that names it is recorded.
-    """
-    from inference.verdict import with_crop
-
-    if verdict.crop is None:
-        return verdict
-    with closing(verdict.crop) as crop:
-        clock = time.perf_counter()
-        uri = _crop_uri(row, crop.digest, rt.settings)
-        _tiers(rt).origin.put(crop.path, uri)
-        milliseconds = (time.perf_counter() - clock) * 1000
-        return with_crop(verdict, crop, str(uri), milliseconds)
-
-
-def _crop_uri(row: RowMessage, digest: str, settings: Settings) -> ObjectUri:
-    bucket = (
-        settings.crops.bucket or VideoRow.from_record(row.record, run_id=row.run_id, ordinal=row.ordinal).oss_bucket
-    )
-    return check_object(bucket, f"{settings.crops.prefix}/{digest}.mp4", allowed_buckets=None)
 
 
 def failed(row: RowMessage, failure: Failure, rt: Runtime) -> ResultRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -30,16 +30,22 @@ class StillFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoding:
+class Encoding:
+    """A codec of pictures and its options."""
+
     codec: str
     pixels: str  # FFmpeg's pixel format
     options: Mapping[str, str]
 
+    def with_options(self, **options: str) -> Encoding:
+        """Return the encoding with some options replaced."""
+        return replace(self, options={**self.options, **options})
+
 
 ENCODINGS = {
-    StillFormat.PNG: _Encoding("png", "rgb24", {}),
-    StillFormat.JPG: _Encoding("mjpeg", "yuvj420p", {"flags": "+qscale", "global_quality": "236"}),  # 2 x 118: finest
-    StillFormat.WEBP: _Encoding("libwebp", "yuv420p", {"quality": "90"}),
+    StillFormat.PNG: Encoding("png", "rgb24", {}),
+    StillFormat.JPG: Encoding("mjpeg", "yuvj420p", {"flags": "+qscale", "global_quality": "236"}),  # 2 x 118: finest
+    StillFormat.WEBP: Encoding("libwebp", "yuv420p", {"quality": "90"}),
 }
 
 
@@ -75,23 +81,28 @@ class PictureEncoder:
 
     def encoded(self, pixels: Frames) -> bytes:
         """Return the file of a picture (height, width, 3)."""
-        picture = VideoFrame.from_ndarray(pixels, format="rgb24")
-        if self._encoding.pixels != "rgb24":
-            picture = picture.reformat(format=self._encoding.pixels, interpolation=INTERPOLATION)
-        context = CodecContext.create(self._encoding.codec, "w")
-        if not isinstance(context, VideoCodecContext):
-            raise TypeError(f"{self._encoding.codec} encodes no pictures")
-        context.width, context.height, context.pix_fmt = picture.width, picture.height, self._encoding.pixels
-        context.time_base, context.options, context.thread_count = Fraction(1), dict(self._encoding.options), 1
-        picture.pts, picture.time_base = 0, Fraction(1)
-        if self._encoding.codec == "mjpeg":
-            picture.pict_type = av.video.frame.PictureType.I
-        return b"".join(bytes(packet) for packet in [*context.encode(picture), *context.encode(None)])
+        return encode_picture(pixels, self._encoding)
 
     def _upright_size(self, width: int, height: int) -> tuple[int, int]:
         if self._size is None:
             return width, height
         return self._size.width, self._size.height or max(1, round(self._size.width * height / width))
+
+
+def encode_picture(pixels: Frames, encoding: Encoding) -> bytes:
+    """Return the file of a picture (height, width, 3), uint8 RGB."""
+    picture = VideoFrame.from_ndarray(pixels, format="rgb24")
+    if encoding.pixels != "rgb24":
+        picture = picture.reformat(format=encoding.pixels, interpolation=INTERPOLATION)
+    context = CodecContext.create(encoding.codec, "w")
+    if not isinstance(context, VideoCodecContext):
+        raise TypeError(f"{encoding.codec} encodes no pictures")
+    context.width, context.height, context.pix_fmt = picture.width, picture.height, encoding.pixels
+    context.time_base, context.options, context.thread_count = Fraction(1), dict(encoding.options), 1
+    picture.pts, picture.time_base = 0, Fraction(1)
+    if encoding.codec == "mjpeg":
+        picture.pict_type = av.video.frame.PictureType.I
+    return b"".join(bytes(packet) for packet in [*context.encode(picture), *context.encode(None)])
 
 
 def rgb(frame: VideoFrame, width: int, height: int, reformatter: VideoReformatter) -> Frames:

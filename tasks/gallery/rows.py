@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from storage import json_text
@@ -13,8 +13,18 @@ from storage.tables.protocol import InputTable
 
 BLOCK_ROWS = 1000
 
-Newest = dict[str, dict[int, tuple["Age", int, str]]]  # run -> ordinal -> age, position and address
+# run -> ordinal -> age, position, address, and strip if a worker stored one
+Newest = dict[str, dict[int, tuple["Age", int, str, "StoredStrip | None"]]]
 Age = tuple[str, int]  # end_time and attempt: of two rows with one identity the later one counts
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStrip:
+    """A strip that a worker stored, as the row of its video names it."""
+
+    address: str
+    frame_seconds: tuple[float, ...]
+    video: Mapping[str, Any]  # facts about the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +37,17 @@ class ShownRows:
     replaced: int  # older rows of the same identities
     foreign: int  # rows that are no results of tamis
     decided_by: str = ""  # digest of the thresholds of the run's last row that has a decision
-    urls: tuple[str, ...] = ()  # of the judged videos, each once, if they were asked for
+    strips: Mapping[str, StoredStrip | None] = field(default_factory=dict)  # by address of judged videos, if asked for
 
 
 def select_rows(
-    table: InputTable, run: str | None = None, limit: int | None = None, *, has_urls: bool = False
+    table: InputTable, run: str | None = None, limit: int | None = None, *, has_strips: bool = False
 ) -> ShownRows:
     """Choose a run (``run``: its id or the start of it; default: the newest) and the newest row of each identity.
 
-    This reads the whole table once, since any row may replace any other; ``has_urls`` saves a second reading for the
-    addresses. Raises ``UsageError`` when the table holds no results, or not of that run, or of several that ``run`` may
-    mean.
+    This reads the whole table once, since any row may replace any other; ``has_strips`` saves a second reading for the
+    addresses of the videos and of the strips that workers stored. Raises ``UsageError`` when the table holds no
+    results, or not of that run, or of several that ``run`` may mean.
     """
     newest: Newest = {}
     decided_by: dict[str, str] = {}
@@ -50,7 +60,8 @@ def select_rows(
             continue
         identities = newest.setdefault(run_id, {})
         replaced += ordinal in identities
-        found = (age, position, _judged_url(record, about) if has_urls else "")
+        url = _judged_url(record, about) if has_strips else ""
+        found = (age, position, url, _stored_strip(about) if url else None)
         identities[ordinal] = max(found, identities.get(ordinal, found))
         if decision := about.get("decision"):
             decided_by[run_id] = str(decision.get("decided_by") or "")
@@ -59,12 +70,12 @@ def select_rows(
     chosen = [newest[run_id][ordinal] for ordinal in ordinals]
     return ShownRows(
         run_id,
-        frozenset(position for _, position, _ in chosen),
+        frozenset(position for _, position, *_ in chosen),
         tuple(sorted(set(newest) - {run_id})),
         replaced,
         foreign,
         decided_by.get(run_id, ""),
-        tuple(dict.fromkeys(url for *_, url in chosen if url)),
+        {url: strip for *_, url, strip in chosen if url},
     )
 
 
@@ -110,3 +121,10 @@ def _identity(record: Record) -> tuple[str, int, Age, dict[str, Any]]:
 
 def _judged_url(record: Record, about: dict[str, Any]) -> str:
     return json_text.text_of(record.get("video_oss_url")) if about.get("succeed") == "true" else ""
+
+
+def _stored_strip(about: dict[str, Any]) -> StoredStrip | None:
+    match about:
+        case {"thumbnails": {"url": str(address), "frame_seconds": [*seconds]}, "video": dict(video)}:
+            return StoredStrip(address, tuple(seconds), video)
+    return None

@@ -5,30 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import av
-import numpy as np
-
 from inference.decode import DecoderPool
 from inference.errors import InferenceError
-from inference.types import ClipRequest, DecodePlan, Fit, Frames, PictureSpec, Scope
+from inference.stills.strip import thumbnails_of, with_thumbnails
+from inference.types import DecodePlan
 from storage.errors import StorageError
 from storage.objects.protocol import ObjectStore
 from storage.uri import ObjectUri
+from tasks.gallery.rows import StoredStrip
+from tasks.uploads.thumbnails import fetch_strip
 
-FRAMES = 6
-WIDTH, HEIGHT = 128, 72  # pixels of one frame of a strip
-QUALITY = "4"  # of the JPEG: FFmpeg's q, from 2 (best) to 31
 JOURNAL = "strips.jsonl"
-PLAN = DecodePlan((ClipRequest(Scope.WHOLE, PictureSpec(HEIGHT, WIDTH, Fit.LETTERBOX), FRAMES),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,56 +63,75 @@ def read_journal(folder: Path) -> dict[str, Strip]:
 
 
 def make_strips(
-    uris: Iterable[ObjectUri], folder: Path, store: ObjectStore, pool: DecoderPool, threads: int
+    uris: Mapping[ObjectUri, StoredStrip | None], folder: Path, store: ObjectStore, pool: DecoderPool, threads: int
 ) -> Iterator[Strip]:
-    """Yield a strip for each address, several at once, and note each in the journal as soon as it is there."""
-    waiting = iter(uris)
+    """Yield a strip for each address, several at once, and note each in the journal as soon as it is there.
+
+    A strip that workers stored is taken from there; when it is gone, the video is decoded.
+    """
+    waiting = iter(uris.items())
     with ThreadPoolExecutor(threads, thread_name_prefix="strips") as executor, (folder / JOURNAL).open("a") as journal:
-        running = deque(executor.submit(make_strip, uri, folder, store, pool) for uri in islice(waiting, 2 * threads))
+        running = deque(executor.submit(_strip, *one, folder, store, pool) for one in islice(waiting, 2 * threads))
         while running:
             strip = running.popleft().result()
-            running += [executor.submit(make_strip, uri, folder, store, pool) for uri in islice(waiting, 1)]
+            running += [executor.submit(_strip, *one, folder, store, pool) for one in islice(waiting, 1)]
             journal.write(json.dumps({"uri": strip.uri, **strip.to_json()}) + "\n")
             journal.flush()
             yield strip
 
 
+def _strip(uri: ObjectUri, stored: StoredStrip | None, folder: Path, store: ObjectStore, pool: DecoderPool) -> Strip:
+    if stored is not None:
+        with suppress(StorageError):
+            return take_strip(uri, stored, folder, store)
+    return make_strip(uri, folder, store, pool)
+
+
+def take_strip(uri: ObjectUri, stored: StoredStrip, folder: Path, store: ObjectStore) -> Strip:
+    """Copy the strip that a worker stored into the folder. Raises ``StorageError`` when it is gone."""
+    content = fetch_strip(stored.address, store)
+    video = stored.video
+    return Strip(
+        str(uri),
+        _written(uri, folder, content),
+        int(video.get("width") or 0),
+        int(video.get("height") or 0),
+        float(video.get("duration_seconds") or 0.0),
+        float(video.get("fps") or 0.0),
+        str(video.get("codec") or ""),
+        int(video.get("size_bytes") or 0),
+        tuple(stored.frame_seconds),
+    )
+
+
 def make_strip(uri: ObjectUri, folder: Path, store: ObjectStore, pool: DecoderPool) -> Strip:
-    """Fetch a video, decode :data:`FRAMES` frames of it and write them side by side as one JPEG."""
+    """Fetch a video, decode a few frames of it and write them side by side as one JPEG."""
     try:
         with TemporaryDirectory(prefix="tamis-gallery-") as scratch:
             path = Path(scratch, "video")
             with path.open("wb") as file:
                 store.fetch(uri, store.stat(uri), file)
-            decoded = pool.decode(path, PLAN)
+            decoded = pool.decode(path, with_thumbnails(DecodePlan(())))
     except (StorageError, InferenceError) as error:
         return Strip(str(uri), reason=str(error)[:300])
-    picture, clip = decoded.pictures[PLAN.requests[0].picture], decoded.clips[0]
-    name = f"strips/{sha256(str(uri).encode()).hexdigest()[:20]}.jpg"
-    _write(folder / name, jpeg(np.concatenate(list(picture.frames[clip.indices]), axis=1)))
-    probe = decoded.probe
+    thumbnails, probe = thumbnails_of(decoded), decoded.probe
     return Strip(
         str(uri),
-        name,
+        _written(uri, folder, thumbnails.jpeg),
         probe.width,
         probe.height,
         round(probe.duration_seconds, 3),
         round(probe.frame_count / probe.duration_seconds, 3) if probe.duration_seconds else 0.0,
         probe.codec,
         probe.size_bytes,
-        tuple(round(float(seconds), 3) for seconds in picture.pts_seconds[clip.indices]),
+        thumbnails.frame_seconds,
     )
 
 
-def jpeg(picture: Frames) -> bytes:
-    """Encode a picture (height, width, 3), uint8 RGB, as JPEG."""
-    encoder = av.CodecContext.create("mjpeg", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = picture.shape[1], picture.shape[0], "yuvj420p"
-    encoder.time_base = Fraction(1, 25)
-    encoder.options = {"qmin": QUALITY, "qmax": QUALITY}
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    packets = [*encoder.encode(frame), *encoder.encode(None)]
-    return b"".join(bytes(packet) for packet in packets)
+def _written(uri: ObjectUri, folder: Path, content: bytes) -> str:
+    name = f"strips/{sha256(str(uri).encode()).hexdigest()[:20]}.jpg"
+    _write(folder / name, content)
+    return name
 
 
 def _write(path: Path, content: bytes) -> None:

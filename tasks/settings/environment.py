@@ -34,6 +34,7 @@ class Settings:
     tiers: groups.TierSettings = field(default_factory=groups.TierSettings)
     oss: groups.OssSettings = field(default_factory=groups.OssSettings)
     crops: groups.CropSettings = field(default_factory=groups.CropSettings)
+    thumbnails: groups.ThumbnailSettings = field(default_factory=groups.ThumbnailSettings)
     odps: groups.OdpsSettings = field(default_factory=groups.OdpsSettings)
     aliyun: groups.AliyunSettings = field(default_factory=groups.AliyunSettings)
     spool: groups.SpoolSettings = field(default_factory=groups.SpoolSettings)

@@ -34,6 +34,7 @@ from tasks.settings.kinds import (
     Port,
     Seconds,
     ShardRows,
+    ThumbnailPlace,
     Tracing,
 )
 
@@ -156,6 +157,15 @@ class CropSettings:
 
     bucket: CropBucket | None = setting("CROP_BUCKET", None, "bucket that crops are put in; default: the row's own")
     prefix: CropPrefix = setting("CROP_PREFIX", "tamis-crops", "crops are put at <prefix>/<digest>.mp4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThumbnailSettings:
+    """Thumbnails."""
+
+    place: ThumbnailPlace | None = setting("THUMBNAILS", None,
+        "oss://bucket/prefix, or a directory that workers and `tamis gallery` share: workers store a strip of six "
+        "frames of each judged video there, from the pass that judges it; unset: only `tamis gallery` makes strips")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

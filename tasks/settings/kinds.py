@@ -47,9 +47,17 @@ def _prefix_of_crops(value: str) -> str:
     return value
 
 
+def _place_of_thumbnails(value: str) -> str:
+    if not value.startswith("oss://"):
+        return str(_absolute(Path(value)))
+    bucket, _, prefix = value.removeprefix("oss://").rstrip("/").partition("/")
+    _check_place(bucket, prefix or "top")
+    return value.rstrip("/")
+
+
 def _check_place(bucket: str, prefix: str) -> None:
     try:
-        check_object(bucket, f"{prefix}/{'0' * 64}.mp4", allowed_buckets=None)
+        check_object(bucket, f"{prefix}/{'0' * 67}.mp4", allowed_buckets=None)
     except ForbiddenPath as error:
         raise ValueError(str(error)) from error
 
@@ -95,6 +103,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Buckets = Annotated[frozenset[str], BeforeValidator(_split)]
 CropBucket = Annotated[str, AfterValidator(_bucket_of_crops)]
 CropPrefix = Annotated[str, AfterValidator(_prefix_of_crops)]
+ThumbnailPlace = Annotated[str, AfterValidator(_place_of_thumbnails)]
 NodeName = Annotated[str, AfterValidator(_matching(r"[A-Za-z0-9_-]{1,64}", _NODE))]
 OssEndpoint = Annotated[
     str,

@@ -106,7 +106,7 @@ def write_page(
 ) -> WrittenGallery:
     """Write the gallery of a run's results into the folder. Strips that are there already are not made again."""
     with closing(open_input(tables, chosen)) as table:
-        selection = select_rows(table, run, limit, has_urls=has_strips)
+        selection = select_rows(table, run, limit, has_strips=has_strips)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -131,10 +131,10 @@ def _known_thresholds(tables: str, selection: ShownRows, chosen: Settings) -> It
 
 
 def _strips(selection: ShownRows, folder: Path, chosen: Settings) -> Mapping[str, Strip]:
-    """Make the strips that are not there yet; return all of them, those that could not be made with their reason."""
+    """Take or make the strips that are not there yet; return all, those that could not be made with their reason."""
     found = read_journal(folder)
-    wanted = (uri for url in selection.urls if (uri := _uri(url)))
-    missing = [uri for uri in dict.fromkeys(wanted) if str(uri) not in found]
+    wanted = ((_uri(url), stored) for url, stored in selection.strips.items() if url not in found)
+    missing = {uri: stored for uri, stored in wanted if uri is not None}
     if not missing:
         return found
     size = chosen.decode.processes

@@ -22,6 +22,8 @@ from inference.judge import Judge
 from inference.manifest import Manifest, parse_manifest
 from inference.models.lending import Pool
 from inference.models.scoring import Models
+from inference.stills.strip import thumbnails_of, with_thumbnails
+from inference.types import DecodePlan
 from storage.errors import Unavailable
 from storage.ledger import Deferred, Ledger, RunSpec
 from storage.objects.directory import DirectoryStore
@@ -161,6 +163,39 @@ def test_a_row_whose_crop_cannot_be_stored_succeeds_at_the_next_attempt(rt: Runt
     assert infer(row, rt, attempt=2).is_ok
     assert len(crops(root)) == 1
     assert rt.spool.usage().leases == 0
+
+
+def test_thumbnails_of_the_whole_picture_come_from_the_same_pass_and_are_stored_once(
+    root: Path, client: redis.Redis, server: ValkeyServer
+) -> None:
+    with closing(open_rt(root, server.url, thumbnails="oss://strips/of")) as rt:
+        row = submit(rt, "b.mp4")
+        first, second = infer(row, rt), infer(row, rt, attempt=2)
+    entry = first.result_info["thumbnails"]
+    assert second.result_info["thumbnails"] == entry
+    assert first.info["abnormal_region_info"]["acted_on"]
+    assert list(first.result_info["stages"]).count("upload") == 1
+    (stored,) = (root / "oss" / "strips" / "of").glob("*/*.jpg")
+    assert entry["url"] == f"oss://strips/of/{stored.parent.name}/{stored.name}"
+    assert hashlib.sha256(stored.read_bytes()).hexdigest() == stored.stem
+    with DecoderPool(1) as pool:
+        alone = thumbnails_of(pool.decode(root / "oss" / "bucket" / "b.mp4", with_thumbnails(DecodePlan(()))))
+    assert (alone.jpeg, list(alone.frame_seconds)) == (stored.read_bytes(), entry["frame_seconds"])
+
+
+def test_a_row_whose_thumbnails_cannot_be_stored_succeeds_at_the_next_attempt(
+    root: Path, client: redis.Redis, server: ValkeyServer
+) -> None:
+    place = root / "shared"
+    with closing(open_rt(root, server.url, thumbnails=str(place))) as rt:
+        row = submit(rt, "world.mp4")
+        downloaded = pipeline.download(row, rt)
+        with pytest.raises(Unavailable, match="shared is not mounted"):
+            pipeline.infer(downloaded, 1, rt)
+        place.mkdir()
+        result = infer(row, rt, attempt=2)
+    assert Path(result.result_info["thumbnails"]["url"]).is_relative_to(place)
+    assert Path(result.result_info["thumbnails"]["url"]).exists()
 
 
 WORKER = """

@@ -69,6 +69,6 @@ def test_the_addresses_of_judged_videos_and_the_digest_of_their_thresholds_come_
     decision = {"keep": "drop", "reasons": ["vfx_filter"], "decided_by": "t1"}
     decided = replace(decided, result_info={**decided.result_info, "decision": decision})
     with closing(open_input(export(tmp_path / "out.jsonl", [row(0), decided]))) as table:
-        selection = select_rows(table, has_urls=True)
+        selection = select_rows(table, has_strips=True)
         assert selection.decided_by == "t1"
-        assert selection.urls == tuple(one.video_oss_url for one in selected_rows(table, selection) if one.is_ok)
+        assert [*selection.strips] == [one.video_oss_url for one in selected_rows(table, selection) if one.is_ok]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 
 from inference.decode import DecoderPool
+from inference.stills.strip import FRAMES, HEIGHT, WIDTH
 from storage.objects.directory import DirectoryStore
 from storage.uri import ObjectUri
-from tasks.gallery.strips import FRAMES, HEIGHT, JOURNAL, WIDTH, jpeg, make_strips, read_journal
+from tasks.gallery.rows import StoredStrip
+from tasks.gallery.strips import JOURNAL, make_strips, read_journal
+from tasks.uploads.thumbnails import store_strip
 from tests.media import number_on, write_clip
 
 
@@ -32,8 +35,8 @@ def objects(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path / "objects")
 
 
-def uris(*keys: str) -> list[ObjectUri]:
-    return [ObjectUri("clips", key) for key in keys]
+def uris(*keys: str) -> dict[ObjectUri, StoredStrip | None]:
+    return {ObjectUri("clips", key): None for key in keys}
 
 
 def test_a_strip_holds_six_frames_of_the_video_in_order(
@@ -63,7 +66,28 @@ def test_strips_are_made_once_and_those_that_failed_are_tried_again(
     assert read_journal(tmp_path) == {}
 
 
-def test_a_picture_comes_back_from_its_jpeg() -> None:
-    picture = np.full((48, 64, 3), (200, 40, 90), np.uint8)
-    with Image.open(io.BytesIO(jpeg(picture))) as read:
-        assert np.abs(np.asarray(read.convert("RGB")).astype(int) - picture).max() <= 4
+class NoDecoder:
+    """Stands where a decoder must not be asked."""
+
+    def decode(self, path: Path, plan: object) -> None:
+        raise AssertionError(f"{path} was decoded for {plan}")
+
+
+def test_a_strip_that_a_worker_stored_is_taken_without_decoding_the_video_and_made_again_when_it_is_gone(
+    tmp_path: Path, objects: DirectoryStore, pool: DecoderPool
+) -> None:
+    (decoded,) = make_strips(uris("good.mp4"), tmp_path, objects, pool, 1)
+    content = (tmp_path / decoded.file).read_bytes()
+    facts = {"width": 128, "height": 96, "duration_seconds": 2.04, "fps": decoded.frames_per_second}
+    facts |= {"codec": decoded.codec, "size_bytes": decoded.size_bytes}
+    stored = StoredStrip(store_strip(content, "oss://strips/of", objects), decoded.frame_seconds, facts)
+    (uri,) = uris("good.mp4")
+    later = tmp_path / "later"
+    later.mkdir()
+    (taken,) = make_strips({uri: stored}, later, objects, NoDecoder(), 1)  # type: ignore[arg-type]  # not a pool
+    assert taken == decoded
+    assert (later / taken.file).read_bytes() == content
+    assert read_journal(later) == {str(uri): taken}
+    shutil.rmtree(tmp_path / "objects" / "strips")
+    (made,) = make_strips({uri: stored}, later, objects, pool, 1)
+    assert made == decoded

@@ -1,0 +1,1 @@
+"""The files that a judgement makes, in their place before the result that names them is recorded."""
