@@ -105,12 +105,13 @@ class Columns:
     sources: list[str] = field(default_factory=list)  # bucket/key
     tags: _Names = field(default_factory=_Names)
     failures: _Names = field(default_factory=lambda: _Names({"ok": 0}))
+    changes: _Names = field(default_factory=_Names)  # "keep → drop": from the old decision to the new one, or empty
     strips: array[int] = field(default_factory=lambda: array("B"))  # 1: there is a strip of frames
     crops: array[int] = field(default_factory=lambda: array("B"))  # 1: a crop was made
     outputs: dict[str, _Output] = field(default_factory=dict)
     is_untrained: bool = False
 
-    def add(self, row: ResultRow, judged: Mapping[str, list[Judged]], *, has_strip: bool) -> None:
+    def add(self, row: ResultRow, judged: Mapping[str, list[Judged]], *, has_strip: bool, change: str = "") -> None:
         """Append a row with its :func:`row_judgements`."""
         for key in judged:
             self.outputs.setdefault(key, _Output(self.thresholds.get(key))).pad(len(self.ids))
@@ -121,6 +122,7 @@ class Columns:
         self.sources.append(row.video_oss_url.removeprefix("oss://"))
         self.tags.add(row.video_tag)
         self.failures.add(row.outcome)
+        self.changes.add(change)
         self.strips.append(has_strip)
         self.crops.append(row.info.get("abnormal_region_crop") is not None)
         self.is_untrained = self.is_untrained or bool(row.result_info.get("untrained"))
@@ -134,6 +136,7 @@ class Columns:
             "sources": self.sources,
             "tags": self.tags.to_json(),
             "failures": self.failures.to_json(),
+            "changes": self.changes.to_json(),
             "strips": _base64(self.strips),
             "crops": _base64(self.crops),
             "isUntrained": self.is_untrained,

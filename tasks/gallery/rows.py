@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,13 +41,18 @@ class ShownRows:
 
 
 def select_rows(
-    table: InputTable, run: str | None = None, limit: int | None = None, *, has_strips: bool = False
+    table: InputTable,
+    run: str | None = None,
+    limit: int | None = None,
+    *,
+    only: Container[int] | None = None,
+    has_strips: bool = False,
 ) -> ShownRows:
     """Choose a run (``run``: its id or the start of it; default: the newest) and the newest row of each identity.
 
-    This reads the whole table once, since any row may replace any other; ``has_strips`` saves a second reading for the
-    addresses of the videos and of the strips that workers stored. Raises ``UsageError`` when the table holds no
-    results, or not of that run, or of several that ``run`` may mean.
+    ``only`` leaves those of some ordinals. This reads the whole table once, since any row may replace any other;
+    ``has_strips`` saves a second reading for the addresses of the videos and of the strips that workers stored. Raises
+    ``UsageError`` when the table holds no results, or not of that run, or of several that ``run`` may mean.
     """
     newest: Newest = {}
     decided_by: dict[str, str] = {}
@@ -66,7 +71,7 @@ def select_rows(
         if decision := about.get("decision"):
             decided_by[run_id] = str(decision.get("decided_by") or "")
     run_id = _choose(table.url, newest, run)
-    ordinals = sorted(newest[run_id])[:limit]
+    ordinals = sorted(one for one in newest[run_id] if only is None or one in only)[:limit]
     chosen = [newest[run_id][ordinal] for ordinal in ordinals]
     return ShownRows(
         run_id,

@@ -28,10 +28,11 @@ def write_gallery(
     strips: Mapping[str, Strip],
     about: Mapping[str, Any],
     thresholds: Mapping[str, StartingThreshold] | None = None,
+    changes: Mapping[int, str] | None = None,
 ) -> Path:
     """Write everything but the strips, the page last; returns the page. ``about``: the run, the media prefix, notes.
 
-    The sliders of outputs with ``thresholds`` start there.
+    The sliders of outputs with ``thresholds`` start there; ``changes`` are decisions that change, by ordinal.
 
     Raises ``Unavailable`` when the folder cannot be written.
     """
@@ -39,7 +40,7 @@ def write_gallery(
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
         for number, chunk in enumerate(_chunks(rows)):
-            facts = [_facts(row, strips, columns) for row in chunk]
+            facts = [_facts(row, strips, columns, changes or {}) for row in chunk]
             _write_script(folder / "data" / f"details-{number}.js", "tamisDetails", [number, facts])
         content = {**about, "chunkRows": CHUNK_ROWS, **columns.to_json()}
         _write_script(folder / "data" / "table.js", "tamisTable", [content])
@@ -50,9 +51,10 @@ def write_gallery(
     return folder / PAGE
 
 
-def _facts(row: ResultRow, strips: Mapping[str, Strip], columns: Columns) -> dict[str, Any]:
+def _facts(row: ResultRow, strips: Mapping[str, Strip], columns: Columns, changes: Mapping[int, str]) -> dict[str, Any]:
     strip, judged = strips.get(row.video_oss_url), row_judgements(row)
-    columns.add(row, judged, has_strip=strip is not None and bool(strip.file))
+    has_strip = strip is not None and bool(strip.file)
+    columns.add(row, judged, has_strip=has_strip, change=changes.get(row.ordinal, ""))
     return details(row, judged, None if strip is None else strip.to_json())
 
 

@@ -19,11 +19,11 @@ from rich.console import Console
 from inference.cores import usable_cores
 from inference.decide import Decision, Keep, Probabilities, Thresholds, combine, decide_output
 from inference.manifest import load_manifest, read_thresholds
-from storage.json_text import Scalar
 from storage.records import Record, ResultRow
 from storage.tables.export import TEXT_SUFFIXES, check_export, export_records
 from storage.tables.protocol import InputTable
 from storage.verdicts import judgements
+from tasks.cli.decisions.changes import UNDECIDED, is_changed, noting, write_changes
 from tasks.cli.decisions.targets import find_targets, print_targets, read_labels
 from tasks.cli.terminal.data_table import DataTable, print_line
 from tasks.cli.terminal.usage import OneLine, clear_errors, open_console, settings
@@ -33,7 +33,6 @@ from tasks.resources.tables import open_input
 BLOCK_ROWS = 10_000
 MIN_BLOCKS = 4  # for each process: a process takes a second to start
 MOST_CHANGES = 20  # listed without --json
-UNDECIDED = "undecided"
 ALL = "all together"
 COLUMNS = (
     *("video_id", "oss_bucket", "video_path", "video_tag", "info", "run_id", "ordinal", "decision"),
@@ -115,11 +114,6 @@ class Block:
     skipped: frozenset[int]
 
 
-def is_changed(before: Scalar, after: Scalar) -> bool:
-    """Return True if a clip changes sides; one without an earlier decision does not."""
-    return before not in {UNDECIDED, after}
-
-
 @click.command(cls=CeleryCommand)
 @click.option("--tables", required=True, metavar="URL", help="Results: a run's output table, or its export to a file.")
 @click.option(
@@ -131,6 +125,12 @@ def is_changed(before: Scalar, after: Scalar) -> bool:
 @click.option("--against", type=click.Path(path_type=Path), help="Compare with these thresholds, not with the stored.")
 @click.option("--run", metavar="ID", help="The run, or the start of its id; default: the newest in the table.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a row per clip to a .jsonl or .csv file.")
+@click.option(
+    "--gallery",
+    "gallery_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a page of the clips that change sides into this folder, as `tamis gallery` does.",
+)
 @click.option("--changes-only", is_flag=True, help="With -o: only the clips that change sides.")
 @click.option("--labels", metavar="URL", help="With --max-loss: a table of decisions, such as the gallery exports.")
 @click.option(
@@ -148,6 +148,7 @@ def decide(  # an argument per option
     against: Path | None,
     run: str | None,
     output: Path | None,
+    gallery_folder: Path | None,
     changes_only: bool,
     labels: str | None,
     max_loss: float | None,
@@ -167,20 +168,26 @@ def decide(  # an argument per option
     before = Thresholds.of(read_thresholds(against)) if against else None
     if output is not None:
         check_export(output, TEXT_SUFFIXES)
-    tally = Tally()
+    tally, changed = Tally(), dict[int, str]()
     with closing(open_input(tables, settings())) as table:
-        run_id, records = decide_table(tables, table, run, Question(thresholds, before, output is not None), tally)
+        has_records = output is not None or gallery_folder is not None
+        run_id, records = decide_table(tables, table, run, Question(thresholds, before, has_records), tally)
+        records = noting(records, changed)
         if output is not None:
             wanted = (one for one in records if not changes_only or is_changed(one["before"], one["decision"]))
             export_records(wanted, COLUMNS, output)
         else:
             deque(records, maxlen=0)  # only counted
+    page = write_changes(tables, run_id, gallery_folder, changed) if gallery_folder is not None else None
     if is_json:
-        click.echo(json.dumps(_as_json(run_id, thresholds, tally), ensure_ascii=False))
+        shown = {} if page is None else {"page": page.absolute().as_uri()}
+        click.echo(json.dumps(_as_json(run_id, thresholds, tally) | shown, ensure_ascii=False))
         return
     _print(run_id, thresholds, tally, open_console())
     if output is not None:
         print_line(open_console(), f"decisions: {output}")
+    if gallery_folder is not None:
+        print_line(open_console(), f"open {page}" if page else "no clip changes sides: no gallery is written")
 
 
 def _suggest(tables: str, run: str | None, labels: str, loss: float, thresholds: Thresholds, *, is_json: bool) -> None:

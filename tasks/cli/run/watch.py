@@ -100,5 +100,5 @@ class _Notice:
             if reason.key not in self._shown:
                 print_line(self._console, reason, style="yellow")
         if self._shown and not present:
-            print_line(self._console, "corrected: the run continues", style="yellow")
+            print_line(self._console, "the wait is over: the run continues", style="yellow")
         self._shown = present

@@ -103,10 +103,14 @@ def write_page(
     limit: int | None = None,
     has_strips: bool = True,
     media: str | None = None,
+    changes: Mapping[int, str] | None = None,
 ) -> WrittenGallery:
-    """Write the gallery of a run's results into the folder. Strips that are there already are not made again."""
+    """Write the gallery of a run's results into the folder. Strips that are there already are not made again.
+
+    With ``changes``, decisions that change by ordinal, it shows these videos only.
+    """
     with closing(open_input(tables, chosen)) as table:
-        selection = select_rows(table, run, limit, has_strips=has_strips)
+        selection = select_rows(table, run, limit, only=changes, has_strips=has_strips)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -116,7 +120,7 @@ def write_page(
         about = {"run": selection.run_id, "tables": _shown(tables), "media": _media(media, chosen, folder)}
         thresholds = starting_thresholds(selection.decided_by, _known_thresholds(tables, selection, chosen))
         rows = selected_rows(table, selection)
-        page = write_gallery(rows, folder, strips=found, about=about, thresholds=thresholds)
+        page = write_gallery(rows, folder, strips=found, about=about, thresholds=thresholds, changes=changes)
     return WrittenGallery(page, selection, found)
 
 

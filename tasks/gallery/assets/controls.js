@@ -20,6 +20,9 @@ const controls = {
     clear.addEventListener("click", () => { model.clear(); controls.build(); controls.onChange(); });
     side.replaceChildren(
       search,
+      ...(model.changes.names.some((name) => name) ? [
+        controls.choice("change", words.say("change"), model.changes.names, model.filter.change, (value) => { model.filter.change = value; }),
+      ] : []),
       controls.choice("tag", words.say("tag"), model.tags.names, model.filter.tag, (value) => { model.filter.tag = value; }),
       controls.choice("outcome", words.say("outcome"), controls.outcomeNames(), model.filter.outcome, (value) => { model.filter.outcome = value; }),
       controls.choice("decision", words.say("decision"), ["undecided", "keep", "drop"].map((key) => words.say(key)), model.filter.decision,

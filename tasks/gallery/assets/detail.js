@@ -99,6 +99,8 @@ function player(row) {
 
 function reasons(row, facts) {
   const parts = [make("h2", words.say("why"))];
+  const change = model.changes.names[model.changes.codes[row]];
+  if (change) parts.push(make("p", `⇄ ${words.say("change")}: ${change}`));
   if (facts.error) parts.push(make("p", `✕ ${facts.error.code} (${facts.error.stage}): ${facts.error.message}`, "failed"));
   model.outputs.forEach((output, index) => {
     const judged = facts.judged[output.key];

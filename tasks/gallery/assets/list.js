@@ -111,6 +111,7 @@ const list = {
       .filter((output) => !Number.isNaN(output.score[row]))
       .map((output) => `${output.key} ${output.score[row].toFixed(2)} ${output.labels[output.label[row]]}`);
     const tag = model.tags.names[model.tags.codes[row]];
-    return [...(tag ? [tag] : []), ...parts].join(" · ");
+    const change = model.changes.names[model.changes.codes[row]];
+    return [...(change ? [change] : []), ...(tag ? [tag] : []), ...parts].join(" · ");
   },
 };

@@ -8,6 +8,7 @@ const model = {
     Object.assign(model, {
       about: table, rows: table.rows, ids: table.ids, sources: table.sources, chunkRows: table.chunkRows,
       ordinals: typed(table.ordinals, Uint32Array),
+      changes: { names: table.changes.names, codes: typed(table.changes.codes, Uint32Array) },
       tags: { names: table.tags.names, codes: typed(table.tags.codes, Uint32Array) },
       outcomes: { names: table.failures.names, codes: typed(table.failures.codes, Uint32Array) },
       strips: typed(table.strips, Uint8Array),
@@ -15,7 +16,7 @@ const model = {
         ...output, label: typed(output.label, Uint8Array), score: typed(output.score, Float32Array),
       })),
       decisions: new Uint8Array(table.rows), history: [],
-      filter: { text: "", tag: -1, outcome: -1, decision: -1, labels: table.outputs.map(() => -1) },
+      filter: { text: "", tag: -1, change: -1, outcome: -1, decision: -1, labels: table.outputs.map(() => -1) },
       thresholds: table.outputs.map(({ start }) => ({ value: start ?? 0.5, isOn: start !== null })),
       sort: { output: -1, by: "order", isDescending: true },
     });
@@ -47,6 +48,7 @@ const model = {
     const { filter } = model, tests = [];
     const equal = (codes, value) => { if (value >= 0) tests.push((row) => codes[row] === value); };
     equal(model.tags.codes, filter.tag);
+    equal(model.changes.codes, filter.change);
     equal(model.outcomes.codes, filter.outcome);
     equal(model.decisions, filter.decision);
     model.outputs.forEach((output, index) => equal(output.label, filter.labels[index]));
@@ -114,7 +116,7 @@ const model = {
   },
 
   clear() {
-    model.filter = { text: "", tag: -1, outcome: -1, decision: -1, labels: model.outputs.map(() => -1) };
+    model.filter = { text: "", tag: -1, change: -1, outcome: -1, decision: -1, labels: model.outputs.map(() => -1) };
   },
 
   decide(row, decision) {

@@ -15,8 +15,10 @@ from click.testing import CliRunner, Result
 from storage.records import ResultRow
 from storage.tables.sqlite.output import SqliteOutput
 from storage.uri import TableUrl
+from tasks.cli.decisions import changes
 from tasks.cli.decisions import decide as module
 from tasks.cli.decisions.decide import decide
+from tasks.settings import Settings
 from tests.unit.storage.tables.table_rows import EXECUTION, failed, record_of
 
 THRESHOLDS = """
@@ -194,3 +196,19 @@ def test_a_mistake_is_one_line_with_its_remedy(arguments: tuple[str, ...], messa
     answer = run(*arguments)
     assert answer.exit_code == 2
     assert message in answer.output
+
+
+def test_the_gallery_shows_exactly_the_clips_that_change_sides_with_their_old_and_new_decision(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "objects").mkdir()
+    monkeypatch.setattr(changes, "settings", lambda: Settings.of(object_root=folder / "objects"))
+    found = counts("--thresholds", "thresholds.toml", "--gallery", "sides")
+    assert found["page"] == (folder / "sides" / "index.html").as_uri()
+    page = json.loads((folder / "sides" / "data" / "table.js").read_text()[len("tamisTable(") : -len(");\n")])
+    assert page["rows"] == sum(one["clips"] for one in found["changes"])
+    expected = {f"{one['before']} → {one['after']}" for one in found["changes"]}
+    assert set(page["changes"]["names"]) == expected
+    same = run("--thresholds", "thresholds.toml", "--against", "thresholds.toml", "--gallery", "none")
+    assert "no clip changes sides: no gallery is written" in same.output
+    assert not (folder / "none").exists()

@@ -67,7 +67,7 @@ def test_a_trouble_is_printed_once_and_so_is_its_end(watching: Watching, run: Ru
     assert watching.printed().count("feed waits: /in.db is gone") == 1
     rt.ledger.clear_trouble(run.run_id, step="feed")
     watching.step(2)
-    assert watching.printed().count("corrected: the run continues") == 1
+    assert watching.printed().count("the wait is over: the run continues") == 1
 
 
 def test_a_silent_run_without_workers_names_the_command_that_starts_them(watching: Watching) -> None:
@@ -136,4 +136,4 @@ def test_a_broker_that_goes_away_is_waited_for(run: Run, rt: Runtime) -> None:
     printed = "".join(waits) + watching.printed()
     assert printed.count("the broker does not answer") == 1
     assert "nothing is lost; the run continues once the fleet is up again: `tamis up`" in printed
-    assert printed.count("corrected: the run continues") == 1
+    assert printed.count("the wait is over: the run continues") == 1
