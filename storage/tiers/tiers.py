@@ -109,7 +109,8 @@ class Tiers:
             named = ", ".join(names) or "none"
             raise UsageError(f"no tier serves every row (tiers: {named}); configure OSS or a directory")
         self.max_object_bytes = max_object_bytes
-        self._tiers = [_Guarded(tier, GuardedStore(tier.name, tier.store, tier.limits), TierTally()) for tier in tiers]
+        guarded = ((tier, GuardedStore(tier.name, tier.store, tier.limits)) for tier in tiers)
+        self._tiers = [_Guarded(tier, store, TierTally(store.health())) for tier, store in guarded]
         self._origin = next(guarded for guarded in reversed(self._tiers) if not guarded.tier.needs_opt_in)
         self._checks_origin = checks_origin
 
