@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,9 +22,9 @@ PLAIN = {"result": {"rotated_video": 0.1, "normal_video": 0.9}, "label": "normal
 REGIONS = {"regions": [{"label": "logo"}, {"label": "logo"}], "acted_on": True}
 
 
-def ok(ordinal: int, video: str = "v", **info: Any) -> ResultRow:
+def ok(ordinal: int, video: str = "v", *, execution: Execution = EXECUTION, **info: Any) -> ResultRow:
     record = {"video_id": video, "oss_bucket": "b", "video_path": "k", "video_tag": "", "info": ""}
-    return ResultRow.succeeded(record, run_id="r", ordinal=ordinal, verdict_info=info, execution=EXECUTION)
+    return ResultRow.succeeded(record, run_id="r", ordinal=ordinal, verdict_info=info, execution=execution)
 
 
 def failed(ordinal: int, video: str, code: str, message: str) -> ResultRow:
@@ -66,6 +67,13 @@ def test_many_rows_are_counted_by_filter_and_verdict() -> None:
     lines = [" ".join(line.split()) for line in printed(many).splitlines()]
     assert f"vfx VFX {MOST_ROWS + 1}" in lines
     assert f"rotate vertical normal (not rotated) {MOST_ROWS + 1}" in lines
+
+
+def test_videos_that_were_not_decoded_are_counted_where_there_are_any() -> None:
+    recalled = replace(EXECUTION, stages_milliseconds={"download": 1.0, "recall": 1.0, "score": 1.0})
+    rows = [ok(0), ok(1, execution=recalled), failed(2, "v", "not_a_video", "m")]
+    assert "1 of 2 videos judged from remembered features, nothing decoded" in printed(rows)
+    assert "remembered" not in printed(rows[::2])
 
 
 def test_failures_of_many_rows_have_one_message_per_code_and_a_command_that_lists_them() -> None:
