@@ -21,6 +21,7 @@ from inference.train.split import PARTS
 from inference.train.thresholds import LossThreshold, Unreachable
 
 ISSUES_SHOWN = 20
+FEW = 10  # sources of the part test, below which resampling them says little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +124,12 @@ def card_text(values: Mapping[str, Any]) -> str:
         "|---|---|---|",
         *(f"| {name} | {one['value']:.3f} | {one['low']:.3f}–{one['high']:.3f} |" for name, one in figures.items()),
         "",
+        *_doubts(values["split"]["test"]["sources"]),
         "![Reliability](reliability.svg) ![Loss of the grid](grid.svg)",
         "",
         "## Thresholds",
         "",
+        *([f"No threshold: {values['chosen']['reason']}.", ""] if "reason" in values["chosen"] else []),
         "| good clips lost at most | `max` | bound at 95 % confidence | bad clips caught |",
         "|---|---|---|---|",
         *(_threshold_line(one) for one in values["thresholds"]),
@@ -178,6 +181,12 @@ def summary_line(values: Mapping[str, Any]) -> str:
     return f"train: {shown} clips={data['clips']} test_sources={values['split']['test']['sources']}"
 
 
+def _doubts(sources: int) -> list[str]:
+    return (
+        [f"Of {sources} sources only: the intervals are too narrow. Label more sources.", ""] if sources < FEW else []
+    )
+
+
 def _frames(clip: Mapping[str, Any]) -> str:
     return f"{clip['num_frames']} frames of {clip['picture']['width']} x {clip['picture']['height']} pixels"
 
@@ -188,7 +197,7 @@ def _threshold(one: LossThreshold | Unreachable) -> dict[str, Any]:
 
 def _threshold_line(one: Mapping[str, Any]) -> str:
     if "reason" in one:
-        return f"| {one['max_loss']:.1%} | – | {one['reason']} | – |"
+        return f"| {one['max_loss']:.1%} | – | needs {one['needed']} good clips of separate sources | – |"
     return f"| {one['max_loss']:.1%} | {one['max']:.6g} | {one['bound']:.2%} | {one['caught']:.1%} |"
 
 

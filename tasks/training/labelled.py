@@ -67,8 +67,8 @@ def folder_labels(videos: list[str]) -> dict[str, VideoLabel]:
     for video in videos:
         label, _, rest = video.partition("/")
         if rest:
-            folder, _, name = rest.rpartition("/")
-            found[video] = VideoLabel(label=label, source=folder or name)
+            folder = rest.rpartition("/")[0]
+            found[video] = VideoLabel(label=label, source=folder or video)
     return found
 
 

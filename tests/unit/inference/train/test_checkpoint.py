@@ -48,7 +48,8 @@ def test_the_card_has_the_data_the_split_and_the_figures(written):
     assert f"{len(clips)} clips of toy" in text
     assert "for 16 frames of 224 x 224 pixels over the whole video" in text
     assert f"{head.assessment.figures['test']['auroc'].value:.3f}" in text
-    assert "cannot be promised" in text  # 1 % of so few good clips
+    assert "No threshold: at most 1.0% of good clips lost cannot be promised" in text
+    assert "| 1.0% | – | needs 299 good clips of separate sources | – |" in text
     assert (directory / "reliability.svg").read_text().startswith("<?xml")
     assert summary_line(values).startswith(f"train: auroc={values['figures']['test']['auroc']['value']:.3f} ece=")
 

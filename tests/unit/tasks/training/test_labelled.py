@@ -57,7 +57,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_first_folder_is_the_label_and_a_folder_below_it_the_source(root: Path) -> None:
     found = labelled_features(root, None)
     assert found.labels == ("normal",) * 3 + ("shaky",) * 3
-    assert found.sources == ("3.mp4",) * 3 + ("2.mp4", "film", "film")
+    assert found.sources == ("normal/3.mp4",) * 3 + ("shaky/2.mp4", "film", "film")
     assert found.features.shape == (6, 3)
     assert found.names[-1] == "shaky/film/1.mp4 at 1.0 s"
     assert found.failed == ("shaky/bad.mp4: no video in it",)
