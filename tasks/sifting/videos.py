@@ -171,7 +171,7 @@ def _digest(names: Iterable[str]) -> str:
 
 
 def _is_video(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122 - of a key, too
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122 - a key of an object is no path
 
 
 def _suffixes() -> str:
@@ -179,7 +179,7 @@ def _suffixes() -> str:
 
 
 def _left_out(number: int, what: str) -> tuple[str, ...]:
-    return (f"{number} {what} are left out: their suffix is not a video's",) if number else ()
+    return (f"left out: {number} {what} whose suffix is not a video's",) if number else ()
 
 
 def _linked(links: Sequence[Path]) -> tuple[str, ...]:

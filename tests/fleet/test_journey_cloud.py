@@ -29,6 +29,7 @@ from tasks.resources.stores import open_tiers
 from tasks.resources.tables import odps_connection
 from tasks.settings import Settings
 from tests.fleet.processes import wait_until
+from tests.media import write_clip
 from tests.scripts import DEPLOY, load_script
 from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.server import OdpsServer
@@ -59,6 +60,7 @@ class CloudFleet:
         done = subprocess.run(
             demo.tamis(*arguments),
             env=self.environ | {"COLUMNS": "200"} | environ,
+            cwd=self.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -207,6 +209,25 @@ def test_a_second_sift_reports_the_complete_run_and_writes_nothing(fleet: CloudF
     before = fleet.results()
     assert "is complete" in fleet.sift("videos", "results")
     assert fleet.results() == before
+
+
+def test_a_prefix_of_the_store_is_sifted_without_a_table_and_a_second_call_judges_what_was_added(
+    fleet: CloudFleet, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "clip.mp4", 25)
+    clip = (tmp_path / "clip.mp4").read_bytes()
+    fleet.oss.put(demo.BUCKET, "raw/one.mp4", clip)
+    fleet.oss.put(demo.BUCKET, "raw/readme.txt", b"no video")
+    fleet.oss.put(demo.BUCKET, "beside/other.mp4", clip)
+    address = f"oss://{demo.BUCKET}/raw/"
+    said = fleet.tamis("sift", address, "--no-gallery")
+    assert "left out: 1 objects" in said
+    assert "rows 1 = ok 1 + failed 0 + in flight 0" in said
+    assert (fleet.root / f"{demo.BUCKET}-raw-tamis" / "results.db").exists()
+    fleet.oss.put(demo.BUCKET, "raw/street/two.mp4", clip)
+    said = fleet.tamis("sift", address, "--no-gallery")
+    assert "street/two.mp4" in said
+    assert "rows 2 = ok 2 + failed 0 + in flight 0" in said
 
 
 # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

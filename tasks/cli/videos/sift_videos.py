@@ -24,7 +24,7 @@ from tasks.cli.terminal.data_table import print_line
 from tasks.cli.terminal.report import print_json
 from tasks.cli.terminal.usage import OneLine, open_console, open_ledger, open_progress_console, settings
 from tasks.cli.videos.gallery import write_page
-from tasks.resources.stores import NO_TIER, open_origin
+from tasks.resources.stores import open_origin
 from tasks.resources.tables import open_output
 from tasks.settings import Settings
 from tasks.sifting.fleet import FleetFailed, ended_gently
@@ -86,7 +86,8 @@ def find_videos_of(sources: Sequence[str], chosen: Settings) -> FoundVideos:
         raise OneLine("give one oss://bucket/prefix/, and no other source beside it")
     store = open_origin(chosen)
     if store is None:
-        raise OneLine(NO_TIER)
+        remedy = "set TAMIS_OSS_ENDPOINT; `tamis doctor` checks them"
+        raise OneLine(f"{sources[0]} needs the store's endpoint and keys: {remedy}")
     if not isinstance(store, ListedStore):
         raise OneLine(f"{sources[0]}: this store cannot be listed: write the objects into a table")
     return find_remote(sources[0], store)

@@ -118,7 +118,7 @@ def test_mistakes_of_a_file_of_options_are_named(text: str, said: str, sift: Sif
         (("clips", "--dry-run", "--where", "tga = 1"), "no column 'tga'"),
         (("clips", "--sample", "half"), "give a share"),
         (("oss://bucket/x/", "clips"), "give one oss://bucket/prefix/"),
-        (("oss://bucket/x/",), "no storage tier is set"),
+        (("oss://bucket/x/",), "oss://bucket/x/ needs the store's endpoint and keys: set TAMIS_OSS_ENDPOINT"),
     ],
 )
 def test_mistakes_of_the_command_are_one_line(words: tuple[str, ...], said: str, sift: Sift) -> None:

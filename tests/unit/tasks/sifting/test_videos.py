@@ -29,7 +29,7 @@ def test_a_folder_gives_its_videos_with_their_folder_as_tag_and_says_what_it_lea
         ("street/a.MOV", "street", 12),
     ]
     assert (found.folder, found.selector, found.size_bytes) == (clips, "", 17)
-    assert found.notices[0] == "1 files are left out: their suffix is not a video's"
+    assert found.notices[0] == "left out: 1 files whose suffix is not a video's"
     assert f"links are not followed: {clips / 'link.mp4'}" in found.notices[1]
 
 
