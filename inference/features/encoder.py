@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from inference.errors import ManifestError
 from inference.features.plan import Pooling
 from inference.manifest.preprocessing import Preprocessing
+from inference.models.compilation import transformer_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,27 @@ class FrameTokens(nn.Module):
         """Encode clips ``(B, T, 3, H, W)``, all frames in one batch."""
         tokens: Tensor = self.encoder(clips.flatten(0, 1))
         return tokens.reshape(*clips.shape[:2], *tokens.shape[1:])
+
+
+def checkpoint_gradients(network: nn.Module) -> int:
+    """Let every block of ``network`` compute its activations again in the backward pass instead of keeping them.
+
+    Gradients stay the same, memory falls to about one block's, and a training step costs another forward pass. Without
+    gradients nothing changes. Returns the number of blocks: 0 where the network has none to tell apart.
+    """
+    blocks = transformer_layers(network) or _blocks_in_sequence(network)
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    return len(blocks)
+
+
+def _blocks_in_sequence(network: nn.Module) -> list[nn.Module]:
+    """Return the blocks of torchvision's networks: members of a Sequential that have members themselves."""
+    found: list[nn.Module] = []
+    for member in network.children():
+        inner = list(member.children()) if isinstance(member, nn.Sequential) else []
+        found += [one for one in inner if list(one.children())] or _blocks_in_sequence(member)
+    return found
 
 
 def check_pooling(encoder: Encoder, pooling: Pooling) -> None:

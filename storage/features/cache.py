@@ -1,12 +1,15 @@
-"""The cache of features in a Redis of its own: a value for each video, plan and weights. It slows, and never breaks.
+"""The cache of features: a value for each video, plan and weights. It slows, and never breaks.
 
-A value is a magic number, the seconds that the features took, the SHA-256 of the rest, and a feature file's bytes. A
-value that is truncated, corrupt or of another program is a miss, and so is every error of the server.
+A value is a magic number, the seconds that the features took, the SHA-256 of the rest, and a feature file's bytes.
+Small ones are in a Redis of their own, large ones (tokens) in files of this node, read by memory map. A value that is
+truncated, corrupt or of another program is a miss, and so is every error of the server and of the disk.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import mmap
 import struct
 import threading
 import time
@@ -19,12 +22,15 @@ from redis.retry import Retry
 
 from storage.errors import ObjectCorrupt
 from storage.features.files import FeatureRecord, Values, packed, unpacked
+from storage.features.kept_files import KeptFiles
 from storage.tiers.breaker import Breaker, BreakerLimits
+
+log = logging.getLogger(__name__)
 
 MAGIC = b"tamisf1\n"
 HEADER = struct.Struct("<8sd32s")  # magic, seconds, digest
 PREFIX = "tamis:features:"
-MOST_BYTES = 1 << 20  # of a value: pooled vectors of 500 clips; tokens are larger and are not cached
+MOST_BYTES = 1 << 20  # of a value in Redis: pooled vectors of 500 clips; tokens are larger
 TIMEOUT_SECONDS = 0.5  # of a call: about what decoding a second of video takes
 LIMITS = BreakerLimits(failures=3, pause_seconds=5.0, longest_pause_seconds=60.0)
 
@@ -40,8 +46,13 @@ class CacheKey:
     @property
     def text(self) -> str:
         """The key in Redis."""
+        return PREFIX + self.digest
+
+    @property
+    def digest(self) -> str:
+        """The name of the file."""
         joined = f"{self.content_sha256}|{self.plan_digest}|{self.model_digest}"
-        return PREFIX + hashlib.sha256(joined.encode()).hexdigest()
+        return hashlib.sha256(joined.encode()).hexdigest()
 
     def is_of(self, record: FeatureRecord) -> bool:
         """Say whether these are the features of this key."""
@@ -58,18 +69,23 @@ class CacheCounters:
 
     hits: int = 0
     misses: int = 0
-    errors: int = 0  # misses because of the server, those while it is left alone included
+    errors: int = 0  # calls that server or disk failed, those while the server is left alone included
     hit_bytes: int = 0
     saved_seconds: float = 0.0  # that the features of the hits took when they were made
 
 
 class FeatureCache:
-    """Features of whole videos in Redis. Thread-safe."""
+    """Features of whole videos, in Redis or in files. Thread-safe."""
 
     def __init__(
-        self, client: redis.Redis, *, limits: BreakerLimits = LIMITS, clock: Callable[[], float] = time.monotonic
+        self,
+        client: redis.Redis,
+        files: KeptFiles | None = None,
+        *,
+        limits: BreakerLimits = LIMITS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
+        self._client, self._files = client, files
         self._breaker = Breaker(limits, clock=clock)
         self._lock = threading.Lock()
         self._counters = CacheCounters()
@@ -82,28 +98,42 @@ class FeatureCache:
 
     def get(self, key: CacheKey) -> tuple[FeatureRecord, Values] | None:
         """Return the features of the key, or None."""
-        is_answered, value = self._call("get", lambda: self._client.get(key.text))
-        found = _checked(value, key) if isinstance(value, bytes) else None
-        if found is None:
+        is_answered, answer = self._call("get", lambda: self._client.get(key.text))
+        value = bytearray(answer) if isinstance(answer, bytes) else self._kept(key)  # an array over bytes is read-only
+        found = _checked(memoryview(value), key) if value is not None else None
+        if value is None or found is None:
             self._count(misses=1, errors=int(not is_answered))
             return None
         record, values, seconds = found
-        self._count(hits=1, hit_bytes=len(value) if isinstance(value, bytes) else 0, saved_seconds=seconds)
+        self._count(hits=1, hit_bytes=len(value), saved_seconds=seconds)
         return record, values
 
     def put(self, record: FeatureRecord, values: Values, seconds: float) -> None:
-        """Keep the features, which took ``seconds``; ones that are too large are left out."""
+        """Keep the features, which took ``seconds``: large ones in a file, or not at all where there are none."""
         key = CacheKey(
             content_sha256=record.content_sha256, plan_digest=record.plan_digest, model_digest=record.model_digest
         )
         content = packed(record, values)
-        if len(content) > MOST_BYTES:
-            return
-        timed = struct.pack("<d", seconds) + content
-        value = HEADER.pack(MAGIC, seconds, hashlib.sha256(timed).digest()) + content
-        is_answered, _ = self._call("set", lambda: self._client.set(key.text, value))
-        if not is_answered:
-            self._count(errors=1)
+        header = HEADER.pack(MAGIC, seconds, _digest(seconds, content))
+        if len(content) <= MOST_BYTES:
+            is_kept, _ = self._call("set", lambda: self._client.set(key.text, header + content))
+            self._count(errors=int(not is_kept))
+        elif self._files is not None:
+            try:
+                self._files.put(key.digest, header, content)
+            except OSError as error:
+                self._disk_failed(error)
+
+    def _kept(self, key: CacheKey) -> mmap.mmap | None:
+        try:
+            return self._files.get(key.digest) if self._files is not None else None
+        except OSError as error:
+            self._disk_failed(error)
+            return None
+
+    def _disk_failed(self, error: OSError) -> None:
+        self._count(errors=1)
+        log.warning("features are not cached on this node's disk: %s", error)
 
     def close(self) -> None:
         """Close the connections."""
@@ -136,7 +166,7 @@ class FeatureCache:
             self._counters = replace(old, **changes)
 
 
-def open_cache(url: str) -> FeatureCache:
+def open_cache(url: str, files: KeptFiles | None = None) -> FeatureCache:
     """Open the cache at a Redis URL. It connects at the first call, and no call waits long."""
     return FeatureCache(
         redis.Redis.from_url(
@@ -144,19 +174,26 @@ def open_cache(url: str) -> FeatureCache:
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
-        )
+        ),
+        files,
     )
 
 
-def _checked(value: bytes, key: CacheKey) -> tuple[FeatureRecord, Values, float] | None:
+def _checked(value: memoryview, key: CacheKey) -> tuple[FeatureRecord, Values, float] | None:
     if len(value) < HEADER.size:
         return None
     magic, seconds, digest = HEADER.unpack_from(value)
     content = value[HEADER.size :]
-    if magic != MAGIC or hashlib.sha256(struct.pack("<d", seconds) + content).digest() != digest:
+    if magic != MAGIC or _digest(seconds, content) != digest:
         return None
     try:
         record, values = unpacked(content)
     except ObjectCorrupt:
         return None
     return (record, values, seconds) if key.is_of(record) else None
+
+
+def _digest(seconds: float, content: bytes | memoryview) -> bytes:
+    timed = hashlib.sha256(struct.pack("<d", seconds))
+    timed.update(content)
+    return timed.digest()

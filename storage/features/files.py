@@ -15,8 +15,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from storage.atomic import replacing
 from storage.errors import ObjectCorrupt
-from storage.features.atomic import replacing
 
 FEATURES, STARTS, ENDS = "features", "start_seconds", "end_seconds"  # the tensors of a file
 RECORD_KEY = "tamis"  # the one key of the metadata: safetensors does not keep the order of several
@@ -150,17 +150,15 @@ def packed(record: FeatureRecord, values: Values) -> bytes:
     return content
 
 
-def unpacked(content: bytes) -> tuple[FeatureRecord, Values]:
-    """Inverse of :func:`packed`. Raises ``ObjectCorrupt`` for anything else."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+def unpacked(content: bytes | memoryview) -> tuple[FeatureRecord, Values]:
+    """Inverse of :func:`packed`; the arrays share its memory. Raises ``ObjectCorrupt`` for anything else."""
     try:
-        header_bytes = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + header_bytes])["__metadata__"]
-        record = FeatureRecord.from_json(metadata[RECORD_KEY])
-        values: Values = load(content)[FEATURES]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(bytes(content[8:start]))
+        record = FeatureRecord.from_json(header["__metadata__"][RECORD_KEY])
+        first, end = header[FEATURES]["data_offsets"]
+        values: Values = np.frombuffer(content[start + first : start + end], record.dtype).reshape(record.shape)
+    except (ValueError, KeyError, TypeError) as error:
         raise ObjectCorrupt(f"not the bytes of features ({error})") from error
     return record, values
 

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from storage.atomic import replacing
 from storage.errors import ObjectCorrupt
-from storage.features.atomic import replacing
 from storage.features.files import FAILED_SUFFIX, FileFormat, read_failure, read_record
 
 INDEX_NAME = "index.parquet"

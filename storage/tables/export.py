@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from uuid import uuid4
 
-from storage.errors import Unavailable, UsageError
+from storage.atomic import replacing
+from storage.errors import UsageError
 from storage.records import OUTPUT_COLUMNS, Record, ResultRow
 from storage.tables.flat import FlatSchema, flat_record
 from storage.tables.protocol import OutputTable
@@ -31,7 +29,7 @@ def export_results(table: OutputTable, run_id: str, path: Path) -> int:
     """
     check_export(path, FILE_SUFFIXES)
     if path.suffix.lower() == ".parquet":
-        with _replacing(path) as part:
+        with replacing(path) as part:
             return _write_parquet(part, table.results(run_id))
     return export_records((row.to_record() for row in table.results(run_id)), OUTPUT_COLUMNS, path)
 
@@ -40,7 +38,7 @@ def export_records(records: Iterable[Record], columns: Sequence[str], path: Path
     """Write records of equal columns to a ``.jsonl`` or ``.csv`` file; ``columns`` are the header without records."""
     check_export(path, TEXT_SUFFIXES)
     write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
-    with _replacing(path) as part:
+    with replacing(path) as part:
         return write(part, columns, iter(records))
 
 
@@ -50,21 +48,6 @@ def check_export(path: Path, suffixes: Sequence[str]) -> None:
         raise UsageError(f"cannot export to {path}: its name must end in {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise UsageError(f"cannot export to {path}: there is no directory {path.parent}. Create it")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` at the end, or delete it on an error."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise Unavailable(f"cannot export to {path}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_jsonl(path: Path, _columns: Sequence[str], records: Iterator[Record]) -> int:

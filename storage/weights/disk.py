@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,15 +19,6 @@ def weights_disk_faults(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Unavailable(f"weights {path}: {error.strerror or error}; {_remedy(error)}") from error
-
-
-def sync_directory(path: Path) -> None:
-    """Sync the directory's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remedy(error: OSError) -> str:

@@ -16,9 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from storage.atomic import sync_directory
 from storage.errors import ObjectCorrupt, Unavailable
 from storage.objects.protocol import ObjectStat, RangedStore
-from storage.weights.disk import sync_directory, weights_disk_faults
+from storage.weights.disk import weights_disk_faults
 from storage.weights.download import DownloadPlan, download, retrying
 from storage.weights.node_lock import MIB, Held, Note, node_lock
 from storage.weights.reference import Checkpoint, PinnedFile

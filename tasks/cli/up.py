@@ -13,7 +13,7 @@ from storage.ledger import HostReports
 from tasks.cli.checks.preflight import broker_problems, busy_port_problems, find_problems
 from tasks.cli.terminal.usage import OneLine, clear_errors, settings
 from tasks.node.devices import Devices, usable_devices
-from tasks.node.embedded import EmbeddedBroker
+from tasks.node.embedded import BrokerError, EmbeddedServer, feature_cache_role
 from tasks.node.processes import node_processes
 from tasks.node.supervise import Supervisor
 from tasks.resources.redis import ledger_client
@@ -42,8 +42,9 @@ def up(drain_seconds: float) -> None:
     check_first(chosen, workers=len(processes) - 1)
     with ExitStack() as stack:
         if chosen.broker.needs_embedded_server:
-            broker = EmbeddedBroker.start(chosen.node.state_dir)
-            stack.callback(broker.stop)
+            stack.callback(EmbeddedServer.start(chosen.node.state_dir).stop)
+        if chosen.has_embedded_cache:
+            _start_feature_cache(chosen, stack)
         supervisor = Supervisor(processes, chosen.node.state_dir / "log", _say)
         _stop_on_signals(supervisor)
         click.echo(_opening(chosen, devices))
@@ -51,6 +52,16 @@ def up(drain_seconds: float) -> None:
         stack.callback(start_announcements(hosts, chosen.node.name, lambda text: click.echo(printable(text))).set)
         supervisor.run(drain_seconds)
         click.echo("drained; waiting work stays in the broker and continues with the next `tamis up`")
+
+
+def _start_feature_cache(chosen: Settings, stack: ExitStack) -> None:
+    """Start the embedded cache of features; a node without it extracts features again, so a failure is a warning."""
+    try:
+        server = EmbeddedServer.start(chosen.node.state_dir, feature_cache_role(chosen.features.cache_bytes))
+    except (BrokerError, OSError) as error:
+        click.echo(f"warning: no cache of features: {printable(error)}", err=True)
+    else:
+        stack.callback(server.stop)
 
 
 def check_first(chosen: Settings, workers: int) -> None:

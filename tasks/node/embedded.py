@@ -1,6 +1,7 @@
-"""The embedded broker: a real Valkey server as a child process, on a private unix socket, with its data on disk.
+"""Embedded servers: real Valkey servers as child processes, each on a private unix socket.
 
-Used when no broker is configured. Protocol and code are those of any other Redis; only the URL differs.
+The broker keeps its data on disk; the cache of features holds what can be computed again. Used when no broker is
+configured. Protocol and code are those of any other Redis; only the URL differs.
 """
 
 from __future__ import annotations
@@ -40,15 +41,29 @@ dir {directory}
 logfile {logfile}
 loglevel notice
 daemonize no
-appendonly yes
-appendfsync everysec
 save ""
-maxmemory-policy noeviction
+{memory_and_disk}
 """
 
 
 class BrokerError(Exception):
-    """The embedded broker cannot be started or stopped here; the message says why and what to do."""
+    """An embedded server cannot be started or stopped here; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """The purpose of an embedded server."""
+
+    name: str  # of its directory and its socket
+    memory_and_disk: str  # lines of its configuration
+
+
+BROKER = Role("broker", "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction")
+
+
+def feature_cache_role(limit_bytes: int) -> Role:
+    """Return the role of the cache of features, configured as ``deploy/redis-cache.conf`` is."""
+    return Role("cache", f"appendonly no\nmaxmemory-policy allkeys-lru\nmaxmemory {limit_bytes}")
 
 
 def _private_short_directory(state_dir: Path) -> Path:
@@ -56,13 +71,13 @@ def _private_short_directory(state_dir: Path) -> Path:
     return SHORT_ROOT / f"tamis-{os.getuid()}-{digest}"
 
 
-def socket_path(state_dir: Path) -> Path:
-    """Return the broker's socket: in ``state_dir``, or in a short private directory when that path fits no URL."""
+def socket_path(state_dir: Path, name: str = BROKER.name) -> Path:
+    """Return a server's socket: in ``state_dir``, or in a short private directory when that path fits no URL."""
     state_dir = state_dir.resolve()
-    path = state_dir / "broker.sock"
+    path = state_dir / f"{name}.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES and URL_SAFE_PATH.fullmatch(str(path)):
         return path
-    return _private_short_directory(state_dir) / "broker.sock"
+    return _private_short_directory(state_dir) / path.name
 
 
 def broker_url(state_dir: Path) -> str:
@@ -70,9 +85,14 @@ def broker_url(state_dir: Path) -> str:
     return f"redis+socket://{socket_path(state_dir)}"
 
 
-def redis_url(state_dir: Path) -> str:
-    """Return the broker's URL for redis-py. Needs no running server."""
-    return f"unix://{socket_path(state_dir)}"
+def redis_url(state_dir: Path, name: str = BROKER.name) -> str:
+    """Return a server's URL for redis-py. Needs no running server."""
+    return f"unix://{socket_path(state_dir, name)}"
+
+
+def feature_cache_url(state_dir: Path) -> str | None:
+    """Return the URL of the cache of features for redis-py; None while no node serves one here."""
+    return redis_url(state_dir, "cache") if socket_path(state_dir, "cache").exists() else None
 
 
 def _make_private(directory: Path) -> None:
@@ -111,7 +131,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
                     raise BrokerError(
-                        f"a broker with pid {_lock_holder(lock)} already serves {path.parent}: "
+                        f"a server with pid {_lock_holder(lock)} already serves {path.parent}: "
                         "stop it, or use another state directory"
                     ) from error
                 time.sleep(POLL_SECONDS)
@@ -124,11 +144,16 @@ def _binary() -> Path:
     return Path(get_binary_path())
 
 
-def _launch(directory: Path, socket: Path, lock: IO[str]) -> subprocess.Popen[bytes]:
+def _launch(directory: Path, socket: Path, role: Role, lock: IO[str]) -> subprocess.Popen[bytes]:
     config = directory / "valkey.conf"
     logfile = directory / "valkey.log"
     config.write_text(
-        _CONFIG.format(socket=_quoted(socket), directory=_quoted(directory), logfile=_quoted(logfile)),
+        _CONFIG.format(
+            socket=_quoted(socket),
+            directory=_quoted(directory),
+            logfile=_quoted(logfile),
+            memory_and_disk=role.memory_and_disk,
+        ),
         encoding="utf-8",
     )
     rotate(logfile)
@@ -149,60 +174,56 @@ def _launch(directory: Path, socket: Path, lock: IO[str]) -> subprocess.Popen[by
 
 
 @dataclass(slots=True)
-class EmbeddedBroker:
+class EmbeddedServer:
     """A running server. It ends when the thread that started it ends, so start it on the main thread."""
 
     state_dir: Path
-    server: subprocess.Popen[bytes]
+    role: Role
+    process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, state_dir: Path, *, timeout_seconds: float = 30.0) -> EmbeddedBroker:
+    def start(cls, state_dir: Path, role: Role = BROKER, *, timeout_seconds: float = 30.0) -> EmbeddedServer:
         """Start the server and return once it answers.
 
         Raises BrokerError with the pid of a server that already serves ``state_dir``, or with the end of the log of a
         server that does not start.
         """
         state_dir = state_dir.resolve()
-        directory, socket = state_dir / "broker", socket_path(state_dir)
+        directory, socket = state_dir / role.name, socket_path(state_dir, role.name)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if socket.parent != state_dir:
             _make_private(socket.parent)
         with _locked(directory / "lock") as lock:
-            broker = cls(state_dir, _launch(directory, socket, lock))
+            server = cls(state_dir, role, _launch(directory, socket, role, lock))
         try:
-            broker._wait_until_ready(timeout_seconds)
+            server._wait_until_ready(timeout_seconds)
         except BaseException:
-            broker.stop()
+            server.stop()
             raise
-        return broker
+        return server
 
     @property
     def pid(self) -> int:
         """The server's process id."""
-        return self.server.pid
-
-    @property
-    def broker_url(self) -> str:
-        """The URL for kombu."""
-        return broker_url(self.state_dir)
+        return self.process.pid
 
     @property
     def redis_url(self) -> str:
         """The URL for redis-py."""
-        return redis_url(self.state_dir)
+        return redis_url(self.state_dir, self.role.name)
 
     def is_running(self) -> bool:
         """Return whether the server's process runs."""
-        return self.server.poll() is None
+        return self.process.poll() is None
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """Let the server write its data and end; kill it after ``timeout_seconds``."""
-        self.server.terminate()
+        self.process.terminate()
         try:
-            self.server.wait(timeout_seconds)
+            self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
-            self.server.kill()
-            self.server.wait()
+            self.process.kill()
+            self.process.wait()
         short = _private_short_directory(self.state_dir)
         with suppress(OSError):  # exists only for long paths; another start may already use it
             short.rmdir()
@@ -212,9 +233,13 @@ class EmbeddedBroker:
         with redis.Redis.from_url(self.redis_url, socket_timeout=1.0) as client:
             while not self._answers(client):
                 if not self.is_running():
-                    raise BrokerError(f"the broker ended with status {self.server.returncode}: {self._log_tail()}")
+                    raise BrokerError(
+                        f"the {self.role.name} ended with status {self.process.returncode}: {self._log_tail()}"
+                    )
                 if time.monotonic() > deadline:
-                    raise BrokerError(f"the broker does not answer after {timeout_seconds:g} s: {self._log_tail()}")
+                    raise BrokerError(
+                        f"the {self.role.name} does not answer after {timeout_seconds:g} s: {self._log_tail()}"
+                    )
                 time.sleep(POLL_SECONDS)
 
     @staticmethod
@@ -225,6 +250,6 @@ class EmbeddedBroker:
             return False
 
     def _log_tail(self) -> str:
-        logfile = self.state_dir / "broker" / "valkey.log"
+        logfile = self.state_dir / self.role.name / "valkey.log"
         tail = logfile.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
         return f"the end of {logfile}:\n{tail}"

@@ -7,7 +7,9 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from storage.features.cache import FeatureCache, open_cache
+from storage.features.kept_files import KeptFiles
 from tasks.broker.redis import keepalive_options
+from tasks.node.embedded import feature_cache_url as embedded_cache_url
 from tasks.node.embedded import redis_url as embedded_redis_url
 from tasks.settings import Settings
 
@@ -45,6 +47,20 @@ def ledger_client(settings: Settings, *, patience_seconds: float = 3.0) -> redis
 
 
 def open_feature_cache(settings: Settings) -> FeatureCache | None:
-    """Open the cache of features, if one is set. It connects at its first call, and failures are misses."""
-    url = settings.features.cache_url
-    return open_cache(url.get_secret_value().replace("redis+socket://", "unix://", 1)) if url else None
+    """Open the cache of features: the one that is set, or the one that a node with an embedded broker serves.
+
+    It connects at its first call, and failures are misses.
+    """
+    url, chosen = feature_cache_url(settings), settings.features
+    if url is None:
+        return None
+    files = KeptFiles(settings.node.state_dir / "features", chosen.files_bytes) if chosen.files_bytes else None
+    return open_cache(url, files)
+
+
+def feature_cache_url(settings: Settings) -> str | None:
+    """Return the redis-py URL of the cache of features; None without one."""
+    secret = settings.features.cache_url
+    if secret is not None:
+        return secret.get_secret_value().replace("redis+socket://", "unix://", 1)
+    return embedded_cache_url(settings.node.state_dir) if settings.broker.is_embedded else None

@@ -57,6 +57,11 @@ class Settings:
         """Return the weights directory, or its default."""
         return self.weights.directory or self.node.state_dir / "weights"
 
+    @property
+    def has_embedded_cache(self) -> bool:
+        """Return whether `tamis up` starts a cache of features itself."""
+        return self.broker.is_embedded and self.features.cache_url is None and self.features.cache_bytes > 0
+
     @classmethod
     def of(cls, **values: Any) -> Settings:
         """Return settings from values named like the variables in lower case: ``Settings.of(shard_rows=2)``."""

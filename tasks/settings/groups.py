@@ -22,6 +22,7 @@ from tasks.settings.kinds import (
     BrokerUrl,
     Buckets,
     Count,
+    CountOrNone,
     CropBucket,
     CropPrefix,
     Decoder,
@@ -63,7 +64,7 @@ class NodeSettings:
     """This machine."""
 
     state_dir: AbsolutePath = setting("STATE_DIR", lambda: Path(".tamis").absolute(),
-        "directory for the embedded broker and logs")
+        "directory for the embedded broker, the caches and logs")
     name: NodeName = setting("NODE", default_node, "stable name of this machine (names its GPU queue)")
     gpu_workers: Count = setting("GPU_WORKERS", 1, "GPU workers on this node; `tamis up` sets it")
 
@@ -287,7 +288,11 @@ class FeatureSettings:
     """Features of clips."""
 
     cache_url: LedgerUrl | None = setting("FEATURE_CACHE_URL", None,
-        "Redis URL of the cache of features, never that of the broker or the ledger; unset: no cache, also for sift")
+        "Redis URL of the cache of features, also for sift; never that of the broker or the ledger")
+    cache_bytes: CountOrNone = setting("FEATURE_CACHE_BYTES", 0,
+        "memory of the cache of features that `tamis up` starts beside an embedded broker; 0: none")
+    files_bytes: CountOrNone = setting("FEATURE_FILES_BYTES", 10 * GIB,
+        "bytes of large cached features (tokens) in <state_dir>/features, where there is a cache; 0: none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

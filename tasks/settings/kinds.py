@@ -99,6 +99,7 @@ _NODE = "1 to 64 letters, digits, - and _ (it names a queue)"
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Buckets = Annotated[frozenset[str], BeforeValidator(_split)]
 CropBucket = Annotated[str, AfterValidator(_bucket_of_crops)]

@@ -6,10 +6,10 @@ import signal
 import sys
 from pathlib import Path
 
-from tasks.node.embedded import EmbeddedBroker
+from tasks.node.embedded import EmbeddedServer
 
 if __name__ == "__main__":
-    broker = EmbeddedBroker.start(Path(sys.argv[1]))
+    broker = EmbeddedServer.start(Path(sys.argv[1]))
     sys.stdout.write(f"{broker.pid}\n")
     sys.stdout.flush()
     signal.pause()

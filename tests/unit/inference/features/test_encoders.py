@@ -7,11 +7,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn.functional import cosine_similarity
 from torchvision.models import get_model
 
 from inference.errors import ManifestError
-from inference.features.encoder import check_pooling, pool
+from inference.features.encoder import check_pooling, checkpoint_gradients, pool
 from inference.features.families import EncoderChoice
 from inference.features.open import open_encoder
 from inference.features.plan import Pooling
@@ -87,6 +88,31 @@ def test_a_torchvision_encoder_gives_what_its_last_layer_is_fed(name, frames, si
         found = pool(encoder.network(clips), Pooling.MEAN, encoder.prefix_tokens)
         model(clips.transpose(1, 2) if name == "r3d_18" else clips[0])
     assert torch.allclose(found, fed[0].mean(0, keepdim=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["vjepa2", "videomae", "vit", "torchvision:resnet18"])
+def test_checkpointed_gradients_are_equal_and_the_blocks_run_again_in_the_backward_pass(model_type, small, tmp_path):
+    family = model_type in CONFIGS  # else torchvision's, with blocks in sequences
+    if family:
+        saved(model_type, tmp_path)
+    choice = EncoderChoice(model_type=model_type, checkpoint=str(tmp_path) if family else "seed:1")
+    clips = torch.rand(1, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+    def trained(*, is_checkpointed):
+        network = open_encoder(choice, small).network
+        blocks = checkpoint_gradients(network) if is_checkpointed else 0
+        norms = [one for one in network.modules() if isinstance(one, nn.LayerNorm | nn.BatchNorm2d)]
+        runs = []
+        norms[len(norms) // 2].register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+        network(clips).square().mean().backward()
+        return blocks, len(runs), {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
+
+    none, once, kept = trained(is_checkpointed=False)
+    blocks, twice, recomputed = trained(is_checkpointed=True)
+    assert (none, once, twice) == (0, 1, 2)
+    assert blocks == (2 if family else 8)
+    assert kept.keys() == recomputed.keys()
+    assert all(torch.equal(kept[name], recomputed[name]) for name in kept)
 
 
 def test_a_manifests_backbone_is_opened_with_its_own_input(small):

@@ -116,6 +116,6 @@ def test_a_missing_directory_is_not_created(table: SqliteOutput, target: Path) -
 
 def test_a_target_that_cannot_be_replaced_is_reported(table: SqliteOutput, target: Path) -> None:
     (target / "r.csv").mkdir()
-    with pytest.raises(Unavailable, match=r"cannot export to .*r\.csv"):
+    with pytest.raises(Unavailable, match=r"cannot write .*r\.csv"):
         export_results(table, "run", target / "r.csv")
     assert [path.name for path in target.iterdir()] == ["r.csv"]

@@ -106,11 +106,14 @@ def test_each_video_has_a_file_and_a_row_and_the_bad_one_a_reason(once):
     assert rows["5.mp4"]["clips"] == 2
 
 
-def test_after_a_kill_two_processes_and_another_batch_size_leave_the_same_bytes(world, once):
+def test_four_killed_processes_and_two_with_another_batch_size_leave_the_same_bytes(world, once):
     save_path = world / "killed"
     arguments = ["--data_path", str(world / "videos"), "--save_path", str(save_path), "--stride", "2"]
     running = subprocess.Popen(
-        [*COMMAND, *arguments, "--decoder_threads", "1"], cwd=world, env=environ(world), stdout=subprocess.DEVNULL
+        [*COMMAND, *arguments, "--world_size", "4", "--decoder_threads", "1"],
+        cwd=world,
+        env=environ(world),
+        stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while not list(save_path.rglob("*.safetensors")) and time.monotonic() < deadline:
