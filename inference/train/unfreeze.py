@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from inference.errors import TrainingError
+from inference.features.encoder import checkpoint_gradients
 from inference.models.compilation import transformer_layers
 from inference.models.networks.transforms import Normalise
 from inference.train.data import Floats, LabelledClips, Rows
@@ -79,6 +80,7 @@ def unfreeze(
         raise TrainingError(f"--unfreeze {options.blocks}: the backbone has {len(layers)} blocks")
     network = _Network(normalise, backbone.eval().requires_grad_(requires_grad=False), head).to(device)
     blocks = nn.ModuleList(layers[-options.blocks :]).requires_grad_(requires_grad=True)
+    checkpoint_gradients(backbone)  # room for larger clips; gradients are the same
     training = _Training(network, blocks, frames, clips, options, device)
     optimizer = torch.optim.AdamW(
         [
