@@ -30,6 +30,7 @@ CORNER_DISTANCE_PIXELS = 5
 CORNER_QUALITY = 0.01  # of the best corner's strength
 MAX_RETURN_PIXELS = 0.7  # forward-backward error
 MAX_RESIDUAL_PIXELS = 1.0  # of a point that follows the camera
+QUARTER_POINTS = 3  # a median of fewer is left to chance
 STILL_PIXELS = 0.5  # a point that moved less stood still
 MIN_COVERAGE = 0.25  # of the picture: below it the points may all be on one object
 MAX_STEP_SECONDS = 0.6  # frames further apart are not compared
@@ -76,13 +77,14 @@ def camera_series(planes: Grey, seconds: Seconds) -> Mapping[str, Values]:
 _MEASURED = (
     "still_points_share",
     "camera_speed",
+    "stillest_quarter_speed",
     "camera_zoom",
     "camera_roll",
     "object_points_share",
     "tracked_coverage",
     "tracked_points_share",
 )
-_UNKNOWN = (float("nan"),) * 9  # _MEASURED, then the velocity right and down
+_UNKNOWN = (float("nan"),) * 10  # _MEASURED, then the velocity right and down
 
 
 def _measured(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], seconds: float) -> tuple[float, ...]:
@@ -91,12 +93,13 @@ def _measured(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], secon
     cover = coverage(start, width, height)
     fitted = fit(start, end, width, height) if cover >= MIN_COVERAGE else None
     if fitted is None:
-        return (*_UNKNOWN[:5], cover, kept, *_UNKNOWN[7:])
+        return (*_UNKNOWN[:6], cover, kept, *_UNKNOWN[8:])
     step, follows = fitted
     side = max(width, height)
     return (
         float(np.mean(np.hypot(*(end - start).T) < STILL_PIXELS)),
         step.speed(width, height) / side / seconds,
+        stillest_quarter(start, end, width, height) / side / seconds,
         abs(log(step.scale)) / seconds,
         abs(degrees(step.angle)) / seconds,
         1 - float(np.mean(follows)),
@@ -143,6 +146,18 @@ def fit(start: Points, end: Points, width: int, height: int) -> tuple[CameraStep
     if not 0.5 < scale < 2:  # in a quarter of a second: a chance agreement of few points
         return None
     return CameraStep(right, down, scale, atan2(sine, cosine)), np.asarray(inliers).ravel() == 1
+
+
+def stillest_quarter(start: Points, end: Points, width: int, height: int) -> float:
+    """Median shift in pixels of the points in that quarter of the picture in which they move least.
+
+    A camera that moves, moves all quarters; an object before a resting camera seldom fills them all. NaN where no
+    quarter has :data:`QUARTER_POINTS` points.
+    """
+    shifts = np.hypot(*(end - start).T)
+    quarter = (start[:, 0] > width / 2) + 2 * (start[:, 1] > height / 2)
+    own = [shifts[quarter == number] for number in range(4)]
+    return min((float(np.median(one)) for one in own if len(one) >= QUARTER_POINTS), default=float("nan"))
 
 
 def coverage(points: Points, width: int, height: int) -> float:

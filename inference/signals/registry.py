@@ -63,6 +63,17 @@ SIGNALS: tuple[Signal, ...] = (
         reduce=median,
     ),
     Signal(
+        name="stillest_quarter_speed",
+        unit="longer sides/s",
+        view=_OVERVIEW,
+        meaning="speed of tracked points in that quarter of the picture in which they move least",
+        label="static_video",
+        minimum=0.01,
+        unsure=0.004,
+        reason="as `camera_speed`; an object before a resting camera seldom fills all quarters",
+        reduce=median,
+    ),
+    Signal(
         name="camera_pan",
         unit="longer sides/s",
         view=_OVERVIEW,

@@ -82,8 +82,9 @@ class Combination(BaseModel):
     """Logistic regression on standardised signals, as a checkpoint of a few kilobytes holds it.
 
     ``sigmoid((intercept + sum(coefficients * z)) / temperature)`` with ``z = (value - mean) / scale`` limited to ± 5 is
-    the probability of the first label. An input that was not measured counts as its mean, unless it is ``required``:
-    then the answer is unsure. So is a probability between ``low`` and ``high``.
+    the probability of the first label. An input with a floor counts as ``log(max(value, 0) + floor)``: speeds differ by
+    their ratio. One that was not measured counts as its mean, unless it is ``required``: then the answer is unsure. So
+    is a probability between ``low`` and ``high``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -94,6 +95,7 @@ class Combination(BaseModel):
     mean: _Numbers
     scale: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
     coefficients: _Numbers
+    log_floors: tuple[Annotated[float, Field(gt=0)] | None, ...] = ()  # of every input; empty: none has one
     intercept: float
     temperature: Annotated[float, Field(gt=0)] = 1.0
     low: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -106,25 +108,38 @@ class Combination(BaseModel):
             raise ValueError(f"inputs {', '.join(unknown)} are no signals; there are: {', '.join(NAMES)}")
         if strangers := sorted(set(self.required) - set(self.inputs)):
             raise ValueError(f"required {', '.join(strangers)} are not among the inputs")
-        if not len(self.inputs) == len(self.mean) == len(self.scale) == len(self.coefficients):
-            raise ValueError("inputs, mean, scale and coefficients must be of one length")
+        columns = [self.mean, self.scale, self.coefficients, *([self.log_floors] if self.log_floors else [])]
+        if any(len(column) != len(self.inputs) for column in columns):
+            raise ValueError("inputs, mean, scale, coefficients and log_floors must be of one length")
         if self.low > self.high:
             raise ValueError(f"low = {self.low} is above high = {self.high}")
         return self
 
     @property
+    def floors(self) -> tuple[float | None, ...]:
+        """The floor of every input's logarithm, None without one."""
+        return self.log_floors or (None,) * len(self.inputs)
+
+    @property
     def digest(self) -> str:
         """SHA-256 (hex) of the content, whatever its layout in a file."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        unused = None if self.log_floors else {"log_floors"}  # the digest is that of before there were any
+        return hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
 
     def answer(self, values: Mapping[str, float]) -> RuleAnswer:
         """RuleAnswer by the weighted sum."""
         if any(isnan(values[name]) for name in self.required):
             return RuleAnswer(None, is_unsure=True)
-        parts = zip(self.inputs, self.mean, self.scale, self.coefficients, strict=True)
-        total = sum(weight * _standardised(values[name], mean, scale) for name, mean, scale, weight in parts)
+        inputs = [scaled(values[name], floor) for name, floor in zip(self.inputs, self.floors, strict=True)]
+        parts = zip(inputs, self.mean, self.scale, self.coefficients, strict=True)
+        total = sum(weight * _standardised(value, mean, scale) for value, mean, scale, weight in parts)
         probability = _logistic((self.intercept + total) / self.temperature)
         return RuleAnswer(probability, is_unsure=self.low < probability < self.high)
+
+
+def scaled(value: float, floor: float | None) -> float:
+    """``value``, or its logarithm above a floor; NaN stays NaN."""
+    return value if floor is None or isnan(value) else log(max(value, 0.0) + floor)
 
 
 def _standardised(value: float, mean: float, scale: float) -> float:

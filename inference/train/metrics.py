@@ -98,12 +98,13 @@ def measure(
     A draw without clips of both kinds is left out, as it has no ranking.
     """
     one = scored(clips, rows, probabilities)
-    draws = [one.rows(chosen) for chosen in _draws(clips.sources[rows], seed, resamples)]
+    draws = [one.rows(chosen) for chosen in source_draws(clips.sources[rows], seed, resamples)]
     usable = [draw for draw in draws if 0 < draw.is_bad.sum() < len(draw.is_bad)] or [one]
     return {name: _interval(figure(one), [figure(draw) for draw in usable]) for name, figure in FIGURES.items()}
 
 
-def _draws(sources: np.ndarray[tuple[int], np.dtype[np.str_]], seed: int, resamples: int) -> list[Rows]:
+def source_draws(sources: np.ndarray[tuple[int], np.dtype[np.str_]], seed: int, resamples: int) -> list[Rows]:
+    """Rows of ``resamples`` draws of the sources with replacement, each source with all of its rows."""
     names = np.unique(sources)
     rows_of = [np.flatnonzero(sources == name) for name in names]
     random = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
+from inference.train.metrics import source_draws
 from inference.train.starter.features import ClipFeatures
 from inference.train.starter.tasks import FilterQuestion, examples_of
 
@@ -108,20 +109,9 @@ def calibration_error(answers: npt.NDArray[np.bool_], scores: Floats) -> float:
 def _interval(
     answers: npt.NDArray[np.bool_], scores: Floats, groups: npt.NDArray[np.str_]
 ) -> tuple[float, float] | None:
-    return bootstrap(groups, lambda rows: _auroc(answers[rows], scores[rows]))
-
-
-def bootstrap(
-    groups: npt.NDArray[np.str_], figure: Callable[[npt.NDArray[np.int64]], float | None]
-) -> tuple[float, float] | None:
-    """90 % interval of a figure over resampled sources (Efron's percentiles); None if it cannot be measured."""
-    rng = np.random.default_rng(0)
-    rows_of = [np.flatnonzero(groups == group) for group in sorted(set(groups))]
-    found = []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([rows_of[place] for place in rng.integers(0, len(rows_of), len(rows_of))])
-        if (value := figure(drawn)) is not None:
-            found.append(value)
+    """90 % interval over resampled sources (Efron's percentiles); None if too few of them have both answers."""
+    drawn = (_auroc(answers[rows], scores[rows]) for rows in source_draws(groups, 0, RESAMPLES))
+    found = [value for value in drawn if value is not None]
     if len(found) < RESAMPLES / 2:
         return None
     return float(np.quantile(found, 0.05)), float(np.quantile(found, 0.95))

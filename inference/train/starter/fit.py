@@ -16,7 +16,8 @@ from sklearn.model_selection import GroupKFold
 
 from inference.models.networks.frame_encoder import VIEWS
 from inference.signals import NAMES
-from inference.signals.rules import MAX_DEVIATION, Combination
+from inference.signals.rules import MAX_DEVIATION, Combination, scaled
+from inference.train.metrics import source_draws
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -24,8 +25,18 @@ Places = npt.NDArray[np.int64]
 FOLDS = 5
 REAL_WEIGHT = 5.0  # of a clip of real video beside one of a photo: they are few
 FALSE_ALARMS = 0.08  # of the real shots, at most, above the band; and of the positives below it
+RESAMPLES = 200  # of the sources, for the edges of a band
+CONFIDENCE = 0.95  # that an edge keeps the promise on other sources
 ENOUGH = 12  # clips of an answer, for an edge to be chosen on them
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse of the penalty, tried on the folds
+LOG_FLOORS = {  # of speeds, about what tracking cannot tell from rest, in their units: see the registry
+    "camera_speed": 0.003,
+    "stillest_quarter_speed": 0.003,
+    "camera_pan": 0.003,
+    "camera_zoom": 0.003,
+    "camera_roll": 0.1,
+    "camera_shake": 0.003,
+}
 UPRIGHT_STRENGTH = 0.0003  # the same, of 1280 inputs
 REAL_UPRIGHT_WEIGHT = 0.2  # of a clip of real video: few rooms, which the encoder knows again whichever way they stand
 
@@ -51,8 +62,10 @@ class Examples:
 def fit_combination(
     examples: Examples, labels: tuple[str, str], inputs: tuple[str, ...] = NAMES, required: tuple[str, ...] = ()
 ) -> Combination:
-    """Fit a logistic regression on signals, with its temperature and its band."""
-    values = examples.inputs[:, [NAMES.index(name) for name in inputs]].astype(np.float64)
+    """Fit a logistic regression on signals, speeds by their logarithm, with its temperature and its band."""
+    floors = tuple(LOG_FLOORS.get(name) for name in inputs)
+    chosen = [examples.inputs[:, NAMES.index(name)].tolist() for name in inputs]
+    values = np.array([[scaled(one, floor) for one in column] for column, floor in zip(chosen, floors, strict=True)]).T
     mean, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0) + 1e-6
     standardised = np.nan_to_num(np.clip((values - mean) / scale, -MAX_DEVIATION, MAX_DEVIATION))
     trials = {strength: _out_of_fold(standardised, examples, strength) for strength in STRENGTHS}
@@ -65,6 +78,7 @@ def fit_combination(
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
         coefficients=tuple(fitted.coef_[0].tolist()),
+        log_floors=floors if any(floors) else (),
         intercept=float(fitted.intercept_[0]),
         temperature=temperature,
         low=low,
@@ -138,14 +152,23 @@ def _calibrated(logits: Floats, examples: Examples) -> tuple[float, float, float
 
 
 def _band(scores: Floats, examples: Examples) -> tuple[float, float]:
-    """Edges beyond which at most :data:`FALSE_ALARMS` are wrong, of real video and of photos, whichever is wider."""
+    """Edges beyond which at most :data:`FALSE_ALARMS` are wrong, of real video and of photos, whichever is wider.
+
+    Sources are resampled: an edge that a few of them allow by chance is none.
+    """
     low, high = 0.5, 0.5
     for part in (examples.is_real, ~examples.is_real):
-        good, bad = scores[part & ~examples.answers], scores[part & examples.answers]
-        if min(len(good), len(bad)) >= ENOUGH:
-            high = max(high, float(np.quantile(good, 1 - FALSE_ALARMS)))
-            low = min(low, float(np.quantile(bad, FALSE_ALARMS)))
+        good, bad = part & ~examples.answers, part & examples.answers
+        if min(good.sum(), bad.sum()) >= ENOUGH:
+            high = max(high, _edge(scores[good], examples.groups[good]))
+            low = min(low, 1 - _edge(1 - scores[bad], examples.groups[bad]))
     return round(low, 4), round(min(high, 0.999), 4)
+
+
+def _edge(scores: Floats, groups: npt.NDArray[np.str_]) -> float:
+    """Score above which at most :data:`FALSE_ALARMS` of the clips lie, with :data:`CONFIDENCE` over the sources."""
+    drawn = [np.quantile(scores[rows], 1 - FALSE_ALARMS) for rows in source_draws(groups, 0, RESAMPLES)]
+    return float(np.quantile(drawn, CONFIDENCE))
 
 
 def _view_calibration(compared: Floats, examples: Examples) -> tuple[float, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from inference.manifest import load_manifest
 from inference.manifest.card import CARD
 from inference.signals import NAMES
 from inference.signals.rules import Combination
+from inference.train.starter.boxes import RegionFigures, measure_regions
 from inference.train.starter.corpus import CorpusSize, make_corpus
 from inference.train.starter.features import ClipFeatures, extract, write_encoder
 from inference.train.starter.figures import FilterFigures, measure
@@ -41,13 +41,21 @@ class RecipeOptions:
     is_report: bool = False  # measure the committed weights; train nothing
 
 
-def run_recipe(options: RecipeOptions, progress: Progress) -> list[FilterFigures]:
-    """Train and measure, or measure only; the figures are of sources that training never saw.
+@dataclass(frozen=True, slots=True)
+class RecipeFigures:
+    """Figures of the filters and of the detector without weights, on sources that training never saw."""
+
+    filters: Sequence[FilterFigures]
+    regions: RegionFigures
+
+
+def run_recipe(options: RecipeOptions, progress: Progress) -> RecipeFigures:
+    """Train and measure, or measure only.
 
     Raises:
         FetchError: a package cannot be fetched.
     """
-    clips, manifest = options.cache / f"clips-{options.seed}", load_manifest("starter")
+    clips = options.cache / f"clips-{options.seed}"
     if not options.is_report:
         write_encoder(options.cache, options.weights / "encoder.safetensors")
     make_corpus(
@@ -61,14 +69,15 @@ def run_recipe(options: RecipeOptions, progress: Progress) -> list[FilterFigures
     every = extract(
         clips,
         options.cache / f"features-{options.seed}",
-        manifest,
+        "starter",
         lambda done, total: progress("features", done, total),
     )
     is_apart = every.column("is_held_out").astype(bool)
     apart = every.chosen(np.flatnonzero(is_apart))
     if not options.is_report:
         _train(every.chosen(np.flatnonzero(~is_apart)), options.weights)
-    figures = [measure(question, *scored(question, apart, options.weights)) for question in QUESTIONS]
+    filters = [measure(question, *scored(question, apart, options.weights)) for question in QUESTIONS]
+    figures = RecipeFigures(filters, measure_regions(apart.drawn, apart.boxes))
     if not options.is_report:
         _write_card(every, figures, options)
     return figures
@@ -120,14 +129,15 @@ def read_upright(weights: Path) -> tuple[Upright, tuple[float, float]]:
     return Upright(tensors["linear.weight"][0], tensors["prior"], (low, high)), (low, high)
 
 
-def _write_card(clips: ClipFeatures, figures: list[FilterFigures], options: RecipeOptions) -> None:
+def _write_card(clips: ClipFeatures, figures: RecipeFigures, options: RecipeOptions) -> None:
     trained = [one for one in clips.drawn if not one["is_held_out"]]
     content = {
         "seed": options.seed,
         "clips": {"trained": len(trained), "held_out": len(clips.drawn) - len(trained)},
         "sources": [_source(one, clips) for one in read_sources().sources],
         "encoder": read_sources().encoder.model_dump(mode="json", include={"name", "package", "licence"}),
-        "held_out": {one.name: one.to_json() for one in figures},
+        "held_out": {one.name: one.to_json() for one in figures.filters},
+        "regions": figures.regions.to_json(),
     }
     text = json.dumps(content, indent=1) + "\n"
     (options.weights / CARD).write_text(text, encoding="utf-8")

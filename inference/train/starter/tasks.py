@@ -15,8 +15,8 @@ from inference.train.starter.sources import Kind
 
 EFFECTS = tuple(name for name in NAMES if name != "bits_per_pixel")  # an encode's strength says nothing of effects
 CAMERA = (
-    "still_points_share", "camera_speed", "camera_pan", "camera_zoom", "camera_roll", "camera_shake",
-    "object_points_share", "tracked_coverage", "frozen_share", "duplicate_share", "cuts_per_minute",
+    "still_points_share", "camera_speed", "stillest_quarter_speed", "camera_pan", "camera_zoom", "camera_roll",
+    "camera_shake", "object_points_share", "tracked_coverage", "frozen_share", "duplicate_share", "cuts_per_minute",
 )  # fmt: skip
 QUALITY = (
     "blur", "sharpness", "blockiness", "noise", "contrast", "luma", "dark_share", "saturation", "bits_per_pixel",
@@ -69,7 +69,8 @@ def _answer(question: FilterQuestion, drawn: object) -> bool | None:
     if not isinstance(drawn, dict):
         raise TypeError(f"a clip's draw is a mapping, not {drawn!r}")
     if question.name == "simcam":
-        return None if drawn["moving"] is None else bool(drawn["moving"])
+        # An effect may move the whole picture; whether the camera moves is then no fair question.
+        return None if drawn["moving"] is None or drawn["effect"] else bool(drawn["moving"])
     if question.name == "lowq":
         return None if drawn["bad_quality"] is None else bool(drawn["bad_quality"])
     if question.name == "rov":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from rich.table import Table
 from tasks.cli.terminal.usage import OneLine, open_console, open_progress_console
 
 if TYPE_CHECKING:  # the recipe loads torch
+    from inference.train.starter.boxes import RegionFigures
     from inference.train.starter.figures import FilterFigures, PartFigures
+    from inference.train.starter.recipe import RecipeFigures
 
 
 def run_starter(cache: Path, save_path: Path | None, *, is_report: bool) -> None:
@@ -32,21 +35,27 @@ def run_starter(cache: Path, save_path: Path | None, *, is_report: bool) -> None
         except FetchError as error:
             raise OneLine(str(error)) from error
     console = open_console()
-    console.print(_table(figures))
+    console.print(_table(figures.filters))
+    console.print(_region_line(figures.regions))
     console.print(last_line(figures), soft_wrap=True, highlight=False)
 
 
-def last_line(figures: list[FilterFigures]) -> str:
+def last_line(figures: RecipeFigures) -> str:
     """Return the figures in one line; one that does not exist is ``none``."""
-    errors = [one.parts["real video"].calibration_error for one in figures]
+    errors = [one.parts["real video"].calibration_error for one in figures.filters]
     known = [error for error in errors if error is not None]
-    areas = " ".join(f"{one.name}_auroc={_share(one.auroc)}" for one in figures)
+    areas = " ".join(f"{one.name}_auroc={_share(one.auroc)}" for one in figures.filters)
     ece = _share(sum(known) / len(known) if known else None)
-    sources = max(one.parts["all"].sources for one in figures)
-    return f"starter: {areas} region_map50=none ece={ece} held_out_sources={sources}"
+    sources = max(one.parts["all"].sources for one in figures.filters)
+    return f"starter: {areas} region_map50={_share(figures.regions.mean)} ece={ece} held_out_sources={sources}"
 
 
-def _table(figures: list[FilterFigures]) -> Table:
+def _region_line(regions: RegionFigures) -> str:
+    shares = ", ".join(f"{label} {_share(one)}" for label, one in regions.average_precision.items())
+    return f"Detector without weights, AP50 on {regions.clips} clips: {shares}"
+
+
+def _table(figures: Sequence[FilterFigures]) -> Table:
     names = ("filter", "part", "clips", "sources", "AUROC", "90 %", "false alarms", "caught", "unsure", "ECE")
     table = Table(*names, title="Held-out sources")
     for one in figures:

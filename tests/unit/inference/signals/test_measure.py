@@ -20,6 +20,7 @@ def test_a_pan_is_measured_within_3_percent(pixels_per_frame: float) -> None:
     expected = pixels_per_frame * FPS / WIDTH
     assert found["camera_pan"] == pytest.approx(expected, rel=0.03)
     assert found["camera_speed"] == pytest.approx(expected, rel=0.03)
+    assert found["stillest_quarter_speed"] == pytest.approx(expected, rel=0.05)
     assert found["camera_roll"] < 0.5
     assert found["camera_zoom"] < 0.01
     assert found["camera_shake"] < 0.02
@@ -67,6 +68,16 @@ def test_an_object_that_moves_before_a_still_background_is_no_camera_motion() ->
     found = signals(frames)
     assert found["camera_speed"] < 0.02
     assert 0 < found["object_points_share"] < 0.4
+
+
+def test_an_object_that_fills_three_quarters_of_the_picture_leaves_the_fourth_still() -> None:
+    frames, face = noisy(still(), 2), texture(seed=9)
+    for number, frame in enumerate(frames):
+        frame[:, : WIDTH // 2 - 10] = face[3 * number : 3 * number + HEIGHT, : WIDTH // 2 - 10]
+        frame[: HEIGHT // 2 - 10] = face[3 * number : 3 * number + HEIGHT // 2 - 10, :WIDTH]
+    found = signals(frames)
+    assert found["camera_speed"] > 0.1  # most points follow the object
+    assert found["stillest_quarter_speed"] < 0.012
 
 
 def test_an_object_before_a_blank_wall_leaves_the_camera_unmeasured() -> None:

@@ -57,6 +57,14 @@ def test_a_combination_is_logistic_regression_on_limited_standardised_values():
     assert answered(rule, camera_speed=0.12) == (0.5125, True)
 
 
+def test_an_input_with_a_floor_counts_by_its_logarithm():
+    rule = Combination(**CAMERA | {"log_floors": (0.01, None)})
+    assert answered(rule, camera_speed=0.99, still_points_share=1.0) == (0.9047, False)  # log 1 = 0
+    assert answered(rule, camera_speed=-1.0) == answered(rule, camera_speed=0.0)
+    assert answered(rule, camera_speed=nan) == (None, True)
+    assert rule.digest != Combination(**CAMERA).digest
+
+
 def test_an_input_without_a_value_counts_as_its_mean_unless_it_is_required():
     rule = Combination(**CAMERA)
     assert answered(rule, camera_speed=0.0, still_points_share=nan) == answered(rule, camera_speed=0.0)
