@@ -60,6 +60,8 @@ def reported(path: Path) -> Iterator[None]:
         if fault is None:
             raise
         raise fault from error
+    except UnicodeDecodeError as error:  # of SQLite's message, which quotes the damage
+        raise UsageError(f"{path} {_WRONG[sqlite3.SQLITE_CORRUPT]} ({error})") from error
 
 
 def _fault(path: Path, error: sqlite3.Error) -> StorageError | None:
