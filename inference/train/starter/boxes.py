@@ -81,10 +81,10 @@ def _judged(true: Sequence[Sequence[Sequence[float]]], found: Sequence[Boxes]) -
     for own, boxes in zip(true, found, strict=True):
         open_boxes = list(own)
         for box in boxes[np.argsort(-boxes[:, 1], kind="stable")].tolist():
-            hit = max(open_boxes, key=lambda one: overlap(one, box[2:]), default=None)
-            is_hit = hit is not None and overlap(hit, box[2:]) >= LEAST_OVERLAP
+            overlaps = [overlap(one, box[2:]) for one in open_boxes]
+            is_hit = max(overlaps, default=0.0) >= LEAST_OVERLAP
             if is_hit:
-                open_boxes.remove(hit)
+                open_boxes.pop(overlaps.index(max(overlaps)))
             yield box[1], is_hit
 
 
