@@ -1,7 +1,7 @@
 """Large values of the feature cache as files on this node, in a number of bytes: the least recently used goes first.
 
-Several processes share the directory. Whoever writes holds its lock, so the one unfinished file that a killed process
-can leave is overwritten by the next. Whether a value is sound is for its reader to check.
+Several processes share the directory. A process that writes holds its lock, so the one unfinished file that a killed
+process can leave is overwritten by the next. Whether a value is sound is for its reader to check.
 """
 
 from __future__ import annotations

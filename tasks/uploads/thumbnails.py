@@ -1,7 +1,7 @@
 """The place of thumbnails: a prefix of the object store, or a directory that workers and ``tamis gallery`` share.
 
 A file's name is the digest of its bytes: stored twice it is one file, and a reader knows whether it has what it asked
-for, whoever wrote the row that names it.
+for, even where another program wrote the row that names it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from tasks.cli.run.progress import clock
 from tasks.queues import Queue
 from tasks.settings import Settings
 
-NO_WORKER = "start the fleet with `tamis up`; the run waits for it"
+NO_WORKER = "start the fleet with `tamis up`, unless it is just starting; the run waits for it"
 
 
 @dataclass(frozen=True, slots=True)
