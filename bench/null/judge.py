@@ -38,7 +38,7 @@ class NullJudge:
         default_factory=lambda: SimpleNamespace(device_name="none", device_info="none", is_untrained=True)
     )
 
-    def judge(self, path: Path, _switches: Iterable[str]) -> Verdict:
+    def judge(self, path: Path, _switches: Iterable[str], **_options: bool) -> Verdict:
         """Wait, then return the file's verdict."""
         time.sleep(self.seconds)
         return Verdict(

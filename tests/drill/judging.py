@@ -46,7 +46,7 @@ class DrillJudge:
     manifest: Manifest
     models: Device = Device()
 
-    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
+    def judge(self, path: Path, switches: Iterable[str], *, has_thumbnails: bool = False) -> Verdict:
         """Compare the content, then cause the row's fault."""
         row = self.plan.rows[task.ordinal]
         found = path.read_bytes()

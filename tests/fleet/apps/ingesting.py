@@ -33,11 +33,11 @@ class RecordingJudge:
         """Names of the models."""
         return self.light.models
 
-    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
+    def judge(self, path: Path, switches: Iterable[str], *, has_thumbnails: bool = False) -> Verdict:
         """Note the video and judge it."""
         with self.diary.open("a", encoding="utf-8") as diary:
             diary.write(path.read_text(encoding="utf-8") + "\n")
-        return self.light.judge(path, switches)
+        return self.light.judge(path, switches, has_thumbnails=has_thumbnails)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -32,7 +32,7 @@ class LightJudge:
         default_factory=lambda: SimpleNamespace(device_name="none", device_info="none", is_untrained=True)
     )
 
-    def judge(self, path: Path, switches: Iterable[str]) -> Verdict:
+    def judge(self, path: Path, switches: Iterable[str], *, has_thumbnails: bool = False) -> Verdict:
         """Return the file's directory and content as the verdict."""
         wait_until(lambda: not self.hold.exists(), f"{self.hold} is removed", 600.0)
         info = {"spool": str(path.parent), "content": path.read_text(encoding="utf-8")}
