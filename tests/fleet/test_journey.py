@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -285,12 +286,15 @@ def test_a_gpu_worker_killed_during_a_run_loses_and_repeats_no_row(world: DemoWo
 def test_flower_serves_the_fleet(world: DemoWorld, sifted: subprocess.CompletedProcess[str]) -> None:
     port = free_port()
     command = world.demo.tamis("flower", "--address=127.0.0.1", f"--port={port}")
-    flower = subprocess.Popen(command, env=world.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environ = world.environ | {"FLOWER_BASIC_AUTH": "operator:secret"}
+    flower = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/healthcheck")
+    asked.add_header("Authorization", f"Basic {base64.b64encode(b'operator:secret').decode()}")
     try:
 
         def answers() -> bool:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=2) as answer:
+                with urllib.request.urlopen(asked, timeout=2) as answer:
                     return bool(answer.status == 200)
             except OSError:
                 return False
