@@ -8,7 +8,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 import redis
@@ -30,7 +29,7 @@ from tasks.resources.tables import odps_connection
 from tasks.settings import Settings
 from tests.fleet.processes import wait_until
 from tests.media import write_clip
-from tests.scripts import DEPLOY, load_script
+from tests.scripts import load_script
 from tests.servers.faults import Rule, WireFault
 from tests.servers.odps.server import OdpsServer
 from tests.servers.oss.server import OssServer
@@ -38,6 +37,7 @@ from tests.servers.oss.signing import Key
 from tests.valkey import free_port, valkey_server
 
 KEY_ID, SECRET, TOKEN, PASSWORD = "STS.NUtest", "s3cret/of+the=session", "t0ken/of+the=session", "br0ker-passw0rd"
+FLOWER_PASSWORD = "fl0wer-passw0rd"
 HIDDEN = [quoted for text in (SECRET, TOKEN, PASSWORD) for quoted in (text, quote(text, safe=""))]
 
 
@@ -175,7 +175,14 @@ def local_verdicts(first_verdicts: dict[str, Any], tmp_path_factory: pytest.Temp
     """The local demo's rows by video: those of test_journey.py, or of another demo when these tests did not run."""
     if not first_verdicts:
         root = tmp_path_factory.mktemp("local")
-        subprocess.run([sys.executable, DEPLOY / "demo.py", root], check=True, capture_output=True, timeout=240)
+        demo.lay_out(root)
+        environ = demo.environment(demo.settings(root)) | {"TAMIS_MANIFEST": "tiny"}  # the cloud's rows and manifest
+        tables = ("--tables", f"sqlite:///{root}/input.db#videos/ds=20250115")
+        outputs = ("--outputs", f"sqlite:///{root}/output.db#results/ds=20250115")
+        with demo.fleet(environ, root / "up.log") as process, process.stdout:
+            wait_until((root / "state" / "broker.sock").exists, "`tamis up` serves its broker")
+            command = demo.tamis("sift", *tables, *outputs)
+            subprocess.run(command, env=environ, check=True, capture_output=True, timeout=240)
         with closing(sqlite3.connect(root / "output.db")) as db:
             db.row_factory = sqlite3.Row
             first_verdicts.update({row["video_id"]: dict(row) for row in db.execute("SELECT * FROM results")})
@@ -309,11 +316,13 @@ def flower_pages(fleet: CloudFleet) -> Iterator[str]:
     command = demo.tamis("flower", "--address=127.0.0.1", f"--port={port}")
     log = fleet.root / "flower.log"
     with log.open("w") as output:
-        environ = fleet.environ | {"FLOWER_UNAUTHENTICATED_API": "true"}
+        environ = fleet.environ | {"FLOWER_BASIC_AUTH": f"operator:{FLOWER_PASSWORD}"}
         flower = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
 
     def page(path: str) -> str:
-        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        asked = Request(f"http://127.0.0.1:{port}{path}")
+        asked.add_header("Authorization", f"Basic {base64.b64encode(f'operator:{FLOWER_PASSWORD}'.encode()).decode()}")
+        with suppress(OSError), urlopen(asked, timeout=10) as answer:
             return str(answer.read().decode())
         return ""
 
